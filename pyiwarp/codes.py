@@ -1,0 +1,70 @@
+"""The numbers that the RFCs and the IANA RDDP registries give names to (RFC 5040, 5041, 5044, 6580, 6581, 7306)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+__all__ = [
+    "MAX_MESSAGE",
+    "MAX_MULPDU",
+    "MAX_PRIVATE_DATA",
+    "MIN_MULPDU",
+    "AtomicOpcode",
+    "Layer",
+    "Opcode",
+    "QueueNumber",
+]
+
+MIN_MULPDU: Final = 128
+"""The smallest MULPDU that MPA may offer, in octets (RFC 5044 §3)."""
+
+MAX_MULPDU: Final = 64_768
+"""The largest ULPDU that fits an FPDU with its markers, in octets (RFC 5044 §3)."""
+
+MAX_PRIVATE_DATA: Final = 512
+"""The largest Private Data of a startup frame, enhanced word included, in octets (RFC 5044 §7.1.1)."""
+
+MAX_MESSAGE: Final = (1 << 32) - 1
+"""The longest DDP message, in octets (RFC 5041 §5.2)."""
+
+
+class Layer(IntEnum):
+    """Who found the error that a Terminate reports (RFC 5040 §4.8)."""
+
+    RDMAP = 0
+    DDP = 1
+    LLP = 2
+
+
+class Opcode(IntEnum):
+    """RDMAP message types (RFC 5040 §4.1 figure 4, RFC 7306 §4.1)."""
+
+    WRITE = 0x0
+    READ_REQUEST = 0x1
+    READ_RESPONSE = 0x2
+    SEND = 0x3
+    SEND_INVAL = 0x4
+    SEND_SE = 0x5
+    SEND_SE_INVAL = 0x6
+    TERMINATE = 0x7
+    IMMEDIATE = 0x8
+    IMMEDIATE_SE = 0x9
+    ATOMIC_REQUEST = 0xA
+    ATOMIC_RESPONSE = 0xB
+
+
+class QueueNumber(IntEnum):
+    """The untagged queues that RDMAP uses (RFC 5040 §3.1, RFC 7306 §4.1)."""
+
+    SEND = 0
+    READ_REQUEST = 1
+    TERMINATE = 2
+    ATOMIC_RESPONSE = 3
+
+
+class AtomicOpcode(IntEnum):
+    """What an Atomic Request asks for (RFC 7306 §5.2.1)."""
+
+    FETCH_ADD = 0
+    COMPARE_SWAP = 2
