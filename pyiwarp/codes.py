@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Final
 
 __all__ = [
@@ -10,10 +10,12 @@ __all__ = [
     "MAX_MULPDU",
     "MAX_PRIVATE_DATA",
     "MIN_MULPDU",
+    "UNNEGOTIATED",
     "AtomicOpcode",
     "Layer",
     "Opcode",
     "QueueNumber",
+    "Rtr",
 ]
 
 MIN_MULPDU: Final = 128
@@ -27,6 +29,18 @@ MAX_PRIVATE_DATA: Final = 512
 
 MAX_MESSAGE: Final = (1 << 32) - 1
 """The longest DDP message, in octets (RFC 5041 §5.2)."""
+
+
+UNNEGOTIATED: Final = 0x3FFF
+"""The IRD or ORD that leaves the value to the ULP (RFC 6581 §9.1)."""
+
+
+class Rtr(IntFlag):
+    """The zero-length message with which a peer-to-peer Initiator opens the stream (RFC 6581 §9.2)."""
+
+    SEND = 1
+    WRITE = 2
+    READ = 4
 
 
 class Layer(IntEnum):

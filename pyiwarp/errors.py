@@ -29,6 +29,7 @@ __all__ = [
     "CrcMismatch",
     "DdpCatastrophe",
     "DdpError",
+    "Disconnected",
     "InsufficientIrd",
     "InvalidMo",
     "InvalidQn",
@@ -172,9 +173,7 @@ class Closed(UsageError, RuntimeError):
 
 
 class StartupError(IwarpError):
-    """No RDMA connection came to be; `term` is the Terminate code for the cause where one is registered."""
-
-    term: ClassVar[Term | None] = None
+    """No RDMA connection came to be."""
 
 
 class Rejected(StartupError):
@@ -195,29 +194,13 @@ class Rejected(StartupError):
 class MalformedStartup(StartupError):
     """What came is no MPA Request or Reply frame (RFC 5044 §7.1.1)."""
 
-    term = Term(Layer.LLP, 0x0, 0x04)
-
 
 class VersionMismatch(StartupError):
     """The peer's MPA revision cannot be spoken here (RFC 5044 §7.1.1)."""
 
-    term = Term(Layer.LLP, 0x0, 0x04)
-
 
 class StartupTimeout(StartupError, TimeoutError):
     """A startup frame, or the first FPDU, did not come in time (RFC 5044 §7.1.2 rules 8 and 10)."""
-
-
-class InsufficientIrd(StartupError):
-    """The peer cannot take as many Reads at once as this side asks for (RFC 6581 §9.1)."""
-
-    term = Term(Layer.LLP, 0x0, 0x06)
-
-
-class NoMatchingRtr(StartupError):
-    """The two sides share no RTR message (RFC 6581 §9.2)."""
-
-    term = Term(Layer.LLP, 0x0, 0x07)
 
 
 # --- the peer broke a rule -------------------------------------------------------------------------------------------
@@ -256,6 +239,20 @@ class MalformedFrame(MpaError):
 
     term = Term(Layer.LLP, 0x0, 0x03)
     rule = "the FPDU at stream offset {} has ULPDU_Length {}: {}"
+
+
+class InsufficientIrd(StartupError, MpaError):
+    """This side cannot take as many Reads at once as the peer asks for (RFC 6581 §9.1); arguments: asked, taken."""
+
+    term = Term(Layer.LLP, 0x0, 0x06)
+    rule = "the peer will have {} Reads outstanding, this side can take {}"
+
+
+class NoMatchingRtr(StartupError, MpaError):
+    """The two sides share no opening message (RFC 6581 §9.2); arguments: this side's, the peer's."""
+
+    term = Term(Layer.LLP, 0x0, 0x07)
+    rule = "this side can open with {}, the peer takes {}"
 
 
 class DdpError(ProtocolViolation):
@@ -341,10 +338,10 @@ class MsnOutOfRange(UntaggedBufferError):
 
 
 class InvalidMo(UntaggedBufferError):
-    """The MO lies outside the buffer or is not the one due; arguments: QN, MSN, MO, MO due."""
+    """The MO lies outside the buffer; arguments: QN, MSN, MO, octets there."""
 
     term = Term(Layer.DDP, 0x2, 0x04)
-    rule = "on queue {} MSN {} has MO {} where {} is due"
+    rule = "on queue {} MSN {} has MO {}, outside its buffer of {} octets"
 
 
 class MessageTooLong(UntaggedBufferError):
@@ -473,6 +470,10 @@ class TerminatedByPeer(IwarpError):
 
 class ConnectionLost(IwarpError, ConnectionError):
     """TCP ended without a Terminate and without a graceful close; argument: reason."""
+
+
+class Disconnected(IwarpError, EOFError):
+    """The peer closed the connection gracefully, and everything that it sent has been received."""
 
 
 class WorkFailed(IwarpError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
+from pyiwarp.codes import Opcode
 from pyiwarp.errors import DdpCatastrophe, MalformedMessage, TaggedVersion, UntaggedVersion
 
 __all__ = [
@@ -42,8 +43,6 @@ _READ_REQUEST: Final = Struct(">IQIIQ")
 TAGGED_SIZE: Final = _TAGGED.size
 UNTAGGED_SIZE: Final = _UNTAGGED.size
 READ_REQUEST_SIZE: Final = _READ_REQUEST.size
-
-_READ_REQUEST_OPCODE: Final = 0x1
 
 
 class Tagged(NamedTuple):
@@ -117,7 +116,7 @@ def build_untagged(header: Untagged) -> bytes:
 def parse_read_request(message: Octets) -> ReadRequest:
     """Read the 28 octets of a Read Request; any other length is a `MalformedMessage`."""
     if len(message) != READ_REQUEST_SIZE:
-        raise MalformedMessage(_READ_REQUEST_OPCODE, len(message), READ_REQUEST_SIZE)
+        raise MalformedMessage(Opcode.READ_REQUEST, len(message), READ_REQUEST_SIZE)
     return ReadRequest._make(_READ_REQUEST.unpack_from(message))
 
 

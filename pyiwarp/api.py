@@ -1,0 +1,588 @@
+"""The awaitable way to use the stack: `connect`, `serve`, `listen`, and the `Connection` that they give.
+
+A `Connection` owns one queue pair and posts its receives by itself. Operations are awaited; cancelling one lets the
+waiter go but never the work request: its memory stays pinned until it is complete. If a Send of the peer finds no
+receive free, reading pauses until the program has taken a message: that holds up answers to Reads as well, so a
+program that awaits a `read` while messages pile up should take messages in a task of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pyiwarp import cm
+from pyiwarp.codes import Rtr
+from pyiwarp.errors import BadWorkRequest, Closed, Disconnected, IwarpError, UsageError, WorkFailed
+from pyiwarp.llp import Llp
+from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
+from pyiwarp.qp import QpCap, QueuePair
+from pyiwarp.startup import Agreement, Offer
+from pyiwarp.verbs import Context, ProtectionDomain
+from pyiwarp.work import Completion, Read, Recv, Send, SendRequest, Write
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Connection", "Listener", "Message", "Options", "Region", "Request", "Server", "connect", "listen", "serve"]
+
+log = logging.getLogger(__name__)
+
+INLINE_LIMIT: Final = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a connection is set up; every value has a default that suits a peer of any make.
+
+    `recv_depth` receives of `recv_size` octets are posted; a longer Send of the peer ends the connection.
+    `send_depth` work requests may be in flight, more wait. `crc`, `markers`, `revision`, `ird`, `ord`, `rtr`,
+    `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in octets;
+    by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds.
+    """
+
+    recv_depth: int = 16
+    recv_size: int = 4096
+    send_depth: int = 128
+    crc: bool = True
+    markers: bool = False
+    revision: int = 2
+    ird: int = 16
+    ord: int = 16
+    rtr: Rtr = field(default_factory=lambda: Rtr(0))
+    timeout: float = 10.0
+    first_fpdu_timeout: float | None = 60.0
+    mulpdu: int | None = None
+    linger: float = 5.0
+
+    def offer(self, private_data: bytes) -> Offer:
+        """The part of the options that MPA startup needs."""
+        return Offer(
+            revision=self.revision,
+            crc=self.crc,
+            markers=self.markers,
+            private_data=private_data,
+            ird=self.ird,
+            ord=self.ord,
+            rtr=self.rtr,
+            timeout=self.timeout,
+            first_fpdu_timeout=self.first_fpdu_timeout,
+        )
+
+
+class Message(NamedTuple):
+    """One received Send: its octets, whether it solicited an event, and the STag that it invalidated here."""
+
+    data: bytes
+    solicited: bool = False
+    inval_stag: int | None = None
+
+
+class Region(MemoryRegion):
+    """Registered memory that is awaited when it is closed; `async with` closes it."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Region:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Void the STag at once and wait until no work in flight uses the memory.
+
+        Cancelling stops the wait, not the closing.
+        """
+        released = asyncio.Event()
+        self.retire(released.set)
+        await released.wait()
+
+
+class Connection:
+    """One end of an RDMA connection, made by `connect`, `serve` or `Request.accept`.
+
+    It belongs to the event loop that made it. `async with` closes it, `async for` gives the peer's messages.
+    """
+
+    def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
+        self.pd = pd
+        self.options = options
+        self._owns_pd = owns_pd
+        self._llp: Llp | None = None
+        self._send_cq = pd.context.create_cq(options.send_depth + 1)
+        self._recv_cq = pd.context.create_cq(options.recv_depth + 1)
+        cap = QpCap(max_send_wr=options.send_depth, max_recv_wr=options.recv_depth, max_inline=INLINE_LIMIT)
+        self.qp: QueuePair = pd.create_qp(
+            self._send_cq,
+            self._recv_cq,
+            cap,
+            pause_when_starved=True,
+            mulpdu=options.mulpdu,
+            linger=options.linger,
+        )
+        self.qp.on_ended = self._wake_all
+        self._receives = pd.register(bytearray(options.recv_depth * options.recv_size))
+        self._inbox: deque[Completion] = deque()
+        self._readers: deque[asyncio.Future[None]] = deque()
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._closed = False
+        for slot in range(options.recv_depth):
+            self._post_receive(slot)
+        self._send_cq.arm(self._on_sent)
+        self._recv_cq.arm(self._on_received)
+
+    def __repr__(self) -> str:
+        peer = "" if self._llp is None else f" with {self.peername}"
+        return f"<Connection{peer} {self.qp.state.value}>"
+
+    async def __aenter__(self) -> Connection:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- what was agreed ---------------------------------------------------------------------------------------------
+
+    @property
+    def agreement(self) -> Agreement:
+        """What startup settled: revision, CRC, markers, IRD, ORD, and the peer's private data."""
+        return self.qp.stream.agreement
+
+    @property
+    def private_data(self) -> bytes:
+        """The private data of the peer's startup frame."""
+        return self.agreement.private_data
+
+    @property
+    def peername(self) -> str:
+        """The peer's address."""
+        return "?" if self._llp is None else self._llp.peername
+
+    @property
+    def close_reason(self) -> Exception | None:
+        """Why the connection ended; None while it lasts and after a graceful end."""
+        return self.qp.error
+
+    # --- memory ------------------------------------------------------------------------------------------------------
+
+    def register(self, buffer: Buffer, access: Access = Access.LOCAL_WRITE) -> Region:
+        """Register the memory of `buffer` for this connection's protection domain; see `ProtectionDomain.register`."""
+        return self.pd.register_as(Region, buffer, access)
+
+    # --- operations --------------------------------------------------------------------------------------------------
+
+    async def send(self, data: RegionSlice | Buffer, *, solicited: bool = False, invalidate: int | None = None) -> None:
+        """Send `data` to the peer's next receive (RFC 5040 §5.3); `invalidate` names an STag of the peer's.
+
+        Returning means that the memory is the caller's again, not that the peer has the message. Cancelling does
+        not unsend it. Raises the cause if the connection ends first.
+        """
+        if isinstance(data, RegionSlice):
+            await self._do(lambda done: Send((data,), done, None, invalidate, solicited))
+            return
+        octets = memoryview(data)
+        if octets.nbytes <= INLINE_LIMIT:
+            copy = octets.tobytes()
+            await self._do(lambda done: Send((), done, copy, invalidate, solicited))
+            return
+        async with self.register(octets, Access(0)) as region:
+            await self._do(lambda done: Send((region[:],), done, None, invalidate, solicited))
+
+    async def write(self, local: RegionSlice | Buffer, remote: RemoteRegion) -> None:
+        """RDMA Write the octets of `local` into the peer's memory (RFC 5040 §5.1).
+
+        Returning means that the local memory may be used again. It does not mean that the octets have arrived: a
+        later `send` that the peer has received, or a later `read` that returned, means that (RFC 5040 §5.5). Memory
+        that is changed before this returns may reach the peer damaged and end the connection with a CRC error.
+        Cancelling does not undo it. Raises the cause if the connection ends first.
+        """
+        if isinstance(local, RegionSlice):
+            _check_fits(local.nbytes, remote)
+            await self._do(lambda done: Write((local,), remote, done))
+            return
+        async with self.register(local, Access(0)) as region:
+            _check_fits(region.nbytes, remote)
+            await self._do(lambda done: Write((region[:],), remote, done))
+
+    async def read(self, local: RegionSlice, remote: RemoteRegion) -> None:
+        """RDMA Read from the peer's memory until `local` is full (RFC 5040 §5.2); returns when the octets are here.
+
+        Cancelling stops the wait; the octets may still come, so the memory stays pinned until they have. Raises
+        the cause if the connection ends first.
+        """
+        _check_fits(local.nbytes, remote)
+        await self._do(lambda done: Read(local, remote, done))
+
+    async def recv(self) -> bytes:
+        """The octets of the peer's next Send; see `recv_message`."""
+        return (await self.recv_message()).data
+
+    async def recv_message(self) -> Message:
+        """The peer's next Send, in the order sent. Cancelling loses none.
+
+        Raises `Disconnected` when the peer has closed gracefully and all is received, else the cause of the end.
+        """
+        while not self._inbox:
+            self._check_alive()
+            await self._wait(self._readers)
+        completion = self._inbox.popleft()
+        slot = completion.wr_id
+        assert isinstance(slot, int), "receives are numbered by their slot"
+        start = slot * self.options.recv_size
+        data = bytes(self._receives.view[start : start + completion.nbytes])  # a copy: the slot is used again
+        self._post_receive(slot)
+        return Message(data, completion.solicited, completion.inval_stag)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield await self.recv()
+        except Disconnected:
+            return
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """End the connection gracefully: what was posted is sent, TCP is closed, all memory is let go.
+
+        Takes at most `linger` seconds of a silent peer's time. Cancelling aborts. Twice does nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self.qp.disconnect()
+        try:
+            if self._llp is not None:
+                await asyncio.shield(self._llp.closed)
+        finally:
+            self._dispose()
+
+    def abort(self) -> None:
+        """End the connection at once; what is in flight is lost."""
+        self._closed = True
+        self._dispose()
+
+    def _dispose(self) -> None:
+        self.qp.close()
+        if self._llp is not None:
+            self._llp.abort()
+        self._on_sent()
+        self._on_received()
+        self._inbox.clear()
+        if self._receives.is_open:
+            self._receives.close()
+        if self._owns_pd:
+            self.pd.close(force=True)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _attach(self, llp: Llp) -> None:
+        self._llp = llp
+
+    def _post_receive(self, slot: int) -> None:
+        size = self.options.recv_size
+        if self._receives.is_open:
+            self.qp.post_recv(Recv((self._receives[slot * size : (slot + 1) * size],), slot))
+
+    def _check_alive(self) -> None:
+        """Raise what a new operation on an ended connection raises."""
+        if self._closed:
+            raise Closed(f"the connection was closed: {self!r}")
+        if not self.qp.alive:
+            raise self.qp.error or Disconnected(f"the peer closed the connection: {self!r}")
+
+    async def _wait(self, waiters: deque[asyncio.Future[None]]) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                _wake_one(waiters)  # the news was meant for whoever still waits
+            raise
+
+    async def _do(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> None:
+        """Post a work request, when there is room, and wait for its completion."""
+        self._check_alive()
+        while self.qp.send_room == 0:
+            await self._wait(self._room)
+            self._check_alive()
+        done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self.qp.post_send(request(done))
+        completion = await done
+        if not completion.ok:
+            raise completion.error or WorkFailed(completion)
+
+    def _on_sent(self) -> None:
+        for completion in self._send_cq.poll():
+            done = completion.wr_id
+            assert isinstance(done, asyncio.Future)
+            if not done.done():
+                done.set_result(completion)
+            _wake_one(self._room)
+        self._send_cq.arm(self._on_sent)
+
+    def _on_received(self) -> None:
+        for completion in self._recv_cq.poll():
+            if completion.ok:
+                self._inbox.append(completion)
+                _wake_one(self._readers)
+        self._recv_cq.arm(self._on_received)
+
+    def _wake_all(self) -> None:
+        """The connection has ended: everybody who waits shall see why."""
+        for waiters in (self._readers, self._room):
+            while waiters:
+                _wake_one(waiters)
+
+
+def _wake_one(waiters: deque[asyncio.Future[None]]) -> None:
+    while waiters:
+        waiter = waiters.popleft()
+        if not waiter.done():
+            waiter.set_result(None)
+            return
+
+
+def _check_fits(nbytes: int, remote: RemoteRegion) -> None:
+    """A Write or Read past what was advertised would end the connection; better to hear of it here."""
+    if nbytes > remote.nbytes:
+        raise BadWorkRequest(f"{nbytes} octets do not fit the advertised memory: {remote}")
+
+
+# --- making connections ----------------------------------------------------------------------------------------------
+
+
+class _Connecting:
+    """What `connect` returns: await it, or enter it with `async with`."""
+
+    def __init__(self, make: Callable[[], Awaitable[Connection]]) -> None:
+        self._make = make
+        self._connection: Connection | None = None
+
+    def __await__(self) -> Generator[Any, None, Connection]:
+        return self._make().__await__()
+
+    async def __aenter__(self) -> Connection:
+        self._connection = await self._make()
+        return self._connection
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._connection is not None
+        await self._connection.close()
+
+
+def _new_connection(pd: ProtectionDomain | None, options: Options) -> Connection:
+    """SEC-5042-2.2.4-01: a connection that shares nothing has a protection domain of its own."""
+    return Connection(pd or Context().alloc_pd(), options, owns_pd=pd is None)
+
+
+def connect(
+    host: str,
+    port: int,
+    *,
+    private_data: bytes = b"",
+    options: Options | None = None,
+    pd: ProtectionDomain | None = None,
+) -> _Connecting:
+    """Connect to the iWARP peer on `host` and `port`; `await` the result or use it with `async with`.
+
+    `private_data` goes along with the MPA Request: at most 508 octets, or 512 in revision 1. `pd` shares a
+    protection domain between connections. Raises `OSError` if TCP cannot be established, `Rejected`,
+    `StartupTimeout` or another `StartupError` if startup fails, `ConnectionLost`. Cancelling leaves nothing behind.
+    """
+    options = options or Options()
+
+    async def make() -> Connection:
+        connection = _new_connection(pd, options)
+        try:
+            connection._attach(await cm.connect(connection.qp, host, port, options.offer(private_data)))
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    return _Connecting(make)
+
+
+class Request:
+    """A peer that wants to connect; accept it or reject it."""
+
+    def __init__(self, request: cm.ConnectRequest, pd: ProtectionDomain | None, options: Options) -> None:
+        self._request = request
+        self._pd = pd
+        self._options = options
+
+    def __repr__(self) -> str:
+        return repr(self._request)
+
+    @property
+    def private_data(self) -> bytes:
+        """What the peer's program had to say."""
+        return self._request.private_data
+
+    @property
+    def peername(self) -> str:
+        """The peer's address."""
+        return self._request.peername
+
+    async def accept(self, private_data: bytes = b"", *, options: Options | None = None) -> Connection:
+        """Accept, with `private_data` for the peer. Raises `ConnectionLost` if it has left meanwhile."""
+        options = options or self._options
+        connection = _new_connection(self._pd, options)
+        try:
+            connection._attach(self._request.accept(connection.qp, options.offer(private_data)))
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    async def reject(self, private_data: bytes = b"") -> None:
+        """Refuse; the peer's `connect` raises `Rejected` with `private_data`."""
+        self._request.reject(private_data)
+
+
+class Listener:
+    """Waits for peers; `async for request in listener` gives them. `async with` closes it."""
+
+    def __init__(self, listener: cm.Listener, pd: ProtectionDomain | None, options: Options) -> None:
+        self._listener = listener
+        self._pd = pd
+        self._options = options
+
+    async def __aenter__(self) -> Listener:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> Listener:
+        return self
+
+    async def __anext__(self) -> Request:
+        return Request(await self._listener.__anext__(), self._pd, self._options)
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on."""
+        return self._listener.port
+
+    def close(self) -> None:
+        """Stop listening; accepted connections go on."""
+        self._listener.close()
+
+
+async def listen(
+    host: str | None = None,
+    port: int = 0,
+    *,
+    options: Options | None = None,
+    pd: ProtectionDomain | None = None,
+    backlog: int = cm.DEFAULT_BACKLOG,
+) -> Listener:
+    """Listen for peers on `host` (None is every address) and `port` (0 lets the system choose).
+
+    Raises `OSError` if the address cannot be had.
+    """
+    options = options or Options()
+    return Listener(await cm.listen(host, port, options.offer(b""), backlog=backlog), pd, options)
+
+
+Handler = Callable[[Connection], Awaitable[None]]
+
+
+class Server:
+    """Serves every peer with a handler of its own task; made by `serve`."""
+
+    def __init__(self, handler: Handler, accept: Callable[[Request], bytes | None]) -> None:
+        self._handler = handler
+        self._accept = accept
+        self._listener: Listener | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._acceptor: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Server:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is served."""
+        return 0 if self._listener is None else self._listener.port
+
+    async def serve_forever(self) -> None:
+        """Serve until this is cancelled."""
+        if self._acceptor is None:
+            raise UsageError("the server was never started or is closed")
+        await asyncio.shield(self._acceptor)
+
+    async def close(self) -> None:
+        """Stop listening, cancel the handlers, and wait for them. Twice does nothing."""
+        if self._listener is not None:
+            self._listener.close()
+        tasks = [*self._tasks, *([self._acceptor] if self._acceptor else [])]
+        self._acceptor = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, listener: Listener) -> None:
+        self._listener = listener
+        self._acceptor = asyncio.get_running_loop().create_task(self._accept_all(listener))
+
+    async def _accept_all(self, listener: Listener) -> None:
+        async for request in listener:
+            task = asyncio.get_running_loop().create_task(self._serve_one(request))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve_one(self, request: Request) -> None:
+        """One peer from its Request to its end; its errors are its own."""
+        try:
+            reply = self._accept(request)
+            if reply is None:
+                await request.reject()
+                return
+            async with await request.accept(reply) as connection:
+                await self._handler(connection)
+        except (IwarpError, OSError) as error:
+            log.info("%r ended: %s", request, error)
+        except Exception:
+            log.exception("the handler of %r failed", request)
+
+
+async def serve(
+    handler: Handler,
+    host: str | None = None,
+    port: int = 0,
+    *,
+    accept: Callable[[Request], bytes | None] = lambda request: b"",
+    options: Options | None = None,
+    pd: ProtectionDomain | None = None,
+) -> Server:
+    """Serve every peer that connects with a call of `handler`, each in a task of its own.
+
+    `accept` looks at a Request and returns the private data of the Reply, or None to reject. The connection is
+    closed when the handler returns. Raises `OSError` if the address cannot be had.
+    """
+    server = Server(handler, accept)
+    server._start(await listen(host, port, options=options, pd=pd))
+    return server

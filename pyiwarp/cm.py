@@ -1,0 +1,227 @@
+"""The connection manager: MPA startup on sockets, from a queue pair that is IDLE to one that is RTS.
+
+`connect` is the Initiator's side, `listen` the Responder's. Nothing here knows what travels on the connection later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Final
+
+from pyiwarp.errors import Closed, ConnectionLost, StartupTimeout
+from pyiwarp.llp import Llp
+from pyiwarp.qp import QueuePair
+from pyiwarp.startup import Agreement, Offer, Role, Startup, StartupFrameRead, StartupState
+
+__all__ = ["ConnectRequest", "Listener", "connect", "listen"]
+
+log = logging.getLogger(__name__)
+
+DEFAULT_BACKLOG: Final = 128
+
+
+def _begin(qp: QueuePair, llp: Llp, agreement: Agreement, prologue: bytes = b"") -> None:
+    """Full Operation: the queue pair takes the driver over from startup."""
+    qp.on_output = llp.kick
+    qp.connect(agreement, prologue)
+    llp.exchange(qp)
+
+
+async def connect(
+    qp: QueuePair, host: str, port: int, offer: Offer | None = None, *, local_host: str | None = None
+) -> Llp:
+    """Connect `qp` to the iWARP peer that listens on `host` and `port` (RFC 5044 §7.1.2, Initiator).
+
+    Returns when the accepting Reply has come; its private data is in `qp.stream.agreement`. Raises `OSError` if TCP
+    cannot be established, `Rejected`, `StartupTimeout` or another `StartupError`, or `ConnectionLost`. Cancelling
+    aborts the connection; the queue pair is then as it was.
+    """
+    offer = offer or Offer()
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[None] = loop.create_future()
+
+    def on_outcome(startup: Startup) -> None:
+        if startup.state is StartupState.ACCEPTED:
+            assert startup.agreement is not None, "an accepted startup has its agreement"
+            _begin(qp, llp, startup.agreement)
+        if outcome.done():
+            return
+        fault = startup.error or (startup.agreement and startup.agreement.fault)
+        if fault:
+            outcome.set_exception(fault)
+        else:
+            outcome.set_result(None)
+
+    llp = Llp(Startup(Role.INITIATOR, offer, on_outcome), loop)
+    local = None if local_host is None else (local_host, 0)
+    try:
+        async with asyncio.timeout(offer.timeout):
+            await loop.create_connection(lambda: llp, host, port, local_addr=local)
+    except TimeoutError as error:
+        llp.abort()
+        message = f"TCP to {host} port {port} was not established within {offer.timeout:g} s"
+        raise StartupTimeout(message) from error
+    try:
+        await outcome
+    except BaseException:
+        if llp.pump is not qp:
+            llp.abort()
+        raise
+    return llp
+
+
+class ConnectRequest:
+    """An MPA Request that waits for this side's decision."""
+
+    def __init__(self, startup: Startup, llp: Llp) -> None:
+        self._startup = startup
+        self._llp = llp
+
+    def __repr__(self) -> str:
+        return f"<ConnectRequest from {self.peername} {self._startup.state.value}>"
+
+    @property
+    def frame(self) -> StartupFrameRead:
+        """The Request as it came: revision, flags, IRD and ORD."""
+        return self._startup.request
+
+    @property
+    def private_data(self) -> bytes:
+        """What the Initiator's program had to say."""
+        return self._startup.request.private_data
+
+    @property
+    def peername(self) -> str:
+        """The Initiator's address."""
+        return self._llp.peername
+
+    def accept(self, qp: QueuePair, offer: Offer | None = None) -> Llp:
+        """Accept with `qp` and what `offer` brings: receives that the Initiator relies on are posted before.
+
+        Raises `ConnectionLost` if the Initiator has left meanwhile, `WrongState` if a decision was made before,
+        `UsageError` if the private data does not fit the Reply.
+        """
+        self._check_there()
+        agreement, reply = self._startup.accept(offer or Offer())
+        _begin(qp, self._llp, agreement, reply)
+        return self._llp
+
+    def reject(self, private_data: bytes = b"") -> None:
+        """Refuse; the Initiator is told and given `private_data` (RFC 5044 §7.1.2 rule 2)."""
+        self._check_there()
+        self._startup.reject(private_data)
+        self._llp.kick()
+
+    def _check_there(self) -> None:
+        if self._startup.state is StartupState.FAILED:
+            raise ConnectionLost(f"the Initiator left before the decision: {self._startup.error}")
+
+
+class Listener:
+    """Waits for Initiators; an asynchronous iterator of their Requests.
+
+    At most `backlog` connections are in startup or wait for a decision; more are closed as they come, so that
+    strangers cannot fill the memory (RFC 5042 §6.4).
+    """
+
+    def __init__(self, offer: Offer, backlog: int) -> None:
+        self._offer = offer
+        self._backlog = backlog
+        self._loop = asyncio.get_running_loop()
+        self._server: asyncio.Server | None = None
+        self._starting: set[Llp] = set()
+        self._requests: asyncio.Queue[ConnectRequest | None] = asyncio.Queue()
+        self._waiting: set[ConnectRequest] = set()
+
+    def __repr__(self) -> str:
+        return f"<Listener port {self.port} {len(self._starting)} starting {len(self._waiting)} waiting>"
+
+    async def __aenter__(self) -> Listener:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __aiter__(self) -> AsyncIterator[ConnectRequest]:
+        return self
+
+    async def __anext__(self) -> ConnectRequest:
+        try:
+            return await self.get_request()
+        except Closed:
+            raise StopAsyncIteration from None
+
+    @property
+    def port(self) -> int:
+        """The TCP port; the one that the system chose if 0 was asked for."""
+        if self._server is None or not self._server.sockets:
+            return 0
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def get_request(self) -> ConnectRequest:
+        """The next Request; raises `Closed` once the listener is closed. Cancelling loses none."""
+        while True:
+            if self._server is None and self._requests.empty():
+                raise Closed(f"the listener is closed: {self!r}")
+            request = await self._requests.get()
+            if request is None:
+                self._requests.put_nowait(None)  # for whoever waits too
+                raise Closed(f"the listener is closed: {self!r}")
+            if request in self._waiting:  # else its Initiator has left
+                self._waiting.discard(request)
+                return request
+
+    def close(self) -> None:
+        """Stop listening; connections whose Request was not taken are aborted. Twice does nothing."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        for llp in list(self._starting):
+            llp.abort()
+        self._requests.put_nowait(None)
+
+    async def _open(self, host: str | None, port: int) -> None:
+        self._server = await self._loop.create_server(self._make_protocol, host, port, reuse_address=True)
+
+    def _make_protocol(self) -> Llp:
+        request: list[ConnectRequest] = []
+
+        def on_outcome(startup: Startup) -> None:
+            if startup.state is StartupState.DECIDING:
+                request.append(ConnectRequest(startup, llp))
+                self._waiting.add(request[0])
+                self._requests.put_nowait(request[0])
+                return
+            if startup.state is StartupState.FAILED:
+                log.info("startup with %s failed: %s", llp.peername, startup.error)
+            if request:
+                self._waiting.discard(request[0])
+
+        llp = Llp(Startup(Role.RESPONDER, self._offer, on_outcome), self._loop)
+        if len(self._starting) >= self._backlog:
+            log.warning("%d connections are in startup: a new one is closed", len(self._starting))
+            self._loop.call_soon(llp.abort)
+        self._starting.add(llp)
+        llp.closed.add_done_callback(lambda _: self._starting.discard(llp))
+        llp.exchanged = lambda: self._starting.discard(llp)
+        return llp
+
+
+async def listen(
+    host: str | None, port: int, offer: Offer | None = None, *, backlog: int = DEFAULT_BACKLOG
+) -> Listener:
+    """Listen for Initiators on `host` (None is every address) and `port` (0 lets the system choose).
+
+    `offer` gives the time limit of the wait for Requests; what a connection offers is said when it is accepted.
+    Raises `OSError` if the address cannot be had.
+    """
+    listener = Listener(offer or Offer(), backlog)
+    await listener._open(host, port)
+    return listener

@@ -1,0 +1,205 @@
+"""DDP: messages cut into segments, segments placed into buffers (RFC 5041), without sockets and without memory rules.
+
+`Outbound` cuts; `UntaggedQueue` checks and places what arrives for one queue number. Whose memory an STag names
+is asked through callables that the owner gives; what a message means is the business of `rdmap`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+from pyiwarp.codes import MAX_MESSAGE
+from pyiwarp.errors import InvalidMo, MessageTooLong, MsnOutOfRange, NoBufferForMsn, UsageError
+from pyiwarp.fastwire import (
+    TAGGED_SIZE,
+    UNTAGGED_SIZE,
+    Tagged,
+    Untagged,
+    build_tagged,
+    build_untagged,
+)
+
+__all__ = ["Outbound", "TaggedOutbound", "UntaggedOutbound", "UntaggedQueue", "next_msn", "scatter"]
+
+Octets = bytes | bytearray | memoryview
+Payload = Sequence[Octets]
+
+MSN_MASK: Final = 0xFFFF_FFFF
+FIRST_MSN: Final = 1  # DDP-5041-4.3-08
+
+
+def next_msn(msn: int) -> int:
+    """The MSN after `msn`; they wrap to 0 (RFC 5041 §4.3)."""
+    return (msn + 1) & MSN_MASK  # DDP-5041-4.3-09
+
+
+class Outbound:
+    """A DDP message on its way out: gives its segments one by one, each as large as the MULPDU of that moment.
+
+    `payload` is a sequence of views whose octets belong to the message; `token` goes back to the owner when the
+    message is sent.
+    """
+
+    __slots__ = ("_index", "_left", "_payload", "_sent", "_used", "last_given", "nbytes", "rdmap", "token")
+
+    HEADER_SIZE: int
+
+    def __init__(self, rdmap: int, payload: Payload, token: object = None) -> None:
+        self.rdmap = rdmap
+        self.token = token
+        self._payload = payload
+        self.nbytes = self._left = sum(map(len, payload))
+        if self.nbytes > MAX_MESSAGE:  # DDP-5041-5.2-03
+            raise UsageError(f"a message of {self.nbytes} octets; it must be shorter than 2^32 (RFC 5041 §5.2)")
+        self._sent = 0
+        self._index = self._used = 0
+        self.last_given = False
+
+    @property
+    def sent(self) -> int:
+        """Octets of payload given out so far."""
+        return self._sent
+
+    def next_segment(self, mulpdu: int) -> tuple[bytes, Payload, int]:
+        """The next segment: its header, its payload as views, and how many octets those are.
+
+        Segments come in the order of their offsets (DDP-5041-5.3-02), the last one with L set (DDP-5041-4.1-03);
+        a message without payload is one segment (DDP-5041-5.2-10).
+        """
+        room = mulpdu - self.HEADER_SIZE  # DDP-5041-5.2-02
+        nbytes = self._left if self._left <= room else room
+        offset = self._sent
+        self._sent = offset + nbytes
+        self._left -= nbytes
+        self.last_given = self._left == 0
+        whole = self.last_given and offset == 0  # the common small message: nothing to cut
+        payload = self._payload if whole else self._cut(nbytes)
+        return self._header(offset), payload, nbytes
+
+    def _header(self, offset: int) -> bytes:
+        raise NotImplementedError
+
+    def _cut(self, nbytes: int) -> list[Octets]:
+        """Views of the next `nbytes` octets of the payload."""
+        cut: list[Octets] = []
+        while nbytes:
+            view = memoryview(self._payload[self._index])
+            take = min(nbytes, len(view) - self._used)
+            if take:
+                cut.append(view[self._used : self._used + take])
+            self._used += take
+            nbytes -= take
+            if self._used == len(view):
+                self._index += 1
+                self._used = 0
+        return cut
+
+
+class TaggedOutbound(Outbound):
+    """A message into a tagged buffer: the TO grows by what each segment carries (RFC 5041 §5.2)."""
+
+    __slots__ = ("stag", "to")
+
+    HEADER_SIZE = TAGGED_SIZE
+
+    def __init__(self, rdmap: int, payload: Payload, *, stag: int, to: int, token: object = None) -> None:
+        super().__init__(rdmap, payload, token)
+        self.stag = stag
+        self.to = to
+
+    def _header(self, offset: int) -> bytes:
+        # DDP-5041-5.2-09; a zero-length message may name any TO (DDP-5041-5.2-11)
+        return build_tagged(Tagged(self.last_given, self.rdmap, self.stag, self.to + offset))
+
+
+class UntaggedOutbound(Outbound):
+    """A message into the next buffer of a queue: the MO grows by what each segment carries (RFC 5041 §5.2)."""
+
+    __slots__ = ("inval_stag", "msn", "qn")
+
+    HEADER_SIZE = UNTAGGED_SIZE
+
+    def __init__(
+        self, rdmap: int, payload: Payload, *, qn: int, msn: int, inval_stag: int = 0, token: object = None
+    ) -> None:
+        super().__init__(rdmap, payload, token)
+        self.qn = qn
+        self.msn = msn
+        self.inval_stag = inval_stag
+
+    def _header(self, offset: int) -> bytes:
+        # DDP-5041-4.3-10, DDP-5041-5.2-07
+        return build_untagged(Untagged(self.last_given, self.rdmap, self.inval_stag, self.qn, self.msn, offset))
+
+
+class UntaggedQueue:
+    """The receiving end of one untagged queue: checks, placement, and in-order delivery (RFC 5041 §5.4, §7.1).
+
+    `take_buffer` gives the next buffer as a sequence of writable views, or None if there is none.
+    """
+
+    __slots__ = ("_buffer", "_size", "_take_buffer", "due_msn", "qn")
+
+    def __init__(self, qn: int, take_buffer: Callable[[], Sequence[memoryview] | None]) -> None:
+        self.qn = qn
+        self.due_msn = FIRST_MSN
+        self._take_buffer = take_buffer
+        self._buffer: Sequence[memoryview] | None = None
+        self._size = 0
+
+    @property
+    def underway(self) -> bool:
+        """Whether a message has begun and not ended."""
+        return self._buffer is not None
+
+    def place(self, header: Untagged, payload: memoryview) -> int | None:
+        """Check and place one segment; returns the message's length in octets if it is delivered by it.
+
+        Raises `MsnOutOfRange`, `NoBufferForMsn`, `InvalidMo` or `MessageTooLong`, and then has placed nothing.
+        """
+        if header.msn != self.due_msn:  # DDP-5041-7.1-09; TCP keeps the order, so only one message can be due
+            raise MsnOutOfRange(self.qn, header.msn, self.due_msn)
+        buffer = self._buffer
+        if buffer is None:
+            buffer = self._take_buffer()
+            if buffer is None:  # DDP-5041-7.1-02; a zero-length Send needs one too (RDMAP-5040-5.3-11)
+                raise NoBufferForMsn(self.qn, header.msn)
+            self._buffer = buffer
+            self._size = sum(map(len, buffer))
+        end = header.mo + len(payload)
+        if end > self._size:
+            self._refuse(header, end)
+        if payload:
+            scatter(buffer, header.mo, payload)
+        if not header.last:
+            return None
+        self._buffer = None
+        self.due_msn = next_msn(header.msn)
+        return end  # DDP-5041-5.4-04
+
+    def _refuse(self, header: Untagged, end: int) -> NoReturn:
+        """Say whether the MO itself lies outside the buffer or the message runs over its end (DDP-5041-7.2-05).
+
+        A segment without payload is refused only when its MO would make the message longer than its buffer.
+        """
+        if header.mo >= self._size and header.mo:  # DDP-5041-7.1-07
+            raise InvalidMo(self.qn, header.msn, header.mo, self._size)
+        raise MessageTooLong(self.qn, header.msn, end, self._size)  # DDP-5041-7.1-08
+
+
+def scatter(buffer: Sequence[memoryview], offset: int, payload: memoryview) -> None:
+    """Copy `payload` to `offset` of the buffer that the views of `buffer` make up together."""
+    if len(buffer) == 1:
+        buffer[0][offset : offset + len(payload)] = payload
+        return
+    for view in buffer:
+        if offset >= len(view):
+            offset -= len(view)
+            continue
+        take = min(len(view) - offset, len(payload))
+        view[offset : offset + take] = payload[:take]
+        payload = payload[take:]
+        offset = 0
+        if not payload:
+            return

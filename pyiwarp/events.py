@@ -1,0 +1,57 @@
+"""What the engine tells its owner: frozen values, given in the order in which things happened.
+
+`Sent` and `ReadDone` carry the `token` that the owner gave with the message, so that the engine needs to know
+nothing of work requests. Three words are kept apart throughout: an octet is *placed*, a message is *delivered*,
+a work request is *completed*; the events here are about messages.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pyiwarp.codes import Opcode
+from pyiwarp.errors import ProtocolViolation, TerminatedByPeer
+
+__all__ = ["Delivered", "Event", "PeerClosed", "PeerTerminated", "ReadDone", "Sent", "Violated"]
+
+
+class Sent(NamedTuple):
+    """The transport holds every octet of a message (RFC 5041 §5.4 lets that be its completion)."""
+
+    token: object
+
+
+class ReadDone(NamedTuple):
+    """A Read Response was delivered (RFC 5040 §5.5 rule 16)."""
+
+    token: object
+    nbytes: int
+
+
+class Delivered(NamedTuple):
+    """A message on QN 0 was delivered into the buffer that stands at the head of the receive queue."""
+
+    opcode: Opcode
+    msn: int
+    nbytes: int
+    solicited: bool
+    inval_stag: int | None
+
+
+class PeerClosed(NamedTuple):
+    """The peer closed its half of the TCP connection on an FPDU boundary, with nothing left unfinished."""
+
+
+class PeerTerminated(NamedTuple):
+    """The peer's Terminate was delivered (RFC 5040 §5.4)."""
+
+    error: TerminatedByPeer
+
+
+class Violated(NamedTuple):
+    """The peer broke a rule; the Terminate that says so is queued, unless none may be sent."""
+
+    error: ProtocolViolation
+
+
+Event = Sent | ReadDone | Delivered | PeerClosed | PeerTerminated | Violated

@@ -1,0 +1,260 @@
+"""The asyncio driver: moves octets between a TCP transport and a pump, on the stock loop and on uvloop.
+
+Incoming octets are received straight into the pump's own buffer; outgoing views are given to the transport as they
+are. A work request completes only when the transport holds none of its octets, because uvloop reads them later when
+the socket is full. While it holds any, nothing more is asked of the pump: back-pressure without a queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final, Protocol, cast
+
+from pyiwarp.startup import TimeLimit
+
+__all__ = ["Llp", "Pump"]
+
+Octets = bytes | bytearray | memoryview
+
+TURN_BATCHES: Final = 4
+"""Batches written in one turn of the loop at most, so that other connections have their turn."""
+
+EMSS_REFRESH: Final = 64
+"""How many writes one reading of TCP_MAXSEG serves: it changes rarely, and asking costs a system call."""
+
+# These releases have a writelines that never pauses the protocol (gh-127655).
+_WRITELINES_NEVER_PAUSES: Final = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9) or (
+    3,
+    13,
+    0,
+) <= sys.version_info[:3] < (3, 13, 2)
+
+
+class Pump(Protocol):
+    """What a driver drives; nothing here blocks, sleeps or reads a clock."""
+
+    def receive_view(self) -> memoryview:
+        """Where the next octets shall land; never empty."""
+
+    def received(self, nbytes: int) -> None:
+        """They landed there."""
+
+    def received_eof(self) -> None:
+        """The peer closed its half."""
+
+    def set_emss(self, emss: int) -> None:
+        """TCP's segment size is `emss` octets now."""
+
+    def next_iov(self) -> list[Octets]:
+        """Octets to write now; [] when there are none."""
+
+    def flushed(self) -> None:
+        """The kernel holds everything that `next_iov` gave."""
+
+    def time_limit(self) -> TimeLimit | None:
+        """How long the present wait may last; a changed answer begins a new wait."""
+
+    def timed_out(self, limit: TimeLimit) -> None:
+        """That wait was too long."""
+
+    def lost(self, cause: Exception | None) -> None:
+        """TCP has ended; `cause` is None if both halves were closed."""
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether octets may be received now."""
+
+    @property
+    def output_ended(self) -> bool:
+        """Whether nothing will be written any more."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection is of no more use."""
+
+
+class Llp(asyncio.BufferedProtocol):
+    """One TCP connection under a pump. The pump may be exchanged at any time; startup does so once."""
+
+    def __init__(self, pump: Pump, loop: asyncio.AbstractEventLoop) -> None:
+        self.pump = pump
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
+        self._writes = 0
+        self._clogged = False
+        self._kicked = False
+        self._reading = True
+        self._sent_fin = False
+        self._limit: TimeLimit | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.exchanged: Callable[[], object] = _nothing
+        self.closed: asyncio.Future[None] = loop.create_future()
+
+    # --- from the loop -----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP is established."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, not the base class
+        self._socket = transport.get_extra_info("socket")
+        self._transport.set_write_buffer_limits(high=0)  # pause_writing at the first octet that stays behind
+        self._run()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next octets shall land."""
+        return self.pump.receive_view()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """They landed there."""
+        self.pump.received(nbytes)
+        self._run()
+
+    def eof_received(self) -> bool:
+        """The peer closed its half; this side's stays open until the pump is done."""
+        self.pump.received_eof()
+        self._run()
+        return True
+
+    def pause_writing(self) -> None:
+        """The transport holds octets."""
+        self._clogged = True
+
+    def resume_writing(self) -> None:
+        """The kernel has taken all of them."""
+        self._clogged = False
+        self.pump.flushed()
+        self._run()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """TCP has ended."""
+        self._transport = self._socket = None
+        self.pump.lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    # --- from the pump's owner ---------------------------------------------------------------------------------------
+
+    @property
+    def peername(self) -> str:
+        """The peer's address, for messages."""
+        return _address(self._transport, "peername")
+
+    @property
+    def sockname(self) -> str:
+        """This side's address, for messages."""
+        return _address(self._transport, "sockname")
+
+    def kick(self) -> None:
+        """There may be something to write: look once in the loop's next turn, however often this is called."""
+        if not self._kicked and self._transport is not None:
+            self._kicked = True
+            self._loop.call_soon(self._on_kick)
+
+    def exchange(self, pump: Pump) -> None:
+        """Drive `pump` from now on: Full Operation begins (RFC 5044 §7.1.2 rule 4)."""
+        self.pump = pump
+        self._writes = 0
+        self.exchanged()
+        self.kick()
+
+    def abort(self) -> None:
+        """End TCP at once; what was not sent is lost."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _on_kick(self) -> None:
+        self._kicked = False
+        if self._transport is not None:
+            self._run()
+
+    def _run(self) -> None:
+        """Write what there is to write, then settle everything that may have changed."""
+        for _ in range(TURN_BATCHES):
+            if self._clogged or self._transport is None:
+                break
+            self._refresh_emss()
+            iov = self.pump.next_iov()
+            if not iov:
+                break
+            self._write(self._transport, iov)
+        else:
+            self.kick()
+        if self._transport is not None:
+            self._settle(self._transport)
+
+    def _write(self, transport: asyncio.Transport, iov: list[Octets]) -> None:
+        if len(iov) == 1:
+            transport.write(iov[0])
+        elif _WRITELINES_NEVER_PAUSES:
+            transport.write(b"".join(iov))
+        else:
+            transport.writelines(iov)
+        if transport.get_write_buffer_size() == 0:
+            self._clogged = False
+            self.pump.flushed()
+        else:
+            self._clogged = True  # resume_writing will follow
+
+    def _refresh_emss(self) -> None:
+        """Let the pump know TCP's segment size (MPA-5044-4.5-06)."""
+        if self._writes % EMSS_REFRESH == 0 and self._socket is not None:
+            self.pump.set_emss(self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+        self._writes += 1
+
+    def _settle(self, transport: asyncio.Transport) -> None:
+        pump = self.pump
+        if pump.wants_input != self._reading:
+            self._reading = pump.wants_input
+            (transport.resume_reading if self._reading else transport.pause_reading)()
+        if pump.over:
+            self._close(transport)
+            return
+        if pump.output_ended and not self._sent_fin and not self._clogged:
+            self._sent_fin = True
+            transport.write_eof()  # MPA-5044-7.2: a FIN only between FPDUs, and the peer's answer is still read
+        self._watch_time()
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        if transport.is_closing():
+            return
+        if self._clogged:
+            transport.abort()  # nobody takes the last octets
+        else:
+            transport.close()
+
+    def _watch_time(self) -> None:
+        limit = self.pump.time_limit()
+        if limit == self._limit:
+            return
+        self._limit = limit
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if limit is not None:
+            self._timer = self._loop.call_later(limit.seconds, self._on_time, limit)
+
+    def _on_time(self, limit: TimeLimit) -> None:
+        self._timer = self._limit = None
+        self.pump.timed_out(limit)
+        if self._transport is not None:
+            self._run()
+
+
+def _nothing() -> None:
+    """What a driver tells that nobody listens to."""
+
+
+def _address(transport: asyncio.Transport | None, kind: str) -> str:
+    """Host and port of one end, as one word."""
+    name = None if transport is None else transport.get_extra_info(kind)
+    if name is None:
+        return "?"
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,301 @@
+"""MPA: framing ULPDUs for a TCP stream (RFC 5044), without sockets and without time.
+
+`Framer` turns a ULPDU into the octets of an FPDU, `Deframer` and `MarkedDeframer` turn octets back into ULPDUs.
+The agreement that they work under is reached by `startup.Startup`. MPA knows ULPDUs as opaque octets: what a DDP
+segment is, `ddp` knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from struct import Struct
+from typing import Final
+
+from crc32c import crc32c
+
+from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU
+from pyiwarp.errors import CrcMismatch, MalformedFrame, MarkerMismatch
+
+__all__ = [
+    "MARKER_SPACING",
+    "Deframer",
+    "Framer",
+    "MarkedDeframer",
+    "MarkedFramer",
+    "markers_within",
+    "mulpdu_for",
+    "pad_length",
+]
+
+Octets = bytes | bytearray | memoryview
+
+MARKER_SPACING: Final = 512
+"""A marker begins at every 512th octet of the stream, counted from Full Operation (RFC 5044 §4.3)."""
+
+MARKER_SIZE: Final = 4
+CRC_SIZE: Final = 4
+LENGTH_SIZE: Final = 2
+LARGEST_FPDU: Final = 65_288
+"""The FPDU of the largest ULPDU with 128 markers in it, in octets."""
+
+_BETWEEN_MARKERS: Final = MARKER_SPACING - MARKER_SIZE
+_LENGTH: Final = Struct(">H")
+_CRC: Final = Struct("<I")  # the only little-endian field: RFC 5044 figure 5 shows it, no sentence says it
+_PADS: Final = (b"", b"\0", b"\0\0", b"\0\0\0")
+_NO_CRC_TRAILERS: Final = tuple(pad + bytes(CRC_SIZE) for pad in _PADS)
+
+
+def pad_length(ulpdu_length: int) -> int:
+    """Octets of zero that bring length field and ULPDU to a multiple of four (RFC 5044 §4.1)."""
+    return -(ulpdu_length + LENGTH_SIZE) % 4
+
+
+def mulpdu_for(emss: int, *, markers: bool) -> int:
+    """The largest ULPDU, in octets, whose FPDU fits one TCP segment of `emss` octets (RFC 5044 §4.5).
+
+    Never less than 128 nor more than 64,768, whatever TCP says (RFC 5044 §3).
+    """
+    overhead = LENGTH_SIZE + CRC_SIZE + emss % 4  # MPA-5044-4.5-02
+    if markers:
+        overhead += MARKER_SIZE * -(-emss // MARKER_SPACING)  # MPA-5044-4.5-01
+    return max(MIN_MULPDU, min(emss - overhead, MAX_MULPDU))  # MPA-5044-3-04, MPA-5044-4.5-07
+
+
+def markers_within(offset: int, nbytes: int) -> int:
+    """How many markers split `nbytes` octets that start at stream offset `offset`, which is no marker's place.
+
+    A marker that would follow the last octet is not counted: it belongs to the next FPDU (MPA-5044-4.3-06).
+    """
+    before_first = MARKER_SPACING - offset % MARKER_SPACING
+    if nbytes <= before_first:
+        return 0
+    return 1 + (nbytes - before_first - 1) // _BETWEEN_MARKERS
+
+
+class Framer:
+    """Makes FPDUs for a direction in which the peer wants no markers (RFC 5044 §4.1)."""
+
+    __slots__ = ("_crc", "fpdus", "octets")
+
+    def __init__(self, *, crc: bool) -> None:
+        self._crc = crc
+        self.fpdus = 0
+        self.octets = 0
+
+    def frame(self, header: bytes, payload: Iterable[Octets], nbytes: int, out: list[Octets]) -> int:
+        """Append to `out` the FPDU whose ULPDU is `header` and the `nbytes` octets of `payload`.
+
+        Views are appended as they are, never copied. Returns the FPDU's size in octets.
+        """
+        length = len(header) + nbytes
+        head = _LENGTH.pack(length) + header
+        pad = -(length + LENGTH_SIZE) & 3
+        out.append(head)
+        if self._crc:
+            crc = crc32c(head)
+            for view in payload:
+                crc = crc32c(view, crc)
+                out.append(view)
+            if pad:
+                crc = crc32c(_PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
+            out.append(_PADS[pad] + _CRC.pack(crc))
+        else:
+            out.extend(payload)
+            out.append(_NO_CRC_TRAILERS[pad])  # MPA-5044-4.1-06: present, its content free
+        size = LENGTH_SIZE + length + pad + CRC_SIZE
+        self.fpdus += 1
+        self.octets += size
+        return size
+
+
+class MarkedFramer(Framer):
+    """Makes FPDUs with a marker at every 512th octet, because the peer asked for them (RFC 5044 §4.3)."""
+
+    __slots__ = ()
+
+    def frame(self, header: bytes, payload: Iterable[Octets], nbytes: int, out: list[Octets]) -> int:
+        """As `Framer.frame`, with the markers that fall before and inside the FPDU."""
+        length = len(header) + nbytes
+        pieces: list[Octets] = [_LENGTH.pack(length) + header, *payload, _PADS[pad_length(length)]]
+        body = LENGTH_SIZE + length + pad_length(length)
+        marked = self._with_markers(pieces, body)
+        crc = 0
+        for piece in marked:
+            crc = crc32c(piece, crc)  # MPA-5044-4.4-13..15: every marker up to the CRC field is covered
+        marked.append(_CRC.pack(crc if self._crc else 0))
+        out.extend(marked)
+        size = sum(map(len, marked))
+        self.fpdus += 1
+        self.octets += size
+        return size
+
+    def _with_markers(self, pieces: Sequence[Octets], body: int) -> list[Octets]:
+        """The `body` octets of `pieces`, cut where markers fall; one that falls before the CRC field comes last."""
+        marked: list[Octets] = []
+        offset = self.octets
+        if offset % MARKER_SPACING == 0:
+            marked.append(bytes(MARKER_SIZE))  # MPA-5044-4.3-06: between FPDUs, FPDUPTR is zero
+            offset += MARKER_SIZE
+        start, left = offset, body
+        for piece in pieces:
+            view = memoryview(piece)
+            while len(view) > (room := MARKER_SPACING - offset % MARKER_SPACING):
+                marked += (view[:room], _marker(offset + room - start))
+                view = view[room:]
+                offset += room + MARKER_SIZE
+                left -= room
+            if len(view):
+                marked.append(view)
+                offset += len(view)
+                left -= len(view)
+            if offset % MARKER_SPACING == 0:  # the piece ends on a marker's place; more follows, if only the CRC
+                marked.append(_marker(offset - start))
+                offset += MARKER_SIZE
+        assert left == 0, "the pieces are the body"
+        return marked
+
+
+def _marker(fpduptr: int) -> bytes:
+    """Sixteen reserved bits and FPDUPTR: how far back the FPDU's ULPDU_Length lies (RFC 5044 §4.2)."""
+    return fpduptr.to_bytes(MARKER_SIZE, "big")
+
+
+class Deframer:
+    """Finds FPDUs in a stream without markers, verifies them, and shows their ULPDUs as views (RFC 5044 §6).
+
+    Octets are received into a staging buffer that this class owns. A ULPDU's view is good until the next
+    `receive_view`; who wants the octets longer copies them. The result does not depend on how TCP cut the stream.
+    """
+
+    __slots__ = ("_buffer", "_crc", "_end", "_full_size", "_start", "_view", "fpdus", "octets")
+
+    FIRST_SIZE = 8 * 1024  # an idle connection should cost little; the first full buffer brings the full size
+
+    def __init__(self, *, crc: bool, staging: int = 256 * 1024) -> None:
+        self._crc = crc
+        self._full_size = max(staging, 2 * LARGEST_FPDU)
+        self._start = self._end = 0
+        self.fpdus = 0
+        self.octets = 0  # stream offset of the octet at _start
+        self._buffer = bytearray(self.FIRST_SIZE)
+        self._view = memoryview(self._buffer)
+
+    def receive_view(self) -> memoryview:
+        """Where the next octets shall land; never empty. Views given earlier are void from now on."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif len(self._buffer) - self._end < LARGEST_FPDU or self._start > len(self._buffer) // 2:
+            self._compact()
+        if self._end == len(self._buffer):
+            self._allocate(self._full_size)
+        return self._view[self._end :]
+
+    def received(self, nbytes: int) -> None:
+        """`nbytes` octets now lie in the view that `receive_view` gave."""
+        self._end += nbytes
+        if self._end == len(self._buffer) < self._full_size:
+            self._allocate(self._full_size)
+
+    @property
+    def idle(self) -> bool:
+        """Whether the stream stands between two FPDUs: the only place where a FIN may come."""
+        return self._start == self._end
+
+    def next_ulpdu(self) -> memoryview | None:
+        """The next whole, verified ULPDU, or None if its octets are not all here.
+
+        Raises `MalformedFrame` or `CrcMismatch`; nothing may be taken from the stream after that.
+        """
+        start = self._start
+        have = self._end - start
+        if have < LENGTH_SIZE:
+            return None
+        length = (self._buffer[start] << 8) | self._buffer[start + 1]
+        body = (length + LENGTH_SIZE + 3) & ~3
+        if have < body + CRC_SIZE:
+            if length > MAX_MULPDU:
+                raise MalformedFrame(self.octets, length, "longer than the 64,768 that an FPDU may hold")
+            return None
+        if length > MAX_MULPDU:
+            raise MalformedFrame(self.octets, length, "longer than the 64,768 that an FPDU may hold")
+        if self._crc:
+            self._verify(start, start + body)
+        self._start = start + body + CRC_SIZE
+        self.octets += body + CRC_SIZE
+        self.fpdus += 1
+        return self._view[start + LENGTH_SIZE : start + LENGTH_SIZE + length]
+
+    def _verify(self, start: int, end: int) -> None:
+        """Compare the CRC behind `end` with that of the octets from `start` (MPA-5044-4.4-17)."""
+        computed = crc32c(self._view[start:end])
+        (received,) = _CRC.unpack_from(self._buffer, end)
+        if computed != received:
+            raise CrcMismatch(self.octets, received, computed)  # MPA-5044-4.4-18
+
+    def _compact(self) -> None:
+        """Move the octets of the unfinished FPDU to the front."""
+        left = self._end - self._start
+        self._buffer[:left] = self._view[self._start : self._end]
+        self._start, self._end = 0, left
+
+    def _allocate(self, size: int) -> None:
+        """Change to a buffer of `size` octets, keeping what has come; old views keep the old buffer alive."""
+        buffer = bytearray(size)
+        left = self._end - self._start
+        if left:
+            buffer[:left] = self._view[self._start : self._end]
+        self._buffer = buffer
+        self._view = memoryview(buffer)
+        self._start, self._end = 0, left
+
+
+class MarkedDeframer(Deframer):
+    """Finds FPDUs in a stream with markers; each ULPDU is a copy without them (RFC 5044 §4.3)."""
+
+    __slots__ = ()
+
+    def next_ulpdu(self) -> memoryview | None:
+        """As `Deframer.next_ulpdu`; raises `MarkerMismatch` too."""
+        have = self._end - self._start
+        lead = MARKER_SIZE if self.octets % MARKER_SPACING == 0 else 0  # MPA-5044-4.3-06
+        if have < lead + LENGTH_SIZE:
+            return None
+        start = self._start + lead
+        (length,) = _LENGTH.unpack_from(self._buffer, start)
+        if length > MAX_MULPDU:
+            raise MalformedFrame(self.octets, length, "longer than the 64,768 that an FPDU may hold")
+        body = LENGTH_SIZE + length + pad_length(length)
+        offset = self.octets + lead
+        size = body + CRC_SIZE + MARKER_SIZE * markers_within(offset, body + CRC_SIZE)
+        if have < lead + size:
+            return None
+        if self._crc:
+            self._verify(self._start, start + size - CRC_SIZE)  # MPA-5044-4.4-15: from the leading marker on
+        ulpdu = self._without_markers(start, offset, size - CRC_SIZE, lead)
+        self._start = start + size
+        self.octets = offset + size
+        self.fpdus += 1
+        return ulpdu[LENGTH_SIZE : LENGTH_SIZE + length]
+
+    def _without_markers(self, start: int, offset: int, nbytes: int, lead: int) -> memoryview:
+        """The octets of the FPDU up to its CRC, markers taken out and checked."""
+        if lead:
+            self._check_marker(start - lead, offset - lead, 0)
+        body = bytearray()
+        position, end = start, start + nbytes
+        while position < end:
+            stream_offset = offset + position - start
+            if stream_offset % MARKER_SPACING == 0:
+                self._check_marker(position, stream_offset, position - start)
+                position += MARKER_SIZE
+                continue
+            stop = min(position + MARKER_SPACING - stream_offset % MARKER_SPACING, end)
+            body += self._view[position:stop]
+            position = stop
+        return memoryview(body)
+
+    def _check_marker(self, position: int, offset: int, expected: int) -> None:
+        """FPDUPTR leads back to ULPDU_Length; its low bits and the reserved half are not looked at."""
+        fpduptr = _LENGTH.unpack_from(self._buffer, position + 2)[0] & 0xFFFC  # MPA-5044-4.2-03, 4.2-05
+        if fpduptr != expected:
+            raise MarkerMismatch(offset, fpduptr, expected)  # MPA-5044-8-03

@@ -1,0 +1,336 @@
+"""Memory: what an STag stands for, who may reach it, and how (RFC 5040 §3.2, RFC 5041 §8, RFC 5042 §6).
+
+A region exports the memory of any contiguous buffer without copying it, and keeps it alive and unresizable for as
+long as the region is open. Work in flight pins the region; a pinned region cannot be closed, only retired.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import secrets
+from collections.abc import Callable
+from enum import IntFlag
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+
+from pyiwarp.errors import (
+    BadWorkRequest,
+    BaseOrBounds,
+    CannotInvalidate,
+    Closed,
+    InvalidStag,
+    NoWriteRight,
+    ProtocolViolation,
+    ReadAccessRights,
+    ReadBounds,
+    ReadInvalidStag,
+    ReadStagNotAssociated,
+    ReadWrap,
+    RegionInUse,
+    StagNotAssociated,
+    TaggedOffsetWrap,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # collections.abc has it from 3.12 on
+
+__all__ = ["ADVERTISEMENT_SIZE", "Access", "MemoryRegion", "RegionSlice", "RemoteRegion", "StagTable"]
+
+TO_LIMIT: Final = 1 << 64
+ADVERTISEMENT_SIZE: Final = 16
+_PAGE: Final = 4096
+_KEY_MASK: Final = 0xFF
+
+
+class Access(IntFlag):
+    """What may be done to a region; the values are those of libibverbs. Local read is always allowed."""
+
+    LOCAL_WRITE = 1
+    REMOTE_WRITE = 2
+    REMOTE_READ = 4
+    REMOTE_ATOMIC = 8
+    WINDOW_BIND = 16
+    ZERO_BASED = 32
+
+
+class _Blame(NamedTuple):
+    """Which error each failed check is, by the layer that makes the check."""
+
+    invalid: type[ProtocolViolation]
+    association: type[ProtocolViolation]
+    wrap: type[ProtocolViolation]
+    bounds: type[ProtocolViolation]
+    rights: type[ProtocolViolation]
+
+
+DDP_BLAME: Final = _Blame(InvalidStag, StagNotAssociated, TaggedOffsetWrap, BaseOrBounds, NoWriteRight)
+RDMAP_BLAME: Final = _Blame(ReadInvalidStag, ReadStagNotAssociated, ReadWrap, ReadBounds, ReadAccessRights)
+
+
+class RemoteRegion(NamedTuple):
+    """Memory of the peer as it was advertised: where it begins, its STag, and its length in octets."""
+
+    to: int
+    stag: int
+    nbytes: int
+
+    @classmethod
+    def parse(cls, octets: bytes | bytearray | memoryview) -> RemoteRegion:
+        """Read the 16 octets of `RegionSlice.advertise`; raises `BadWorkRequest` for any other length."""
+        if len(octets) != ADVERTISEMENT_SIZE:
+            raise BadWorkRequest(f"an advertisement has 16 octets, not {len(octets)}")
+        return cls(
+            int.from_bytes(octets[:8], "big"),
+            int.from_bytes(octets[8:12], "big"),
+            int.from_bytes(octets[12:], "big"),
+        )
+
+    def __bytes__(self) -> bytes:
+        return self.to.to_bytes(8, "big") + self.stag.to_bytes(4, "big") + self.nbytes.to_bytes(4, "big")
+
+    def at(self, offset: int) -> RemoteRegion:
+        """The part from `offset` octets on."""
+        if not 0 <= offset <= self.nbytes:
+            raise BadWorkRequest(f"offset {offset} lies outside the {self.nbytes} octets of {self}")
+        return RemoteRegion(self.to + offset, self.stag, self.nbytes - offset)
+
+    def __str__(self) -> str:
+        return f"STag={self.stag:#010x} TO={self.to:#x} [{self.nbytes} octets]"
+
+
+class RegionSlice(NamedTuple):
+    """Some octets of a region, as one scatter/gather element names them."""
+
+    region: MemoryRegion
+    offset: int
+    nbytes: int
+
+    @property
+    def view(self) -> memoryview:
+        """The octets themselves, not a copy."""
+        return self.region.view[self.offset : self.offset + self.nbytes]
+
+    def advertise(self) -> bytes:
+        """The 16 octets that tell a peer of this memory, as rping sends them: be64 TO, be32 STag, be32 length."""
+        return bytes(self.remote())
+
+    def remote(self) -> RemoteRegion:
+        """This memory as the peer names it."""
+        if self.nbytes >> 32:
+            raise BadWorkRequest(f"an advertisement holds a length below 2^32, not {self.nbytes}; advertise a part")
+        return RemoteRegion(self.region.to + self.offset, self.region.stag, self.nbytes)
+
+
+class MemoryRegion:
+    """Registered memory: a buffer, its STag, its base TO, and what may be done to it.
+
+    Made by `ProtectionDomain.register`. `region[a:b]` names octets for work requests and advertisements.
+    """
+
+    __slots__ = ("_on_released", "_open", "_pins", "_view", "access", "nbytes", "pd", "stag", "table", "to")
+
+    def __init__(self, table: StagTable, pd: object, view: memoryview, access: Access, to: int, stag: int) -> None:
+        self.table = table
+        self.pd = pd
+        self._view = view
+        self.access = access
+        self.to = to
+        self.stag = stag
+        self.nbytes = view.nbytes
+        self._open = True
+        self._pins = 0
+        self._on_released: Callable[[], None] | None = None
+
+    def __repr__(self) -> str:
+        state = "" if self._open else " closed"
+        return f"<MemoryRegion STag={self.stag:#010x} TO={self.to:#x} {self.nbytes} octets {self.access!r}{state}>"
+
+    def __len__(self) -> int:
+        return self.nbytes
+
+    def __enter__(self) -> MemoryRegion:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def view(self) -> memoryview:
+        """The memory; `Closed` once the region was closed or retired."""
+        if not self._open:
+            raise Closed(f"the region is closed: {self!r}")
+        return self._view
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the STag still stands for this memory locally."""
+        return self._open
+
+    @property
+    def pins(self) -> int:
+        """How many pieces of work in flight hold the memory."""
+        return self._pins
+
+    def __getitem__(self, item: slice) -> RegionSlice:
+        start, stop, step = item.indices(self.nbytes)
+        if step != 1:
+            raise BadWorkRequest(f"a work request names contiguous octets; a step of {step} does not")
+        return RegionSlice(self, start, max(0, stop - start))
+
+    def advertise(self) -> bytes:
+        """The 16 octets that tell a peer of the whole region."""
+        return self[:].advertise()
+
+    def pin(self) -> None:
+        """Work in flight begins to use the memory."""
+        self._pins += 1
+
+    def unpin(self) -> None:
+        """That work is done; the last one lets a retired region go."""
+        self._pins -= 1
+        if self._pins == 0 and self._on_released is not None:
+            self._release()
+
+    def close(self) -> None:
+        """Deregister: the STag is void and the memory the caller's alone. Closing twice does nothing.
+
+        Raises `RegionInUse` while work in flight pins the memory; nothing has changed then.
+        """
+        if not self._open:
+            return
+        if self._pins:
+            raise RegionInUse(f"{self._pins} pieces of work in flight use the memory: {self!r}")
+        self.retire(_nothing)
+
+    def retire(self, on_released: Callable[[], None]) -> None:
+        """Void the STag at once, and let the memory go, with a call to `on_released`, when nothing pins it.
+
+        After a peer's access was revoked no octet of its changes the memory (RFC 5042 §6.2.2), except those of
+        work that this side itself has asked for.
+        """
+        if not self._open:
+            on_released()
+            return
+        self._open = False
+        self.table.forget(self.stag)
+        self._on_released = on_released
+        if self._pins == 0:
+            self._release()
+
+    def _release(self) -> None:
+        on_released, self._on_released = self._on_released, None
+        self._view.release()
+        if on_released is not None:
+            on_released()
+
+
+def _nothing() -> None:
+    """What follows a close that waits for nothing."""
+
+
+Region = TypeVar("Region", bound=MemoryRegion)
+
+
+class StagTable:
+    """The STags of one context, and the checks that stand between a peer and memory (RFC 5041 §7.1, §8).
+
+    `random_index` gives the upper 24 bits of a new STag; hard to predict by default (RFC 5040 §8.1.1).
+    """
+
+    def __init__(self, random_index: Callable[[], int] | None = None) -> None:
+        self._regions: dict[int, MemoryRegion] = {}
+        self._random_index = random_index or (lambda: secrets.randbits(24))
+        self._next_base = (secrets.randbits(20) << 24) + (1 << 46)
+
+    def __len__(self) -> int:
+        return len(self._regions)
+
+    def register(self, pd: object, buffer: Buffer, access: Access, kind: type[Region]) -> Region:
+        """Make a region, of class `kind`, of any C-contiguous buffer, without copying it.
+
+        Raises `BadWorkRequest` for a buffer that is not contiguous, or that is read-only while `access` would
+        have it written.
+        """
+        view = _octets_of(buffer)
+        writing = access & (Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_ATOMIC)
+        if writing and view.readonly:
+            raise BadWorkRequest(f"the buffer is read-only, {access!r} would have it written (RFC 5042 §7.3)")
+        to = 0 if access & Access.ZERO_BASED else self._new_base(view)
+        region = kind(self, pd, view, access, to, self._new_stag())
+        self._regions[region.stag] = region
+        return region
+
+    def get(self, stag: int) -> MemoryRegion | None:
+        """The region that `stag` names, if any."""
+        return self._regions.get(stag)
+
+    def forget(self, stag: int) -> None:
+        """Void an STag; the peer's next use of it is an error."""
+        self._regions.pop(stag, None)
+
+    def sink(self, stag: int, to: int, nbytes: int, pd: object, right: Access) -> memoryview:
+        """Where `nbytes` octets from the peer shall be placed (RFC 5041 §7.1, tagged checks)."""
+        return self._reach(stag, to, nbytes, pd, right, DDP_BLAME)[0]
+
+    def source(self, stag: int, to: int, nbytes: int, pd: object) -> tuple[memoryview, MemoryRegion]:
+        """The octets that the peer asked to read, and their region (RFC 5040 §7.2)."""
+        return self._reach(stag, to, nbytes, pd, Access.REMOTE_READ, RDMAP_BLAME)
+
+    def invalidate(self, stag: int, pd: object) -> None:
+        """Take remote access from an STag because a Send with Invalidate said so (RFC 5040 §5.3).
+
+        The memory stays registered locally only as far as work in flight needs it. Raises `CannotInvalidate`.
+        """
+        region = self._regions.get(stag)
+        if region is None:
+            raise CannotInvalidate(stag, "it names no region here")  # RDMAP-5040-7.2-04
+        if region.pd is not pd:
+            raise CannotInvalidate(stag, "it is not associated with this stream")  # RDMAP-5040-5.3-15
+        region.retire(_nothing)
+
+    def _reach(
+        self, stag: int, to: int, nbytes: int, pd: object, right: Access, blame: _Blame
+    ) -> tuple[memoryview, MemoryRegion]:
+        region = self._regions.get(stag)
+        if region is None:  # DDP-5041-7.1-10, RDMAP-5040-7.2-09
+            raise blame.invalid(stag)
+        if region.pd is not pd:  # DDP-5041-8.2-01, RDMAP-5040-7.2-10
+            raise blame.association(stag)
+        offset = to - region.to
+        if offset < 0 or offset + nbytes > region.nbytes:
+            if to + nbytes > TO_LIMIT:  # DDP-5041-7.1-14: asked first among the bounds, it names the cause best
+                raise blame.wrap(stag, to, nbytes)
+            raise blame.bounds(stag, to, nbytes)  # DDP-5041-7.1-12, DDP-5041-7.1-13
+        if not region.access & right:  # DDP-5041-7.1-11, RDMAP-5040-7.2-14
+            raise blame.rights(stag)
+        return region.view[offset : offset + nbytes], region
+
+    def _new_stag(self) -> int:
+        for _ in range(1000):
+            # STag 0 stays free: some peers treat it as "none" (wire ambiguity 29)
+            stag = ((self._random_index() & 0xFF_FFFF) << 8) | (secrets.randbits(8) & _KEY_MASK)
+            if stag >> 8 and stag not in self._regions:
+                return stag
+        raise UsageError(f"no free STag was found; {len(self._regions)} regions are registered")
+
+    def _new_base(self, view: memoryview) -> int:
+        """A base TO like a virtual address: unique here, with the buffer's own alignment, telling nothing of it."""
+        base = self._next_base
+        self._next_base = (base + view.nbytes + 2 * _PAGE) // _PAGE * _PAGE
+        return base + _page_offset(view)
+
+
+def _octets_of(buffer: Buffer) -> memoryview:
+    """A flat view of the octets of any buffer."""
+    try:
+        view = memoryview(buffer)
+        return view.cast("B") if view.nbytes else memoryview(bytearray() if not view.readonly else b"")
+    except (TypeError, BufferError) as error:
+        raise BadWorkRequest(f"only a C-contiguous buffer can be registered: {error}") from error
+
+
+def _page_offset(view: memoryview) -> int:
+    """How far into its page a writable buffer begins; read-only ones are never aligned for anything."""
+    if view.readonly or not view.nbytes:
+        return 0
+    return ctypes.addressof(ctypes.c_char.from_buffer(view)) % _PAGE

@@ -1,0 +1,581 @@
+"""Queue pairs: work requests in, completions out, one stream between (RFC 5040 §5.5, the verbs' state model).
+
+A queue pair is a pump for a driver: it passes octets to its `Stream` and turns the events that come back into
+completions. Every posted work request completes exactly once, in the order of its queue.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Protocol
+
+from pyiwarp.cq import CompletionQueue
+from pyiwarp.errors import (
+    BadWorkRequest,
+    Closed,
+    ConnectionLost,
+    QueueFull,
+    StartupTimeout,
+    WrongState,
+)
+from pyiwarp.events import Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
+from pyiwarp.fastwire import ReadRequest
+from pyiwarp.mr import Access, StagTable
+from pyiwarp.startup import Agreement, TimeLimit
+from pyiwarp.stream import Stream
+from pyiwarp.work import Completion, Read, Recv, Send, SendRequest, Sge, Status, WorkOpcode, Write
+
+if TYPE_CHECKING:
+    from pyiwarp.stream import Octets
+
+__all__ = ["QpCap", "QpInput", "QpState", "QueuePair"]
+
+_qp_numbers = itertools.count(1)
+
+
+class QpState(Enum):
+    """The states of an iWARP queue pair."""
+
+    IDLE = "idle"
+    RTS = "ready to send"
+    CLOSING = "closing"
+    TERMINATE = "terminating"
+    ERROR = "error"
+
+
+class QpInput(Enum):
+    """What moves a queue pair from state to state."""
+
+    CONNECTED = "connected"
+    CLOSE = "close"
+    PEER_FIN = "peer closed its half"
+    LOCAL_FAULT = "this side found an error"
+    PEER_TERMINATE = "the peer terminated"
+    LLP_CLOSED = "TCP closed"
+    LLP_LOST = "TCP was lost"
+    RESET = "reset"
+
+
+def _next_states() -> dict[tuple[QpState, QpInput], QpState]:
+    state, fed = QpState, QpInput
+    table = {
+        state.IDLE: {fed.CONNECTED: state.RTS, fed.CLOSE: state.IDLE, fed.RESET: state.IDLE},
+        state.RTS: {
+            fed.CLOSE: state.CLOSING,
+            fed.PEER_FIN: state.CLOSING,
+            fed.LOCAL_FAULT: state.TERMINATE,
+            fed.PEER_TERMINATE: state.ERROR,
+            fed.LLP_CLOSED: state.ERROR,
+            fed.LLP_LOST: state.ERROR,
+        },
+        state.CLOSING: {
+            fed.CLOSE: state.CLOSING,
+            fed.PEER_FIN: state.CLOSING,
+            fed.LOCAL_FAULT: state.TERMINATE,
+            fed.PEER_TERMINATE: state.ERROR,
+            fed.LLP_CLOSED: state.IDLE,
+            fed.LLP_LOST: state.ERROR,
+        },
+        state.TERMINATE: {
+            fed.CLOSE: state.TERMINATE,
+            fed.PEER_FIN: state.TERMINATE,
+            fed.LOCAL_FAULT: state.TERMINATE,
+            fed.PEER_TERMINATE: state.TERMINATE,
+            fed.LLP_CLOSED: state.ERROR,
+            fed.LLP_LOST: state.ERROR,
+        },
+        state.ERROR: dict.fromkeys(fed, state.ERROR) | {fed.RESET: state.IDLE},
+    }
+    del table[state.ERROR][fed.CONNECTED]
+    return {(start, cause): end for start, row in table.items() for cause, end in row.items()}
+
+
+NEXT: Final = _next_states()
+"""Every transition there is; a pair that is missing is a `WrongState`."""
+
+
+@dataclass(frozen=True, slots=True)
+class QpCap:
+    """How much a queue pair holds: work requests in each queue, elements in each list, octets sent inline."""
+
+    max_send_wr: int = 256
+    max_recv_wr: int = 256
+    max_sge: int = 16
+    max_inline: int = 1024
+
+
+class _Posted:
+    """A work request in the send queue."""
+
+    __slots__ = ("done", "nbytes", "request", "status")
+
+    def __init__(self, request: SendRequest, nbytes: int) -> None:
+        self.request = request
+        self.nbytes = nbytes
+        self.done = False
+
+
+class Owner(Protocol):
+    """The protection domain that a queue pair belongs to, as far as it needs to know it."""
+
+    stags: StagTable
+
+    def qp_closed(self, qp: QueuePair) -> None:
+        """The queue pair is gone."""
+
+
+class QueuePair:
+    """One end of an RDMA connection; made by `ProtectionDomain.create_qp`.
+
+    `on_output` is set by the driver and called when there may be something to write; `on_ended` is called once, when
+    the queue pair has left RTS for good and everything posted has completed. `linger` bounds the wait for the peer
+    when a stream ends, in seconds.
+    """
+
+    def __init__(
+        self,
+        pd: Owner,
+        send_cq: CompletionQueue,
+        recv_cq: CompletionQueue,
+        cap: QpCap,
+        *,
+        pause_when_starved: bool = False,
+        mulpdu: int | None = None,
+        linger: float = 5.0,
+    ) -> None:
+        self.pd = pd
+        self.send_cq = send_cq
+        self.recv_cq = recv_cq
+        self.cap = cap
+        self.linger = linger
+        self.qp_num = next(_qp_numbers)
+        self.state = QpState.IDLE
+        self.error: Exception | None = None
+        self.on_output: Callable[[], None] = _nothing
+        self.on_ended: Callable[[], None] = _nothing
+        self._pause_when_starved = pause_when_starved
+        self._mulpdu = mulpdu
+        self._stream: Stream | None = None
+        self._sq: deque[_Posted] = deque()
+        self._waiting: deque[_Posted] = deque()
+        self._rq: deque[Recv] = deque()
+        self._receiving: Recv | None = None
+        self._reads_underway = 0
+        self._over = False
+        self._ended = False
+        self._closed = False
+        for cq in (send_cq, recv_cq):
+            cq.users += 1
+
+    def __repr__(self) -> str:
+        return f"<QueuePair {self.qp_num} {self.state.value} SQ {len(self._sq)} RQ {len(self._rq)}>"
+
+    def __enter__(self) -> QueuePair:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def stream(self) -> Stream:
+        """The stream, once the queue pair was connected."""
+        if self._stream is None:
+            raise WrongState(f"the queue pair was never connected: {self!r}")
+        return self._stream
+
+    @property
+    def alive(self) -> bool:
+        """Whether the stream still carries messages: work posted now is not flushed at once."""
+        return self.state in (QpState.RTS, QpState.IDLE) and not self._closed
+
+    @property
+    def send_room(self) -> int:
+        """How many more work requests the send queue takes."""
+        return self.cap.max_send_wr - len(self._sq)
+
+    # --- life --------------------------------------------------------------------------------------------------------
+
+    def connect(self, agreement: Agreement, prologue: bytes = b"") -> None:
+        """Begin Full Operation under `agreement`; `prologue` is the Reply that a Responder still owes."""
+        self._move(QpInput.CONNECTED)
+        self._stream = Stream(
+            agreement,
+            self.pd.stags,
+            self.pd,
+            self._take_receive,
+            mulpdu=self._mulpdu,
+            pause_when_starved=self._pause_when_starved,
+            prologue=prologue,
+        )
+        if agreement.fault is not None:
+            self._take(self._stream.fail(agreement.fault))
+
+    def disconnect(self) -> None:
+        """End the stream gracefully: what was posted is sent, then TCP is closed (RFC 5041 §6.2.1).
+
+        Does nothing if the stream has ended or never began.
+        """
+        if self.state is QpState.RTS:
+            self._move(QpInput.CLOSE)
+            self.stream.finish()
+            self.on_output()
+
+    def abort(self, error: Exception) -> None:
+        """End the stream at once, without a word to the peer; `error` becomes the cause of every flush."""
+        if self.state in (QpState.RTS, QpState.CLOSING, QpState.TERMINATE):
+            self._lose(error)
+            self.on_output()
+
+    def close(self) -> None:
+        """Give the queue pair up; whatever is posted is flushed and the connection aborted. Twice does nothing."""
+        if self._closed:
+            return
+        self.abort(Closed(f"the queue pair was closed: {self!r}"))
+        self._flush()
+        self._closed = True
+        for cq in (self.send_cq, self.recv_cq):
+            cq.users -= 1
+        self.pd.qp_closed(self)
+
+    def _move(self, fed: QpInput) -> QpState:
+        """Follow the table; returns the state that was left."""
+        key = (self.state, fed)
+        if key not in NEXT:
+            raise WrongState(f"{fed.value}, but {self!r}")
+        before, self.state = self.state, NEXT[key]
+        return before
+
+    # --- posting -----------------------------------------------------------------------------------------------------
+
+    def post_send(self, request: SendRequest) -> None:
+        """Add a work request to the send queue; its end is told by exactly one completion (none if unsignaled and ok).
+
+        The memory of its SGEs belongs to the stack until then. Raises `WrongState` before the queue pair is
+        connected, `QueueFull`, or `BadWorkRequest` for memory that may not be used so; nothing was posted then.
+        """
+        if self.state is not QpState.RTS:
+            self._post_too_late(request)
+            return
+        if len(self._sq) >= self.cap.max_send_wr:
+            raise QueueFull(f"the send queue holds {self.cap.max_send_wr} work requests already: {self!r}")
+        nbytes = self._check_send(request)
+        posted = _Posted(request, nbytes)
+        for sge in _sges(request):
+            sge.region.pin()
+        self._sq.append(posted)
+        if self._waiting or not self._may_start(request):
+            self._waiting.append(posted)  # RDMAP-5040-5.5-10: nothing overtakes
+        else:
+            self._start(posted)
+        self.on_output()
+
+    def post_recv(self, request: Recv) -> None:
+        """Add a receive for one Send of the peer.
+
+        Raises `QueueFull`, or `BadWorkRequest` for memory that may not be written.
+        """
+        if self.state in (QpState.CLOSING, QpState.TERMINATE, QpState.ERROR):
+            self.recv_cq.push(self._flushed_completion(request.wr_id, WorkOpcode.RECV))
+            return
+        if self._closed:
+            raise Closed(f"the queue pair is closed: {self!r}")
+        if len(self._rq) >= self.cap.max_recv_wr:
+            raise QueueFull(f"the receive queue holds {self.cap.max_recv_wr} work requests already: {self!r}")
+        self._check_sges(request.sges, Access.LOCAL_WRITE)
+        for sge in request.sges:
+            sge.region.pin()
+        self._rq.append(request)
+        if self._stream is not None and self._stream.starved:
+            self.on_output()
+
+    def _post_too_late(self, request: SendRequest) -> None:
+        if self.state is QpState.IDLE or self._closed:
+            raise WrongState(f"a send is posted, but {self!r}")
+        self.send_cq.push(self._flushed_completion(request.wr_id, _opcode(request)))
+
+    def _check_send(self, request: SendRequest) -> int:
+        """Check memory and lengths now, before anything is promised; returns the octets that will move."""
+        if isinstance(request, Read):
+            if request.sge is None:
+                return 0
+            self._check_sges((request.sge,), Access.LOCAL_WRITE)
+            return request.sge.nbytes
+        if request.inline is None:
+            return self._check_sges(request.sges, Access(0))
+        nbytes = memoryview(request.inline).nbytes
+        if request.sges or nbytes > self.cap.max_inline:
+            raise BadWorkRequest(f"{nbytes} octets inline and {len(request.sges)} SGEs; {self.cap.max_inline} may be")
+        return nbytes
+
+    def _check_sges(self, sges: Sequence[Sge], needed: Access) -> int:
+        if len(sges) > self.cap.max_sge:
+            raise BadWorkRequest(f"{len(sges)} SGEs; this queue pair takes {self.cap.max_sge}")
+        total = 0
+        for region, offset, nbytes in sges:
+            if not region.is_open:
+                raise Closed(f"the region was closed or invalidated: {region!r}")
+            if region.pd is not self.pd:
+                raise BadWorkRequest(f"the region belongs to another protection domain: {region!r}")
+            if needed & ~region.access:
+                raise BadWorkRequest(f"the region does not grant {needed!r}: {region!r}")
+            if offset < 0 or nbytes < 0 or offset + nbytes > region.nbytes:
+                raise BadWorkRequest(f"octets {offset}..{offset + nbytes} lie outside {region!r}")
+            total += nbytes
+        return total
+
+    def _may_start(self, request: SendRequest) -> bool:
+        if self._reads_underway and request.fence:
+            return False
+        return not (isinstance(request, Read) and self.stream.reads.full)  # RDMAP-5040-6.1-05
+
+    def _start(self, posted: _Posted) -> None:
+        """Hand a work request to the stream."""
+        request = posted.request
+        stream = self.stream
+        if isinstance(request, Write):
+            stream.write(_payload(request), stag=request.remote.stag, to=request.remote.to, token=posted)
+        elif isinstance(request, Send):
+            stream.send(_payload(request), token=posted, solicited=request.solicited, inval_stag=request.inval_stag)
+        else:
+            self._reads_underway += 1
+            stream.read(_read_request(request), posted)
+
+    def _start_waiting(self) -> None:
+        while self._waiting and self._may_start(self._waiting[0].request):
+            self._start(self._waiting.popleft())
+
+    # --- the pump's side ---------------------------------------------------------------------------------------------
+
+    def receive_view(self) -> memoryview:
+        """Where the next octets shall land; never empty."""
+        return self.stream.receive_view()
+
+    def received(self, nbytes: int) -> None:
+        """`nbytes` octets now lie in the view that `receive_view` gave."""
+        self._take(self.stream.received(nbytes))
+
+    def received_eof(self) -> None:
+        """The peer closed its half."""
+        try:
+            self._take(self.stream.received_eof())
+        except ConnectionLost as error:
+            self._lose(error)
+
+    def next_iov(self) -> list[Octets]:
+        """The octets to write now; [] when there are none."""
+        if self.stream.starved and self._rq:
+            self._take(self.stream.resume())
+        return self.stream.next_iov()
+
+    def flushed(self) -> None:
+        """The kernel holds everything that `next_iov` gave."""
+        self._take(self.stream.flushed())
+        if self.state is QpState.TERMINATE:
+            self._flush()
+
+    def set_emss(self, emss: int) -> None:
+        """TCP's segment size is `emss` octets now."""
+        self.stream.set_emss(emss)
+
+    def time_limit(self) -> TimeLimit | None:
+        """The limit on what the stream waits for now."""
+        if self.state is QpState.RTS and self.stream.muted and self.stream.agreement.first_fpdu_timeout is not None:
+            return TimeLimit("the first FPDU", self.stream.agreement.first_fpdu_timeout)
+        if self._ending and not self._over:
+            # each octet that leaves begins the wait anew: a slow peer is waited for, a stuck one is not
+            return TimeLimit("the end of the connection", self.linger, self.stream.octets_sent)
+        return None
+
+    def timed_out(self, limit: TimeLimit) -> None:
+        """The wait took too long."""
+        if limit != self.time_limit():
+            return
+        if self.state is QpState.RTS:
+            message = f"{limit.waiting_for} did not come within {limit.seconds:g} s (RFC 5044 §7.1.2)"
+            self._lose(StartupTimeout(message))
+        else:
+            self.lost(None)
+
+    def lost(self, cause: Exception | None) -> None:
+        """TCP ended: with a `cause` it was lost, without one it was closed after both halves had ended."""
+        if self._over:
+            return
+        if cause is None and self.state is QpState.CLOSING and self.stream.output_ended and self.stream.peer_closed:
+            self._move(QpInput.LLP_CLOSED)
+            self._over = True
+            self._flush()
+            return
+        self._lose(ConnectionLost(f"the connection was lost: {cause or 'it ended without a word'}"))
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether the driver should read: not while a Send waits for a receive."""
+        return not self.stream.starved
+
+    @property
+    def output_ended(self) -> bool:
+        """Whether nothing will be sent any more: the driver closes its half."""
+        return self._over or (self._ending and self.stream.output_ended)
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection is of no more use: the driver closes it."""
+        return self._over or (self.output_ended and self.stream.peer_closed)
+
+    @property
+    def _ending(self) -> bool:
+        return self.state in (QpState.CLOSING, QpState.TERMINATE, QpState.ERROR)
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case Sent():
+                    self._on_sent(event)
+                case ReadDone():
+                    self._on_read_done(event)
+                case Delivered():
+                    self._on_delivered(event)
+                case PeerClosed():
+                    self._on_peer_closed()
+                case PeerTerminated():
+                    self._on_peer_terminated(event)
+                case Violated():
+                    self._on_violated(event)
+
+    def _on_sent(self, event: Sent) -> None:
+        posted = event.token
+        assert isinstance(posted, _Posted)
+        posted.done = True
+        self._complete_sends()
+
+    def _on_read_done(self, event: ReadDone) -> None:
+        posted = event.token
+        assert isinstance(posted, _Posted)
+        posted.done = True
+        self._reads_underway -= 1
+        self._complete_sends()
+        self._start_waiting()
+
+    def _on_delivered(self, event: Delivered) -> None:
+        receive, self._receiving = self._receiving, None
+        assert receive is not None, "a message is delivered into a receive that was taken for it"
+        _unpin(receive.sges)
+        self.recv_cq.push(
+            Completion(
+                receive.wr_id,
+                Status.SUCCESS,
+                WorkOpcode.RECV,
+                event.nbytes,
+                self.qp_num,
+                event.inval_stag,
+                event.solicited,
+            )
+        )
+
+    def _on_peer_closed(self) -> None:
+        self._move(QpInput.PEER_FIN)
+        self.stream.finish()
+
+    def _on_peer_terminated(self, event: PeerTerminated) -> None:
+        self._move(QpInput.PEER_TERMINATE)
+        self.error = self.error or event.error
+        self.stream.drop_output()
+        self.stream.finish()
+        self._flush()
+
+    def _on_violated(self, event: Violated) -> None:
+        if self._move(QpInput.LOCAL_FAULT) is QpState.TERMINATE:
+            return
+        self.error = event.error
+        if not self.stream.in_transit:
+            self._flush()  # else when the transport has let go of the users' memory
+
+    def _lose(self, error: Exception) -> None:
+        """TCP is gone or shall be: nothing more can be said."""
+        self._move(QpInput.LLP_LOST)
+        self.error = self.error or error
+        self._over = True
+        self.stream.abandon()
+        self._flush()
+
+    # --- completing --------------------------------------------------------------------------------------------------
+
+    def _take_receive(self) -> Sequence[memoryview] | None:
+        if not self._rq:
+            return None
+        self._receiving = self._rq.popleft()
+        return [sge.region.view[sge.offset : sge.offset + sge.nbytes] for sge in self._receiving.sges]
+
+    def _complete_sends(self) -> None:
+        """Complete the work requests at the head of the send queue that are done (RDMAP-5040-5.5-12)."""
+        sq = self._sq
+        while sq and sq[0].done:
+            posted = sq.popleft()
+            request = posted.request
+            _unpin(_sges(request))
+            if request.signaled:
+                self.send_cq.push(
+                    Completion(request.wr_id, Status.SUCCESS, _opcode(request), posted.nbytes, self.qp_num)
+                )
+
+    def _flush(self) -> None:
+        """Complete everything that is posted, in order, because it will never be done (RDMAP-5040-6.2.1-02)."""
+        self._waiting.clear()
+        self._reads_underway = 0
+        while self._sq:
+            posted = self._sq.popleft()
+            _unpin(_sges(posted.request))
+            self.send_cq.push(self._flushed_completion(posted.request.wr_id, _opcode(posted.request)))
+        receives = [self._receiving, *self._rq] if self._receiving is not None else [*self._rq]
+        self._receiving = None
+        self._rq.clear()
+        for receive in receives:
+            _unpin(receive.sges)
+            self.recv_cq.push(self._flushed_completion(receive.wr_id, WorkOpcode.RECV))
+        if not self._ended:
+            self._ended = True
+            self.on_ended()
+
+    def _flushed_completion(self, wr_id: object, opcode: WorkOpcode) -> Completion:
+        return Completion(wr_id, Status.WR_FLUSH_ERR, opcode, 0, self.qp_num, error=self.error)
+
+
+def _nothing() -> None:
+    """What a queue pair tells that nobody listens to."""
+
+
+def _sges(request: SendRequest) -> Sequence[Sge]:
+    if isinstance(request, Read):
+        return () if request.sge is None else (request.sge,)
+    return request.sges
+
+
+def _unpin(sges: Sequence[Sge]) -> None:
+    for sge in sges:
+        sge.region.unpin()
+
+
+def _payload(request: Send | Write) -> Sequence[Octets]:
+    if request.inline is not None:
+        return (bytes(request.inline),)
+    return [region.view[offset : offset + nbytes] for region, offset, nbytes in request.sges if nbytes]
+
+
+def _read_request(request: Read) -> ReadRequest:
+    sge = request.sge
+    if sge is None or not sge.nbytes:
+        return ReadRequest(0, 0, 0, request.remote.stag, request.remote.to)
+    region = sge.region
+    return ReadRequest(region.stag, region.to + sge.offset, sge.nbytes, request.remote.stag, request.remote.to)
+
+
+def _opcode(request: SendRequest) -> WorkOpcode:
+    if isinstance(request, Write):
+        return WorkOpcode.WRITE
+    return WorkOpcode.SEND if isinstance(request, Send) else WorkOpcode.READ

@@ -1,0 +1,465 @@
+"""The engine: one RDMA stream, octets in and events out, messages in and octets out.
+
+This is the one file that sees all three layers. Receiving: `mpa` finds and verifies a ULPDU, `fastwire` reads its
+header, `rdmap` says whether such a message may come, `ddp` or `mr` say where its octets belong, and they are placed.
+Sending: messages wait in two queues, `ddp` cuts them, `mpa` frames them. Nothing here blocks, reads a clock or knows
+of work requests.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pyiwarp import rdmap
+from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU, Opcode, QueueNumber, Rtr
+from pyiwarp.ddp import Outbound, TaggedOutbound, UntaggedOutbound, UntaggedQueue, next_msn
+from pyiwarp.errors import ConnectionLost, NoBufferForMsn, ProtocolViolation, UsageError
+from pyiwarp.events import Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
+from pyiwarp.fastwire import (
+    READ_REQUEST_SIZE,
+    TAGGED,
+    TAGGED_SIZE,
+    UNTAGGED_SIZE,
+    ReadRequest,
+    Untagged,
+    build_read_request,
+    parse_read_request,
+    parse_tagged,
+    parse_untagged,
+)
+from pyiwarp.mpa import Deframer, Framer, MarkedDeframer, MarkedFramer, mulpdu_for
+from pyiwarp.mr import Access, MemoryRegion, StagTable
+from pyiwarp.startup import Agreement, Role
+
+__all__ = ["Stream"]
+
+Octets = bytes | bytearray | memoryview
+
+BATCH_OCTETS: Final = 256 * 1024
+"""What one `next_iov` gives at most, so that a Terminate and the other queue are never far away."""
+
+BATCH_FPDUS: Final = 64
+
+_LARGEST_TERMINATE: Final = 64  # control, length, DDP and RDMA header make 52 at most; anything longer is no Terminate
+_NO_PAYLOAD: Final[tuple[Octets, ...]] = ()
+_RTR_STAG: Final = 1  # a zero-length Write may name any STag; 0 upsets a known peer (wire ambiguity 29)
+
+
+class _Response(TaggedOutbound):
+    """A Read Response on its way; it pins the region that it reads."""
+
+    __slots__ = ("region",)
+
+    def __init__(self, request: ReadRequest, payload: Sequence[Octets], region: MemoryRegion | None) -> None:
+        super().__init__(rdmap.control_octet(Opcode.READ_RESPONSE), payload, stag=request.sink_stag, to=request.sink_to)
+        self.region = region
+        if region is not None:
+            region.pin()
+
+    def done(self) -> None:
+        """The octets are no longer needed."""
+        if self.region is not None:
+            region, self.region = self.region, None
+            self._payload = _NO_PAYLOAD
+            region.unpin()
+
+
+class _Discarder(Deframer):
+    """Swallows what comes after an error: no later FPDU is looked at (DDP-5041-7.1-18, MPA-5044-8-09)."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(crc=False)
+
+    def received(self, nbytes: int) -> None:
+        """Forget them."""
+
+
+class Stream:
+    """One RDMA stream in Full Operation.
+
+    `take_receive` gives the views of the next posted receive, or None. With `pause_when_starved` a Send that finds
+    none stops the reading instead of the stream, until `resume`. `mulpdu` fixes the FPDU size; by default it
+    follows `set_emss`. `prologue` is sent before the first FPDU: a Responder's Reply.
+    """
+
+    def __init__(
+        self,
+        agreement: Agreement,
+        table: StagTable,
+        pd: object,
+        take_receive: Callable[[], Sequence[memoryview] | None],
+        *,
+        mulpdu: int | None = None,
+        pause_when_starved: bool = False,
+        prologue: bytes = b"",
+    ) -> None:
+        if mulpdu is not None and not MIN_MULPDU <= mulpdu <= MAX_MULPDU:
+            raise UsageError(f"MULPDU {mulpdu} is outside 128..64768 (RFC 5044 §3)")
+        self.agreement = agreement
+        self.mulpdu = mulpdu or MIN_MULPDU
+        self._fixed_mulpdu = mulpdu is not None
+        self._table = table
+        self._pd = pd
+        self._framer = (MarkedFramer if agreement.send_markers else Framer)(crc=agreement.crc)
+        self._deframer = (MarkedDeframer if agreement.receive_markers else Deframer)(crc=agreement.crc)
+        self.reads = rdmap.OutstandingReads(agreement.ord)
+        self._inbound = rdmap.InboundReads(agreement.ird)
+        self._request_octets = bytearray(READ_REQUEST_SIZE)  # one serves for all: each is used up on delivery
+        self._terminate_octets = bytearray()
+        self._take_receive = take_receive
+        self._queues = {
+            QueueNumber.SEND: UntaggedQueue(QueueNumber.SEND, take_receive),
+            QueueNumber.READ_REQUEST: UntaggedQueue(QueueNumber.READ_REQUEST, self._read_request_buffer),
+            QueueNumber.TERMINATE: UntaggedQueue(QueueNumber.TERMINATE, self._terminate_buffer),
+        }
+        self._pause_when_starved = pause_when_starved
+        self._held: memoryview | None = None  # a ULPDU that waits for a receive
+        self._segment: Octets = b""  # the ULPDU at hand, for the Terminate that it may deserve
+        self._events: list[Event] = []
+        self._messages: deque[Outbound] = deque()
+        self._responses: deque[_Response] = deque()
+        self._current: Outbound | None = None
+        self._unflushed: list[Outbound] = []
+        self._prologue = prologue
+        self._mute = agreement.role is Role.RESPONDER  # MPA-5044-7.1.2-16
+        self._send_msn = self._read_msn = 1
+        self._respond_next = False
+        self._terminate: Outbound | None = None
+        self._finishing = False
+        self.violation: ProtocolViolation | None = None
+        self.in_transit = False
+        self.peer_closed = False
+        if agreement.rtr:
+            self._queue_rtr(agreement.rtr)
+
+    # --- figures -----------------------------------------------------------------------------------------------------
+
+    @property
+    def fpdus_sent(self) -> int:
+        """FPDUs made so far."""
+        return self._framer.fpdus
+
+    @property
+    def fpdus_received(self) -> int:
+        """Verified FPDUs so far."""
+        return self._deframer.fpdus
+
+    @property
+    def octets_sent(self) -> int:
+        """Octets of FPDUs made so far."""
+        return self._framer.octets
+
+    @property
+    def muted(self) -> bool:
+        """Whether this Responder still waits for the Initiator's first FPDU (RFC 5044 §7.1.2 rule 4)."""
+        return self._mute
+
+    @property
+    def starved(self) -> bool:
+        """Whether a Send waits for a receive, and everything behind it too."""
+        return self._held is not None
+
+    @property
+    def output_ended(self) -> bool:
+        """Whether everything has been sent that ever will be."""
+        if self.in_transit or self._prologue:
+            return False
+        if self.violation is not None:
+            return self._terminate is None
+        return self._finishing and not (self._messages or self._responses or self._current)
+
+    # --- receiving ---------------------------------------------------------------------------------------------------
+
+    def receive_view(self) -> memoryview:
+        """Where the next octets shall land; never empty."""
+        return self._deframer.receive_view()
+
+    def received(self, nbytes: int) -> list[Event]:
+        """`nbytes` octets now lie in the view that `receive_view` gave."""
+        self._deframer.received(nbytes)
+        return self.resume()
+
+    def resume(self) -> list[Event]:
+        """Digest what has come; after a starved stop, once a receive was posted."""
+        try:
+            while True:
+                ulpdu = self._held
+                if ulpdu is None:
+                    ulpdu = self._deframer.next_ulpdu()
+                if ulpdu is None:
+                    break
+                self._mute = False  # one FPDU was verified: from now on both directions are open
+                self._segment = ulpdu
+                if ulpdu and ulpdu[0] & TAGGED:
+                    self._on_tagged(ulpdu)
+                else:
+                    self._on_untagged(ulpdu)
+                if self._held is not None:
+                    break
+        except ProtocolViolation as violation:  # the only such clause in the package
+            self._fail(violation)
+        self._segment = b""
+        events, self._events = self._events, []
+        return events
+
+    def received_eof(self) -> list[Event]:
+        """The peer closed its half.
+
+        Raises `ConnectionLost` if something was left unfinished: an FPDU, a message, a Read (RFC 5044 §7.2).
+        """
+        self.peer_closed = True
+        if self.violation is not None:
+            return []
+        for unfinished, what in (
+            (not self._deframer.idle or self._held is not None, "an FPDU"),
+            (any(queue.underway for queue in self._queues.values()), "a message"),
+            (len(self.reads) > 0, "the answer to a Read"),
+        ):
+            if unfinished:
+                raise ConnectionLost(f"the peer closed the connection in the middle of {what} (RFC 5044 §7.2)")
+        return [PeerClosed()]
+
+    def _on_tagged(self, ulpdu: memoryview) -> None:
+        header = parse_tagged(ulpdu)
+        opcode = rdmap.admit_tagged(header.rdmap)
+        payload = ulpdu[TAGGED_SIZE:]
+        nbytes = len(payload)
+        if opcode is Opcode.WRITE:
+            if nbytes:  # DDP-5041-5.2-12: without payload STag and TO are not looked at
+                sink = self._table.sink(header.stag, header.to, nbytes, self._pd, Access.REMOTE_WRITE)
+                sink[:] = payload
+            return  # RDMAP-5040-5.1-02: placed, and nobody is told
+        self.reads.check_segment(header.stag, header.to, nbytes)
+        if nbytes:
+            sink = self._table.sink(header.stag, header.to, nbytes, self._pd, Access.LOCAL_WRITE)
+            sink[:] = payload
+        if header.last:
+            read = self.reads.delivered()
+            if read.token is not None:
+                self._events.append(ReadDone(read.token, read.nbytes))
+
+    def _on_untagged(self, ulpdu: memoryview) -> None:
+        header = parse_untagged(ulpdu)
+        opcode = rdmap.admit_untagged(header.rdmap, header.qn)
+        queue = self._queues[QueueNumber(header.qn)]
+        try:
+            nbytes = queue.place(header, ulpdu[UNTAGGED_SIZE:])
+        except NoBufferForMsn:
+            if not self._pause_when_starved or queue.qn != QueueNumber.SEND:
+                raise
+            self._held = ulpdu
+            return
+        self._held = None
+        if nbytes is None:
+            return
+        if header.qn == QueueNumber.SEND:
+            self._on_send(opcode, header, nbytes)
+        elif header.qn == QueueNumber.READ_REQUEST:
+            self._on_read_request(header.msn, nbytes)
+        else:
+            self._on_terminate(nbytes)
+
+    def _on_send(self, opcode: Opcode, header: Untagged, nbytes: int) -> None:
+        inval_stag: int | None = None
+        if opcode in rdmap.INVALIDATING_OPCODES:
+            inval_stag = header.inval_stag
+            self._table.invalidate(inval_stag, self._pd)  # RDMAP-5040-5.3-13: on delivery, not before
+        solicited = opcode in rdmap.SOLICITED_OPCODES
+        self._events.append(Delivered(opcode, header.msn, nbytes, solicited, inval_stag))
+
+    def _read_request_buffer(self) -> Sequence[memoryview]:
+        return (memoryview(self._request_octets),)
+
+    def _terminate_buffer(self) -> Sequence[memoryview]:
+        octets = bytearray(_LARGEST_TERMINATE)
+        self._terminate_octets = octets
+        return (memoryview(octets),)
+
+    def _on_read_request(self, msn: int, nbytes: int) -> None:
+        request = parse_read_request(self._request_octets[:nbytes])
+        self._inbound.begin(msn)
+        if request.read_size == 0:  # RDMAP-5040-5.2.1-15, RDMAP-5040-5.2.1-16
+            self._responses.append(_Response(request, _NO_PAYLOAD, None))
+            return
+        source, region = self._table.source(request.source_stag, request.source_to, request.read_size, self._pd)
+        self._responses.append(_Response(request, (source,), region))
+
+    def _on_terminate(self, nbytes: int) -> None:
+        error = rdmap.parse_terminate(bytes(self._terminate_octets[:nbytes]))
+        self._events.append(PeerTerminated(error))
+        self._stop_input()
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def fail(self, violation: ProtocolViolation) -> list[Event]:
+        """End the stream for a reason that lies outside it, such as startup's or this side's own collapse."""
+        self._fail(violation)
+        events, self._events = self._events, []
+        return events
+
+    def finish(self) -> None:
+        """Send what is queued, and then nothing more."""
+        self._finishing = True
+
+    def drop_output(self) -> None:
+        """Forget what has not been handed over: nobody is there to read it."""
+        for response in self._responses:
+            response.done()
+        if isinstance(self._current, _Response):
+            self._current.done()
+        self._messages.clear()
+        self._responses.clear()
+        self._current = None
+        self._prologue = b""
+
+    def _fail(self, violation: ProtocolViolation) -> None:
+        """Turn the first error into one Terminate (RDMAP-5040-7.1-05); no input is looked at after it."""
+        if self.violation is not None:
+            return
+        self.violation = violation
+        segment = bytes(self._segment)
+        self._stop_input()
+        prologue = self._prologue
+        self.drop_output()
+        self._prologue = prologue
+        if not self._mute:  # wire ambiguity 1: a Responder may not speak before the first valid FPDU
+            self._terminate = self._terminate_message(violation, segment)
+        self._events.append(Violated(violation))
+
+    def _terminate_message(self, violation: ProtocolViolation, segment: bytes) -> Outbound:
+        read_request = b""
+        if len(segment) >= UNTAGGED_SIZE and segment[1] & 0x0F == Opcode.READ_REQUEST:
+            read_request = bytes(self._request_octets)
+        payload = rdmap.terminate_payload(violation, segment, read_request)
+        octet = rdmap.control_octet(Opcode.TERMINATE)
+        return UntaggedOutbound(octet, (payload,), qn=QueueNumber.TERMINATE, msn=1)  # RDMAP-5040-5.4-02
+
+    def _stop_input(self) -> None:
+        fpdus = self._deframer.fpdus
+        self._deframer = _Discarder()
+        self._deframer.fpdus = fpdus
+        self._held = None
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def set_emss(self, emss: int) -> None:
+        """TCP's segment size is `emss` octets now (MPA-5044-4.5-06); segments made earlier stay as they are."""
+        if not self._fixed_mulpdu:
+            self.mulpdu = mulpdu_for(emss, markers=self.agreement.send_markers)
+
+    def write(self, payload: Sequence[Octets], *, stag: int, to: int, token: object) -> None:
+        """Queue an RDMA Write of the octets of `payload` to the peer's `stag` and `to`."""
+        self._messages.append(TaggedOutbound(rdmap.control_octet(Opcode.WRITE), payload, stag=stag, to=to, token=token))
+
+    def send(
+        self, payload: Sequence[Octets], *, token: object, solicited: bool = False, inval_stag: int | None = None
+    ) -> None:
+        """Queue a Send, of the kind that `solicited` and `inval_stag` make it (RFC 5040 §5.3)."""
+        if inval_stag is None:
+            opcode = Opcode.SEND_SE if solicited else Opcode.SEND
+        else:
+            opcode = Opcode.SEND_SE_INVAL if solicited else Opcode.SEND_INVAL
+        self._messages.append(
+            UntaggedOutbound(
+                rdmap.control_octet(opcode),
+                payload,
+                qn=QueueNumber.SEND,
+                msn=self._send_msn,
+                inval_stag=inval_stag or 0,  # RDMAP-5040-4.1-10
+                token=token,
+            )
+        )
+        self._send_msn = next_msn(self._send_msn)
+
+    def read(self, request: ReadRequest, token: object) -> None:
+        """Queue a Read Request; the caller has made sure that `reads` is not full."""
+        self.reads.add(rdmap.OutstandingRead(request.sink_stag, request.sink_to, request.read_size, token))
+        self._messages.append(
+            UntaggedOutbound(
+                rdmap.control_octet(Opcode.READ_REQUEST),
+                (build_read_request(request),),
+                qn=QueueNumber.READ_REQUEST,
+                msn=self._read_msn,
+            )
+        )
+        self._read_msn = next_msn(self._read_msn)
+
+    def _queue_rtr(self, rtr: Rtr) -> None:
+        """The zero-length message that opens a peer-to-peer stream (MPA2-6581-9.2-10)."""
+        if rtr is Rtr.WRITE:
+            self.write(_NO_PAYLOAD, stag=_RTR_STAG, to=0, token=None)
+        elif rtr is Rtr.READ:
+            self.read(ReadRequest(_RTR_STAG, 0, 0, _RTR_STAG, 0), token=None)
+        else:
+            self.send(_NO_PAYLOAD, token=None)
+
+    def next_iov(self) -> list[Octets]:
+        """The octets to write now, as views where they are a user's; [] when there are none.
+
+        Nothing more is given before `flushed`.
+        """
+        if self.in_transit:
+            return []
+        out: list[Octets] = []
+        if self._prologue:
+            out.append(self._prologue)
+            self._prologue = b""
+        if not self._mute:
+            self._fill(out)
+        self.in_transit = bool(out)
+        return out
+
+    def _fill(self, out: list[Octets]) -> None:
+        room, fpdus = BATCH_OCTETS, BATCH_FPDUS
+        frame = self._framer.frame
+        while room > 0 and fpdus > 0:
+            message = self._current or self._next_message()
+            if message is None:
+                return
+            header, payload, nbytes = message.next_segment(self.mulpdu)
+            room -= frame(header, payload, nbytes, out)
+            fpdus -= 1
+            if message.last_given:
+                self._current = None
+                self._unflushed.append(message)
+                if isinstance(message, _Response):
+                    self._inbound.end()
+            else:
+                self._current = message
+
+    def _next_message(self) -> Outbound | None:
+        """A Terminate before all; else Responses and the ULP's messages in turn, each in its own order."""
+        if self.violation is not None:
+            terminate, self._terminate = self._terminate, None
+            return terminate
+        queues = (self._responses, self._messages) if self._respond_next else (self._messages, self._responses)
+        self._respond_next = not self._respond_next
+        for queue in queues:
+            if queue:
+                return queue.popleft()
+        return None
+
+    def flushed(self) -> list[Event]:
+        """The kernel holds everything that `next_iov` gave (RFC 5041 §5.4 lets this be completion)."""
+        self.in_transit = False
+        events: list[Event] = []
+        for message in self._unflushed:
+            if isinstance(message, _Response):
+                message.done()
+            elif message.token is not None:
+                events.append(Sent(message.token))
+        self._unflushed.clear()
+        return events
+
+    def abandon(self) -> None:
+        """TCP is gone: let go of all memory."""
+        for message in self._unflushed:
+            if isinstance(message, _Response):
+                message.done()
+        self._unflushed.clear()
+        self.drop_output()
+        self.in_transit = False

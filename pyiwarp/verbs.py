@@ -1,0 +1,222 @@
+"""The verbs objects and who owns whom: Device, Context, ProtectionDomain; the door to all the others.
+
+As in libibverbs a Context is an opened Device, memory and queue pairs belong to a protection domain, and what others
+depend on closes last. Regions, queues and work requests live in `mr`, `cq`, `qp` and `work`, and are named here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pyiwarp.cq import CompletionQueue
+from pyiwarp.errors import Closed, RegionInUse, UsageError
+from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion, StagTable
+from pyiwarp.qp import QpCap, QpState, QueuePair
+from pyiwarp.work import Completion, Read, Recv, Send, Sge, Status, WorkOpcode, Write
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = [
+    "Access",
+    "Completion",
+    "CompletionQueue",
+    "Context",
+    "Device",
+    "MemoryRegion",
+    "ProtectionDomain",
+    "QpCap",
+    "QpState",
+    "QueuePair",
+    "Read",
+    "Recv",
+    "RegionSlice",
+    "RemoteRegion",
+    "Send",
+    "Sge",
+    "Status",
+    "WorkOpcode",
+    "Write",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A soft RNIC: its name and its limits. `max_ird` and `max_ord` count Reads at once per queue pair."""
+
+    name: str = "pyiwarp0"
+    max_qp_wr: int = 32_768
+    max_sge: int = 64
+    max_inline: int = 64 * 1024
+    max_cqe: int = 1 << 20
+    max_mr: int = 1 << 20
+    max_ird: int = 128
+    max_ord: int = 128
+
+    def open(self, random_index: Callable[[], int] | None = None) -> Context:
+        """A context of this device; `random_index` replaces the source of STag indices, for tests."""
+        return Context(self, random_index)
+
+
+class Context:
+    """An opened device: it owns the STags, the protection domains and the completion queues."""
+
+    def __init__(self, device: Device | None = None, random_index: Callable[[], int] | None = None) -> None:
+        self.device = device or Device()
+        self.stags = StagTable(random_index)
+        self._pds: set[ProtectionDomain] = set()
+        self._open = True
+
+    def __repr__(self) -> str:
+        return f"<Context {self.device.name} {len(self._pds)} PDs {len(self.stags)} regions>"
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def alloc_pd(self) -> ProtectionDomain:
+        """A new protection domain (RFC 5041 §8.2)."""
+        self._check_open()
+        pd = ProtectionDomain(self)
+        self._pds.add(pd)
+        return pd
+
+    def create_cq(self, capacity: int = 1024) -> CompletionQueue:
+        """A completion queue for `capacity` completions; if it overflows its queue pairs end."""
+        self._check_open()
+        if capacity > self.device.max_cqe:
+            raise UsageError(f"{capacity} completions; {self.device.name} offers {self.device.max_cqe}")
+        return CompletionQueue(capacity, self._on_overflow)
+
+    def forget(self, pd: ProtectionDomain) -> None:
+        """The protection domain is gone."""
+        self._pds.discard(pd)
+
+    def close(self) -> None:
+        """Close the context and, first, everything in it. Twice does nothing."""
+        for pd in list(self._pds):
+            pd.close(force=True)
+        self._open = False
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise Closed(f"the context is closed: {self!r}")
+
+    def _on_overflow(self, cq: CompletionQueue) -> None:
+        """SEC-5042-6.4.6-01: the queue pairs of other completion queues do not notice."""
+        error = UsageError(f"a completion queue overflowed: {cq!r}")
+        for pd in list(self._pds):
+            for qp in pd.queue_pairs:
+                if cq in (qp.send_cq, qp.recv_cq):
+                    qp.abort(error)
+
+
+class ProtectionDomain:
+    """What may touch what: queue pairs reach the regions of their own protection domain and no others."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.stags = context.stags
+        self._qps: set[QueuePair] = set()
+        self._regions: set[MemoryRegion] = set()  # closed ones are dropped now and then
+        self._tidied = 64
+        self._open = True
+
+    def __repr__(self) -> str:
+        return f"<ProtectionDomain {len(self.regions)} regions {len(self._qps)} queue pairs>"
+
+    def __enter__(self) -> ProtectionDomain:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def queue_pairs(self) -> list[QueuePair]:
+        """The queue pairs that are open."""
+        return list(self._qps)
+
+    @property
+    def regions(self) -> list[MemoryRegion]:
+        """The regions that are open."""
+        return [region for region in self._regions if region.is_open]
+
+    def register(self, buffer: Buffer, access: Access = Access.LOCAL_WRITE) -> MemoryRegion:
+        """Register the memory of `buffer`, without copying it; read-only buffers need `Access(0)` or REMOTE_READ.
+
+        Any contiguous buffer will do: bytearray, mmap, array, NumPy, shared memory. Raises `BadWorkRequest`, or
+        `UsageError` if the device holds as many regions as it can.
+        """
+        return self.register_as(MemoryRegion, buffer, access)
+
+    def register_as(self, kind: type[Region], buffer: Buffer, access: Access) -> Region:
+        """As `register`, for a class of regions with more abilities."""
+        self._check_open()
+        limit = self.context.device.max_mr
+        if len(self.stags) >= limit:
+            raise UsageError(f"{limit} regions are registered; {self.context.device.name} holds no more")
+        region = self.stags.register(self, buffer, access, kind)
+        if len(self._regions) > 2 * self._tidied:
+            self._regions = set(self.regions)
+            self._tidied = max(64, len(self._regions))
+        self._regions.add(region)
+        return region
+
+    def create_qp(
+        self,
+        send_cq: CompletionQueue,
+        recv_cq: CompletionQueue,
+        cap: QpCap | None = None,
+        *,
+        pause_when_starved: bool = False,
+        mulpdu: int | None = None,
+        linger: float = 5.0,
+    ) -> QueuePair:
+        """A queue pair in this protection domain; see `QueuePair`.
+
+        `pause_when_starved` makes a Send without receive wait instead of ending the stream. `mulpdu` fixes the
+        size of FPDUs, `linger` bounds the wait for the peer at the end, in seconds.
+        """
+        self._check_open()
+        cap = cap or QpCap()
+        device = self.context.device
+        for name, asked, limit in (
+            ("send work requests", cap.max_send_wr, device.max_qp_wr),
+            ("receive work requests", cap.max_recv_wr, device.max_qp_wr),
+            ("SGEs", cap.max_sge, device.max_sge),
+            ("inline octets", cap.max_inline, device.max_inline),
+        ):
+            if asked > limit:
+                raise UsageError(f"{asked} {name}; {device.name} offers {limit}")
+        qp = QueuePair(self, send_cq, recv_cq, cap, pause_when_starved=pause_when_starved, mulpdu=mulpdu, linger=linger)
+        self._qps.add(qp)
+        return qp
+
+    def qp_closed(self, qp: QueuePair) -> None:
+        """The queue pair is gone."""
+        self._qps.discard(qp)
+
+    def close(self, *, force: bool = False) -> None:
+        """Close an empty protection domain, or with `force` everything in it first.
+
+        Raises `RegionInUse` if regions or queue pairs are open.
+        """
+        if not self._open:
+            return
+        if force:
+            for qp in self.queue_pairs:
+                qp.close()
+            for region in self.regions:
+                region.close()
+        if self._qps or self.regions:
+            raise RegionInUse(f"regions or queue pairs are open: {self!r}")
+        self._open = False
+        self.context.forget(self)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise Closed(f"the protection domain is closed: {self!r}")

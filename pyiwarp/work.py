@@ -1,0 +1,105 @@
+"""Work requests and completions: the values that go into queue pairs and come out of completion queues."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from pyiwarp.mr import RegionSlice, RemoteRegion
+
+__all__ = ["Completion", "Read", "Recv", "Send", "SendRequest", "Sge", "Status", "WorkOpcode", "Write"]
+
+Sge = RegionSlice
+"""A scatter/gather element: octets of a region, made by `region[a:b]`."""
+
+
+class WorkOpcode(Enum):
+    """What a completed work request was."""
+
+    SEND = "send"
+    WRITE = "write"
+    READ = "read"
+    RECV = "recv"
+
+
+class Status(Enum):
+    """How a work request ended; the names are those of libibverbs' `ibv_wc_status`."""
+
+    SUCCESS = "success"
+    LOC_LEN_ERR = "local length error"
+    LOC_PROT_ERR = "local protection error"
+    REM_INV_REQ_ERR = "remote invalid request error"
+    WR_FLUSH_ERR = "work request flushed"
+
+
+class Send(NamedTuple):
+    """Send the octets of `sges`, or of `inline`, to the peer's next receive (RFC 5040 §5.3).
+
+    `inline` octets are copied when the work request is posted. `inval_stag` asks the peer to invalidate an STag of
+    its own on delivery, `solicited` asks for an event there. `fence` waits until all earlier Reads are complete.
+    """
+
+    sges: tuple[Sge, ...] = ()
+    wr_id: object = None
+    inline: bytes | bytearray | memoryview | None = None
+    inval_stag: int | None = None
+    solicited: bool = False
+    signaled: bool = True
+    fence: bool = False
+
+
+class Write(NamedTuple):
+    """Write the octets of `sges`, or of `inline`, to the memory that `remote` names (RFC 5040 §5.1)."""
+
+    sges: tuple[Sge, ...] = ()
+    remote: RemoteRegion = RemoteRegion(0, 0, 0)
+    wr_id: object = None
+    inline: bytes | bytearray | memoryview | None = None
+    signaled: bool = True
+    fence: bool = False
+
+
+class Read(NamedTuple):
+    """Read as many octets as `sge` has from the memory that `remote` names (RFC 5040 §5.2)."""
+
+    sge: Sge | None = None
+    remote: RemoteRegion = RemoteRegion(0, 0, 0)
+    wr_id: object = None
+    signaled: bool = True
+    fence: bool = False
+
+
+class Recv(NamedTuple):
+    """Let one Send of the peer be placed into `sges`."""
+
+    sges: tuple[Sge, ...] = ()
+    wr_id: object = None
+
+
+SendRequest = Send | Write | Read
+
+
+class Completion(NamedTuple):
+    """The end of one work request.
+
+    `nbytes` counts the octets received or read. `inval_stag` is the STag that a received Send invalidated here,
+    `solicited` whether it asked for an event. `error` is the cause when `status` is not SUCCESS.
+    """
+
+    wr_id: object
+    status: Status
+    opcode: WorkOpcode
+    nbytes: int = 0
+    qp_num: int = 0
+    inval_stag: int | None = None
+    solicited: bool = False
+    error: Exception | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the work request succeeded."""
+        return self.status is Status.SUCCESS
+
+    def __str__(self) -> str:
+        cause = f": {self.error}" if self.error is not None else ""
+        return f"{self.opcode.value} {self.wr_id!r} {self.status.value}, {self.nbytes} octets{cause}"
