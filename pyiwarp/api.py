@@ -4,19 +4,23 @@ A `Connection` owns one queue pair and posts its receives by itself. Operations 
 waiter go but never the work request: its memory stays pinned until it is complete. If a Send of the peer finds no
 receive free, reading pauses until the program has taken a message: that holds up answers to Reads as well, so a
 program that awaits a `read` while messages pile up should take messages in a task of its own.
+
+MPA lets the accepting side speak only after the connecting side has (RFC 5044 §7.1.2 rule 4). `connect` sees to that
+with an empty Write, agreed with the peer where it knows how (RFC 6581 §9.2), so either side may send first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pyiwarp import cm
+from pyiwarp.capture import Capture, Tap
 from pyiwarp.codes import Rtr
 from pyiwarp.errors import BadWorkRequest, Closed, Disconnected, IwarpError, UsageError, WorkFailed
 from pyiwarp.llp import Llp
@@ -44,6 +48,7 @@ class Options:
     `send_depth` work requests may be in flight, more wait. `crc`, `markers`, `revision`, `ird`, `ord`, `rtr`,
     `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in octets;
     by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds.
+    `capture` takes down every octet for Wireshark.
     """
 
     recv_depth: int = 16
@@ -54,11 +59,16 @@ class Options:
     revision: int = 2
     ird: int = 16
     ord: int = 16
-    rtr: Rtr = field(default_factory=lambda: Rtr(0))
+    rtr: Rtr = field(default_factory=lambda: Rtr.WRITE | Rtr.READ)
     timeout: float = 10.0
     first_fpdu_timeout: float | None = 60.0
     mulpdu: int | None = None
     linger: float = 5.0
+    capture: Capture | None = None
+
+    def tap(self, *, initiator: bool) -> Tap | None:
+        """A tap for one connection, if there is a capture."""
+        return None if self.capture is None else self.capture.flow(initiator=initiator)
 
     def offer(self, private_data: bytes) -> Offer:
         """The part of the options that MPA startup needs."""
@@ -69,7 +79,8 @@ class Options:
             private_data=private_data,
             ird=self.ird,
             ord=self.ord,
-            rtr=self.rtr,
+            rtr=self.rtr if self.revision > 1 else Rtr(0),
+            open_at_once=True,
             timeout=self.timeout,
             first_fpdu_timeout=self.first_fpdu_timeout,
         )
@@ -91,9 +102,7 @@ class Region(MemoryRegion):
     async def __aenter__(self) -> Region:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -146,9 +155,7 @@ class Connection:
     async def __aenter__(self) -> Connection:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
     # --- what was agreed ---------------------------------------------------------------------------------------------
@@ -195,7 +202,7 @@ class Connection:
             copy = octets.tobytes()
             await self._do(lambda done: Send((), done, copy, invalidate, solicited))
             return
-        async with self.register(octets, Access(0)) as region:
+        with self._lent(octets) as region:
             await self._do(lambda done: Send((region[:],), done, None, invalidate, solicited))
 
     async def write(self, local: RegionSlice | Buffer, remote: RemoteRegion) -> None:
@@ -210,7 +217,7 @@ class Connection:
             _check_fits(local.nbytes, remote)
             await self._do(lambda done: Write((local,), remote, done))
             return
-        async with self.register(local, Access(0)) as region:
+        with self._lent(local) as region:
             _check_fits(region.nbytes, remote)
             await self._do(lambda done: Write((region[:],), remote, done))
 
@@ -285,6 +292,15 @@ class Connection:
             self.pd.close(force=True)
 
     # --- inside ------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _lent(self, octets: Buffer) -> Iterator[Region]:
+        """Memory for one operation; who cancels that does not wait, the memory is let go when the work completes."""
+        region = self.register(octets, Access(0))
+        try:
+            yield region
+        finally:
+            region.retire()
 
     def _attach(self, llp: Llp) -> None:
         self._llp = llp
@@ -377,9 +393,7 @@ class _Connecting:
         self._connection = await self._make()
         return self._connection
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         assert self._connection is not None
         await self._connection.close()
 
@@ -408,7 +422,11 @@ def connect(
     async def make() -> Connection:
         connection = _new_connection(pd, options)
         try:
-            connection._attach(await cm.connect(connection.qp, host, port, options.offer(private_data)))
+            connection._attach(
+                await cm.connect(
+                    connection.qp, host, port, options.offer(private_data), tap=options.tap(initiator=True)
+                )
+            )
         except BaseException:
             connection.abort()
             raise
@@ -465,9 +483,7 @@ class Listener:
     async def __aenter__(self) -> Listener:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         self.close()
 
     def __aiter__(self) -> Listener:
@@ -499,7 +515,11 @@ async def listen(
     Raises `OSError` if the address cannot be had.
     """
     options = options or Options()
-    return Listener(await cm.listen(host, port, options.offer(b""), backlog=backlog), pd, options)
+    return Listener(
+        await cm.listen(host, port, options.offer(b""), backlog=backlog, make_tap=lambda: options.tap(initiator=False)),
+        pd,
+        options,
+    )
 
 
 Handler = Callable[[Connection], Awaitable[None]]
@@ -518,9 +538,7 @@ class Server:
     async def __aenter__(self) -> Server:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
     @property
@@ -557,7 +575,11 @@ class Server:
     async def _serve_one(self, request: Request) -> None:
         """One peer from its Request to its end; its errors are its own."""
         try:
-            reply = self._accept(request)
+            try:
+                reply = self._accept(request)
+            except Exception:
+                await request.reject()
+                raise
             if reply is None:
                 await request.reject()
                 return

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Final
 
-from pyiwarp.errors import Closed, ConnectionLost, StartupTimeout
+from pyiwarp.capture import Tap
+from pyiwarp.errors import Closed, ConnectionLost, StartupTimeout, WrongState
 from pyiwarp.llp import Llp
-from pyiwarp.qp import QueuePair
+from pyiwarp.qp import QpState, QueuePair
 from pyiwarp.startup import Agreement, Offer, Role, Startup, StartupFrameRead, StartupState
 
 __all__ = ["ConnectRequest", "Listener", "connect", "listen"]
@@ -21,6 +22,11 @@ __all__ = ["ConnectRequest", "Listener", "connect", "listen"]
 log = logging.getLogger(__name__)
 
 DEFAULT_BACKLOG: Final = 128
+
+
+def _check_idle(qp: QueuePair) -> None:
+    if qp.state is not QpState.IDLE:
+        raise WrongState(f"only a queue pair that is IDLE can be connected: {qp!r}")
 
 
 def _begin(qp: QueuePair, llp: Llp, agreement: Agreement, prologue: bytes = b"") -> None:
@@ -31,7 +37,13 @@ def _begin(qp: QueuePair, llp: Llp, agreement: Agreement, prologue: bytes = b"")
 
 
 async def connect(
-    qp: QueuePair, host: str, port: int, offer: Offer | None = None, *, local_host: str | None = None
+    qp: QueuePair,
+    host: str,
+    port: int,
+    offer: Offer | None = None,
+    *,
+    local_host: str | None = None,
+    tap: Tap | None = None,
 ) -> Llp:
     """Connect `qp` to the iWARP peer that listens on `host` and `port` (RFC 5044 §7.1.2, Initiator).
 
@@ -39,6 +51,7 @@ async def connect(
     cannot be established, `Rejected`, `StartupTimeout` or another `StartupError`, or `ConnectionLost`. Cancelling
     aborts the connection; the queue pair is then as it was.
     """
+    _check_idle(qp)
     offer = offer or Offer()
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[None] = loop.create_future()
@@ -55,7 +68,7 @@ async def connect(
         else:
             outcome.set_result(None)
 
-    llp = Llp(Startup(Role.INITIATOR, offer, on_outcome), loop)
+    llp = Llp(Startup(Role.INITIATOR, offer, on_outcome), loop, tap)
     local = None if local_host is None else (local_host, 0)
     try:
         async with asyncio.timeout(offer.timeout):
@@ -105,6 +118,7 @@ class ConnectRequest:
         `UsageError` if the private data does not fit the Reply.
         """
         self._check_there()
+        _check_idle(qp)
         agreement, reply = self._startup.accept(offer or Offer())
         _begin(qp, self._llp, agreement, reply)
         return self._llp
@@ -127,8 +141,9 @@ class Listener:
     strangers cannot fill the memory (RFC 5042 §6.4).
     """
 
-    def __init__(self, offer: Offer, backlog: int) -> None:
+    def __init__(self, offer: Offer, backlog: int, make_tap: Callable[[], Tap | None]) -> None:
         self._offer = offer
+        self._make_tap = make_tap
         self._backlog = backlog
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
@@ -204,10 +219,10 @@ class Listener:
             if request:
                 self._waiting.discard(request[0])
 
-        llp = Llp(Startup(Role.RESPONDER, self._offer, on_outcome), self._loop)
+        llp = Llp(Startup(Role.RESPONDER, self._offer, on_outcome), self._loop, self._make_tap())
         if len(self._starting) >= self._backlog:
             log.warning("%d connections are in startup: a new one is closed", len(self._starting))
-            self._loop.call_soon(llp.abort)
+            llp.abort()  # as soon as it has its transport
         self._starting.add(llp)
         llp.closed.add_done_callback(lambda _: self._starting.discard(llp))
         llp.exchanged = lambda: self._starting.discard(llp)
@@ -215,13 +230,19 @@ class Listener:
 
 
 async def listen(
-    host: str | None, port: int, offer: Offer | None = None, *, backlog: int = DEFAULT_BACKLOG
+    host: str | None,
+    port: int,
+    offer: Offer | None = None,
+    *,
+    backlog: int = DEFAULT_BACKLOG,
+    make_tap: Callable[[], Tap | None] = lambda: None,
 ) -> Listener:
     """Listen for Initiators on `host` (None is every address) and `port` (0 lets the system choose).
 
     `offer` gives the time limit of the wait for Requests; what a connection offers is said when it is accepted.
+    `make_tap` is called for each TCP connection.
     Raises `OSError` if the address cannot be had.
     """
-    listener = Listener(offer or Offer(), backlog)
+    listener = Listener(offer or Offer(), backlog, make_tap)
     await listener._open(host, port)
     return listener

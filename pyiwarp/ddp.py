@@ -26,6 +26,7 @@ Octets = bytes | bytearray | memoryview
 Payload = Sequence[Octets]
 
 MSN_MASK: Final = 0xFFFF_FFFF
+TO_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
 FIRST_MSN: Final = 1  # DDP-5041-4.3-08
 
 
@@ -109,8 +110,9 @@ class TaggedOutbound(Outbound):
         self.to = to
 
     def _header(self, offset: int) -> bytes:
-        # DDP-5041-5.2-09; a zero-length message may name any TO (DDP-5041-5.2-11)
-        return build_tagged(Tagged(self.last_given, self.rdmap, self.stag, self.to + offset))
+        # DDP-5041-5.2-09; a zero-length message may name any TO (DDP-5041-5.2-11). A Read Response goes where its
+        # Request said, uninterpreted (RDMAP-5040-4.4-02): past 2^64 too, for the peer to refuse (DDP-5041-7.1-14)
+        return build_tagged(Tagged(self.last_given, self.rdmap, self.stag, self.to + offset & TO_MASK))
 
 
 class UntaggedOutbound(Outbound):
@@ -152,6 +154,10 @@ class UntaggedQueue:
     def underway(self) -> bool:
         """Whether a message has begun and not ended."""
         return self._buffer is not None
+
+    def drop(self) -> None:
+        """Let go of the buffer of a message that will never be whole."""
+        self._buffer = None
 
     def place(self, header: Untagged, payload: memoryview) -> int | None:
         """Check and place one segment; returns the message's length in octets if it is delivered by it.

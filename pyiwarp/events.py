@@ -22,7 +22,7 @@ class Sent(NamedTuple):
 
 
 class ReadDone(NamedTuple):
-    """A Read Response was delivered (RFC 5040 §5.5 rule 16)."""
+    """A Read Response was delivered (RFC 5040 §5.5 rule 16); without a token it was that of the opening Read."""
 
     token: object
     nbytes: int

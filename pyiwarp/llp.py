@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
+from pyiwarp.capture import Tap
 from pyiwarp.startup import TimeLimit
 
 __all__ = ["Llp", "Pump"]
@@ -48,6 +49,9 @@ class Pump(Protocol):
     def set_emss(self, emss: int) -> None:
         """TCP's segment size is `emss` octets now."""
 
+    def resume(self) -> None:
+        """Go on with what had to wait inside the pump, such as a message for which a receive was posted."""
+
     def next_iov(self) -> list[Octets]:
         """Octets to write now; [] when there are none."""
 
@@ -79,9 +83,11 @@ class Pump(Protocol):
 class Llp(asyncio.BufferedProtocol):
     """One TCP connection under a pump. The pump may be exchanged at any time; startup does so once."""
 
-    def __init__(self, pump: Pump, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, pump: Pump, loop: asyncio.AbstractEventLoop, tap: Tap | None = None) -> None:
         self.pump = pump
         self._loop = loop
+        self._tap = tap
+        self._view: memoryview | None = None  # what get_buffer gave, kept for the tap alone
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._writes = 0
@@ -89,6 +95,7 @@ class Llp(asyncio.BufferedProtocol):
         self._kicked = False
         self._reading = True
         self._sent_fin = False
+        self._aborted = False
         self._limit: TimeLimit | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.exchanged: Callable[[], object] = _nothing
@@ -101,14 +108,26 @@ class Llp(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, not the base class
         self._socket = transport.get_extra_info("socket")
         self._transport.set_write_buffer_limits(high=0)  # pause_writing at the first octet that stays behind
-        self._run()
+        if self._tap is not None:
+            local, peer = transport.get_extra_info("sockname")[:2], transport.get_extra_info("peername")[:2]
+            self._tap.opened(local, peer)
+        if self._aborted:
+            self._transport.abort()
+        else:
+            self._run()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next octets shall land."""
-        return self.pump.receive_view()
+        view = self.pump.receive_view()
+        if self._tap is not None:
+            self._view = view
+        return view
 
     def buffer_updated(self, nbytes: int) -> None:
         """They landed there."""
+        if self._tap is not None and self._view is not None:
+            self._tap.received(self._view[:nbytes])
+            self._view = None
         self.pump.received(nbytes)
         self._run()
 
@@ -131,6 +150,8 @@ class Llp(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP has ended."""
         self._transport = self._socket = None
+        if self._tap is not None:
+            self._tap.closed()
         self.pump.lost(exc)
         if self._timer is not None:
             self._timer.cancel()
@@ -163,7 +184,8 @@ class Llp(asyncio.BufferedProtocol):
         self.kick()
 
     def abort(self) -> None:
-        """End TCP at once; what was not sent is lost."""
+        """End TCP at once, or as soon as it begins; what was not sent is lost."""
+        self._aborted = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -176,6 +198,7 @@ class Llp(asyncio.BufferedProtocol):
 
     def _run(self) -> None:
         """Write what there is to write, then settle everything that may have changed."""
+        self.pump.resume()  # even while clogged: a peer that is clogged too waits for this side to read
         for _ in range(TURN_BATCHES):
             if self._clogged or self._transport is None:
                 break
@@ -190,6 +213,8 @@ class Llp(asyncio.BufferedProtocol):
             self._settle(self._transport)
 
     def _write(self, transport: asyncio.Transport, iov: list[Octets]) -> None:
+        if self._tap is not None:
+            self._tap.sent(iov)
         if len(iov) == 1:
             transport.write(iov[0])
         elif _WRITELINES_NEVER_PAUSES:

@@ -40,6 +40,7 @@ TO_LIMIT: Final = 1 << 64
 ADVERTISEMENT_SIZE: Final = 16
 _PAGE: Final = 4096
 _KEY_MASK: Final = 0xFF
+_NO_CALLS: Final[tuple[Callable[[], None], ...]] = ()
 
 
 class Access(IntFlag):
@@ -51,6 +52,9 @@ class Access(IntFlag):
     REMOTE_ATOMIC = 8
     WINDOW_BIND = 16
     ZERO_BASED = 32
+
+
+REMOTE: Final = Access.REMOTE_WRITE | Access.REMOTE_READ | Access.REMOTE_ATOMIC
 
 
 class _Blame(NamedTuple):
@@ -65,6 +69,10 @@ class _Blame(NamedTuple):
 
 DDP_BLAME: Final = _Blame(InvalidStag, StagNotAssociated, TaggedOffsetWrap, BaseOrBounds, NoWriteRight)
 RDMAP_BLAME: Final = _Blame(ReadInvalidStag, ReadStagNotAssociated, ReadWrap, ReadBounds, ReadAccessRights)
+
+
+def _nothing() -> None:
+    """What follows when nobody waits for memory to be let go."""
 
 
 class RemoteRegion(NamedTuple):
@@ -139,7 +147,7 @@ class MemoryRegion:
         self.nbytes = view.nbytes
         self._open = True
         self._pins = 0
-        self._on_released: Callable[[], None] | None = None
+        self._on_released = _NO_CALLS
 
     def __repr__(self) -> str:
         state = "" if self._open else " closed"
@@ -156,10 +164,14 @@ class MemoryRegion:
 
     @property
     def view(self) -> memoryview:
-        """The memory; `Closed` once the region was closed or retired."""
+        """The memory, as a view of the caller's own; `Closed` once the region was closed or retired."""
         if not self._open:
             raise Closed(f"the region is closed: {self!r}")
-        return self._view
+        return self._view[:]
+
+    def pinned_view(self, offset: int, nbytes: int) -> memoryview:
+        """Octets for work that pins the memory: they are there until the last `unpin`, whatever becomes of the STag."""
+        return self._view[offset : offset + nbytes]
 
     @property
     def is_open(self) -> bool:
@@ -188,44 +200,37 @@ class MemoryRegion:
     def unpin(self) -> None:
         """That work is done; the last one lets a retired region go."""
         self._pins -= 1
-        if self._pins == 0 and self._on_released is not None:
+        if self._pins == 0 and not self._open:
             self._release()
 
     def close(self) -> None:
         """Deregister: the STag is void and the memory the caller's alone. Closing twice does nothing.
 
-        Raises `RegionInUse` while work in flight pins the memory; nothing has changed then.
+        Raises `RegionInUse` while work in flight pins the memory, even if the peer has invalidated the STag; nothing
+        has changed then.
         """
-        if not self._open:
-            return
         if self._pins:
             raise RegionInUse(f"{self._pins} pieces of work in flight use the memory: {self!r}")
-        self.retire(_nothing)
+        self.retire()
 
-    def retire(self, on_released: Callable[[], None]) -> None:
+    def retire(self, on_released: Callable[[], None] = _nothing) -> None:
         """Void the STag at once, and let the memory go, with a call to `on_released`, when nothing pins it.
 
         After a peer's access was revoked no octet of its changes the memory (RFC 5042 §6.2.2), except those of
-        work that this side itself has asked for.
+        work that this side itself has asked for. Retiring twice is waiting twice.
         """
-        if not self._open:
-            on_released()
-            return
-        self._open = False
-        self.table.forget(self.stag)
-        self._on_released = on_released
+        if self._open:
+            self._open = False
+            self.table.forget(self.stag)
+        self._on_released += (on_released,)
         if self._pins == 0:
             self._release()
 
     def _release(self) -> None:
-        on_released, self._on_released = self._on_released, None
+        calls, self._on_released = self._on_released, _NO_CALLS
         self._view.release()
-        if on_released is not None:
+        for on_released in calls:
             on_released()
-
-
-def _nothing() -> None:
-    """What follows a close that waits for nothing."""
 
 
 Region = TypeVar("Region", bound=MemoryRegion)
@@ -286,7 +291,9 @@ class StagTable:
             raise CannotInvalidate(stag, "it names no region here")  # RDMAP-5040-7.2-04
         if region.pd is not pd:
             raise CannotInvalidate(stag, "it is not associated with this stream")  # RDMAP-5040-5.3-15
-        region.retire(_nothing)
+        if not region.access & REMOTE:  # memory of this side alone, such as its receives: the peer never had it
+            raise CannotInvalidate(stag, "it grants the peer no access")
+        region.retire()  # RDMAP-5040-5.3-14
 
     def _reach(
         self, stag: int, to: int, nbytes: int, pd: object, right: Access, blame: _Blame
@@ -303,7 +310,7 @@ class StagTable:
             raise blame.bounds(stag, to, nbytes)  # DDP-5041-7.1-12, DDP-5041-7.1-13
         if not region.access & right:  # DDP-5041-7.1-11, RDMAP-5040-7.2-14
             raise blame.rights(stag)
-        return region.view[offset : offset + nbytes], region
+        return region.pinned_view(offset, nbytes), region
 
     def _new_stag(self) -> int:
         for _ in range(1000):

@@ -10,9 +10,9 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from pyiwarp.codes import MAX_MESSAGE
 from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import (
     BadWorkRequest,
@@ -23,11 +23,26 @@ from pyiwarp.errors import (
     WrongState,
 )
 from pyiwarp.events import Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
-from pyiwarp.fastwire import ReadRequest
 from pyiwarp.mr import Access, StagTable
+from pyiwarp.qpstate import NEXT, QpInput, QpState
 from pyiwarp.startup import Agreement, TimeLimit
 from pyiwarp.stream import Stream
-from pyiwarp.work import Completion, Read, Recv, Send, SendRequest, Sge, Status, WorkOpcode, Write
+from pyiwarp.work import (
+    Completion,
+    Read,
+    Recv,
+    Send,
+    SendRequest,
+    Sge,
+    Status,
+    WorkOpcode,
+    Write,
+    check_remote,
+    opcode_of,
+    payload_of,
+    read_request_of,
+    sges_of,
+)
 
 if TYPE_CHECKING:
     from pyiwarp.stream import Octets
@@ -35,67 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["QpCap", "QpInput", "QpState", "QueuePair"]
 
 _qp_numbers = itertools.count(1)
-
-
-class QpState(Enum):
-    """The states of an iWARP queue pair."""
-
-    IDLE = "idle"
-    RTS = "ready to send"
-    CLOSING = "closing"
-    TERMINATE = "terminating"
-    ERROR = "error"
-
-
-class QpInput(Enum):
-    """What moves a queue pair from state to state."""
-
-    CONNECTED = "connected"
-    CLOSE = "close"
-    PEER_FIN = "peer closed its half"
-    LOCAL_FAULT = "this side found an error"
-    PEER_TERMINATE = "the peer terminated"
-    LLP_CLOSED = "TCP closed"
-    LLP_LOST = "TCP was lost"
-    RESET = "reset"
-
-
-def _next_states() -> dict[tuple[QpState, QpInput], QpState]:
-    state, fed = QpState, QpInput
-    table = {
-        state.IDLE: {fed.CONNECTED: state.RTS, fed.CLOSE: state.IDLE, fed.RESET: state.IDLE},
-        state.RTS: {
-            fed.CLOSE: state.CLOSING,
-            fed.PEER_FIN: state.CLOSING,
-            fed.LOCAL_FAULT: state.TERMINATE,
-            fed.PEER_TERMINATE: state.ERROR,
-            fed.LLP_CLOSED: state.ERROR,
-            fed.LLP_LOST: state.ERROR,
-        },
-        state.CLOSING: {
-            fed.CLOSE: state.CLOSING,
-            fed.PEER_FIN: state.CLOSING,
-            fed.LOCAL_FAULT: state.TERMINATE,
-            fed.PEER_TERMINATE: state.ERROR,
-            fed.LLP_CLOSED: state.IDLE,
-            fed.LLP_LOST: state.ERROR,
-        },
-        state.TERMINATE: {
-            fed.CLOSE: state.TERMINATE,
-            fed.PEER_FIN: state.TERMINATE,
-            fed.LOCAL_FAULT: state.TERMINATE,
-            fed.PEER_TERMINATE: state.TERMINATE,
-            fed.LLP_CLOSED: state.ERROR,
-            fed.LLP_LOST: state.ERROR,
-        },
-        state.ERROR: dict.fromkeys(fed, state.ERROR) | {fed.RESET: state.IDLE},
-    }
-    del table[state.ERROR][fed.CONNECTED]
-    return {(start, cause): end for start, row in table.items() for cause, end in row.items()}
-
-
-NEXT: Final = _next_states()
-"""Every transition there is; a pair that is missing is a `WrongState`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +63,14 @@ class QpCap:
 
 
 class _Posted:
-    """A work request in the send queue."""
+    """A work request in the send queue; `payload` is its memory as it was posted, whatever becomes of the STag."""
 
-    __slots__ = ("done", "nbytes", "request", "status")
+    __slots__ = ("done", "nbytes", "payload", "request")
 
     def __init__(self, request: SendRequest, nbytes: int) -> None:
         self.request = request
         self.nbytes = nbytes
+        self.payload = payload_of(request)
         self.done = False
 
 
@@ -163,7 +118,9 @@ class QueuePair:
         self._sq: deque[_Posted] = deque()
         self._waiting: deque[_Posted] = deque()
         self._rq: deque[Recv] = deque()
-        self._receiving: Recv | None = None
+        self._receiving: deque[Recv] = deque()  # taken by messages; of the last some octets may be missing
+        self._late_sends: deque[Completion] = deque()  # flushes of what was posted too late, behind what was in time
+        self._late_receives: deque[Completion] = deque()
         self._reads_underway = 0
         self._over = False
         self._ended = False
@@ -190,7 +147,7 @@ class QueuePair:
     @property
     def alive(self) -> bool:
         """Whether the stream still carries messages: work posted now is not flushed at once."""
-        return self.state in (QpState.RTS, QpState.IDLE) and not self._closed
+        return self.state in (QpState.RTS, QpState.IDLE) and not self._over and not self._closed
 
     @property
     def send_room(self) -> int:
@@ -200,8 +157,13 @@ class QueuePair:
     # --- life --------------------------------------------------------------------------------------------------------
 
     def connect(self, agreement: Agreement, prologue: bytes = b"") -> None:
-        """Begin Full Operation under `agreement`; `prologue` is the Reply that a Responder still owes."""
+        """Begin Full Operation under `agreement`; `prologue` is the Reply that a Responder still owes.
+
+        Raises `WrongState` unless the queue pair is IDLE, which it also is after a graceful end.
+        """
+        self._check_open()
         self._move(QpInput.CONNECTED)
+        self._over = self._ended = False
         self._stream = Stream(
             agreement,
             self.pd.stags,
@@ -226,7 +188,7 @@ class QueuePair:
 
     def abort(self, error: Exception) -> None:
         """End the stream at once, without a word to the peer; `error` becomes the cause of every flush."""
-        if self.state in (QpState.RTS, QpState.CLOSING, QpState.TERMINATE):
+        if self.state is not QpState.IDLE and not self._over:
             self._lose(error)
             self.on_output()
 
@@ -234,12 +196,18 @@ class QueuePair:
         """Give the queue pair up; whatever is posted is flushed and the connection aborted. Twice does nothing."""
         if self._closed:
             return
-        self.abort(Closed(f"the queue pair was closed: {self!r}"))
+        error = Closed(f"the queue pair was closed: {self!r}")
+        self.abort(error)
+        self.error = self.error or (error if self._rq else None)
         self._flush()
         self._closed = True
         for cq in (self.send_cq, self.recv_cq):
             cq.users -= 1
         self.pd.qp_closed(self)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed(f"the queue pair is closed: {self!r}")
 
     def _move(self, fed: QpInput) -> QpState:
         """Follow the table; returns the state that was left."""
@@ -257,14 +225,18 @@ class QueuePair:
         The memory of its SGEs belongs to the stack until then. Raises `WrongState` before the queue pair is
         connected, `QueueFull`, or `BadWorkRequest` for memory that may not be used so; nothing was posted then.
         """
-        if self.state is not QpState.RTS:
-            self._post_too_late(request)
-            return
-        if len(self._sq) >= self.cap.max_send_wr:
+        self._check_open()
+        if self.state is QpState.IDLE:
+            raise WrongState(f"a send is posted, but {self!r}")
+        if len(self._sq) + len(self._late_sends) >= self.cap.max_send_wr:
             raise QueueFull(f"the send queue holds {self.cap.max_send_wr} work requests already: {self!r}")
+        if self.state is not QpState.RTS:
+            self._late_sends.append(self._flushed_completion(request.wr_id, opcode_of(request)))
+            self._complete_late()
+            return
         nbytes = self._check_send(request)
         posted = _Posted(request, nbytes)
-        for sge in _sges(request):
+        for sge in sges_of(request):
             sge.region.pin()
         self._sq.append(posted)
         if self._waiting or not self._may_start(request):
@@ -278,13 +250,13 @@ class QueuePair:
 
         Raises `QueueFull`, or `BadWorkRequest` for memory that may not be written.
         """
-        if self.state in (QpState.CLOSING, QpState.TERMINATE, QpState.ERROR):
-            self.recv_cq.push(self._flushed_completion(request.wr_id, WorkOpcode.RECV))
-            return
-        if self._closed:
-            raise Closed(f"the queue pair is closed: {self!r}")
-        if len(self._rq) >= self.cap.max_recv_wr:
+        self._check_open()
+        if len(self._rq) + len(self._late_receives) >= self.cap.max_recv_wr:
             raise QueueFull(f"the receive queue holds {self.cap.max_recv_wr} work requests already: {self!r}")
+        if self.state in (QpState.CLOSING, QpState.TERMINATE, QpState.ERROR):
+            self._late_receives.append(self._flushed_completion(request.wr_id, WorkOpcode.RECV))
+            self._complete_late()
+            return
         self._check_sges(request.sges, Access.LOCAL_WRITE)
         for sge in request.sges:
             sge.region.pin()
@@ -292,13 +264,19 @@ class QueuePair:
         if self._stream is not None and self._stream.starved:
             self.on_output()
 
-    def _post_too_late(self, request: SendRequest) -> None:
-        if self.state is QpState.IDLE or self._closed:
-            raise WrongState(f"a send is posted, but {self!r}")
-        self.send_cq.push(self._flushed_completion(request.wr_id, _opcode(request)))
-
     def _check_send(self, request: SendRequest) -> int:
         """Check memory and lengths now, before anything is promised; returns the octets that will move."""
+        nbytes = self._check_local(request)
+        if nbytes > MAX_MESSAGE:  # DDP-5041-5.2-03
+            raise BadWorkRequest(f"a message of {nbytes} octets; it must be shorter than 2^32 (RFC 5041 §5.2)")
+        if isinstance(request, Send):
+            if request.inval_stag is not None and request.inval_stag >> 32:
+                raise BadWorkRequest(f"an STag has 32 bits: {request.inval_stag:#x}")
+        else:
+            check_remote(request.remote, nbytes)
+        return nbytes
+
+    def _check_local(self, request: SendRequest) -> int:
         if isinstance(request, Read):
             if request.sge is None:
                 return 0
@@ -334,15 +312,15 @@ class QueuePair:
 
     def _start(self, posted: _Posted) -> None:
         """Hand a work request to the stream."""
-        request = posted.request
+        request, payload = posted.request, posted.payload
         stream = self.stream
         if isinstance(request, Write):
-            stream.write(_payload(request), stag=request.remote.stag, to=request.remote.to, token=posted)
+            stream.write(payload, stag=request.remote.stag, to=request.remote.to, token=posted)
         elif isinstance(request, Send):
-            stream.send(_payload(request), token=posted, solicited=request.solicited, inval_stag=request.inval_stag)
+            stream.send(payload, token=posted, solicited=request.solicited, inval_stag=request.inval_stag)
         else:
             self._reads_underway += 1
-            stream.read(_read_request(request), posted)
+            stream.read(read_request_of(request), memoryview(payload[0] if payload else b""), posted)
 
     def _start_waiting(self) -> None:
         while self._waiting and self._may_start(self._waiting[0].request):
@@ -365,16 +343,19 @@ class QueuePair:
         except ConnectionLost as error:
             self._lose(error)
 
-    def next_iov(self) -> list[Octets]:
-        """The octets to write now; [] when there are none."""
+    def resume(self) -> None:
+        """Digest what waited for a receive, if one was posted."""
         if self.stream.starved and self._rq:
             self._take(self.stream.resume())
+
+    def next_iov(self) -> list[Octets]:
+        """The octets to write now; [] when there are none."""
         return self.stream.next_iov()
 
     def flushed(self) -> None:
         """The kernel holds everything that `next_iov` gave."""
         self._take(self.stream.flushed())
-        if self.state is QpState.TERMINATE:
+        if self.state in (QpState.TERMINATE, QpState.ERROR):
             self._flush()
 
     def set_emss(self, emss: int) -> None:
@@ -404,7 +385,7 @@ class QueuePair:
         """TCP ended: with a `cause` it was lost, without one it was closed after both halves had ended."""
         if self._over:
             return
-        if cause is None and self.state is QpState.CLOSING and self.stream.output_ended and self.stream.peer_closed:
+        if cause is None and self.state is QpState.CLOSING and self.output_ended and self.stream.peer_closed:
             self._move(QpInput.LLP_CLOSED)
             self._over = True
             self._flush()
@@ -418,8 +399,12 @@ class QueuePair:
 
     @property
     def output_ended(self) -> bool:
-        """Whether nothing will be sent any more: the driver closes its half."""
-        return self._over or (self._ending and self.stream.output_ended)
+        """Whether nothing will be sent any more: the driver closes its half.
+
+        A graceful end waits for the send queue, whose Reads need answers first (DDP-5041-6.2.1-01).
+        """
+        waits = self.state is QpState.CLOSING and self._sq
+        return self._over or (self._ending and not waits and self.stream.output_ended)
 
     @property
     def over(self) -> bool:
@@ -456,15 +441,15 @@ class QueuePair:
 
     def _on_read_done(self, event: ReadDone) -> None:
         posted = event.token
-        assert isinstance(posted, _Posted)
-        posted.done = True
-        self._reads_underway -= 1
-        self._complete_sends()
+        if posted is not None:  # else the Read that opened the stream: nobody's work request, but it counted in ORD
+            assert isinstance(posted, _Posted)
+            posted.done = True
+            self._reads_underway -= 1
+            self._complete_sends()
         self._start_waiting()
 
     def _on_delivered(self, event: Delivered) -> None:
-        receive, self._receiving = self._receiving, None
-        assert receive is not None, "a message is delivered into a receive that was taken for it"
+        receive = self._receiving.popleft()  # RDMAP-5040-5.3-05
         _unpin(receive.sges)
         self.recv_cq.push(
             Completion(
@@ -477,6 +462,7 @@ class QueuePair:
                 event.solicited,
             )
         )
+        self._complete_late()
 
     def _on_peer_closed(self) -> None:
         self._move(QpInput.PEER_FIN)
@@ -487,14 +473,13 @@ class QueuePair:
         self.error = self.error or event.error
         self.stream.drop_output()
         self.stream.finish()
-        self._flush()
+        self._flush_when_let_go()
 
     def _on_violated(self, event: Violated) -> None:
         if self._move(QpInput.LOCAL_FAULT) is QpState.TERMINATE:
             return
         self.error = event.error
-        if not self.stream.in_transit:
-            self._flush()  # else when the transport has let go of the users' memory
+        self._flush_when_let_go()
 
     def _lose(self, error: Exception) -> None:
         """TCP is gone or shall be: nothing more can be said."""
@@ -509,8 +494,9 @@ class QueuePair:
     def _take_receive(self) -> Sequence[memoryview] | None:
         if not self._rq:
             return None
-        self._receiving = self._rq.popleft()
-        return [sge.region.view[sge.offset : sge.offset + sge.nbytes] for sge in self._receiving.sges]
+        receive = self._rq.popleft()
+        self._receiving.append(receive)
+        return [sge.region.pinned_view(sge.offset, sge.nbytes) for sge in receive.sges]
 
     def _complete_sends(self) -> None:
         """Complete the work requests at the head of the send queue that are done (RDMAP-5040-5.5-12)."""
@@ -518,11 +504,23 @@ class QueuePair:
         while sq and sq[0].done:
             posted = sq.popleft()
             request = posted.request
-            _unpin(_sges(request))
+            _unpin(sges_of(request))
             if request.signaled:
                 self.send_cq.push(
-                    Completion(request.wr_id, Status.SUCCESS, _opcode(request), posted.nbytes, self.qp_num)
+                    Completion(request.wr_id, Status.SUCCESS, opcode_of(request), posted.nbytes, self.qp_num)
                 )
+        self._complete_late()
+
+    def _complete_late(self) -> None:
+        """Flush what was posted too late, each queue when all that was posted in time is complete."""
+        while self._late_sends and not self._sq:
+            self.send_cq.push(self._late_sends.popleft())
+        while self._late_receives and not (self._rq or self._receiving):
+            self.recv_cq.push(self._late_receives.popleft())
+
+    def _flush_when_let_go(self) -> None:
+        if not self.stream.in_transit:
+            self._flush()  # else when the transport has let go of the users' memory
 
     def _flush(self) -> None:
         """Complete everything that is posted, in order, because it will never be done (RDMAP-5040-6.2.1-02)."""
@@ -530,14 +528,15 @@ class QueuePair:
         self._reads_underway = 0
         while self._sq:
             posted = self._sq.popleft()
-            _unpin(_sges(posted.request))
-            self.send_cq.push(self._flushed_completion(posted.request.wr_id, _opcode(posted.request)))
-        receives = [self._receiving, *self._rq] if self._receiving is not None else [*self._rq]
-        self._receiving = None
+            _unpin(sges_of(posted.request))
+            self.send_cq.push(self._flushed_completion(posted.request.wr_id, opcode_of(posted.request)))
+        receives = [*self._receiving, *self._rq]
+        self._receiving.clear()
         self._rq.clear()
         for receive in receives:
             _unpin(receive.sges)
             self.recv_cq.push(self._flushed_completion(receive.wr_id, WorkOpcode.RECV))
+        self._complete_late()
         if not self._ended:
             self._ended = True
             self.on_ended()
@@ -550,32 +549,6 @@ def _nothing() -> None:
     """What a queue pair tells that nobody listens to."""
 
 
-def _sges(request: SendRequest) -> Sequence[Sge]:
-    if isinstance(request, Read):
-        return () if request.sge is None else (request.sge,)
-    return request.sges
-
-
 def _unpin(sges: Sequence[Sge]) -> None:
     for sge in sges:
         sge.region.unpin()
-
-
-def _payload(request: Send | Write) -> Sequence[Octets]:
-    if request.inline is not None:
-        return (bytes(request.inline),)
-    return [region.view[offset : offset + nbytes] for region, offset, nbytes in request.sges if nbytes]
-
-
-def _read_request(request: Read) -> ReadRequest:
-    sge = request.sge
-    if sge is None or not sge.nbytes:
-        return ReadRequest(0, 0, 0, request.remote.stag, request.remote.to)
-    region = sge.region
-    return ReadRequest(region.stag, region.to + sge.offset, sge.nbytes, request.remote.stag, request.remote.to)
-
-
-def _opcode(request: SendRequest) -> WorkOpcode:
-    if isinstance(request, Write):
-        return WorkOpcode.WRITE
-    return WorkOpcode.SEND if isinstance(request, Send) else WorkOpcode.READ

@@ -98,14 +98,15 @@ def _refuse(octet: int, reason: str) -> NoReturn:
 
 
 class OutstandingRead:
-    """A Read that this side has asked for and whose Response has not been delivered."""
+    """A Read that this side has asked for and whose Response has not been delivered; `sink` is where it goes."""
 
-    __slots__ = ("left", "nbytes", "sink_stag", "sink_to", "token")
+    __slots__ = ("left", "nbytes", "sink", "sink_stag", "sink_to", "token")
 
-    def __init__(self, sink_stag: int, sink_to: int, nbytes: int, token: object) -> None:
+    def __init__(self, sink_stag: int, sink_to: int, sink: memoryview, token: object) -> None:
         self.sink_stag = sink_stag
         self.sink_to = sink_to
-        self.nbytes = self.left = nbytes
+        self.sink = sink
+        self.nbytes = self.left = len(sink)
         self.token = token
 
 
@@ -129,8 +130,12 @@ class OutstandingReads:
         assert not self.full, "the caller asks `full` first"
         self._reads.append(read)
 
-    def check_segment(self, stag: int, to: int, nbytes: int) -> None:
-        """Refuse a Response that answers no Read, or not the octets that were asked for (RDMAP-5040-5.2.2-08)."""
+    def place_segment(self, stag: int, to: int, payload: memoryview) -> None:
+        """Place octets of a Response; refuse one that answers no Read, or not what was asked (RDMAP-5040-5.2.2-08).
+
+        The octets go where the Read wants them even if the sink's STag was voided since: this side asked for them.
+        """
+        nbytes = len(payload)
         if not self._reads:
             raise UnexpectedOpcode(Opcode.READ_RESPONSE, "no Read is outstanding")
         read = self._reads[0]  # RDMAP-5040-5.5-17: Responses come in the order of the Requests
@@ -141,6 +146,12 @@ class OutstandingReads:
         if not read.sink_to <= to <= read.sink_to + read.nbytes - nbytes or nbytes > read.left:
             raise BaseOrBounds(stag, to, nbytes)
         read.left -= nbytes
+        offset = to - read.sink_to
+        read.sink[offset : offset + nbytes] = payload
+
+    def drop(self) -> None:
+        """No Response will come any more."""
+        self._reads.clear()
 
     def delivered(self) -> OutstandingRead:
         """The Response to the oldest Read was delivered; raises `MalformedMessage` if octets are missing."""

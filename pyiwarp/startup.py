@@ -7,7 +7,7 @@ frame and not one more, so whatever follows is still in the socket when Full Ope
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -90,7 +90,9 @@ class Offer:
     `revision` is that of the Request; a Responder answers each revision in kind. `crc` off asks for FPDUs without
     CRC32C, which happens only if the peer asks for it too. `markers` asks the peer to send markers. `ird` and
     `ord` count Reads and Atomics at once, inbound and outbound; 0x3FFF leaves a value alone. `rtr` other than 0
-    asks for (Initiator) or supports (Responder) peer-to-peer mode with these opening messages. `timeout` bounds
+    asks for (Initiator) or supports (Responder) peer-to-peer mode with these opening messages. With `open_at_once`
+    an Initiator whose peer agreed to none opens with a zero-length Write all the same, which every peer takes and
+    which lets the Responder speak. `timeout` bounds
     the wait for the peer's frame and `first_fpdu_timeout` a Responder's wait for the first FPDU, in seconds.
     """
 
@@ -101,6 +103,7 @@ class Offer:
     ird: int = 16
     ord: int = 16
     rtr: Rtr = NO_RTR
+    open_at_once: bool = False
     timeout: float = 10.0
     first_fpdu_timeout: float | None = 60.0
 
@@ -165,7 +168,8 @@ class Startup:
         self._out: list[bytes | bytearray | memoryview] = []
         self._request: StartupFrameRead | None = None
         if role is Role.INITIATOR:
-            self._out.append(self._build(reply=False, markers=offer.markers, crc=offer.crc, ours=_request_word(offer)))
+            word = _request_word(offer)
+            self._out.append(_frame(offer.revision, word, offer.private_data, markers=offer.markers, crc=offer.crc))
 
     def __repr__(self) -> str:
         return f"<Startup {self.role.value} {self.state.value}>"
@@ -206,6 +210,9 @@ class Startup:
 
     def set_emss(self, emss: int) -> None:
         """Startup frames are not FPDUs: TCP's segment size does not matter."""
+
+    def resume(self) -> None:
+        """Nothing waits in startup."""
 
     def next_iov(self) -> list[bytes | bytearray | memoryview]:
         """The startup frame, once."""
@@ -263,12 +270,12 @@ class Startup:
         Raises `WrongState` if no Request waits, `UsageError` if the offer's private data does not fit the Reply.
         """
         request = self.request
-        ours, ird, order = _reply_word(request, offer)
+        word, ird, order = _reply_word(request, offer)
         crc = request.crc or offer.crc  # MPA-5044-7.1.1-09
         self._check_private_data(request, offer.private_data)
         self._move(StartupInput.ACCEPT)
         self.offer = offer
-        reply = self._build(reply=True, markers=offer.markers, crc=crc, ours=ours, revision=request.revision)
+        reply = _frame(request.revision, word, offer.private_data, reply=True, markers=offer.markers, crc=crc)
         self.agreement = Agreement(
             role=Role.RESPONDER,
             revision=request.revision,
@@ -290,11 +297,8 @@ class Startup:
         request = self.request
         self._check_private_data(request, private_data)
         self._move(StartupInput.REJECT)
-        self.offer = replace(self.offer, revision=request.revision, private_data=private_data)
-        ours = _reply_word(request, self.offer)[0]
-        self._out.append(
-            self._build(reply=True, markers=False, crc=request.crc, ours=ours, revision=request.revision, rejected=True)
-        )
+        word = _reply_word(request, self.offer)[0]
+        self._out.append(_frame(request.revision, word, private_data, reply=True, crc=request.crc, rejected=True))
         self._on_outcome(self)
 
     # --- inside ------------------------------------------------------------------------------------------------------
@@ -347,30 +351,6 @@ class Startup:
             self._move(StartupInput.ACCEPTING_REPLY)
         self._on_outcome(self)
 
-    def _build(
-        self,
-        *,
-        reply: bool,
-        markers: bool,
-        crc: bool,
-        ours: bytes | None,
-        revision: int | None = None,
-        rejected: bool = False,
-    ) -> bytes:
-        from pyiwarp import wire
-
-        return wire.build_startup(
-            wire.StartupFrame(
-                reply=reply,
-                markers=markers,
-                crc=crc,
-                rejected=rejected,
-                enhanced=ours is not None,  # MPA2-6581-6-01
-                revision=self.offer.revision if revision is None else revision,
-                private_data=(ours or b"") + self.offer.private_data,
-            )
-        )
-
     @staticmethod
     def _check_private_data(request: StartupFrameRead, private_data: bytes) -> None:
         limit = MAX_PRIVATE_DATA - (ENHANCED_SIZE if request.enhanced else 0)
@@ -417,6 +397,23 @@ class StartupFrameRead(NamedTuple):
             peer_to_peer=word.peer_to_peer,
             rtr=rtr,
         )
+
+
+def _frame(
+    revision: int,
+    word: bytes | None,
+    private_data: bytes,
+    *,
+    crc: bool,
+    markers: bool = False,
+    reply: bool = False,
+    rejected: bool = False,
+) -> bytes:
+    """The octets of a startup frame; with an enhanced word it is an enhanced one (MPA2-6581-6-01)."""
+    from pyiwarp import wire
+
+    whole = (word or b"") + private_data
+    return wire.build_startup(wire.StartupFrame(reply, markers, crc, rejected, word is not None, revision, whole))
 
 
 def _word(*, rtr: Rtr, ird: int, order: int) -> bytes:
@@ -470,10 +467,14 @@ def _agree(offer: Offer, reply: StartupFrameRead) -> Agreement:
         order = min(order, reply.ird)  # MPA2-6581-9.1-09
     if reply.ord is not None and reply.ord != UNNEGOTIATED and reply.ord > ird:
         fault = InsufficientIrd(reply.ord, ird)  # MPA2-6581-9.1-10
-    if offer.rtr:
+    if offer.rtr and reply.peer_to_peer:
         rtr = _choose_rtr(offer.rtr & reply.rtr, order)
         if not rtr:
             fault = fault or NoMatchingRtr(offer.rtr, reply.rtr)  # MPA2-6581-9.2-11
+    elif offer.open_at_once:
+        rtr = Rtr.WRITE
+    elif offer.rtr:  # an unenhanced Reply, or one that does not echo A, against MPA2-6581-9.2-04
+        fault = fault or NoMatchingRtr(offer.rtr, NO_RTR)
     return Agreement(
         role=Role.INITIATOR,
         revision=reply.revision,
@@ -485,7 +486,7 @@ def _agree(offer: Offer, reply: StartupFrameRead) -> Agreement:
         private_data=reply.private_data,
         peer_ird=reply.ird,
         peer_ord=reply.ord,
-        peer_to_peer=bool(offer.rtr),
+        peer_to_peer=bool(offer.rtr) and reply.peer_to_peer,
         rtr=rtr,
         fault=fault,
     )

@@ -165,7 +165,7 @@ class Stream:
 
     @property
     def output_ended(self) -> bool:
-        """Whether everything has been sent that ever will be."""
+        """Whether everything has been sent of what was asked for, and no more will be asked."""
         if self.in_transit or self._prologue:
             return False
         if self.violation is not None:
@@ -233,14 +233,10 @@ class Stream:
                 sink = self._table.sink(header.stag, header.to, nbytes, self._pd, Access.REMOTE_WRITE)
                 sink[:] = payload
             return  # RDMAP-5040-5.1-02: placed, and nobody is told
-        self.reads.check_segment(header.stag, header.to, nbytes)
-        if nbytes:
-            sink = self._table.sink(header.stag, header.to, nbytes, self._pd, Access.LOCAL_WRITE)
-            sink[:] = payload
+        self.reads.place_segment(header.stag, header.to, payload)
         if header.last:
             read = self.reads.delivered()
-            if read.token is not None:
-                self._events.append(ReadDone(read.token, read.nbytes))
+            self._events.append(ReadDone(read.token, read.nbytes))
 
     def _on_untagged(self, ulpdu: memoryview) -> None:
         header = parse_untagged(ulpdu)
@@ -251,7 +247,10 @@ class Stream:
         except NoBufferForMsn:
             if not self._pause_when_starved or queue.qn != QueueNumber.SEND:
                 raise
-            self._held = ulpdu
+            if self._finishing:
+                self._stop_input()  # nobody will ever post a receive for it
+            else:
+                self._held = ulpdu
             return
         self._held = None
         if nbytes is None:
@@ -302,15 +301,20 @@ class Stream:
         return events
 
     def finish(self) -> None:
-        """Send what is queued, and then nothing more."""
+        """Send what is queued, and then nothing more; a Send that waits for a receive waits in vain."""
         self._finishing = True
+        if self._held is not None:
+            self._stop_input()
 
     def drop_output(self) -> None:
         """Forget what has not been handed over: nobody is there to read it."""
         for response in self._responses:
             response.done()
         if isinstance(self._current, _Response):
-            self._current.done()
+            if self.in_transit:
+                self._unflushed.append(self._current)  # the transport still reads its first segments
+            else:
+                self._current.done()
         self._messages.clear()
         self._responses.clear()
         self._current = None
@@ -343,6 +347,13 @@ class Stream:
         self._deframer = _Discarder()
         self._deframer.fpdus = fpdus
         self._held = None
+        self._drop_input()
+
+    def _drop_input(self) -> None:
+        """Let go of the memory that unfinished messages and Reads were meant for."""
+        for queue in self._queues.values():
+            queue.drop()
+        self.reads.drop()
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
@@ -375,9 +386,9 @@ class Stream:
         )
         self._send_msn = next_msn(self._send_msn)
 
-    def read(self, request: ReadRequest, token: object) -> None:
-        """Queue a Read Request; the caller has made sure that `reads` is not full."""
-        self.reads.add(rdmap.OutstandingRead(request.sink_stag, request.sink_to, request.read_size, token))
+    def read(self, request: ReadRequest, sink: memoryview, token: object) -> None:
+        """Queue a Read Request for the octets of `sink`; the caller has made sure that `reads` is not full."""
+        self.reads.add(rdmap.OutstandingRead(request.sink_stag, request.sink_to, sink, token))
         self._messages.append(
             UntaggedOutbound(
                 rdmap.control_octet(Opcode.READ_REQUEST),
@@ -393,7 +404,7 @@ class Stream:
         if rtr is Rtr.WRITE:
             self.write(_NO_PAYLOAD, stag=_RTR_STAG, to=0, token=None)
         elif rtr is Rtr.READ:
-            self.read(ReadRequest(_RTR_STAG, 0, 0, _RTR_STAG, 0), token=None)
+            self.read(ReadRequest(_RTR_STAG, 0, 0, _RTR_STAG, 0), memoryview(b""), token=None)
         else:
             self.send(_NO_PAYLOAD, token=None)
 
@@ -457,9 +468,11 @@ class Stream:
 
     def abandon(self) -> None:
         """TCP is gone: let go of all memory."""
+        self.in_transit = False
         for message in self._unflushed:
             if isinstance(message, _Response):
                 message.done()
         self._unflushed.clear()
         self.drop_output()
-        self.in_transit = False
+        self._terminate = None
+        self._stop_input()

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from pyiwarp.mr import RegionSlice, RemoteRegion
+from pyiwarp.errors import BadWorkRequest
+from pyiwarp.fastwire import ReadRequest
+from pyiwarp.mr import TO_LIMIT, RegionSlice, RemoteRegion
 
-__all__ = ["Completion", "Read", "Recv", "Send", "SendRequest", "Sge", "Status", "WorkOpcode", "Write"]
+__all__ = [
+    "Completion",
+    "Read",
+    "Recv",
+    "Send",
+    "SendRequest",
+    "Sge",
+    "Status",
+    "WorkOpcode",
+    "Write",
+    "check_remote",
+    "opcode_of",
+    "payload_of",
+    "read_request_of",
+    "sges_of",
+]
+
+Octets = bytes | bytearray | memoryview
 
 Sge = RegionSlice
 """A scatter/gather element: octets of a region, made by `region[a:b]`."""
@@ -103,3 +123,40 @@ class Completion(NamedTuple):
     def __str__(self) -> str:
         cause = f": {self.error}" if self.error is not None else ""
         return f"{self.opcode.value} {self.wr_id!r} {self.status.value}, {self.nbytes} octets{cause}"
+
+
+def sges_of(request: SendRequest) -> Sequence[Sge]:
+    """The memory of a request for the send queue, inline octets aside."""
+    if isinstance(request, Read):
+        return () if request.sge is None else (request.sge,)
+    return request.sges
+
+
+def check_remote(remote: RemoteRegion, nbytes: int) -> None:
+    """What does not fit the wire, or would wrap there, is refused before anything is promised (DDP-5041-7.1-14)."""
+    to, stag, _ = remote
+    if stag >> 32 or to < 0 or to >= TO_LIMIT or to + nbytes > TO_LIMIT:
+        raise BadWorkRequest(f"{nbytes} octets cannot be named by STag {stag:#x} TO {to:#x}")
+
+
+def payload_of(request: SendRequest) -> Sequence[Octets]:
+    """The octets that a request moves: copies of inline ones, views of the others."""
+    if not isinstance(request, Read) and request.inline is not None:
+        return (bytes(request.inline),)
+    return [region.pinned_view(offset, nbytes) for region, offset, nbytes in sges_of(request) if nbytes]
+
+
+def read_request_of(request: Read) -> ReadRequest:
+    """The Read Request that asks for what a Read wants; without octets the sink is nobody's."""
+    sge = request.sge
+    if sge is None or not sge.nbytes:
+        return ReadRequest(0, 0, 0, request.remote.stag, request.remote.to)
+    region = sge.region
+    return ReadRequest(region.stag, region.to + sge.offset, sge.nbytes, request.remote.stag, request.remote.to)
+
+
+def opcode_of(request: SendRequest) -> WorkOpcode:
+    """What the completion of a request says that it was."""
+    if isinstance(request, Write):
+        return WorkOpcode.WRITE
+    return WorkOpcode.SEND if isinstance(request, Send) else WorkOpcode.READ

@@ -1,0 +1,1 @@
+"""Interoperability: other iWARP implementations as peers, and the scenarios run against them."""

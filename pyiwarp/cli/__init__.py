@@ -1,0 +1,54 @@
+"""The command line: `pyiwarp`. Commands import what they need when they run, so that help and version are instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from pyiwarp.cli.demo import demo
+from pyiwarp.cli.files import get, ls, put, serve
+from pyiwarp.cli.info import info
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="pyiwarp",
+    help="iWARP in userspace: RDMA over ordinary TCP sockets.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (serve, get, put, ls, info, demo):
+    app.command()(command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from pyiwarp import __version__
+
+        print(f"pyiwarp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Options before any command."""
+
+
+def main() -> None:
+    """The entry point of the `pyiwarp` command."""
+    try:
+        app()
+    except BrokenPipeError:
+        # Whoever read the output has left; do not stumble again over it when Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("pyiwarp: interrupted", file=sys.stderr)
+        sys.exit(1)

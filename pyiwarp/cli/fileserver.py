@@ -1,0 +1,132 @@
+"""The file server: accepts clients, at most so many, and gives each a session of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final
+
+from pyiwarp.api import Listener, Options, Request, listen
+from pyiwarp.cli.fileproto import HELLO, MESSAGE_LIMIT
+from pyiwarp.cli.filesession import Session
+from pyiwarp.cli.onscreen import explain
+from pyiwarp.cli.report import Report
+from pyiwarp.cli.root import Root
+from pyiwarp.errors import IwarpError
+
+__all__ = ["FileServer", "ServerSettings"]
+
+log = logging.getLogger(__name__)
+
+IDLE: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How files are served.
+
+    `patience` bounds every wait for a client that owes an answer or progress, `idle` the wait for its next request,
+    in seconds. More than `clients` at once are rejected. `fsync` has received files on the disk before the client
+    hears that they are stored.
+    """
+
+    read_only: bool = False
+    fsync: bool = False
+    patience: float = 30.0
+    idle: float = IDLE
+    clients: int = 64
+    options: Options = field(default_factory=lambda: Options(recv_size=MESSAGE_LIMIT))
+
+
+class FileServer:
+    """Serves `root`; `on_report` is called once for each file, when its transfer has ended well or not.
+
+    `start` begins, `close` (or leaving `async with`) ends: transfers underway are broken off.
+    """
+
+    def __init__(
+        self,
+        root: Root,
+        settings: ServerSettings | None = None,
+        on_report: Callable[[Report], None] = lambda report: None,
+    ) -> None:
+        self._root = root
+        self._settings = settings or ServerSettings()
+        self._on_report = on_report
+        self._listener: Listener | None = None
+        self._acceptor: asyncio.Task[None] | None = None
+        self._sessions: dict[asyncio.Task[None], Session | None] = {}
+
+    async def __aenter__(self) -> FileServer:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on."""
+        return 0 if self._listener is None else self._listener.port
+
+    @property
+    def transfers(self) -> int:
+        """How many files are on their way now."""
+        return sum(session is not None and session.underway for session in self._sessions.values())
+
+    async def start(self, host: str | None = None, port: int = 0) -> None:
+        """Listen; raises `OSError` if the address cannot be had."""
+        self._listener = await listen(host, port, options=self._settings.options)
+        self._acceptor = asyncio.get_running_loop().create_task(self._accept_all(self._listener))
+
+    async def wait_closed(self) -> None:
+        """Until the server is closed or this is cancelled."""
+        if self._acceptor is not None:
+            await asyncio.wait({self._acceptor})
+
+    async def close(self) -> None:
+        """Stop listening and break off what is underway. Twice does nothing."""
+        if self._listener is not None:
+            self._listener.close()
+        tasks = [task for task in (*self._sessions, self._acceptor) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept_all(self, listener: Listener) -> None:
+        async for request in listener:
+            task = asyncio.get_running_loop().create_task(self._answer(request))
+            self._sessions[task] = None
+            task.add_done_callback(self._sessions.pop)
+
+    async def _answer(self, request: Request) -> None:
+        """One client from its Request to its end; its errors are its own."""
+        peer = request.peername
+        try:
+            if request.private_data != HELLO:
+                await request.reject(b"this is a file server; it serves clients of " + HELLO)
+            elif len(self._sessions) > self._settings.clients:
+                await request.reject(b"the server is full")
+            else:
+                await self._serve(request)
+        except (IwarpError, OSError) as error:
+            log.info("%s: %s", peer, explain(error))
+        except Exception:
+            log.exception("%s: the session failed", peer)
+
+    async def _serve(self, request: Request) -> None:
+        connection = await request.accept(HELLO)
+        try:
+            session = Session(connection, self._root, self._settings, self._on_report)
+            task = asyncio.current_task()
+            assert task is not None, "coroutines run in tasks"
+            self._sessions[task] = session
+            await session.run()
+        except BaseException:
+            connection.abort()
+            raise
+        await connection.close()

@@ -1,0 +1,57 @@
+"""Pages of a mapped file brought in before they are needed, in a thread and in large steps.
+
+One page fault at a time, in the middle of placing octets, costs several times as much and holds up the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+from types import TracebackType
+from typing import Final
+
+from pyiwarp.cli.threads import in_thread
+
+__all__ = ["Prefault"]
+
+STEP: Final = 32 << 20
+MADV_POPULATE_WRITE: Final = 23
+"""From Linux 5.14 on; an older kernel says EINVAL, and pages come one by one as ever."""
+
+
+class Prefault:
+    """Brings in the pages of writable `memory` from its beginning on, until all are there or `async with` ends."""
+
+    def __init__(self, memory: memoryview) -> None:
+        self._memory = memory[:]
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def __aenter__(self) -> Prefault:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._memory.release()
+
+    async def _run(self) -> None:
+        for start in range(0, self._memory.nbytes, STEP):
+            if not await in_thread(self._populate, start, min(start + STEP, self._memory.nbytes)):
+                return
+
+    def _populate(self, start: int, end: int) -> bool:
+        with self._memory[start:end] as piece:
+            first = (ctypes.c_char * piece.nbytes).from_buffer(piece)
+            done = _madvise(ctypes.addressof(first), piece.nbytes, MADV_POPULATE_WRITE) == 0
+            del first
+        return done
+
+
+def _madvise(address: int, nbytes: int, advice: int) -> int:
+    """The system call by way of ctypes, which, unlike `mmap.madvise`, lets other threads run meanwhile."""
+    madvise = ctypes.CDLL(None).madvise
+    madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    result: int = madvise(address, nbytes, advice)
+    return result

@@ -1,0 +1,89 @@
+"""A file that is sent: opened, mapped for reading, and watched for a change of its size."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from pyiwarp.cli.faults import Refusal
+
+__all__ = ["READING", "Source", "check_regular", "release"]
+
+READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""How files are opened: without waiting for the other end of a FIFO."""
+
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISLNK, "a symbolic link"),
+)
+
+
+def check_regular(mode: int) -> None:
+    """Raise `Refusal` for everything that is not a regular file."""
+    if not stat.S_ISREG(mode):
+        kind = next((name for test, name in _KINDS if test(mode)), "no regular file")
+        raise Refusal(f"it is {kind}; only regular files are moved")
+
+
+class Source:
+    """An open file as memory. It owns `fd`.
+
+    A file that another program shortens while its memory is read ends this process (SIGBUS); `check` looks for that
+    before each piece is used, which leaves only the moment between the look and the use.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        try:
+            status = os.fstat(fd)
+            check_regular(status.st_mode)
+            self.nbytes = status.st_size
+            self._mtime = status.st_mtime_ns
+            self._mapping = mmap.mmap(fd, self.nbytes, access=mmap.ACCESS_READ) if self.nbytes else None
+        except BaseException:
+            os.close(fd)
+            raise
+        self.view = memoryview(self._mapping) if self._mapping is not None else memoryview(b"")
+        if self._mapping is not None:
+            self._mapping.madvise(mmap.MADV_SEQUENTIAL)
+
+    @classmethod
+    def open(cls, path: Path) -> Source:
+        """Open and map the file of that path; raises `OSError`, or `Refusal` if it is no regular file."""
+        check_regular(os.stat(path).st_mode)  # opening a device can already do something
+        return cls(os.open(path, READING))
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def check(self) -> None:
+        """Raise `Refusal` if the file has another size, or was written to, since it was opened."""
+        status = os.fstat(self.fd)
+        if status.st_size != self.nbytes or status.st_mtime_ns != self._mtime:
+            raise Refusal("the file changed while it was being sent")
+
+    def close(self) -> None:
+        """Let memory and file go. Twice does nothing."""
+        if self.fd < 0:
+            return
+        os.close(self.fd)
+        self.fd = -1
+        self.view.release()
+        if self._mapping is not None:
+            release(self._mapping)
+
+
+def release(mapping: mmap.mmap) -> None:
+    """Unmap now, or when the transport of an aborted connection drops its last view of it."""
+    with suppress(BufferError):
+        mapping.close()
