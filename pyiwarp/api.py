@@ -25,6 +25,7 @@ from pyiwarp.codes import Rtr
 from pyiwarp.errors import BadWorkRequest, Closed, Disconnected, IwarpError, UsageError, WorkFailed
 from pyiwarp.llp import Llp
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
+from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.qp import QpCap, QueuePair
 from pyiwarp.startup import Agreement, Offer
 from pyiwarp.verbs import Context, ProtectionDomain
@@ -48,13 +49,14 @@ class Options:
     `send_depth` work requests may be in flight, more wait. `crc`, `markers`, `revision`, `ird`, `ord`, `rtr`,
     `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in octets;
     by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds.
-    `capture` takes down every octet for Wireshark.
+    `capture` takes down every octet for Wireshark. `profile` says how to get on with the peer; where `crc` is None
+    it says that too.
     """
 
     recv_depth: int = 16
     recv_size: int = 4096
     send_depth: int = 128
-    crc: bool = True
+    crc: bool | None = None
     markers: bool = False
     revision: int = 2
     ird: int = 16
@@ -65,20 +67,24 @@ class Options:
     mulpdu: int | None = None
     linger: float = 5.0
     capture: Capture | None = None
+    profile: PeerProfile = PROFILES["rfc"]
 
     def tap(self, *, initiator: bool) -> Tap | None:
         """A tap for one connection, if there is a capture."""
         return None if self.capture is None else self.capture.flow(initiator=initiator)
 
     def offer(self, private_data: bytes) -> Offer:
-        """The part of the options that MPA startup needs."""
+        """The part of the options that MPA startup needs; raises `UsageError` for what the peer would not take."""
+        room = self.profile.max_private_data - (4 if self.revision > 1 else 0)
+        if len(private_data) > room:
+            raise UsageError(f"{len(private_data)} octets of private data; a {self.profile.name} peer takes {room}")
         return Offer(
             revision=self.revision,
-            crc=self.crc,
+            crc=self.profile.crc if self.crc is None else self.crc,
             markers=self.markers,
             private_data=private_data,
-            ird=self.ird,
-            ord=self.ord,
+            ird=self.profile.depth(self.ird),
+            ord=self.profile.depth(self.ord),
             rtr=self.rtr if self.revision > 1 else Rtr(0),
             open_at_once=True,
             timeout=self.timeout,
@@ -136,6 +142,7 @@ class Connection:
             pause_when_starved=True,
             mulpdu=options.mulpdu,
             linger=options.linger,
+            profile=options.profile,
         )
         self.qp.on_ended = self._wake_all
         self._receives = pd.register(bytearray(options.recv_depth * options.recv_size))

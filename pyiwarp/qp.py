@@ -24,8 +24,9 @@ from pyiwarp.errors import (
 )
 from pyiwarp.events import Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
 from pyiwarp.mr import Access, StagTable
+from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.qpstate import NEXT, QpInput, QpState
-from pyiwarp.startup import Agreement, TimeLimit
+from pyiwarp.startup import Agreement, Role, TimeLimit
 from pyiwarp.stream import Stream
 from pyiwarp.work import (
     Completion,
@@ -101,12 +102,15 @@ class QueuePair:
         pause_when_starved: bool = False,
         mulpdu: int | None = None,
         linger: float = 5.0,
+        profile: PeerProfile = PROFILES["rfc"],
     ) -> None:
         self.pd = pd
         self.send_cq = send_cq
         self.recv_cq = recv_cq
         self.cap = cap
         self.linger = linger
+        self.profile = profile
+        self._settling = False
         self.qp_num = next(_qp_numbers)
         self.state = QpState.IDLE
         self.error: Exception | None = None
@@ -172,7 +176,9 @@ class QueuePair:
             mulpdu=self._mulpdu,
             pause_when_starved=self._pause_when_starved,
             prologue=prologue,
+            profile=self.profile,
         )
+        self._settling = agreement.role is Role.INITIATOR and self.profile.settle > 0
         if agreement.fault is not None:
             self._take(self._stream.fail(agreement.fault))
 
@@ -350,7 +356,7 @@ class QueuePair:
 
     def next_iov(self) -> list[Octets]:
         """The octets to write now; [] when there are none."""
-        return self.stream.next_iov()
+        return [] if self._settling else self.stream.next_iov()
 
     def flushed(self) -> None:
         """The kernel holds everything that `next_iov` gave."""
@@ -364,6 +370,8 @@ class QueuePair:
 
     def time_limit(self) -> TimeLimit | None:
         """The limit on what the stream waits for now."""
+        if self._settling:
+            return TimeLimit("the peer to settle", self.profile.settle)
         if self.state is QpState.RTS and self.stream.muted and self.stream.agreement.first_fpdu_timeout is not None:
             return TimeLimit("the first FPDU", self.stream.agreement.first_fpdu_timeout)
         if self._ending and not self._over:
@@ -374,6 +382,9 @@ class QueuePair:
     def timed_out(self, limit: TimeLimit) -> None:
         """The wait took too long."""
         if limit != self.time_limit():
+            return
+        if self._settling:
+            self._settling = False
             return
         if self.state is QpState.RTS:
             message = f"{limit.waiting_for} did not come within {limit.seconds:g} s (RFC 5044 §7.1.2)"

@@ -31,6 +31,7 @@ from pyiwarp.fastwire import (
 )
 from pyiwarp.mpa import Deframer, Framer, MarkedDeframer, MarkedFramer, mulpdu_for
 from pyiwarp.mr import Access, MemoryRegion, StagTable
+from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.startup import Agreement, Role
 
 __all__ = ["Stream"]
@@ -83,7 +84,8 @@ class Stream:
 
     `take_receive` gives the views of the next posted receive, or None. With `pause_when_starved` a Send that finds
     none stops the reading instead of the stream, until `resume`. `mulpdu` fixes the FPDU size; by default it
-    follows `set_emss`. `prologue` is sent before the first FPDU: a Responder's Reply.
+    follows `set_emss`. `prologue` is sent before the first FPDU: a Responder's Reply. `profile` says how to get on
+    with the peer.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Stream:
         mulpdu: int | None = None,
         pause_when_starved: bool = False,
         prologue: bytes = b"",
+        profile: PeerProfile = PROFILES["rfc"],
     ) -> None:
         if mulpdu is not None and not MIN_MULPDU <= mulpdu <= MAX_MULPDU:
             raise UsageError(f"MULPDU {mulpdu} is outside 128..64768 (RFC 5044 §3)")
@@ -116,6 +119,8 @@ class Stream:
             QueueNumber.READ_REQUEST: UntaggedQueue(QueueNumber.READ_REQUEST, self._read_request_buffer),
             QueueNumber.TERMINATE: UntaggedQueue(QueueNumber.TERMINATE, self._terminate_buffer),
         }
+        self._profile = profile
+        self._batch_fpdus = 1 if profile.one_fpdu_per_write else BATCH_FPDUS
         self._pause_when_starved = pause_when_starved
         self._held: memoryview | None = None  # a ULPDU that waits for a receive
         self._segment: Octets = b""  # the ULPDU at hand, for the Terminate that it may deserve
@@ -288,7 +293,7 @@ class Stream:
         self._responses.append(_Response(request, (source,), region))
 
     def _on_terminate(self, nbytes: int) -> None:
-        error = rdmap.parse_terminate(bytes(self._terminate_octets[:nbytes]))
+        error = rdmap.parse_terminate(self._profile.read_terminate(bytes(self._terminate_octets[:nbytes])))
         self._events.append(PeerTerminated(error))
         self._stop_input()
 
@@ -425,7 +430,7 @@ class Stream:
         return out
 
     def _fill(self, out: list[Octets]) -> None:
-        room, fpdus = BATCH_OCTETS, BATCH_FPDUS
+        room, fpdus = BATCH_OCTETS, self._batch_fpdus
         frame = self._framer.frame
         while room > 0 and fpdus > 0:
             message = self._current or self._next_message()

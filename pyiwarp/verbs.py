@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import Closed, RegionInUse, UsageError
 from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion, StagTable
+from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.qp import QpCap, QpState, QueuePair
 from pyiwarp.work import Completion, Read, Recv, Send, Sge, Status, WorkOpcode, Write
 
@@ -175,11 +176,13 @@ class ProtectionDomain:
         pause_when_starved: bool = False,
         mulpdu: int | None = None,
         linger: float = 5.0,
+        profile: PeerProfile = PROFILES["rfc"],
     ) -> QueuePair:
         """A queue pair in this protection domain; see `QueuePair`.
 
         `pause_when_starved` makes a Send without receive wait instead of ending the stream. `mulpdu` fixes the
         size of FPDUs, `linger` bounds the wait for the peer at the end, in seconds.
+        `profile` says how to get on with the peer.
         """
         self._check_open()
         cap = cap or QpCap()
@@ -192,7 +195,16 @@ class ProtectionDomain:
         ):
             if asked > limit:
                 raise UsageError(f"{asked} {name}; {device.name} offers {limit}")
-        qp = QueuePair(self, send_cq, recv_cq, cap, pause_when_starved=pause_when_starved, mulpdu=mulpdu, linger=linger)
+        qp = QueuePair(
+            self,
+            send_cq,
+            recv_cq,
+            cap,
+            pause_when_starved=pause_when_starved,
+            mulpdu=mulpdu,
+            linger=linger,
+            profile=profile,
+        )
         self._qps.add(qp)
         return qp
 
