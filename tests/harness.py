@@ -311,8 +311,8 @@ def read(source: MemoryRegion | None = None, *, size: int = 0, offset: int = 0, 
         sink_stag=fields.pop("sink_stag", 0xDEADBEEF),
         sink_to=fields.pop("sink_to", 0),
         read_size=size,
-        source_stag=fields.pop("source_stag", source.stag if source else 0),
-        source_to=fields.pop("source_to", source.to + offset if source else 0),
+        source_stag=fields.pop("source_stag", 0 if source is None else source.stag),
+        source_to=fields.pop("source_to", 0 if source is None else source.to + offset),
     )
     return _segment(fields, opcode=Opcode.READ_REQUEST, qn=1, payload=wire.ReadRequestHeader.build(request._asdict()))
 

@@ -16,9 +16,13 @@ STEP: Final = 16 << 20
 
 
 class FollowingDigest:
-    """Hashes `memory` up to where `advance` says that it is filled; `async with` stops it and lets the memory go."""
+    """Hashes `memory` up to where `advance` says that it is filled; `async with` stops it and lets the memory go.
 
-    def __init__(self, memory: memoryview, available: int = 0) -> None:
+    `available` octets are there from the beginning. A digest that is `known` is not computed again.
+    """
+
+    def __init__(self, memory: memoryview, available: int = 0, known: str | None = None) -> None:
+        self._known = known
         self._memory = memory[:]
         self._hash = hashlib.sha256()
         self._available = available
@@ -42,12 +46,14 @@ class FollowingDigest:
 
     async def finish(self) -> str:
         """The digest of the whole memory, in hexadecimal; waits until all of it is there and hashed."""
+        if self._known is not None:
+            return self._known
         await asyncio.shield(self._task)
         return self._hash.hexdigest()
 
     async def _follow(self) -> None:
         hashed = 0
-        while hashed < self._memory.nbytes:
+        while hashed < self._memory.nbytes and self._known is None:
             upto = min(self._available, hashed + STEP)
             if upto > hashed:
                 await in_thread(self._update, hashed, upto)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,11 +79,15 @@ class FileClient:
         self.committed = False
         """Whether the present `put` has come so far that the server may have stored the file."""
 
+    def _report(self, direction: str, name: str) -> Report:
+        return Report(direction=direction, name=name, peer=self.connection.peername)
+
     # --- get ---------------------------------------------------------------------------------------------------------
 
     async def get(self, name: str, to: Path, progress: Progress = _unwatched) -> Report:
         """Have the server RDMA Write its file `name` into the file `to`, which is replaced when all has come."""
-        with self._reporting("get", name) as report:
+        report = self._report("get", name)
+        with report.counting(self.connection):
             await self._talk.say(Get(name))
             report.nbytes = (await self._talk.hear(Found)).size
             async with self._cancelling():
@@ -141,7 +144,8 @@ class FileClient:
     async def put(self, path: Path, name: str, progress: Progress = _unwatched) -> Report:
         """Have the server RDMA Read the file `path` and keep it as `name`."""
         self.committed = False
-        with self._reporting("put", name) as report, await in_thread(Source.open, path) as source:
+        report = self._report("put", name)
+        with report.counting(self.connection), await in_thread(Source.open, path) as source:
             report.nbytes = source.nbytes
             async with self._cancelling():
                 await self._lend(source, report, progress)
@@ -182,22 +186,6 @@ class FileClient:
                 yield entry
         if message.count != count:
             raise BadMessage(f"the server listed {count} entries and says that they are {message.count}")
-
-    # --- reporting ---------------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _reporting(self, direction: str, name: str) -> Iterator[Report]:
-        """A report that is complete when the block has ended well."""
-        report = Report(direction=direction, name=name, peer=self.connection.peername)
-        began, fpdus_before = time.monotonic(), self._fpdus
-        yield report
-        report.seconds = time.monotonic() - began
-        report.fpdus = self._fpdus - fpdus_before
-
-    @property
-    def _fpdus(self) -> int:
-        stream = self.connection.qp.stream
-        return stream.fpdus_sent + stream.fpdus_received
 
 
 def _advanced(placed: int, upto: int, report: Report) -> int:

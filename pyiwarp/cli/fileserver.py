@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final
 
-from pyiwarp.api import Listener, Options, Request, listen
-from pyiwarp.cli.fileproto import HELLO, MESSAGE_LIMIT
-from pyiwarp.cli.filesession import Session
+from pyiwarp.api import Listener, Request, listen
+from pyiwarp.cli.fileproto import HELLO
+from pyiwarp.cli.filesession import ServerSettings, Serving, Session
 from pyiwarp.cli.onscreen import explain
 from pyiwarp.cli.report import Report
 from pyiwarp.cli.root import Root
@@ -20,25 +18,6 @@ from pyiwarp.errors import IwarpError
 __all__ = ["FileServer", "ServerSettings"]
 
 log = logging.getLogger(__name__)
-
-IDLE: Final = 300.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSettings:
-    """How files are served.
-
-    `patience` bounds every wait for a client that owes an answer or progress, `idle` the wait for its next request,
-    in seconds. More than `clients` at once are rejected. `fsync` has received files on the disk before the client
-    hears that they are stored.
-    """
-
-    read_only: bool = False
-    fsync: bool = False
-    patience: float = 30.0
-    idle: float = IDLE
-    clients: int = 64
-    options: Options = field(default_factory=lambda: Options(recv_size=MESSAGE_LIMIT))
 
 
 class FileServer:
@@ -53,9 +32,7 @@ class FileServer:
         settings: ServerSettings | None = None,
         on_report: Callable[[Report], None] = lambda report: None,
     ) -> None:
-        self._root = root
-        self._settings = settings or ServerSettings()
-        self._on_report = on_report
+        self._shared = Serving(root, settings or ServerSettings(), on_report)
         self._listener: Listener | None = None
         self._acceptor: asyncio.Task[None] | None = None
         self._sessions: dict[asyncio.Task[None], Session | None] = {}
@@ -80,7 +57,7 @@ class FileServer:
 
     async def start(self, host: str | None = None, port: int = 0) -> None:
         """Listen; raises `OSError` if the address cannot be had."""
-        self._listener = await listen(host, port, options=self._settings.options)
+        self._listener = await listen(host, port, options=self._shared.settings.options)
         self._acceptor = asyncio.get_running_loop().create_task(self._accept_all(self._listener))
 
     async def wait_closed(self) -> None:
@@ -109,7 +86,7 @@ class FileServer:
         try:
             if request.private_data != HELLO:
                 await request.reject(b"this is a file server; it serves clients of " + HELLO)
-            elif len(self._sessions) > self._settings.clients:
+            elif len(self._sessions) > self._shared.settings.clients:
                 await request.reject(b"the server is full")
             else:
                 await self._serve(request)
@@ -121,7 +98,7 @@ class FileServer:
     async def _serve(self, request: Request) -> None:
         connection = await request.accept(HELLO)
         try:
-            session = Session(connection, self._root, self._settings, self._on_report)
+            session = Session(connection, self._shared)
             task = asyncio.current_task()
             assert task is not None, "coroutines run in tasks"
             self._sessions[task] = session

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
-from pyiwarp.api import Connection, Region
+from pyiwarp.api import Connection, Options, Region
 from pyiwarp.cli.destination import Destination
 from pyiwarp.cli.dialogue import Dialogue
 from pyiwarp.cli.digest import FollowingDigest
+from pyiwarp.cli.digestcache import DigestCache
 from pyiwarp.cli.faults import ChecksumMismatch, GivenUp, Refusal, reason_of
 from pyiwarp.cli.fileproto import (
+    MESSAGE_LIMIT,
     Cancel,
     Commit,
     End,
@@ -40,10 +42,7 @@ from pyiwarp.cli.window import Window
 from pyiwarp.errors import Disconnected, IwarpError
 from pyiwarp.mr import Access, RemoteRegion
 
-if TYPE_CHECKING:
-    from pyiwarp.cli.fileserver import ServerSettings
-
-__all__ = ["Session"]
+__all__ = ["ServerSettings", "Serving", "Session"]
 
 CHUNK: Final = 8 << 20
 """Octets of one RDMA Write or Read: a message is far below 2^32, and progress is told after each."""
@@ -56,16 +55,42 @@ BROKEN_OFF: Final = "the transfer was broken off"
 M = TypeVar("M", bound=Message)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How files are served.
+
+    `patience` bounds every wait for a client that owes an answer or progress, `idle` the wait for its next request,
+    in seconds. More than `clients` at once are rejected. `fsync` has received files on the disk before the client
+    hears that they are stored.
+    """
+
+    read_only: bool = False
+    fsync: bool = False
+    patience: float = 30.0
+    idle: float = 300.0
+    clients: int = 64
+    options: Options = field(default_factory=lambda: Options(recv_size=MESSAGE_LIMIT))
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What all sessions of one server share."""
+
+    root: Root
+    settings: ServerSettings
+    on_report: Callable[[Report], None]
+    digests: DigestCache = field(default_factory=DigestCache)
+
+
 class Session:
     """Serves one client until it closes the connection."""
 
-    def __init__(
-        self, connection: Connection, root: Root, settings: ServerSettings, on_report: Callable[[Report], None]
-    ) -> None:
+    def __init__(self, connection: Connection, server: Serving) -> None:
         self._connection = connection
-        self._root = root
-        self._settings = settings
-        self._on_report = on_report
+        self._root = server.root
+        self._settings = settings = server.settings
+        self._digests = server.digests
+        self._on_report = server.on_report
         self._talk = Dialogue(connection, settings.patience)
         self.underway = False
 
@@ -90,10 +115,10 @@ class Session:
     async def _reported(self, direction: str, name: str) -> AsyncIterator[Report]:
         """Around one transfer: refuse what cannot be, let the peer's errors end the session, report in every case."""
         report = Report(direction=direction, name=name, peer=self._connection.peername, error=BROKEN_OFF)
-        began, fpdus_before = time.monotonic(), self._fpdus
         self.underway = True
         try:
-            yield report
+            with report.counting(self._connection):
+                yield report
             report.error = ""
         except GivenUp as error:
             report.error = str(error)
@@ -108,14 +133,7 @@ class Session:
             await self._talk.refuse(report.error)
         finally:
             self.underway = False
-            report.seconds = time.monotonic() - began
-            report.fpdus = self._fpdus - fpdus_before
             self._on_report(report)
-
-    @property
-    def _fpdus(self) -> int:
-        stream = self._connection.qp.stream
-        return stream.fpdus_sent + stream.fpdus_received
 
     # --- get: RDMA Writes into the client's memory -------------------------------------------------------------------
 
@@ -126,14 +144,16 @@ class Session:
             ready = await self._hear_unless_cancelled(Ready)
             report.stag, report.to = ready.stag, ready.to
             async with (
-                FollowingDigest(source.view, source.nbytes) as digest,
+                FollowingDigest(source.view, source.nbytes, self._digests.get(source.identity)) as digest,
                 self._talk.lent(source.view, Access(0)) as region,
             ):
                 await self._talk.patiently(self._write_all(region, source, report), "taking the file")
                 report.sha256 = await self._talk.busily(digest.finish())
                 source.check()
+            self._digests.forget(source.identity)  # until the client has found it right
             await self._talk.say(Sent(report.sha256))
             await self._hear_unless_cancelled(Kept)
+            self._digests.add(source.identity, report.sha256)
 
     async def _write_all(self, region: Region, source: Source, report: Report) -> None:
         """Writes, and behind each a Send, which tells the client that its octets are placed (RFC 5040 §5.5)."""

@@ -7,10 +7,11 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from pyiwarp.cli.faults import Refusal
 
-__all__ = ["READING", "Source", "check_regular", "release"]
+__all__ = ["READING", "Identity", "Source", "check_regular", "release"]
 
 READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """How files are opened: without waiting for the other end of a FIFO."""
@@ -23,6 +24,20 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISLNK, "a symbolic link"),
 )
+
+
+class Identity(NamedTuple):
+    """A file in a certain state: any change of its octets that goes by the rules changes this."""
+
+    device: int
+    inode: int
+    nbytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def check_regular(mode: int) -> None:
@@ -44,8 +59,8 @@ class Source:
         try:
             status = os.fstat(fd)
             check_regular(status.st_mode)
+            self.identity = _identity(status)
             self.nbytes = status.st_size
-            self._mtime = status.st_mtime_ns
             self._mapping = mmap.mmap(fd, self.nbytes, access=mmap.ACCESS_READ) if self.nbytes else None
         except BaseException:
             os.close(fd)
@@ -68,8 +83,8 @@ class Source:
 
     def check(self) -> None:
         """Raise `Refusal` if the file has another size, or was written to, since it was opened."""
-        status = os.fstat(self.fd)
-        if status.st_size != self.nbytes or status.st_mtime_ns != self._mtime:
+        now = _identity(os.fstat(self.fd))
+        if now.nbytes != self.nbytes or now.mtime_ns != self.identity.mtime_ns:  # ctime changes with each new link
             raise Refusal("the file changed while it was being sent")
 
     def close(self) -> None:

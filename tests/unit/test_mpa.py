@@ -155,7 +155,8 @@ def test_nothing_of_a_damaged_fpdu_comes_out() -> None:  # MPA-5044-6-01
     view[: len(good) + len(bad)] = good + bad
     deframer.received(len(good) + len(bad))
     ulpdu = deframer.next_ulpdu()
-    assert ulpdu is not None and ulpdu.tobytes() == b"good"
+    assert ulpdu is not None
+    assert ulpdu.tobytes() == b"good"
     with pytest.raises(CrcMismatch, match=f"stream offset {len(good)}"):
         deframer.next_ulpdu()
 

@@ -40,7 +40,7 @@ class Side:
     def state(self) -> StartupState:
         return self.startup.state
 
-    def hears(self, octets: bytes, chunks: Sequence[int] = ()) -> None:
+    def hears(self, octets: bytes | bytearray, chunks: Sequence[int] = ()) -> None:
         feed(self.startup, octets, chunks)
 
     def says(self) -> bytes:
@@ -171,7 +171,7 @@ def test_private_data_that_does_not_fit_this_reply_is_refused_and_another_may_be
         side.startup.accept(Offer(revision=1, private_data=bytes(509)))
     with pytest.raises(UsageError, match="509"):
         side.startup.reject(bytes(509))
-    assert side.state is StartupState.DECIDING
+    assert side.outcomes == [StartupState.DECIDING]
     side.startup.accept(Offer())
     assert side.state is StartupState.ACCEPTED
 

@@ -1,0 +1,55 @@
+# make demo    a file both ways between two processes on this machine; nothing needs to be installed before
+# make test    style, types and every test
+# make help    the rest
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+TESTS := tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types pytest format clean distclean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+demo: $(VENV)/.demo  ## a file both ways between two processes on this machine
+	@$(PYTHON) -m pyiwarp demo
+
+test: lint types pytest  ## style, types and every test
+
+lint: $(VENV)/.test  ## ruff: rules and format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.test  ## mypy --strict
+	$(VENV)/bin/mypy
+
+pytest: $(VENV)/.test  ## the tests alone; TESTS=tests/unit runs a part
+	$(PYTHON) -m pytest $(TESTS)
+
+format: $(VENV)/.test  ## let ruff format and repair what it can
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean:  ## remove what tools have left
+	rm -rf build dist *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean  ## and the virtual environment
+	rm -rf $(VENV)
+
+# The stamps: the environment is made once, and the package installed anew when its description has changed.
+
+$(VENV)/.made:
+	@.ci/venv $(VENV)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.made pyproject.toml
+	@echo "installing pyiwarp into $(VENV)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made pyproject.toml
+	@echo "installing pyiwarp and its test tools into $(VENV)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ $(VENV)/.demo

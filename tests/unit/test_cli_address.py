@@ -1,0 +1,46 @@
+"""HOST[:PORT][/PATH], with IPv6."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyiwarp.cli.address import DEFAULT_PORT, Address
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("alpha", Address("alpha")),
+        ("alpha:1234", Address("alpha", 1234)),
+        ("alpha/big.bin", Address("alpha", DEFAULT_PORT, "big.bin")),
+        ("alpha:1/a/b", Address("alpha", 1, "a/b")),
+        ("10.0.0.1:65535", Address("10.0.0.1", 65535)),
+        ("::1", Address("::1")),
+        ("fe80::1%eth0/x", Address("fe80::1%eth0", DEFAULT_PORT, "x")),
+        ("[::1]", Address("::1")),
+        ("[::1]:9/x:y", Address("::1", 9, "x:y")),
+        ("alpha/", Address("alpha")),
+    ],
+)
+def test_what_users_write(text: str, address: Address) -> None:
+    assert Address.parse(text) == address
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/x", ":1", "alpha:0", "alpha:65536", "alpha:http", "alpha:-1", "alpha:１", "[::1", "[::1]x", "[]:1"]
+)
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no|write"):
+        Address.parse(text)
+
+
+def test_it_prints_as_it_is_written() -> None:
+    assert str(Address("::1", 4420, "x")) == "[::1]:4420/x"
+    assert str(Address("alpha", 1)) == "alpha:1"
+
+
+def test_names_are_below_the_path() -> None:
+    assert Address("a", 1, "dir/").names(["x", "y/z"]) == ["dir/x", "dir/y/z"]
+    assert Address("a", 1).names(["x"]) == ["x"]
+    assert Address("a", 1, "x").names([]) == ["x"]
+    assert Address("a").names([]) == []
