@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import ProtocolViolation, TerminatedByPeer
 
-__all__ = ["Delivered", "Event", "PeerClosed", "PeerTerminated", "ReadDone", "Sent", "Violated"]
+__all__ = ["AtomicDone", "Delivered", "Event", "PeerClosed", "PeerTerminated", "ReadDone", "Sent", "Violated"]
 
 
 class Sent(NamedTuple):
@@ -28,14 +28,25 @@ class ReadDone(NamedTuple):
     nbytes: int
 
 
+class AtomicDone(NamedTuple):
+    """An Atomic Response was delivered: `value` is what was in the peer's memory before (RFC 7306 §5.4)."""
+
+    token: object
+    value: int
+
+
 class Delivered(NamedTuple):
-    """A message on QN 0 was delivered into the buffer that stands at the head of the receive queue."""
+    """A message on QN 0 was delivered into the buffer that stands at the head of the receive queue.
+
+    `immediate` holds the eight octets of Immediate Data (RFC 7306 §6), which are not placed in the buffer.
+    """
 
     opcode: Opcode
     msn: int
     nbytes: int
     solicited: bool
     inval_stag: int | None
+    immediate: bytes | None = None
 
 
 class PeerClosed(NamedTuple):
@@ -54,4 +65,4 @@ class Violated(NamedTuple):
     error: ProtocolViolation
 
 
-Event = Sent | ReadDone | Delivered | PeerClosed | PeerTerminated | Violated
+Event = Sent | ReadDone | AtomicDone | Delivered | PeerClosed | PeerTerminated | Violated

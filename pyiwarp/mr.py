@@ -27,6 +27,7 @@ from pyiwarp.errors import (
     ReadWrap,
     RegionInUse,
     StagNotAssociated,
+    StreamCatastrophe,
     TaggedOffsetWrap,
     UsageError,
 )
@@ -40,6 +41,7 @@ TO_LIMIT: Final = 1 << 64
 ADVERTISEMENT_SIZE: Final = 16
 _PAGE: Final = 4096
 _KEY_MASK: Final = 0xFF
+_ATOMIC_SIZE: Final = 8
 _NO_CALLS: Final[tuple[Callable[[], None], ...]] = ()
 
 
@@ -54,6 +56,10 @@ class Access(IntFlag):
     ZERO_BASED = 32
 
 
+# Plain integers: an operation on flags costs as much as the rest of a check.
+REMOTE_WRITE: Final = int(Access.REMOTE_WRITE)
+REMOTE_READ: Final = int(Access.REMOTE_READ)
+REMOTE_ATOMIC: Final = int(Access.REMOTE_ATOMIC)
 REMOTE: Final = Access.REMOTE_WRITE | Access.REMOTE_READ | Access.REMOTE_ATOMIC
 
 
@@ -135,13 +141,14 @@ class MemoryRegion:
     Made by `ProtectionDomain.register`. `region[a:b]` names octets for work requests and advertisements.
     """
 
-    __slots__ = ("_on_released", "_open", "_pins", "_view", "access", "nbytes", "pd", "stag", "table", "to")
+    __slots__ = ("_on_released", "_open", "_pins", "_view", "access", "nbytes", "pd", "rights", "stag", "table", "to")
 
     def __init__(self, table: StagTable, pd: object, view: memoryview, access: Access, to: int, stag: int) -> None:
         self.table = table
         self.pd = pd
         self._view = view
         self.access = access
+        self.rights = int(access)
         self.to = to
         self.stag = stag
         self.nbytes = view.nbytes
@@ -172,6 +179,11 @@ class MemoryRegion:
     def pinned_view(self, offset: int, nbytes: int) -> memoryview:
         """Octets for work that pins the memory: they are there until the last `unpin`, whatever becomes of the STag."""
         return self._view[offset : offset + nbytes]
+
+    @property
+    def misalignment(self) -> int:
+        """How far past a multiple of eight the buffer begins, in octets."""
+        return _page_offset(self._view) % _ATOMIC_SIZE
 
     @property
     def is_open(self) -> bool:
@@ -273,13 +285,23 @@ class StagTable:
         """Void an STag; the peer's next use of it is an error."""
         self._regions.pop(stag, None)
 
-    def sink(self, stag: int, to: int, nbytes: int, pd: object, right: Access) -> memoryview:
+    def sink(self, stag: int, to: int, nbytes: int, pd: object, right: int = REMOTE_WRITE) -> memoryview:
         """Where `nbytes` octets from the peer shall be placed (RFC 5041 §7.1, tagged checks)."""
         return self._reach(stag, to, nbytes, pd, right, DDP_BLAME)[0]
 
     def source(self, stag: int, to: int, nbytes: int, pd: object) -> tuple[memoryview, MemoryRegion]:
         """The octets that the peer asked to read, and their region (RFC 5040 §7.2)."""
-        return self._reach(stag, to, nbytes, pd, Access.REMOTE_READ, RDMAP_BLAME)
+        return self._reach(stag, to, nbytes, pd, REMOTE_READ, RDMAP_BLAME)
+
+    def atomic(self, stag: int, to: int, pd: object) -> memoryview:
+        """The eight octets that the peer wants changed (EXT-7306-8.2-06), judged as a Read's source is.
+
+        Raises `StreamCatastrophe` if their address is not a multiple of eight: that of the buffer, not the TO.
+        """
+        memory, region = self._reach(stag, to, _ATOMIC_SIZE, pd, REMOTE_ATOMIC, RDMAP_BLAME)
+        if (to - region.to + region.misalignment) % _ATOMIC_SIZE:  # EXT-7306-8.2-04, EXT-7306-8.2-05
+            raise StreamCatastrophe(f"an Atomic at STag {stag:#010x} TO {to:#x}, whose address is not a multiple of 8")
+        return memory
 
     def invalidate(self, stag: int, pd: object) -> None:
         """Take remote access from an STag because a Send with Invalidate said so (RFC 5040 §5.3).
@@ -296,7 +318,7 @@ class StagTable:
         region.retire()  # RDMAP-5040-5.3-14
 
     def _reach(
-        self, stag: int, to: int, nbytes: int, pd: object, right: Access, blame: _Blame
+        self, stag: int, to: int, nbytes: int, pd: object, right: int, blame: _Blame
     ) -> tuple[memoryview, MemoryRegion]:
         region = self._regions.get(stag)
         if region is None:  # DDP-5041-7.1-10, RDMAP-5040-7.2-09
@@ -308,7 +330,7 @@ class StagTable:
             if to + nbytes > TO_LIMIT:  # DDP-5041-7.1-14: asked first among the bounds, it names the cause best
                 raise blame.wrap(stag, to, nbytes)
             raise blame.bounds(stag, to, nbytes)  # DDP-5041-7.1-12, DDP-5041-7.1-13
-        if not region.access & right:  # DDP-5041-7.1-11, RDMAP-5040-7.2-14
+        if not region.rights & right:  # DDP-5041-7.1-11, RDMAP-5040-7.2-14
             raise blame.rights(stag)
         return region.pinned_view(offset, nbytes), region
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from pyiwarp.codes import MAX_MESSAGE
+from pyiwarp.admission import QpCap, check_send, check_sges
+from pyiwarp.atomics import stored
 from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import (
     BadWorkRequest,
@@ -22,14 +22,17 @@ from pyiwarp.errors import (
     StartupTimeout,
     WrongState,
 )
-from pyiwarp.events import Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
+from pyiwarp.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
 from pyiwarp.mr import Access, StagTable
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.qpstate import NEXT, QpInput, QpState
 from pyiwarp.startup import Agreement, Role, TimeLimit
 from pyiwarp.stream import Stream
 from pyiwarp.work import (
+    CompareSwap,
     Completion,
+    FetchAdd,
+    Immediate,
     Read,
     Recv,
     Send,
@@ -38,7 +41,7 @@ from pyiwarp.work import (
     Status,
     WorkOpcode,
     Write,
-    check_remote,
+    atomic_request_of,
     opcode_of,
     payload_of,
     read_request_of,
@@ -52,27 +55,21 @@ __all__ = ["QpCap", "QpInput", "QpState", "QueuePair"]
 
 _qp_numbers = itertools.count(1)
 
-
-@dataclass(frozen=True, slots=True)
-class QpCap:
-    """How much a queue pair holds: work requests in each queue, elements in each list, octets sent inline."""
-
-    max_send_wr: int = 256
-    max_recv_wr: int = 256
-    max_sge: int = 16
-    max_inline: int = 1024
+ASKING = (Read, FetchAdd, CompareSwap)
+"""The work requests that the peer answers; they count in ORD (EXT-7306-5.2-01)."""
 
 
 class _Posted:
     """A work request in the send queue; `payload` is its memory as it was posted, whatever becomes of the STag."""
 
-    __slots__ = ("done", "nbytes", "payload", "request")
+    __slots__ = ("done", "nbytes", "payload", "request", "value")
 
     def __init__(self, request: SendRequest, nbytes: int) -> None:
         self.request = request
         self.nbytes = nbytes
         self.payload = payload_of(request)
         self.done = False
+        self.value: int | None = None
 
 
 class Owner(Protocol):
@@ -103,6 +100,7 @@ class QueuePair:
         mulpdu: int | None = None,
         linger: float = 5.0,
         profile: PeerProfile = PROFILES["rfc"],
+        extensions: bool = True,
     ) -> None:
         self.pd = pd
         self.send_cq = send_cq
@@ -111,6 +109,7 @@ class QueuePair:
         self.linger = linger
         self.profile = profile
         self._settling = False
+        self._extensions = extensions
         self.qp_num = next(_qp_numbers)
         self.state = QpState.IDLE
         self.error: Exception | None = None
@@ -177,6 +176,7 @@ class QueuePair:
             pause_when_starved=self._pause_when_starved,
             prologue=prologue,
             profile=self.profile,
+            extensions=self._extensions,
         )
         self._settling = agreement.role is Role.INITIATOR and self.profile.settle > 0
         if agreement.fault is not None:
@@ -240,7 +240,9 @@ class QueuePair:
             self._late_sends.append(self._flushed_completion(request.wr_id, opcode_of(request)))
             self._complete_late()
             return
-        nbytes = self._check_send(request)
+        nbytes = check_send(request, self.pd, self.cap)
+        if isinstance(request, ASKING) and not self.stream.reads.limit:
+            raise BadWorkRequest(f"ORD is 0: the peer answers no Reads and no Atomics (RFC 5040 §6.1): {self!r}")
         posted = _Posted(request, nbytes)
         for sge in sges_of(request):
             sge.region.pin()
@@ -263,58 +265,17 @@ class QueuePair:
             self._late_receives.append(self._flushed_completion(request.wr_id, WorkOpcode.RECV))
             self._complete_late()
             return
-        self._check_sges(request.sges, Access.LOCAL_WRITE)
+        check_sges(request.sges, Access.LOCAL_WRITE, self.pd, self.cap)
         for sge in request.sges:
             sge.region.pin()
         self._rq.append(request)
         if self._stream is not None and self._stream.starved:
             self.on_output()
 
-    def _check_send(self, request: SendRequest) -> int:
-        """Check memory and lengths now, before anything is promised; returns the octets that will move."""
-        nbytes = self._check_local(request)
-        if nbytes > MAX_MESSAGE:  # DDP-5041-5.2-03
-            raise BadWorkRequest(f"a message of {nbytes} octets; it must be shorter than 2^32 (RFC 5041 §5.2)")
-        if isinstance(request, Send):
-            if request.inval_stag is not None and request.inval_stag >> 32:
-                raise BadWorkRequest(f"an STag has 32 bits: {request.inval_stag:#x}")
-        else:
-            check_remote(request.remote, nbytes)
-        return nbytes
-
-    def _check_local(self, request: SendRequest) -> int:
-        if isinstance(request, Read):
-            if request.sge is None:
-                return 0
-            self._check_sges((request.sge,), Access.LOCAL_WRITE)
-            return request.sge.nbytes
-        if request.inline is None:
-            return self._check_sges(request.sges, Access(0))
-        nbytes = memoryview(request.inline).nbytes
-        if request.sges or nbytes > self.cap.max_inline:
-            raise BadWorkRequest(f"{nbytes} octets inline and {len(request.sges)} SGEs; {self.cap.max_inline} may be")
-        return nbytes
-
-    def _check_sges(self, sges: Sequence[Sge], needed: Access) -> int:
-        if len(sges) > self.cap.max_sge:
-            raise BadWorkRequest(f"{len(sges)} SGEs; this queue pair takes {self.cap.max_sge}")
-        total = 0
-        for region, offset, nbytes in sges:
-            if not region.is_open:
-                raise Closed(f"the region was closed or invalidated: {region!r}")
-            if region.pd is not self.pd:
-                raise BadWorkRequest(f"the region belongs to another protection domain: {region!r}")
-            if needed & ~region.access:
-                raise BadWorkRequest(f"the region does not grant {needed!r}: {region!r}")
-            if offset < 0 or nbytes < 0 or offset + nbytes > region.nbytes:
-                raise BadWorkRequest(f"octets {offset}..{offset + nbytes} lie outside {region!r}")
-            total += nbytes
-        return total
-
     def _may_start(self, request: SendRequest) -> bool:
         if self._reads_underway and request.fence:
             return False
-        return not (isinstance(request, Read) and self.stream.reads.full)  # RDMAP-5040-6.1-05
+        return not (isinstance(request, ASKING) and self.stream.reads.full)  # RDMAP-5040-6.1-05
 
     def _start(self, posted: _Posted) -> None:
         """Hand a work request to the stream."""
@@ -324,6 +285,11 @@ class QueuePair:
             stream.write(payload, stag=request.remote.stag, to=request.remote.to, token=posted)
         elif isinstance(request, Send):
             stream.send(payload, token=posted, solicited=request.solicited, inval_stag=request.inval_stag)
+        elif isinstance(request, Immediate):
+            stream.immediate(request.data, token=posted, solicited=request.solicited)
+        elif isinstance(request, FetchAdd | CompareSwap):
+            self._reads_underway += 1
+            stream.atomic(atomic_request_of(request), posted)
         else:
             self._reads_underway += 1
             stream.read(read_request_of(request), memoryview(payload[0] if payload else b""), posted)
@@ -435,6 +401,8 @@ class QueuePair:
                     self._on_sent(event)
                 case ReadDone():
                     self._on_read_done(event)
+                case AtomicDone():
+                    self._on_atomic_done(event)
                 case Delivered():
                     self._on_delivered(event)
                 case PeerClosed():
@@ -459,6 +427,17 @@ class QueuePair:
             self._complete_sends()
         self._start_waiting()
 
+    def _on_atomic_done(self, event: AtomicDone) -> None:
+        posted = event.token
+        assert isinstance(posted, _Posted)
+        posted.done = True
+        posted.value = event.value
+        for memory in posted.payload:
+            memoryview(memory)[:] = stored(event.value)
+        self._reads_underway -= 1
+        self._complete_sends()
+        self._start_waiting()
+
     def _on_delivered(self, event: Delivered) -> None:
         receive = self._receiving.popleft()  # RDMAP-5040-5.3-05
         _unpin(receive.sges)
@@ -471,6 +450,7 @@ class QueuePair:
                 self.qp_num,
                 event.inval_stag,
                 event.solicited,
+                immediate=event.immediate,
             )
         )
         self._complete_late()
@@ -518,7 +498,14 @@ class QueuePair:
             _unpin(sges_of(request))
             if request.signaled:
                 self.send_cq.push(
-                    Completion(request.wr_id, Status.SUCCESS, opcode_of(request), posted.nbytes, self.qp_num)
+                    Completion(
+                        request.wr_id,
+                        Status.SUCCESS,
+                        opcode_of(request),
+                        posted.nbytes,
+                        self.qp_num,
+                        value=posted.value,
+                    )
                 )
         self._complete_late()
 

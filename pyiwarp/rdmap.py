@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from pyiwarp.codes import Layer, Opcode, QueueNumber
 from pyiwarp.errors import (
@@ -23,6 +23,7 @@ from pyiwarp.errors import (
     RdmapVersion,
     RemoteOperation,
     RemoteProtection,
+    StreamCatastrophe,
     TerminatedByPeer,
     UnexpectedOpcode,
 )
@@ -30,6 +31,7 @@ from pyiwarp.fastwire import READ_REQUEST_SIZE, TAGGED, TAGGED_SIZE, UNTAGGED_SI
 
 __all__ = [
     "InboundReads",
+    "OutstandingAtomic",
     "OutstandingRead",
     "OutstandingReads",
     "admit_tagged",
@@ -49,7 +51,15 @@ QUEUE_OPCODES: Final[Mapping[int, frozenset[Opcode]]] = {  # RDMAP-5040-4.1-04, 
     QueueNumber.READ_REQUEST: frozenset({Opcode.READ_REQUEST}),
     QueueNumber.TERMINATE: frozenset({Opcode.TERMINATE}),
 }
-SOLICITED_OPCODES: Final = frozenset({Opcode.SEND_SE, Opcode.SEND_SE_INVAL})
+EXTENDED_QUEUE_OPCODES: Final[Mapping[int, frozenset[Opcode]]] = {  # EXT-7306-4.1-05
+    QueueNumber.SEND: QUEUE_OPCODES[QueueNumber.SEND] | {Opcode.IMMEDIATE, Opcode.IMMEDIATE_SE},
+    QueueNumber.READ_REQUEST: QUEUE_OPCODES[QueueNumber.READ_REQUEST] | {Opcode.ATOMIC_REQUEST},
+    QueueNumber.TERMINATE: QUEUE_OPCODES[QueueNumber.TERMINATE],
+    QueueNumber.ATOMIC_RESPONSE: frozenset({Opcode.ATOMIC_RESPONSE}),
+}
+IMMEDIATE_OPCODES: Final = frozenset({Opcode.IMMEDIATE, Opcode.IMMEDIATE_SE})
+IMMEDIATE_SIZE: Final = 8
+SOLICITED_OPCODES: Final = frozenset({Opcode.SEND_SE, Opcode.SEND_SE_INVAL, Opcode.IMMEDIATE_SE})
 INVALIDATING_OPCODES: Final = frozenset({Opcode.SEND_INVAL, Opcode.SEND_SE_INVAL})
 
 
@@ -69,6 +79,7 @@ def _admission(opcodes: frozenset[Opcode]) -> tuple[Opcode | None, ...]:
 
 _TAGGED_ADMISSION: Final = _admission(TAGGED_OPCODES)
 _QUEUE_ADMISSION: Final = {qn: _admission(opcodes) for qn, opcodes in QUEUE_OPCODES.items()}
+_EXTENDED_ADMISSION: Final = {qn: _admission(opcodes) for qn, opcodes in EXTENDED_QUEUE_OPCODES.items()}
 
 
 def admit_tagged(octet: int) -> Opcode:
@@ -79,9 +90,12 @@ def admit_tagged(octet: int) -> Opcode:
     return opcode
 
 
-def admit_untagged(octet: int, qn: int) -> Opcode:
-    """The opcode of an untagged segment on queue `qn`; raises `InvalidQn` too."""
-    admission = _QUEUE_ADMISSION.get(qn)
+def admit_untagged(octet: int, qn: int, *, extensions: bool = False) -> Opcode:
+    """The opcode of an untagged segment on queue `qn`; raises `InvalidQn` too.
+
+    With `extensions` the messages of RFC 7306 are lawful.
+    """
+    admission = (_EXTENDED_ADMISSION if extensions else _QUEUE_ADMISSION).get(qn)
     if admission is None:
         raise InvalidQn(qn)  # DDP-5041-7.1-01
     opcode = admission[octet]
@@ -110,12 +124,19 @@ class OutstandingRead:
         self.token = token
 
 
+class OutstandingAtomic(NamedTuple):
+    """An Atomic that this side has asked for; `request_id` comes back with the answer (EXT-7306-5.2.1-05)."""
+
+    request_id: int
+    token: object
+
+
 class OutstandingReads:
-    """The Reads of this side in the order in which they were asked for, never more than ORD (RFC 5040 §6.1)."""
+    """The Reads and Atomics of this side in the order of asking, never more than ORD (RFC 5040 §6.1)."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._reads: deque[OutstandingRead] = deque()
+        self._reads: deque[OutstandingRead | OutstandingAtomic] = deque()
 
     def __len__(self) -> int:
         return len(self._reads)
@@ -125,8 +146,8 @@ class OutstandingReads:
         """Whether another Read would exceed ORD (RDMAP-5040-6.1-05)."""
         return len(self._reads) >= self.limit
 
-    def add(self, read: OutstandingRead) -> None:
-        """Remember a Read whose Request is about to leave."""
+    def add(self, read: OutstandingRead | OutstandingAtomic) -> None:
+        """Remember a Read or Atomic whose Request is about to leave."""
         assert not self.full, "the caller asks `full` first"
         self._reads.append(read)
 
@@ -136,9 +157,9 @@ class OutstandingReads:
         The octets go where the Read wants them even if the sink's STag was voided since: this side asked for them.
         """
         nbytes = len(payload)
-        if not self._reads:
+        read = self._reads[0] if self._reads else None  # RDMAP-5040-5.5-17: answers come in the order of the questions
+        if not isinstance(read, OutstandingRead):
             raise UnexpectedOpcode(Opcode.READ_RESPONSE, "no Read is outstanding")
-        read = self._reads[0]  # RDMAP-5040-5.5-17: Responses come in the order of the Requests
         if not nbytes:  # DDP-5041-5.2-12
             return
         if stag != read.sink_stag:
@@ -156,9 +177,27 @@ class OutstandingReads:
     def delivered(self) -> OutstandingRead:
         """The Response to the oldest Read was delivered; raises `MalformedMessage` if octets are missing."""
         read = self._reads[0]
+        assert isinstance(read, OutstandingRead), "place_segment has seen to it"
         if read.left:
             raise MalformedMessage(Opcode.READ_RESPONSE, read.nbytes - read.left, read.nbytes)
-        return self._reads.popleft()
+        self._reads.popleft()
+        return read
+
+    @property
+    def atomic_due(self) -> bool:
+        """Whether an Atomic Response may come now: the oldest question is an Atomic (EXT-7306-7-01)."""
+        return bool(self._reads) and isinstance(self._reads[0], OutstandingAtomic)
+
+    def answered(self, request_id: int) -> OutstandingAtomic:
+        """The Response to the oldest Atomic was delivered; raises `StreamCatastrophe` if it names another."""
+        atomic = self._reads[0]
+        assert isinstance(atomic, OutstandingAtomic), "a Response finds a buffer only while one is due"
+        if request_id != atomic.request_id:  # EXT-7306-5.2.2-08
+            raise StreamCatastrophe(
+                f"an Atomic Response names request {request_id:#x} where {atomic.request_id:#x} is due"
+            )
+        self._reads.popleft()
+        return atomic
 
 
 class InboundReads:

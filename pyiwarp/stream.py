@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pyiwarp import rdmap
+from pyiwarp.answers import Answer, AtomicAnswer, ReadAnswer
+from pyiwarp.atomics import perform
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU, Opcode, QueueNumber, Rtr
 from pyiwarp.ddp import Outbound, TaggedOutbound, UntaggedOutbound, UntaggedQueue, next_msn
-from pyiwarp.errors import ConnectionLost, NoBufferForMsn, ProtocolViolation, UsageError
-from pyiwarp.events import Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
+from pyiwarp.errors import ConnectionLost, MalformedMessage, NoBufferForMsn, ProtocolViolation, UsageError
+from pyiwarp.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
 from pyiwarp.fastwire import (
     READ_REQUEST_SIZE,
     TAGGED,
@@ -30,9 +32,12 @@ from pyiwarp.fastwire import (
     parse_untagged,
 )
 from pyiwarp.mpa import Deframer, Framer, MarkedDeframer, MarkedFramer, mulpdu_for
-from pyiwarp.mr import Access, MemoryRegion, StagTable
+from pyiwarp.mr import StagTable
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.startup import Agreement, Role
+
+if TYPE_CHECKING:
+    from pyiwarp.wire import AtomicRequest
 
 __all__ = ["Stream"]
 
@@ -45,26 +50,10 @@ BATCH_FPDUS: Final = 64
 
 _LARGEST_TERMINATE: Final = 64  # control, length, DDP and RDMA header make 52 at most; anything longer is no Terminate
 _NO_PAYLOAD: Final[tuple[Octets, ...]] = ()
+_NOTHING: Final = memoryview(b"")
+ATOMIC_REQUEST_SIZE: Final = 52
+ATOMIC_RESPONSE_SIZE: Final = 12
 _RTR_STAG: Final = 1  # a zero-length Write may name any STag; 0 upsets a known peer (wire ambiguity 29)
-
-
-class _Response(TaggedOutbound):
-    """A Read Response on its way; it pins the region that it reads."""
-
-    __slots__ = ("region",)
-
-    def __init__(self, request: ReadRequest, payload: Sequence[Octets], region: MemoryRegion | None) -> None:
-        super().__init__(rdmap.control_octet(Opcode.READ_RESPONSE), payload, stag=request.sink_stag, to=request.sink_to)
-        self.region = region
-        if region is not None:
-            region.pin()
-
-    def done(self) -> None:
-        """The octets are no longer needed."""
-        if self.region is not None:
-            region, self.region = self.region, None
-            self._payload = _NO_PAYLOAD
-            region.unpin()
 
 
 class _Discarder(Deframer):
@@ -79,13 +68,20 @@ class _Discarder(Deframer):
         """Forget them."""
 
 
+def _immediate_data(opcode: Opcode, header: Untagged, payload: memoryview) -> bytes:
+    """The eight octets of Immediate Data; raises `MalformedMessage` for any other number (EXT-7306-6.3-07)."""
+    if len(payload) != rdmap.IMMEDIATE_SIZE or header.mo or not header.last:
+        raise MalformedMessage(opcode, header.mo + len(payload), rdmap.IMMEDIATE_SIZE)
+    return bytes(payload)
+
+
 class Stream:
     """One RDMA stream in Full Operation.
 
     `take_receive` gives the views of the next posted receive, or None. With `pause_when_starved` a Send that finds
     none stops the reading instead of the stream, until `resume`. `mulpdu` fixes the FPDU size; by default it
     follows `set_emss`. `prologue` is sent before the first FPDU: a Responder's Reply. `profile` says how to get on
-    with the peer.
+    with the peer. Without `extensions` the messages of RFC 7306 are unexpected opcodes.
     """
 
     def __init__(
@@ -99,6 +95,7 @@ class Stream:
         pause_when_starved: bool = False,
         prologue: bytes = b"",
         profile: PeerProfile = PROFILES["rfc"],
+        extensions: bool = True,
     ) -> None:
         if mulpdu is not None and not MIN_MULPDU <= mulpdu <= MAX_MULPDU:
             raise UsageError(f"MULPDU {mulpdu} is outside 128..64768 (RFC 5044 §3)")
@@ -111,13 +108,17 @@ class Stream:
         self._deframer = (MarkedDeframer if agreement.receive_markers else Deframer)(crc=agreement.crc)
         self.reads = rdmap.OutstandingReads(agreement.ord)
         self._inbound = rdmap.InboundReads(agreement.ird)
-        self._request_octets = bytearray(READ_REQUEST_SIZE)  # one serves for all: each is used up on delivery
+        self._extensions = extensions
+        self._request_octets = bytearray(
+            ATOMIC_REQUEST_SIZE if extensions else READ_REQUEST_SIZE
+        )  # one serves for all: each is used up on delivery
         self._terminate_octets = bytearray()
         self._take_receive = take_receive
-        self._queues = {
+        self._queues: dict[int, UntaggedQueue] = {
             QueueNumber.SEND: UntaggedQueue(QueueNumber.SEND, take_receive),
             QueueNumber.READ_REQUEST: UntaggedQueue(QueueNumber.READ_REQUEST, self._read_request_buffer),
             QueueNumber.TERMINATE: UntaggedQueue(QueueNumber.TERMINATE, self._terminate_buffer),
+            QueueNumber.ATOMIC_RESPONSE: UntaggedQueue(QueueNumber.ATOMIC_RESPONSE, self._atomic_buffer),
         }
         self._profile = profile
         self._batch_fpdus = 1 if profile.one_fpdu_per_write else BATCH_FPDUS
@@ -125,13 +126,16 @@ class Stream:
         self._held: memoryview | None = None  # a ULPDU that waits for a receive
         self._segment: Octets = b""  # the ULPDU at hand, for the Terminate that it may deserve
         self._events: list[Event] = []
+        self._immediate = b""
         self._messages: deque[Outbound] = deque()
-        self._responses: deque[_Response] = deque()
+        self._answers: deque[ReadAnswer | AtomicAnswer] = deque()
         self._current: Outbound | None = None
         self._unflushed: list[Outbound] = []
         self._prologue = prologue
         self._mute = agreement.role is Role.RESPONDER  # MPA-5044-7.1.2-16
-        self._send_msn = self._read_msn = 1
+        self._send_msn = self._read_msn = self._answer_msn = 1
+        self._atomic_octets = bytearray(ATOMIC_RESPONSE_SIZE)
+        self._next_request_id = 0
         self._respond_next = False
         self._terminate: Outbound | None = None
         self._finishing = False
@@ -175,7 +179,7 @@ class Stream:
             return False
         if self.violation is not None:
             return self._terminate is None
-        return self._finishing and not (self._messages or self._responses or self._current)
+        return self._finishing and not (self._messages or self._answers or self._current)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -235,7 +239,7 @@ class Stream:
         nbytes = len(payload)
         if opcode is Opcode.WRITE:
             if nbytes:  # DDP-5041-5.2-12: without payload STag and TO are not looked at
-                sink = self._table.sink(header.stag, header.to, nbytes, self._pd, Access.REMOTE_WRITE)
+                sink = self._table.sink(header.stag, header.to, nbytes, self._pd)
                 sink[:] = payload
             return  # RDMAP-5040-5.1-02: placed, and nobody is told
         self.reads.place_segment(header.stag, header.to, payload)
@@ -245,10 +249,14 @@ class Stream:
 
     def _on_untagged(self, ulpdu: memoryview) -> None:
         header = parse_untagged(ulpdu)
-        opcode = rdmap.admit_untagged(header.rdmap, header.qn)
-        queue = self._queues[QueueNumber(header.qn)]
+        opcode = rdmap.admit_untagged(header.rdmap, header.qn, extensions=self._extensions)
+        queue = self._queues[header.qn]
+        payload = ulpdu[UNTAGGED_SIZE:]
+        if opcode in rdmap.IMMEDIATE_OPCODES:
+            self._immediate = _immediate_data(opcode, header, payload)
+            payload = _NOTHING
         try:
-            nbytes = queue.place(header, ulpdu[UNTAGGED_SIZE:])
+            nbytes = queue.place(header, payload)
         except NoBufferForMsn:
             if not self._pause_when_starved or queue.qn != QueueNumber.SEND:
                 raise
@@ -262,8 +270,12 @@ class Stream:
             return
         if header.qn == QueueNumber.SEND:
             self._on_send(opcode, header, nbytes)
-        elif header.qn == QueueNumber.READ_REQUEST:
+        elif opcode is Opcode.READ_REQUEST:
             self._on_read_request(header.msn, nbytes)
+        elif opcode is Opcode.ATOMIC_REQUEST:
+            self._on_atomic_request(header.msn, nbytes)
+        elif opcode is Opcode.ATOMIC_RESPONSE:
+            self._on_atomic_response(nbytes)
         else:
             self._on_terminate(nbytes)
 
@@ -272,8 +284,9 @@ class Stream:
         if opcode in rdmap.INVALIDATING_OPCODES:
             inval_stag = header.inval_stag
             self._table.invalidate(inval_stag, self._pd)  # RDMAP-5040-5.3-13: on delivery, not before
+        immediate = self._immediate if opcode in rdmap.IMMEDIATE_OPCODES else None
         solicited = opcode in rdmap.SOLICITED_OPCODES
-        self._events.append(Delivered(opcode, header.msn, nbytes, solicited, inval_stag))
+        self._events.append(Delivered(opcode, header.msn, nbytes, solicited, inval_stag, immediate))
 
     def _read_request_buffer(self) -> Sequence[memoryview]:
         return (memoryview(self._request_octets),)
@@ -287,10 +300,31 @@ class Stream:
         request = parse_read_request(self._request_octets[:nbytes])
         self._inbound.begin(msn)
         if request.read_size == 0:  # RDMAP-5040-5.2.1-15, RDMAP-5040-5.2.1-16
-            self._responses.append(_Response(request, _NO_PAYLOAD, None))
+            self._answers.append(ReadAnswer(request, (), None))
             return
         source, region = self._table.source(request.source_stag, request.source_to, request.read_size, self._pd)
-        self._responses.append(_Response(request, (source,), region))
+        self._answers.append(ReadAnswer(request, (source,), region))
+
+    def _atomic_buffer(self) -> Sequence[memoryview] | None:
+        """EXT-7306-5.2.2-06: a buffer for each Atomic that is outstanding, and for no other."""
+        return (memoryview(self._atomic_octets),) if self.reads.atomic_due else None
+
+    def _on_atomic_request(self, msn: int, nbytes: int) -> None:
+        from pyiwarp import wire
+
+        request = wire.parse_atomic_request(self._request_octets[:nbytes])
+        self._inbound.begin(msn)  # EXT-7306-5.2-01: Reads and Atomics share IRD
+        memory = self._table.atomic(request.stag, request.to, self._pd)
+        response = wire.AtomicResponse(request.request_id, perform(request, memory))
+        self._answers.append(AtomicAnswer(wire.build_atomic_response(response), self._answer_msn))
+        self._answer_msn = next_msn(self._answer_msn)
+
+    def _on_atomic_response(self, nbytes: int) -> None:
+        from pyiwarp import wire
+
+        response = wire.parse_atomic_response(self._atomic_octets[:nbytes])
+        atomic = self.reads.answered(response.request_id)
+        self._events.append(AtomicDone(atomic.token, response.original_value))
 
     def _on_terminate(self, nbytes: int) -> None:
         error = rdmap.parse_terminate(self._profile.read_terminate(bytes(self._terminate_octets[:nbytes])))
@@ -313,15 +347,15 @@ class Stream:
 
     def drop_output(self) -> None:
         """Forget what has not been handed over: nobody is there to read it."""
-        for response in self._responses:
-            response.done()
-        if isinstance(self._current, _Response):
+        for answer in self._answers:
+            answer.done()
+        if isinstance(self._current, Answer):
             if self.in_transit:
                 self._unflushed.append(self._current)  # the transport still reads its first segments
             else:
                 self._current.done()
         self._messages.clear()
-        self._responses.clear()
+        self._answers.clear()
         self._current = None
         self._prologue = b""
 
@@ -342,7 +376,7 @@ class Stream:
     def _terminate_message(self, violation: ProtocolViolation, segment: bytes) -> Outbound:
         read_request = b""
         if len(segment) >= UNTAGGED_SIZE and segment[1] & 0x0F == Opcode.READ_REQUEST:
-            read_request = bytes(self._request_octets)
+            read_request = bytes(self._request_octets[:READ_REQUEST_SIZE])
         payload = rdmap.terminate_payload(violation, segment, read_request)
         octet = rdmap.control_octet(Opcode.TERMINATE)
         return UntaggedOutbound(octet, (payload,), qn=QueueNumber.TERMINATE, msn=1)  # RDMAP-5040-5.4-02
@@ -404,6 +438,37 @@ class Stream:
         )
         self._read_msn = next_msn(self._read_msn)
 
+    def atomic(self, request: AtomicRequest, token: object) -> None:
+        """Queue an Atomic Request, whose identifier is set here; the caller has made sure that `reads` is not full."""
+        from pyiwarp import wire
+
+        request = request._replace(request_id=self._next_request_id)
+        self._next_request_id = (self._next_request_id + 1) & 0xFFFF_FFFF
+        self.reads.add(rdmap.OutstandingAtomic(request.request_id, token))
+        self._messages.append(
+            UntaggedOutbound(
+                rdmap.control_octet(Opcode.ATOMIC_REQUEST),
+                (wire.build_atomic_request(request),),
+                qn=QueueNumber.READ_REQUEST,
+                msn=self._read_msn,
+                token=None,
+            )
+        )
+        self._read_msn = next_msn(self._read_msn)
+
+    def immediate(self, data: bytes, *, token: object, solicited: bool = False) -> None:
+        """Queue Immediate Data: eight octets for the peer's next receive (RFC 7306 §6.3)."""
+        self._messages.append(
+            UntaggedOutbound(
+                rdmap.control_octet(Opcode.IMMEDIATE_SE if solicited else Opcode.IMMEDIATE),
+                (data,),
+                qn=QueueNumber.SEND,
+                msn=self._send_msn,  # EXT-7306-6.3-02: the MSNs of Sends go on
+                token=token,
+            )
+        )
+        self._send_msn = next_msn(self._send_msn)
+
     def _queue_rtr(self, rtr: Rtr) -> None:
         """The zero-length message that opens a peer-to-peer stream (MPA2-6581-9.2-10)."""
         if rtr is Rtr.WRITE:
@@ -442,7 +507,7 @@ class Stream:
             if message.last_given:
                 self._current = None
                 self._unflushed.append(message)
-                if isinstance(message, _Response):
+                if isinstance(message, Answer):
                     self._inbound.end()
             else:
                 self._current = message
@@ -452,7 +517,7 @@ class Stream:
         if self.violation is not None:
             terminate, self._terminate = self._terminate, None
             return terminate
-        queues = (self._responses, self._messages) if self._respond_next else (self._messages, self._responses)
+        queues = (self._answers, self._messages) if self._respond_next else (self._messages, self._answers)
         self._respond_next = not self._respond_next
         for queue in queues:
             if queue:
@@ -464,7 +529,7 @@ class Stream:
         self.in_transit = False
         events: list[Event] = []
         for message in self._unflushed:
-            if isinstance(message, _Response):
+            if isinstance(message, Answer):
                 message.done()
             elif message.token is not None:
                 events.append(Sent(message.token))
@@ -475,7 +540,7 @@ class Stream:
         """TCP is gone: let go of all memory."""
         self.in_transit = False
         for message in self._unflushed:
-            if isinstance(message, _Response):
+            if isinstance(message, Answer):
                 message.done()
         self._unflushed.clear()
         self.drop_output()

@@ -15,17 +15,32 @@ from pyiwarp.errors import Closed, RegionInUse, UsageError
 from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion, StagTable
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.qp import QpCap, QpState, QueuePair
-from pyiwarp.work import Completion, Read, Recv, Send, Sge, Status, WorkOpcode, Write
+from pyiwarp.work import (
+    CompareSwap,
+    Completion,
+    FetchAdd,
+    Immediate,
+    Read,
+    Recv,
+    Send,
+    Sge,
+    Status,
+    WorkOpcode,
+    Write,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = [
     "Access",
+    "CompareSwap",
     "Completion",
     "CompletionQueue",
     "Context",
     "Device",
+    "FetchAdd",
+    "Immediate",
     "MemoryRegion",
     "ProtectionDomain",
     "QpCap",
@@ -177,12 +192,13 @@ class ProtectionDomain:
         mulpdu: int | None = None,
         linger: float = 5.0,
         profile: PeerProfile = PROFILES["rfc"],
+        extensions: bool = True,
     ) -> QueuePair:
         """A queue pair in this protection domain; see `QueuePair`.
 
         `pause_when_starved` makes a Send without receive wait instead of ending the stream. `mulpdu` fixes the
         size of FPDUs, `linger` bounds the wait for the peer at the end, in seconds.
-        `profile` says how to get on with the peer.
+        `profile` says how to get on with the peer. Without `extensions` RFC 7306 is unknown here.
         """
         self._check_open()
         cap = cap or QpCap()
@@ -204,6 +220,7 @@ class ProtectionDomain:
             mulpdu=mulpdu,
             linger=linger,
             profile=profile,
+            extensions=extensions,
         )
         self._qps.add(qp)
         return qp

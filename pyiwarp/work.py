@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pyiwarp.atomics import ALL_ONES
+from pyiwarp.codes import AtomicOpcode
 from pyiwarp.errors import BadWorkRequest
 from pyiwarp.fastwire import ReadRequest
 from pyiwarp.mr import TO_LIMIT, RegionSlice, RemoteRegion
 
+if TYPE_CHECKING:
+    from pyiwarp.wire import AtomicRequest
+
 __all__ = [
+    "Atomic",
+    "CompareSwap",
     "Completion",
+    "FetchAdd",
+    "Immediate",
     "Read",
     "Recv",
     "Send",
@@ -20,6 +29,7 @@ __all__ = [
     "Status",
     "WorkOpcode",
     "Write",
+    "atomic_request_of",
     "check_remote",
     "opcode_of",
     "payload_of",
@@ -39,6 +49,9 @@ class WorkOpcode(Enum):
     SEND = "send"
     WRITE = "write"
     READ = "read"
+    FETCH_ADD = "fetch and add"
+    COMPARE_SWAP = "compare and swap"
+    IMMEDIATE = "immediate data"
     RECV = "recv"
 
 
@@ -89,6 +102,49 @@ class Read(NamedTuple):
     fence: bool = False
 
 
+class FetchAdd(NamedTuple):
+    """Add to eight octets of the peer's memory, which must lie at a multiple of eight (RFC 7306 §5.1.1).
+
+    `mask` cuts the number into fields: each 1 is the top bit of one. What was there before comes back in the
+    completion's `value`, and in `sge` if one is given, in this host's byte order.
+    """
+
+    remote: RemoteRegion
+    add: int
+    mask: int = 0
+    sge: Sge | None = None
+    wr_id: object = None
+    signaled: bool = True
+    fence: bool = False
+
+
+class CompareSwap(NamedTuple):
+    """Exchange eight octets of the peer's memory if they are what they should be (RFC 7306 §5.1.2).
+
+    The masks say which bits are compared and which are exchanged. What was there before comes back as with `FetchAdd`.
+    """
+
+    remote: RemoteRegion
+    compare: int
+    swap: int
+    compare_mask: int = ALL_ONES
+    swap_mask: int = ALL_ONES
+    sge: Sge | None = None
+    wr_id: object = None
+    signaled: bool = True
+    fence: bool = False
+
+
+class Immediate(NamedTuple):
+    """Send eight octets to the peer's next receive; they come in its completion (RFC 7306 §6)."""
+
+    data: bytes
+    wr_id: object = None
+    solicited: bool = False
+    signaled: bool = True
+    fence: bool = False
+
+
 class Recv(NamedTuple):
     """Let one Send of the peer be placed into `sges`."""
 
@@ -96,14 +152,16 @@ class Recv(NamedTuple):
     wr_id: object = None
 
 
-SendRequest = Send | Write | Read
+Atomic = FetchAdd | CompareSwap
+SendRequest = Send | Write | Read | FetchAdd | CompareSwap | Immediate
 
 
 class Completion(NamedTuple):
     """The end of one work request.
 
     `nbytes` counts the octets received or read. `inval_stag` is the STag that a received Send invalidated here,
-    `solicited` whether it asked for an event. `error` is the cause when `status` is not SUCCESS.
+    `solicited` whether it asked for an event. `immediate` holds the eight octets of received Immediate Data, `value`
+    what an Atomic found. `error` is the cause when `status` is not SUCCESS.
     """
 
     wr_id: object
@@ -114,6 +172,8 @@ class Completion(NamedTuple):
     inval_stag: int | None = None
     solicited: bool = False
     error: Exception | None = None
+    immediate: bytes | None = None
+    value: int | None = None
 
     @property
     def ok(self) -> bool:
@@ -127,7 +187,9 @@ class Completion(NamedTuple):
 
 def sges_of(request: SendRequest) -> Sequence[Sge]:
     """The memory of a request for the send queue, inline octets aside."""
-    if isinstance(request, Read):
+    if isinstance(request, Immediate):
+        return ()
+    if isinstance(request, Read | FetchAdd | CompareSwap):
         return () if request.sge is None else (request.sge,)
     return request.sges
 
@@ -141,7 +203,9 @@ def check_remote(remote: RemoteRegion, nbytes: int) -> None:
 
 def payload_of(request: SendRequest) -> Sequence[Octets]:
     """The octets that a request moves: copies of inline ones, views of the others."""
-    if not isinstance(request, Read) and request.inline is not None:
+    if isinstance(request, Immediate):
+        return (bytes(request.data),)
+    if isinstance(request, Send | Write) and request.inline is not None:
         return (bytes(request.inline),)
     return [region.pinned_view(offset, nbytes) for region, offset, nbytes in sges_of(request) if nbytes]
 
@@ -155,8 +219,35 @@ def read_request_of(request: Read) -> ReadRequest:
     return ReadRequest(region.stag, region.to + sge.offset, sge.nbytes, request.remote.stag, request.remote.to)
 
 
+def atomic_request_of(request: Atomic) -> AtomicRequest:
+    """The Atomic Request that asks for what a FetchAdd or CompareSwap wants; its identifier is the stream's to set."""
+    from pyiwarp import wire
+
+    stag, to = request.remote.stag, request.remote.to
+    if isinstance(request, FetchAdd):
+        return wire.AtomicRequest(AtomicOpcode.FETCH_ADD, 0, stag, to, request.add, request.mask)
+    return wire.AtomicRequest(
+        AtomicOpcode.COMPARE_SWAP,
+        0,
+        stag,
+        to,
+        request.swap,
+        request.swap_mask,
+        request.compare,
+        request.compare_mask,
+    )
+
+
+_OPCODES: Final[Mapping[type, WorkOpcode]] = {
+    Send: WorkOpcode.SEND,
+    Write: WorkOpcode.WRITE,
+    Read: WorkOpcode.READ,
+    FetchAdd: WorkOpcode.FETCH_ADD,
+    CompareSwap: WorkOpcode.COMPARE_SWAP,
+    Immediate: WorkOpcode.IMMEDIATE,
+}
+
+
 def opcode_of(request: SendRequest) -> WorkOpcode:
     """What the completion of a request says that it was."""
-    if isinstance(request, Write):
-        return WorkOpcode.WRITE
-    return WorkOpcode.SEND if isinstance(request, Send) else WorkOpcode.READ
+    return _OPCODES[type(request)]

@@ -11,6 +11,7 @@ import typer
 from pyiwarp.cli.demo import demo
 from pyiwarp.cli.files import get, ls, put, serve
 from pyiwarp.cli.info import info
+from pyiwarp.cli.ping import ping
 
 __all__ = ["app", "main"]
 
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, get, put, ls, info, demo):
+for command in (serve, get, put, ls, ping, info, demo):
     app.command()(command)
 
 
@@ -44,7 +45,10 @@ def _options(
 def main() -> None:
     """The entry point of the `pyiwarp` command."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output has left; do not stumble again over it when Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,13 +21,13 @@ class Address(NamedTuple):
         return f"{host}:{self.port}" + (f"/{self.path}" if self.path else "")
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str, default_port: int = DEFAULT_PORT) -> Address:
         """Read what the user wrote; raises `ValueError` with a text for the user."""
         place, _, path = text.partition("/")
         host, port = _host_and_port(place)
         if not host:
             raise ValueError(f"{text!r} names no host; write HOST, HOST:PORT or [IPv6]:PORT")
-        return cls(host, _port(port) if port else DEFAULT_PORT, path)
+        return cls(host, _port(port) if port else default_port, path)
 
     def names(self, names: list[str]) -> list[str]:
         """The names that a command means: its path alone, or each of `names` below the path."""

@@ -135,6 +135,7 @@ def _tell_startup(facts: Facts) -> None:
 
 
 def _tell_transfer(client: Facts, right: str, what: str, server: Facts) -> None:
+    from pyiwarp.cli.filesession import CHUNK
     from pyiwarp.cli.onscreen import rate
 
     nbytes, seconds = client["nbytes"], client["seconds"]
@@ -143,10 +144,7 @@ def _tell_transfer(client: Facts, right: str, what: str, server: Facts) -> None:
     _tell(
         "memory", f"{nbytes:,} octets registered for remote {right}: STag {client['stag']:#010x}, TO {client['to']:#x}"
     )
-    _tell(
-        "RDMAP",
-        f"{server['operations']} {kind} of up to {nbytes // server['operations'] // MIB or 1} MiB, progress in Sends",
-    )
+    _tell("RDMAP", f"{server['operations']} {kind} of at most {CHUNK // MIB} MiB; Sends tell how far they are")
     _tell("MPA", f"the client sent {client['fpdus_sent']:,} FPDUs and received {client['fpdus_received']:,}")
     _tell("file", f"{seconds:.2f} s, {rate(nbytes, seconds)}, SHA-256 {client['sha256'][:16]}… the same on both sides")
 

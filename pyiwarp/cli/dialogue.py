@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, overload
 
-from pyiwarp.api import Connection, Region
 from pyiwarp.cli.faults import BadMessage, PeerSilent, Refusal, RefusedByPeer
 from pyiwarp.cli.fileproto import REASON_LIMIT, Busy, Message, Refused, decode, encode
+from pyiwarp.connection import Connection, Region
+from pyiwarp.errors import Disconnected
 from pyiwarp.mr import Access
 
 __all__ = ["Dialogue"]
@@ -49,11 +50,16 @@ class Dialogue:
     async def hear(self, *kinds: type[Message], patience: float | None = None) -> Message:
         """The peer's next message, of one of `kinds`; Busy is skipped.
 
-        Raises `RefusedByPeer` if the peer says no, `BadMessage` if it says anything else, `PeerSilent` if nothing.
+        Raises `RefusedByPeer` if the peer says no, `BadMessage` if it says anything else, `PeerSilent` if nothing,
+        `Disconnected` if it has closed the connection.
         """
         due = " or ".join(repr(kind.op) for kind in kinds)
         while True:
-            message = decode(await self.patiently(self.connection.recv(), f"the answer {due}", patience))
+            try:
+                octets = await self.patiently(self.connection.recv(), f"the message {due}", patience)
+            except Disconnected:
+                raise Disconnected(f"the peer closed the connection where its message {due} was due") from None
+            message = decode(octets)
             if isinstance(message, kinds):
                 return message
             if isinstance(message, Refused):

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import typer
 
-from pyiwarp.api import Connection, Options
 from pyiwarp.cli.address import Address
 from pyiwarp.cli.faults import ChecksumMismatch, Interrupted, Refusal
 from pyiwarp.cli.fileclient import ClientSettings, FileClient, Progress, connected
@@ -20,6 +19,7 @@ from pyiwarp.cli.onscreen import explain, shown
 from pyiwarp.cli.progress import progress_bar
 from pyiwarp.cli.report import Report
 from pyiwarp.cli.running import complain
+from pyiwarp.connection import Connection, Options
 from pyiwarp.errors import IwarpError
 
 __all__ = ["Broken", "Get", "Put", "getting", "putting", "run_errands"]

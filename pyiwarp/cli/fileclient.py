@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyiwarp.api import Connection, Options, connect
+from pyiwarp.api import connect
 from pyiwarp.cli.address import DEFAULT_PORT
 from pyiwarp.cli.destination import Destination
 from pyiwarp.cli.dialogue import Dialogue, clipped
@@ -38,6 +39,7 @@ from pyiwarp.cli.report import Report
 from pyiwarp.cli.root import Entry
 from pyiwarp.cli.source import Source
 from pyiwarp.cli.threads import in_thread
+from pyiwarp.connection import Connection, Options
 from pyiwarp.errors import IwarpError
 from pyiwarp.mr import Access
 
@@ -228,6 +230,7 @@ async def connected(
 
 def _why(error: OSError) -> str:
     """One cause, also when several addresses of the host were tried and each failed."""
-    if error.errno is None and str(errno.ECONNREFUSED) in str(error):
-        return os.strerror(errno.ECONNREFUSED)
-    return explain(error)
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        refused = f"[Errno {errno.ECONNREFUSED}]" in str(error)
+        return os.strerror(errno.ECONNREFUSED) if refused else explain(error)
+    return reason_of(error)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, TypeVar
 
-from pyiwarp.api import Connection, Options, Region
 from pyiwarp.cli.destination import Destination
 from pyiwarp.cli.dialogue import Dialogue
 from pyiwarp.cli.digest import FollowingDigest
@@ -39,6 +38,7 @@ from pyiwarp.cli.root import Entry, Root
 from pyiwarp.cli.source import Source
 from pyiwarp.cli.threads import in_thread
 from pyiwarp.cli.window import Window
+from pyiwarp.connection import Connection, Options, Region
 from pyiwarp.errors import Disconnected, IwarpError
 from pyiwarp.mr import Access, RemoteRegion
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json as jsonlib
 from datetime import datetime
 
-from pyiwarp.api import Options
 from pyiwarp.cli.address import Address
 from pyiwarp.cli.fileclient import ClientSettings, connected
 from pyiwarp.cli.onscreen import shown
 from pyiwarp.cli.root import Entry
+from pyiwarp.connection import Options
 
 __all__ = ["print_listing"]
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-__all__ = ["explain", "rate", "shown"]
+__all__ = ["explain", "rate", "shown", "shown_whole"]
 
 TEXT_LIMIT: Final = 1024
 
 
 def shown(text: str) -> str:
     """`text` on one line, with every character that could steer a terminal escaped, and of bounded length."""
-    cut = text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + "…"
-    return "".join(char if char.isprintable() else _escaped(char) for char in cut)
+    return shown_whole(text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + "…")
+
+
+def shown_whole(text: str | bytes) -> str:
+    """All of `text`, on one line and harmless to a terminal; octets are taken for ASCII."""
+    if not isinstance(text, str):
+        text = text.decode("ascii", "backslashreplace")
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
 def _escaped(char: str) -> str:

@@ -10,7 +10,7 @@ from pyiwarp.cli.address import Address
 from pyiwarp.cli.running import LoopName
 
 if TYPE_CHECKING:
-    from pyiwarp.api import Options
+    from pyiwarp.connection import Options
 
 __all__ = [
     "CrcOption",
@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 CONNECTION = "Connection"
+STARTUP_TIMEOUT = 10.0
 
 ServerArgument = Annotated[
     str, typer.Argument(metavar="HOST[:PORT][/PATH]", help="Where the file server is; \\[IPv6]:PORT works too.")
@@ -64,12 +65,12 @@ def connection_options(
     *, timeout: float, crc: bool = True, markers: bool = False, revision: int = 2, mulpdu: int | None = None
 ) -> Options:
     """Options of a connection that carries the file transfer's messages."""
-    from pyiwarp.api import Options
     from pyiwarp.cli.fileproto import MESSAGE_LIMIT
+    from pyiwarp.connection import Options
 
     return Options(
         recv_size=MESSAGE_LIMIT,
-        timeout=timeout,
+        timeout=min(timeout, STARTUP_TIMEOUT),
         first_fpdu_timeout=timeout,
         linger=min(timeout, 5.0),
         crc=crc,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pyiwarp.cli.onscreen import rate, shown
 
 if TYPE_CHECKING:
-    from pyiwarp.api import Connection
+    from pyiwarp.connection import Connection
 
 __all__ = ["Report"]
 

@@ -57,6 +57,8 @@ def run(work: Coroutine[Any, Any, T], loop: LoopName = LoopName.AUTO) -> T:
     try:
         with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
             return runner.run(_interruptible(work))
+    except BrokenPipeError:
+        raise  # whoever read standard output has left: no error to speak of
     except Interrupted as error:
         fail(str(error))
     except (IwarpError, OSError) as error:

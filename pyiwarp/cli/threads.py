@@ -18,11 +18,13 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     Cancelling waits until the thread is done with it, so that memory and files that it uses may be closed then.
     """
     job = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
-    try:
-        return await asyncio.shield(job)
-    except asyncio.CancelledError:
-        while not job.done():
+    cancelled: asyncio.CancelledError | None = None
+    while not job.done():
+        try:
             await asyncio.wait({job})
-        if not job.cancelled():
-            job.exception()  # it was somebody's who is gone
-        raise
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        job.exception()  # nobody is left to hear of it
+        raise cancelled
+    return job.result()

@@ -48,22 +48,30 @@ async def test_a_window_keeps_order_and_depth() -> None:
 
 async def test_a_failure_ends_the_window() -> None:
     tally = Tally()
-    with pytest.raises(OSError, match="operation 1"):
+
+    async def fill() -> None:
         async with Window(2) as window:
             for number in range(10):
                 await window.begin(tally.operation(number, fails=number == 1))
+
+    with pytest.raises(OSError, match="operation 1"):
+        await fill()
     assert tally.running == 0
     assert tally.done < 5
 
 
 async def test_an_error_inside_lets_the_rest_go() -> None:
     tally = Tally()
-    with pytest.raises(ValueError, match="mine"):
+
+    async def fill() -> None:
         async with Window(5) as window:
             await window.begin(tally.operation(0, fails=True))
             await window.begin(tally.operation(1))
             await asyncio.sleep(0)
             raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        await fill()
     assert tally.running == 0
 
 
@@ -77,8 +85,7 @@ async def test_cancelling_waits_for_the_thread() -> None:
         raise OSError("nobody is there to hear it")
 
     task = asyncio.ensure_future(in_thread(work))
-    while not begun.is_set():
-        await asyncio.sleep(0.001)
+    await asyncio.to_thread(begun.wait, 5)
     task.cancel()
     await asyncio.sleep(0.01)
     task.cancel()

@@ -45,7 +45,7 @@ def test_every_control_octet_everywhere(where: str | int) -> None:
             assert admitted(where, octet) is Opcode(opcode)
 
 
-@pytest.mark.parametrize("qn", [3, 4, 0xFFFF_FFFF])
+@pytest.mark.parametrize("qn", [4, 5, 0xFFFF_FFFF])
 def test_other_queues_do_not_exist(qn: int) -> None:  # DDP-5041-7.1-01
     with pytest.raises(InvalidQn, match=str(qn)):
         rdmap.admit_untagged(0x43, qn)

@@ -1,0 +1,63 @@
+"""What this side owes the peer: Read Responses and Atomic Responses on their way (RFC 5040 §5.2.2, RFC 7306 §5.2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyiwarp.codes import Opcode, QueueNumber
+from pyiwarp.ddp import Octets, Payload, TaggedOutbound, UntaggedOutbound
+from pyiwarp.fastwire import ReadRequest
+from pyiwarp.mr import MemoryRegion
+from pyiwarp.rdmap import control_octet
+
+__all__ = ["Answer", "AtomicAnswer", "ReadAnswer"]
+
+_NO_PAYLOAD: tuple[Octets, ...] = ()
+
+
+class Answer:
+    """A Response; one IRD entry is held until its last segment has left."""
+
+    __slots__ = ()
+
+    def done(self) -> None:
+        """The octets are no longer needed."""
+
+
+class ReadAnswer(TaggedOutbound, Answer):
+    """A Read Response; it pins the region that it reads.
+
+    Segments of memory that can change are copied when they are made: the peer may write what it reads, or the program
+    may, while the transport still holds the segment, and its CRC must stay true. Read-only memory is never copied.
+    """
+
+    __slots__ = ("_volatile", "region")
+
+    def __init__(self, request: ReadRequest, payload: Sequence[memoryview], region: MemoryRegion | None) -> None:
+        # RDMAP-5040-4.4-02, RDMAP-5040-4.4-03: the sink comes back as it was named
+        super().__init__(control_octet(Opcode.READ_RESPONSE), payload, stag=request.sink_stag, to=request.sink_to)
+        self._volatile = any(not view.readonly for view in payload)
+        self.region = region
+        if region is not None:
+            region.pin()
+
+    def next_segment(self, mulpdu: int) -> tuple[bytes, Payload, int]:
+        """As `Outbound.next_segment`, with octets that stay as they are."""
+        header, payload, nbytes = super().next_segment(mulpdu)
+        return header, [bytes(view) for view in payload] if self._volatile else payload, nbytes
+
+    def done(self) -> None:
+        """Let the region go."""
+        if self.region is not None:
+            region, self.region = self.region, None
+            self._payload = _NO_PAYLOAD
+            region.unpin()
+
+
+class AtomicAnswer(UntaggedOutbound, Answer):
+    """An Atomic Response; the operation was done when it was made (EXT-7306-5.2.2-04)."""
+
+    __slots__ = ()
+
+    def __init__(self, octets: bytes, msn: int) -> None:
+        super().__init__(control_octet(Opcode.ATOMIC_RESPONSE), (octets,), qn=QueueNumber.ATOMIC_RESPONSE, msn=msn)

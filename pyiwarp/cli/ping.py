@@ -1,0 +1,71 @@
+"""`pyiwarp ping`: round trips with every operation there is, against rping or against itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from pyiwarp.cli.options import JsonOption, LoopOption, MarkersOption, MulpduOption, RevisionOption, TimeoutOption
+from pyiwarp.cli.running import LoopName, run
+from pyiwarp.cli.tooloptions import EitherCrcOption, HostOption, PeerOption, endpoint_address, tool_options
+
+if TYPE_CHECKING:
+    from pyiwarp.connection import Options
+
+__all__ = ["PORT", "ping"]
+
+PORT: Final = 7174
+MIN_SIZE: Final = 23
+MAX_SIZE: Final = 65535
+PATIENCE: Final = 30.0
+
+
+def ping(
+    server: Annotated[
+        str | None, typer.Argument(metavar="[HOST[:PORT]]", help="Where rping -s or ping --serve listens.")
+    ] = None,
+    count: Annotated[int, typer.Option("--count", "-C", min=0, help="How many pings; 0 goes on until Ctrl-C.")] = 0,
+    size: Annotated[int, typer.Option("--size", "-S", min=MIN_SIZE, max=MAX_SIZE, help="Octets of a ping.")] = 64,
+    verify: Annotated[bool, typer.Option("--verify", "-V", help="Compare what comes back, octet by octet.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what comes back.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", "-s", help="Be the server: answer rping -c or ping.")] = False,
+    persistent: Annotated[
+        bool, typer.Option("--persistent", "-P", help="Serve any number of clients until Ctrl-C, not just one.")
+    ] = False,
+    host: HostOption = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="TCP port.")] = PORT,
+    json: JsonOption = False,
+    timeout: TimeoutOption = PATIENCE,
+    peer: PeerOption = "rfc",
+    loop: LoopOption = LoopName.AUTO,
+    crc: EitherCrcOption = None,
+    markers: MarkersOption = False,
+    revision: RevisionOption = 2,
+    mulpdu: MulpduOption = None,
+) -> None:
+    """Ping an iWARP peer: the server Reads a text from here and Writes it back. Speaks rping's protocol."""
+    if serve == (server is not None):
+        raise typer.BadParameter("name a server to ping, or --serve")
+    if persistent and not serve:
+        raise typer.BadParameter("--persistent is for servers")
+    options = _options(tool_options(peer, timeout, crc, markers=markers, revision=revision, mulpdu=mulpdu))
+    if server is None:
+        from pyiwarp.cli.pingserver import PingServer
+
+        run(PingServer(options, timeout, verbose=verbose, json=json).run(host, port, persistent=persistent), loop)
+        return
+    from pyiwarp.cli.pingclient import PingClient
+
+    place = endpoint_address(server, port)
+    client = PingClient(size, timeout, verify=verify, verbose=verbose, json=json)
+    run(client.run(place.host, place.port, options, count), loop)
+
+
+def _options(options: Options) -> Options:
+    """One Read at a time each way and messages of 16 octets, as rping has it."""
+    from dataclasses import replace
+
+    from pyiwarp.cli.rping import MESSAGE_SIZE
+
+    return replace(options, recv_depth=2, recv_size=MESSAGE_SIZE, send_depth=16, ird=1, ord=1)

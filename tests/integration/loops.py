@@ -1,0 +1,113 @@
+"""Runs coroutines on the stock loop and on uvloop, and fails a test that leaves anything behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvloop
+
+import pyiwarp
+from pyiwarp import Connection, Options, RemoteRegion
+from pyiwarp.api import Listener, listen
+
+HOST = "127.0.0.1"
+PATIENCE = 10.0
+
+Main = Callable[[], Coroutine[Any, Any, None]]
+Runner = Callable[[Main], None]
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+def open_files() -> set[str]:
+    """The file descriptors of this process, by what they are."""
+    found = set[str]()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{name}:{os.readlink('/proc/self/fd/' + name)}")
+        except OSError:
+            continue
+    return found
+
+
+def run_on(factory: Callable[[], asyncio.AbstractEventLoop], main: Main, patience: float = PATIENCE) -> None:
+    """Run `main` and look closely at what it leaves: complaints of the loop, tasks, sockets."""
+    complaints: list[dict[str, Any]] = []
+    before = {name for name in open_files() if "socket" in name}
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
+        async with asyncio.timeout(patience):
+            await main()
+        for _ in range(200):  # closing sockets takes the loops some turns
+            if len(asyncio.all_tasks()) == 1 and not leaked(before):
+                break
+            await asyncio.sleep(0.002)
+        gc.collect()
+        await asyncio.sleep(0)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not others, f"tasks were left: {others}"
+        assert not leaked(before), f"sockets were left: {leaked(before)}"
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(watched())
+    gc.collect()
+    assert not complaints, f"the loop complained: {complaints}"
+
+
+def leaked(before: set[str]) -> set[str]:
+    return {name for name in open_files() if "socket" in name} - before
+
+
+@asynccontextmanager
+async def joined(
+    left: Options | None = None, right: Options | None = None, port: int | None = None
+) -> AsyncIterator[tuple[Connection, Connection]]:
+    """Two connections joined over loopback, both the test's; with `port` by way of a proxy that forwards to it."""
+    listener = await listen(HOST, options=right)
+    async with listener, connecting(listener, left, port) as (one, two):
+        yield one, two
+
+
+@asynccontextmanager
+async def connecting(
+    listener: Listener, options: Options | None, port: int | None = None
+) -> AsyncIterator[tuple[Connection, Connection]]:
+    connect = asyncio.ensure_future(_connected(port or listener.port, options))
+    request = await anext(listener)
+    other = await request.accept()
+    mine = await connect
+    try:
+        yield mine, other
+    finally:
+        await asyncio.gather(mine.close(), other.close())
+
+
+async def _connected(port: int, options: Options | None) -> Connection:
+    return await pyiwarp.connect(HOST, port, options=options)
+
+
+async def exchange_advertisement(region: pyiwarp.Region, one: Connection, other: Connection) -> RemoteRegion:
+    """Tell the other side of a region, as programs do."""
+    await one.send(region.advertise())
+    return RemoteRegion.parse(await other.recv())
+
+
+async def soon(condition: Callable[[], object], patience: float = 5.0) -> None:
+    """Wait until it holds; the test fails if it never does."""
+    async with asyncio.timeout(patience):
+        while not condition():  # noqa: ASYNC110 - what is waited for is often not ours to signal
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Runner:
+    """Runs a coroutine on each loop in turn."""
+    factory = LOOPS[request.param]
+    return lambda main: run_on(factory, main)

@@ -1,0 +1,593 @@
+"""Queue pairs: the state table, posting, completing, and how a connection ends (RFC 5040 §5.5, §6.2)."""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pyiwarp.codes import Opcode, Rtr
+from pyiwarp.errors import (
+    BadWorkRequest,
+    Closed,
+    ConnectionLost,
+    InvalidStag,
+    QueueFull,
+    StartupTimeout,
+    TerminatedByPeer,
+    WrongState,
+)
+from pyiwarp.mr import Access, RemoteRegion
+from pyiwarp.qp import QpCap, QpInput, QpState
+from pyiwarp.qpstate import NEXT
+from pyiwarp.startup import Offer, Role
+from pyiwarp.work import Read, Recv, Send, SendRequest, Status, WorkOpcode, Write
+from tests.harness import REMOTE, Node, Pair, RawPeer, agreed, ended, octets_of, response, send, terminate, write
+
+OK, FLUSHED = Status.SUCCESS, Status.WR_FLUSH_ERR
+SOMEWHERE = RemoteRegion(0x1000, 0x77, 1 << 20)
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+
+def in_state(state: QpState) -> RawPeer:
+    """A queue pair in that state, and its peer."""
+    peer = RawPeer()
+    match state:
+        case QpState.RTS:
+            pass
+        case QpState.IDLE:
+            peer.node.qp.disconnect()
+            peer.closes()
+        case QpState.CLOSING:
+            peer.node.qp.disconnect()
+        case QpState.TERMINATE:
+            peer.sends(write(1, 0, b"x"))
+        case QpState.ERROR:
+            peer.sends(terminate(InvalidStag.term))
+    assert peer.node.qp.state is state
+    return peer
+
+
+FEED: dict[QpInput, Callable[[RawPeer], object]] = {
+    QpInput.CONNECTED: lambda peer: peer.node.qp.connect(agreed()),
+    QpInput.CLOSE: lambda peer: peer.node.qp.disconnect(),
+    QpInput.PEER_FIN: lambda peer: peer.node.qp.received_eof(),
+    QpInput.LOCAL_FAULT: lambda peer: peer.sends(write(1, 0, b"x")),
+    QpInput.PEER_TERMINATE: lambda peer: peer.sends(terminate(InvalidStag.term)),
+    QpInput.LLP_LOST: lambda peer: peer.node.qp.lost(ConnectionResetError("cut")),
+}
+
+STATES = """
+              connected close    fin      fault     peer's    lost
+IDLE          RTS       IDLE     -        -         -         IDLE
+RTS           -         CLOSING  CLOSING  TERMINATE ERROR     ERROR
+CLOSING       -         CLOSING  CLOSING  TERMINATE ERROR     ERROR
+TERMINATE     -         TERMINATE TERMINATE TERMINATE TERMINATE ERROR
+ERROR         -         ERROR    ERROR    ERROR     ERROR     ERROR
+"""
+ROWS = [line.split() for line in STATES.strip().splitlines()[1:]]
+PLANE = [(QpState[row[0]], fed, row[column]) for row in ROWS for column, fed in enumerate(FEED, 1)]
+
+
+@pytest.mark.parametrize(("state", "fed", "expected"), PLANE)
+def test_every_state_and_every_input(state: QpState, fed: QpInput, expected: str) -> None:
+    peer = in_state(state)
+    if expected == "-":
+        if fed is QpInput.CONNECTED:
+            with pytest.raises(WrongState, match="connected, but <QueuePair"):
+                FEED[fed](peer)
+        assert peer.node.qp.state is state
+        return
+    FEED[fed](peer)
+    assert peer.node.qp.state is QpState[expected]
+
+
+def test_the_table_says_the_same() -> None:
+    for state, fed, expected in PLANE:
+        if expected != "-" and (state, fed) != (
+            QpState.IDLE,
+            QpInput.LLP_LOST,
+        ):  # not there: `lost` after the end is inert
+            assert NEXT[state, fed] is QpState[expected]
+    assert {state for state, _ in NEXT} == set(QpState)
+    assert {fed for _, fed in NEXT} == set(QpInput)
+    reachable, before = {QpState.IDLE}, set[QpState]()
+    while reachable != before:
+        before, reachable = reachable, reachable | {end for (start, _), end in NEXT.items() if start in reachable}
+    assert reachable == set(QpState)
+
+
+def test_a_queue_pair_that_was_never_connected() -> None:
+    qp = Node().qp
+    for call in (lambda: qp.stream, qp.receive_view):
+        with pytest.raises(WrongState, match="never connected"):
+            call()
+    qp.disconnect()
+    qp.abort(ConnectionLost("nothing to abort"))
+    assert (qp.state, qp.error) == (QpState.IDLE, None)
+
+
+def test_a_queue_pair_can_be_connected_again_after_a_graceful_end() -> None:
+    peer = in_state(QpState.IDLE)
+    assert not peer.node.qp.alive
+    again = RawPeer(peer.node)
+    assert peer.node.qp.alive
+    peer.node.receive(8, "r")
+    again.sends(send(b"hello"))
+    assert ended(peer.node.received()) == [("r", OK)]
+    assert not peer.node.qp.over
+
+
+# --- posting ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", QpState)
+def test_posting_in_every_state(state: QpState) -> None:  # DDP-5041-6.2.1-02
+    peer = in_state(state)
+    node = peer.node
+    if state is QpState.IDLE:
+        with pytest.raises(WrongState, match="a send is posted, but <QueuePair"):
+            node.send(b"x", "s")
+    else:
+        node.send(b"x", "s")
+    node.receive(8, "r")
+    done = [*ended(node.sent()), *ended(node.received())]
+    late = state in (QpState.CLOSING, QpState.TERMINATE, QpState.ERROR)
+    assert done == ([("s", FLUSHED), ("r", FLUSHED)] if late else [])
+
+
+def test_receives_may_be_posted_before_the_connection() -> None:
+    node = Node()
+    node.receive(8, "early")
+    RawPeer(node).sends(send(b"hello"))
+    assert ended(node.received()) == [("early", OK)]
+
+
+def test_queues_are_as_deep_as_asked() -> None:
+    node = Node(cap=QpCap(max_send_wr=2, max_recv_wr=3))
+    peer = RawPeer(node)
+    for number in range(3):
+        node.receive(8, number)
+    with pytest.raises(QueueFull, match="the receive queue holds 3 work requests already: <QueuePair"):
+        node.receive(8)
+    assert node.qp.send_room == 2
+    node.send(b"1")
+    node.send(b"2")
+    assert node.qp.send_room == 0
+    with pytest.raises(QueueFull, match="the send queue holds 2 work requests already"):
+        node.send(b"3")
+    assert len(peer.hears()) == 2
+    assert node.qp.send_room == 2
+
+
+@pytest.mark.parametrize("late", [QpState.CLOSING, QpState.TERMINATE, QpState.ERROR])
+def test_late_posts_complete_behind_earlier_ones(late: QpState) -> None:  # RDMAP-5040-5.5-12
+    peer = RawPeer(Node(cap=QpCap(max_send_wr=3, max_recv_wr=3)))
+    node = peer.node
+    node.receive(8, "r1")
+    node.receive(8, "r2")
+    peer.end.clogged = True
+    node.send(b"1", 1)
+    peer._pump()
+    node.send(b"2", 2)
+    if late is QpState.CLOSING:
+        node.qp.disconnect()
+    else:
+        peer.sends(write(1, 0, b"x") if late is QpState.TERMINATE else terminate(InvalidStag.term))
+    node.send(b"3", 3)
+    node.receive(8, "r3")
+    with pytest.raises(QueueFull):
+        node.send(b"4", 4)
+    with pytest.raises(QueueFull):
+        node.receive(8, "r4")
+    assert [*node.sent(), *node.received()] == []
+    if late is QpState.CLOSING:
+        peer.sends(send(b"a"), send(b"b"))
+    peer.end.clogged = False
+    peer._pump()
+    one, two = (OK, OK) if late is QpState.CLOSING else (OK, FLUSHED)
+    received = OK if late is QpState.CLOSING else FLUSHED
+    assert ended(node.sent()) == [(1, one), (2, two), (3, FLUSHED)]
+    assert ended(node.received()) == [("r1", received), ("r2", received), ("r3", FLUSHED)]
+
+
+def bad_requests(node: Node) -> dict[str, tuple[SendRequest | Recv, str]]:
+    region = node.region(16)
+    read_only = node.region(b"0123", Access.REMOTE_READ)
+    foreign = node.context.alloc_pd().register(bytearray(8))
+    part = region[:]
+    return {
+        "another PD": (Send((foreign[:],)), "another protection domain"),
+        "recv: another PD": (Recv((foreign[:],)), "another protection domain"),
+        "before the region": (Send((part._replace(offset=-1),)), "octets -1..15"),
+        "behind the region": (Write((part._replace(offset=9),), SOMEWHERE), "octets 9..25"),
+        "negative": (Send((part._replace(nbytes=-1),)), "octets 0..-1"),
+        "read into read-only": (Read(read_only[:], SOMEWHERE), "does not grant"),
+        "recv into read-only": (Recv((read_only[:],)), "does not grant"),
+        "too many SGEs": (Send((part,) * 17), "17 SGEs; this queue pair takes 16"),
+        "recv: too many SGEs": (Recv((part,) * 17), "17 SGEs"),
+        "too much inline": (Send(inline=bytes(1025)), "1025 octets inline"),
+        "inline and SGEs": (Write((part,), SOMEWHERE, inline=b"x"), "1 octets inline and 1 SGEs"),
+        "past 2^64": (Write((part,), RemoteRegion((1 << 64) - 1, 1, 16)), "16 octets cannot be named"),
+        "a Read past 2^64": (Read(part, RemoteRegion((1 << 64) - 1, 1, 16)), "16 octets cannot be named"),
+        "a wide STag": (Write((part,), RemoteRegion(0, 1 << 32, 16)), "cannot be named by STag 0x100000000"),
+        "a wide STag to invalidate": (Send(inval_stag=1 << 32), "32 bits"),
+    }
+
+
+@pytest.mark.parametrize("case", bad_requests(Node()))
+def test_bad_work_requests_are_refused_and_change_nothing(case: str) -> None:
+    peer = RawPeer()
+    request, text = bad_requests(peer.node)[case]
+    with pytest.raises(BadWorkRequest, match=text):
+        (peer.node.qp.post_recv if isinstance(request, Recv) else peer.node.qp.post_send)(request)  # type: ignore[arg-type]
+    assert all(region.pins == 0 for region in peer.node.pd.regions)
+    assert peer.node.qp.send_room == 256
+    peer.expects_nothing()
+    peer.node.send(b"fine", "next")
+    peer.expects(Opcode.SEND, msn=1)
+    assert ended(peer.node.sent()) == [("next", OK)]
+
+
+def test_a_message_of_4_gib_is_refused() -> None:  # DDP-5041-5.2-03
+    peer = RawPeer()
+    memory = mmap.mmap(-1, 1 << 30)
+    region = peer.node.pd.register(memory)
+    with pytest.raises(BadWorkRequest, match="4294967296 octets; it must be shorter than 2\\^32"):
+        peer.node.post(Send((region[:],) * 4))
+    assert region.pins == 0
+    peer.node.qp.close()
+    region.close()
+    memory.close()
+
+
+def test_closed_regions_and_closed_queue_pairs() -> None:
+    peer = RawPeer()
+    region = peer.node.region(8)
+    part = region[:]
+    region.close()
+    with pytest.raises(Closed, match=f"STag={region.stag:#010x}"):
+        peer.node.post(Send((part,)))
+    with pytest.raises(Closed, match=f"STag={region.stag:#010x}"):
+        peer.node.qp.post_recv(Recv((part,)))
+    for qp in (peer.node.qp, Node().qp):
+        qp.close()
+        qp.close()
+        with pytest.raises(Closed, match="the queue pair is closed: <QueuePair"):
+            qp.post_send(Send())
+        with pytest.raises(Closed, match="the queue pair is closed: <QueuePair"):
+            qp.post_recv(Recv())
+        with pytest.raises((Closed, WrongState)):
+            qp.connect(agreed())
+
+
+def test_inline_octets_are_the_caller_s_again_at_once() -> None:
+    """Even those of a request that has to wait."""
+    peer = RawPeer()
+    sink, octets = peer.node.region(4), bytearray(b"now")
+    peer.node.post(Read(sink[:], SOMEWHERE), Send(inline=octets, fence=True))
+    octets[:] = b"new"
+    peer.sends(response(sink.stag, sink.to, b"1234"))
+    assert [heard.payload for heard in peer.hears()][1] == b"now"
+
+
+# --- completing ------------------------------------------------------------------------------------------------------
+
+
+def test_a_send_completes_when_the_kernel_has_it() -> None:  # RDMAP-5040-5.5-11
+    peer = RawPeer()
+    region = peer.node.region(10)
+    peer.end.clogged = True
+    peer.node.post(Send((region[:],), "s"))
+    peer._pump()
+    assert peer.node.sent() == []
+    assert region.pins == 1
+    peer.end.clogged = False
+    peer._pump()
+    (completion,) = peer.node.sent()
+    assert (completion.opcode, completion.nbytes, completion.qp_num) == (WorkOpcode.SEND, 10, peer.node.qp.qp_num)
+    assert region.pins == 0
+
+
+def test_completions_keep_the_order_of_posting() -> None:  # RDMAP-5040-5.5-12, RDMAP-5040-3.2-02
+    peer = RawPeer()
+    sink = peer.node.region(4)
+    peer.node.post(
+        Send(wr_id=1, inline=b"1"),
+        Read(sink[:], SOMEWHERE, 2),
+        Write((), SOMEWHERE, 3, b"3"),
+        Send(wr_id=4, inline=b"4"),
+    )
+    assert len(peer.hears()) == 4
+    assert ended(peer.node.sent()) == [(1, OK)], "those behind the Read have left but wait for it"
+    peer.sends(response(sink.stag, sink.to, b"data"))
+    assert ended(peer.node.sent()) == [(2, OK), (3, OK), (4, OK)]
+
+
+def test_unsignaled_requests_are_silent_unless_they_fail() -> None:
+    peer = RawPeer()
+    sink = peer.node.region(4)
+    peer.node.post(
+        Send(wr_id=1, inline=b"1", signaled=False),
+        Read(sink[:], SOMEWHERE, 2, signaled=False),
+        Send(wr_id=3, inline=b"3"),
+    )
+    peer.sends(response(sink.stag, sink.to, b"data"))
+    assert ended(peer.node.sent()) == [(3, OK)]
+    assert sink.pins == 0
+    peer.node.post(Read(sink[:], SOMEWHERE, 4, signaled=False))
+    peer.closes()
+    assert ended(peer.node.sent()) == [(4, FLUSHED)]
+
+
+def test_no_more_reads_than_ord() -> None:  # RDMAP-5040-6.1-03, RDMAP-5040-6.1-05
+    peer = RawPeer(ord=2)
+    sink = peer.node.region(40)
+    peer.node.post(*[Read(sink[4 * n : 4 * n + 4], SOMEWHERE, n) for n in range(5)], Send(wr_id="s"))
+    for number in range(5):
+        assert len(peer.hears()) == (2 if number == 0 else 1 if number <= 3 else 0) + (1 if number == 3 else 0)
+        peer.sends(response(sink.stag, sink.to + 4 * number, bytes([number]) * 4))
+    assert ended(peer.node.sent()) == [(0, OK), (1, OK), (2, OK), (3, OK), (4, OK), ("s", OK)]
+    assert octets_of(sink)[:20] == b"".join(bytes([n]) * 4 for n in range(5))
+
+
+def test_without_ord_a_read_waits_for_ever() -> None:
+    peer = RawPeer(ord=0)
+    sink = peer.node.region(4)
+    peer.node.post(Read(sink[:], SOMEWHERE, "r"), Send(wr_id="s"))
+    peer.expects_nothing()
+    peer.node.qp.abort(ConnectionLost("enough"))
+    assert ended(peer.node.sent()) == [("r", FLUSHED), ("s", FLUSHED)]
+
+
+def test_a_fence_waits_for_earlier_reads() -> None:  # RDMAP-5040-5.5-09
+    peer = RawPeer()
+    sink = peer.node.region(4)
+    peer.node.post(
+        Read(sink[:], SOMEWHERE, 1),
+        Send(wr_id=2),
+        Write((), SOMEWHERE, 3, b"w", fence=True),
+        Send(wr_id=4),
+        Send(wr_id=5),
+    )
+    assert [heard.opcode for heard in peer.hears()] == [Opcode.READ_REQUEST, Opcode.SEND]
+    peer.sends(response(sink.stag, sink.to, b"data"))
+    assert [heard.opcode for heard in peer.hears()] == [Opcode.WRITE, Opcode.SEND, Opcode.SEND]
+    peer.node.post(Send(wr_id=6, fence=True))
+    peer.expects(Opcode.SEND)
+    assert [wr_id for wr_id, _ in ended(peer.node.sent())] == [1, 2, 3, 4, 5, 6]
+
+
+def test_every_end_flushes_everything_in_order_with_its_cause() -> None:  # RDMAP-5040-6.2.1-02, RDMAP-5040-5.4-08
+    ends: list[tuple[Callable[[RawPeer], object], type[Exception]]] = [
+        (lambda peer: peer.sends(write(1, 0, b"x")), InvalidStag),
+        (lambda peer: peer.sends(terminate(InvalidStag.term)), TerminatedByPeer),
+        (lambda peer: peer.end.lose(), ConnectionLost),
+        (lambda peer: peer.closes(), ConnectionLost),
+        (lambda peer: peer.node.qp.close(), Closed),
+    ]
+    for end, cause in ends:
+        peer = RawPeer(ord=1)
+        told: list[str] = []
+        peer.node.qp.on_ended = lambda told=told: told.append("ended")  # type: ignore[misc]
+        sink = peer.node.region(4)
+        for number in range(3):
+            peer.node.receive(8, number)
+        peer.node.post(Read(sink[:], SOMEWHERE, "a"), Read(sink[:], SOMEWHERE, "b"), Send((sink[:],), "c"))
+        peer.hears()
+        peer.sends(send(b"half", last=False))
+        end(peer)
+        peer._pump()
+        sent, received = peer.node.sent(), peer.node.received()
+        assert ended(sent) == [("a", FLUSHED), ("b", FLUSHED), ("c", FLUSHED)]
+        assert ended(received) == [(0, FLUSHED), (1, FLUSHED), (2, FLUSHED)]
+        assert {type(done.error) for done in [*sent, *received]} == {cause}
+        assert [done.opcode for done in sent] == [WorkOpcode.READ, WorkOpcode.READ, WorkOpcode.SEND]
+        assert sink.pins == 0
+        assert told == ["ended"]
+        assert not peer.node.qp.alive
+
+
+def test_closing_before_the_connection_flushes_receives() -> None:
+    node = Node()
+    node.receive(8, "r")
+    node.qp.close()
+    (completion,) = node.received()
+    assert (completion.wr_id, type(completion.error)) == ("r", Closed)
+
+
+# --- how it ends -----------------------------------------------------------------------------------------------------
+
+
+def test_a_graceful_end_sends_everything_first() -> None:  # DDP-5041-6.2.1-01, DDP-5041-6.2.1-06, -07
+    peer = RawPeer()
+    for number in range(3):
+        peer.node.send(bytes([number]), number)
+    peer.node.receive(8, "r")
+    peer.node.qp.disconnect()
+    peer.node.qp.disconnect()
+    assert len(peer.hears()) == 3
+    peer.expects_end_of_stream()
+    peer.sends(send(b"bye"))
+    assert ended(peer.node.received()) == [("r", OK)], "the other half is still open"
+    peer.closes()
+    assert peer.node.qp.state is QpState.IDLE
+    assert peer.node.qp.error is None
+    assert peer.end.closed
+
+
+def test_a_graceful_end_waits_for_reads_and_what_waits_behind_them() -> None:
+    peer = RawPeer(ord=1)
+    sink = peer.node.region(4)
+    peer.node.post(Read(sink[:], SOMEWHERE, 1), Read(sink[:], SOMEWHERE, 2), Send(wr_id=3, inline=b"last", fence=True))
+    peer.node.qp.disconnect()
+    peer.expects(Opcode.READ_REQUEST)
+    for _ in range(2):
+        assert not peer.end.sent_fin
+        peer.sends(response(sink.stag, sink.to, b"data"))
+    assert [heard.opcode for heard in peer.hears()] == [Opcode.READ_REQUEST, Opcode.SEND]
+    peer.expects_end_of_stream()
+    assert ended(peer.node.sent()) == [(1, OK), (2, OK), (3, OK)]
+
+
+def test_time_limits() -> None:  # MPA-5044-7.1.2-28
+    responder = RawPeer(role=Role.RESPONDER, first_fpdu_timeout=3.0)
+    limit = responder.node.qp.time_limit()
+    assert limit is not None
+    assert (limit.waiting_for, limit.seconds) == ("the first FPDU", 3.0)
+    responder.end.expire()
+    assert isinstance(responder.node.qp.error, StartupTimeout)
+    assert responder.node.qp.over
+
+    patient = RawPeer(role=Role.RESPONDER)
+    assert patient.node.qp.time_limit() is None
+
+    opened = RawPeer(role=Role.RESPONDER, first_fpdu_timeout=3.0)
+    opened.sends(write(1, 0))
+    assert opened.node.qp.time_limit() is None
+    opened.node.qp.timed_out(limit)  # an old timer
+    assert opened.node.qp.error is None
+
+
+def test_a_peer_that_never_closes_is_left_after_a_while() -> None:
+    for state in (QpState.CLOSING, QpState.TERMINATE):
+        peer = RawPeer(Node(linger=2.5))
+        if state is QpState.CLOSING:
+            peer.node.qp.disconnect()
+        else:
+            peer.sends(write(1, 0, b"x"))
+        peer.hears()
+        limit = peer.node.qp.time_limit()
+        assert limit is not None
+        assert limit.seconds == 2.5
+        peer.end.expire()
+        assert peer.node.qp.over
+        assert peer.node.qp.time_limit() is None
+        assert peer.node.qp.state is QpState.ERROR
+
+
+def test_octets_that_leave_begin_the_wait_anew() -> None:
+    peer = RawPeer()
+    peer.node.post(Send((peer.node.region(2000)[:],)))
+    peer.node.qp.disconnect()
+    first = peer.node.qp.time_limit()
+    peer.hears()
+    second = peer.node.qp.time_limit()
+    assert first is not None
+    assert second is not None
+    assert first.progress < second.progress
+
+
+def test_tcp_that_ends_without_a_word() -> None:
+    peer = RawPeer()
+    peer.node.qp.lost(None)
+    peer.node.qp.lost(OSError("again"))
+    assert str(peer.node.qp.error) == "the connection was lost: it ended without a word"
+
+
+def test_an_abort_says_nothing() -> None:
+    peer = RawPeer()
+    peer.node.send(b"x", "s")
+    peer.node.qp.abort(ConnectionLost("mine"))
+    peer.node.qp.abort(ConnectionLost("again"))
+    peer.expects_end_of_stream()
+    assert str(peer.node.qp.error) == "mine"
+    assert ended(peer.node.sent()) == [("s", FLUSHED)]
+
+
+def test_with_closes() -> None:
+    with RawPeer().node.qp as qp:
+        assert repr(qp) == f"<QueuePair {qp.qp_num} ready to send SQ 0 RQ 0>"
+    assert not qp.alive
+
+
+# --- two of them -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 20])
+@pytest.mark.parametrize(("markers", "crc"), list(itertools.product([False, True], repeat=2)))
+def test_a_conversation(chunk: int, markers: bool, crc: bool) -> None:
+    offer = Offer(markers=markers, crc=crc)
+    pair = Pair(initiator=offer, responder=offer, chunk=chunk, emss=300)
+    memory, sink = pair.right.region(bytes(range(200)) * 5), pair.left.region(1000)
+    regions = [pair.right.receive(500, number) for number in range(3)]
+    pair.left.post(
+        Write((), memory[100:].remote(), "w", b"WRITTEN"),
+        Send((sink[:0], sink[:300]), "s1"),
+        Read(sink[:], memory[:].remote(), "r"),
+        Send(wr_id="s2", inline=b"bye", inval_stag=memory.stag, solicited=True),
+    )
+    pair.run()
+    assert ended(pair.left.sent()) == [("w", OK), ("s1", OK), ("r", OK), ("s2", OK)]
+    done = pair.right.received()
+    assert [(d.wr_id, d.nbytes, d.solicited, d.inval_stag) for d in done] == [
+        (0, 300, False, None),
+        (1, 3, True, memory.stag),
+    ]
+    assert octets_of(sink)[98:110] == bytes([98, 99]) + b"WRITTEN" + bytes([107, 108, 109])
+    assert octets_of(regions[1])[:3] == b"bye"
+    assert pair.left_end.said.count(b"WRITTEN") == 1
+    pair.left.qp.disconnect()
+    pair.run()
+    assert all(end.closed for end in pair.ends)
+    assert [node.qp.state for node in pair.nodes] == [QpState.IDLE] * 2
+    assert ended(pair.right.received()) == [(2, FLUSHED)]
+
+
+@pytest.mark.parametrize("rtr", Rtr)
+def test_peer_to_peer(rtr: Rtr) -> None:
+    pair = Pair(initiator=Offer(rtr=rtr), responder=Offer(rtr=rtr), opened=False, pause_when_starved=True)
+    pair.right.receive(8, "opening")
+    pair.run()
+    assert not pair.right.qp.stream.muted
+    if rtr is Rtr.SEND:  # ambiguity 28: RFC 5040 §5.3 lets it take a receive
+        assert ended(pair.right.received()) == [("opening", OK)]
+    pair.left.receive(8, "r")
+    pair.right.send(b"hello")
+    pair.run()
+    assert ended(pair.left.received()) == [("r", OK)]
+
+
+def test_peers_that_cannot_agree_are_told() -> None:
+    pair = Pair(initiator=Offer(rtr=Rtr.SEND), responder=Offer(rtr=Rtr.WRITE), opened=False)
+    pair.run()
+    assert isinstance(pair.right.qp.error, TerminatedByPeer)
+    assert str(pair.right.qp.error.term) == "2/0/07"
+    assert all(end.closed for end in pair.ends)
+
+
+def test_both_close_at_once() -> None:
+    pair = Pair()
+    for node in pair.nodes:
+        node.send(b"")
+        node.receive(8)
+        node.qp.disconnect()
+    pair.run()
+    assert [node.qp.state for node in pair.nodes] == [QpState.IDLE] * 2
+    assert [node.qp.error for node in pair.nodes] == [None] * 2
+
+
+def test_both_find_an_error_at_once() -> None:  # at most one Terminate per direction
+    pair = Pair()
+    for node in pair.nodes:
+        node.post(Write((), RemoteRegion(0, 5, 9), "w", b"x"))
+    pair.run()
+    assert [type(node.qp.error) for node in pair.nodes] == [InvalidStag] * 2
+    assert [node.qp.state for node in pair.nodes] == [QpState.ERROR] * 2
+    assert all(end.closed for end in pair.ends)
+
+
+def test_memory_of_one_protection_domain_serves_several_queue_pairs() -> None:
+    node = Node()
+    region = node.region(8, REMOTE)
+    second: Any = node.pd.create_qp(node.send_cq, node.recv_cq)
+    for qp in (node.qp, second):
+        peer = RawPeer(type("N", (), {"qp": qp})())
+        peer.sends(write(region.stag, region.to, b"hello"))
+        assert qp.error is None
+    assert octets_of(region) == b"hello\0\0\0"
