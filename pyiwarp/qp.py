@@ -192,6 +192,16 @@ class QueuePair:
             self.stream.finish()
             self.on_output()
 
+    def speak_first(self) -> None:
+        """Let this Responder send though the Initiator has not: its program knows that the Initiator is ready.
+
+        MPA-5044-7.1.2-16 forbids it, because an Initiator that still awaits the Reply could take FPDUs for it. A
+        program may know better from elsewhere, as perftest's server does from its other connection, and its clients
+        of `ib_write_lat` never send first.
+        """
+        self.stream.speak_first()
+        self.on_output()
+
     def abort(self, error: Exception) -> None:
         """End the stream at once, without a word to the peer; `error` becomes the cause of every flush."""
         if self.state is not QpState.IDLE and not self._over:

@@ -167,6 +167,10 @@ class Stream:
         """Whether this Responder still waits for the Initiator's first FPDU (RFC 5044 §7.1.2 rule 4)."""
         return self._mute
 
+    def speak_first(self) -> None:
+        """Let this Responder send before an FPDU has come, on the word of its program; see `QueuePair.speak_first`."""
+        self._mute = False
+
     @property
     def starved(self) -> bool:
         """Whether a Send waits for a receive, and everything behind it too."""

@@ -11,6 +11,7 @@ import typer
 from pyiwarp.cli.demo import demo
 from pyiwarp.cli.files import get, ls, put, serve
 from pyiwarp.cli.info import info
+from pyiwarp.cli.perf import perf
 from pyiwarp.cli.ping import ping
 
 __all__ = ["app", "main"]
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, get, put, ls, ping, info, demo):
+for command in (serve, get, put, ls, ping, perf, info, demo):
     app.command()(command)
 
 

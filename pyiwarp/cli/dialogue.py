@@ -7,6 +7,8 @@ for `patience` seconds is given up.
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar, overload
@@ -20,6 +22,10 @@ from pyiwarp.mr import Access
 __all__ = ["Dialogue"]
 
 BUSY_EVERY: Final = 2.0
+BUSY_AT_ONCE: Final = 20
+"""So many may have piled up when one begins to listen; after that at most one in a second is taken."""
+
+BUSY_LIMIT: Final = 3600
 
 T = TypeVar("T")
 M1 = TypeVar("M1", bound=Message)
@@ -54,7 +60,10 @@ class Dialogue:
         `Disconnected` if it has closed the connection.
         """
         due = " or ".join(repr(kind.op) for kind in kinds)
-        while True:
+        asked = time.monotonic()
+        for busy in itertools.count():
+            if busy > BUSY_AT_ONCE + (time.monotonic() - asked) or busy > BUSY_LIMIT:
+                raise BadMessage(f"the peer only ever says that it is busy where {due} is due")
             try:
                 octets = await self.patiently(self.connection.recv(), f"the message {due}", patience)
             except Disconnected:
@@ -66,6 +75,7 @@ class Dialogue:
                 raise RefusedByPeer(message.reason)
             if not isinstance(message, Busy):
                 raise BadMessage(f"the peer said {message.op!r} where {due} is due")
+        raise AssertionError("counting has no end")
 
     async def patiently(self, work: Coroutine[Any, Any, T], due: str, patience: float | None = None) -> T:
         """Wait for `work` as long as octets move one way or the other; raises `PeerSilent` when they stop."""

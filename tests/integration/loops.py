@@ -25,23 +25,23 @@ Runner = Callable[[Main], None]
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-def open_files() -> set[str]:
-    """The file descriptors of this process, by what they are."""
+def open_sockets() -> set[str]:
+    """The sockets that this process has open."""
     found = set[str]()
     for name in os.listdir("/proc/self/fd"):
         try:
             found.add(f"{name}:{os.readlink('/proc/self/fd/' + name)}")
         except OSError:
             continue
-    return found
+    return {name for name in found if "socket" in name}
 
 
 def run_on(factory: Callable[[], asyncio.AbstractEventLoop], main: Main, patience: float = PATIENCE) -> None:
     """Run `main` and look closely at what it leaves: complaints of the loop, tasks, sockets."""
     complaints: list[dict[str, Any]] = []
-    before = {name for name in open_files() if "socket" in name}
 
     async def watched() -> None:
+        before = open_sockets()
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
         async with asyncio.timeout(patience):
             await main()
@@ -62,7 +62,7 @@ def run_on(factory: Callable[[], asyncio.AbstractEventLoop], main: Main, patienc
 
 
 def leaked(before: set[str]) -> set[str]:
-    return {name for name in open_files() if "socket" in name} - before
+    return open_sockets() - before
 
 
 @asynccontextmanager

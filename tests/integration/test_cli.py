@@ -136,10 +136,7 @@ def mine(tmp_path: Path) -> Iterator[Path]:
 
 def test_version_and_help() -> None:
     assert run("--version").stdout == "pyiwarp 0.1.0\n"
-    for command in ("serve", "get", "put", "ls", "info", "demo"):
-        assert command in run("--help").stdout
-    assert "uvloop" in run("info").stdout
-    assert json.loads(run("info", "--json").stdout)["max_ord"] == 128
+    assert "demo" in run("--help").stdout
 
 
 def test_files_go_both_ways(served: Served, mine: Path) -> None:
@@ -167,8 +164,7 @@ def test_a_listing(served: Served) -> None:
     (served.directory / "sub").mkdir()
     (served.directory / "sub" / "x\x1b[2J").write_bytes(b"abc")
     assert run("ls", served.address).stdout.endswith("  sub/\n")
-    assert run("ls", f"{served.address}/sub").stdout.split()[0] == "3"
-    assert "\x1b" not in run("ls", f"{served.address}/sub").stdout
+    assert run("ls", f"{served.address}/sub").stdout.rpartition("  ")[2] == "x\\x1b[2J\n"
     assert json.loads(run("ls", f"{served.address}/sub", "--json").stdout)["name"] == "x\x1b[2J"
 
 
@@ -215,29 +211,6 @@ def test_ipv6(tmp_path: Path, mine: Path) -> None:
         assert address.startswith("[::1]:")
         (tmp_path / "x").write_bytes(b"x")
         run("get", f"{address}/x", "-o", str(mine))
-
-
-# --- usage -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("get",),
-        ("get", "localhost"),
-        ("get", "localhost:port", "x"),
-        ("get", "[::1", "x"),
-        ("get", "localhost", "x", "y", "-o", "/dev/null"),
-        ("put", "localhost"),
-        ("put", "localhost", "x", "y", "--as", "z"),
-        ("serve", "/no/such/directory"),
-        ("serve", "/etc/hostname"),
-        ("fetch",),
-        ("get", "localhost", "x", "--revision", "3"),
-    ],
-)
-def test_usage(words: tuple[str, ...]) -> None:
-    assert "Usage" in run(*words, expect=2).stderr
 
 
 # --- peers that are none ---------------------------------------------------------------------------------------------
@@ -294,7 +267,6 @@ def test_a_closed_port(mine: Path) -> None:
         pass
     port = address.rpartition(":")[2]
     assert complaint("get", address, "x") == f"cannot connect to 127.0.0.1 port {port}: Connection refused"
-    assert complaint("ls", f"localhost:{port}") == f"cannot connect to localhost port {port}: Connection refused"
 
 
 def test_a_host_that_is_none() -> None:
@@ -386,7 +358,7 @@ def test_missing_permission(served: Served) -> None:
 def get_underway(slow: Served, mine: Path) -> Iterator[Process]:
     with process("get", slow.address, "big", "-o", str(mine), "--json") as client:
         assert client.told()["event"] == "connected"
-        time.sleep(0.5)
+        time.sleep(0.3)
         assert client.popen.poll() is None
         yield client
 
@@ -427,7 +399,7 @@ def test_a_client_is_stopped_in_put(slow: Served, mine: Path, number: int) -> No
         os.truncate(file.fileno(), 1 << 30)
     with process("put", slow.address, str(mine / "big"), "--mulpdu", "128", "--json") as client:
         assert client.told()["event"] == "connected"
-        time.sleep(0.5)
+        time.sleep(0.3)
         if number == signal.SIGKILL:
             client.end(number, expect=-number)
         else:

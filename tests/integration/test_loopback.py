@@ -24,7 +24,7 @@ from pyiwarp import (
     TerminatedByPeer,
     UsageError,
 )
-from pyiwarp.api import Listener, Request, listen
+from pyiwarp.api import Request, listen
 from pyiwarp.codes import Rtr
 from pyiwarp.errors import BadWorkRequest, InvalidStag, MalformedStartup, NoMatchingRtr, StartupTimeout, WrongState
 from pyiwarp.startup import Role
@@ -252,7 +252,7 @@ def test_a_thousand_short_connections_leave_nothing_behind(run: Runner) -> None:
         async with await pyiwarp.serve(greet, HOST, options=Options(recv_depth=2)) as server:
             for _ in range(25):
                 await asyncio.gather(*(one_greeting(server.port, pd) for _ in range(20)))
-        assert pd.regions == pd.queue_pairs == []
+        assert (pd.regions, pd.queue_pairs) == ([], [])
         pd.close()
 
     async def one_greeting(port: int, pd: pyiwarp.ProtectionDomain) -> None:
@@ -389,9 +389,15 @@ def test_cancelling_connect_leaves_nothing_behind(run: Runner) -> None:
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-                assert pd.regions == pd.queue_pairs == []
+                assert (pd.regions, pd.queue_pairs) == ([], [])
 
     run(main)
+
+
+async def drained(conn: Connection) -> None:
+    """Take messages until the connection ends."""
+    while True:
+        await conn.recv()
 
 
 def test_cancelling_close_aborts(run: Runner) -> None:
@@ -404,10 +410,8 @@ def test_cancelling_close_aborts(run: Runner) -> None:
             await cancelled(closing)
             await one.close()
             assert one.qp.state.name == "ERROR"
-            assert await other.recv() == b"unread"
             with pytest.raises((ConnectionLost, Disconnected)):
-                for _ in range(3):
-                    await other.recv()
+                await drained(other)
 
     run(main)
 
@@ -899,7 +903,7 @@ def test_what_does_not_fit_is_refused_before_it_ends_the_connection(run: Runner)
             for call in calls:
                 with pytest.raises(BadWorkRequest, match="11 octets do not fit"):
                     await call()
-            assert [region.pins for region in one.pd.regions] == [0] * len(one.pd.regions) or True
+            assert region.pins == 0
             await one.send(b"still here")
             assert await other.recv() == b"still here"
 
@@ -942,4 +946,3 @@ def test_all_pairs_of_loops_share_nothing() -> None:
             run_on(factory, main)
     for leak in sockets:
         leak.close()
-    assert Listener

@@ -1,0 +1,81 @@
+"""`pyiwarp perf`: bandwidth and latency of Writes, Reads and Sends, against perftest's programs or against itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from pyiwarp.cli.options import JsonOption, LoopOption, MarkersOption, MulpduOption, RevisionOption, TimeoutOption
+from pyiwarp.cli.running import LoopName, run
+from pyiwarp.cli.testname import Test
+from pyiwarp.cli.tooloptions import EitherCrcOption, HostOption, PeerOption, endpoint_address, tool_options
+
+if TYPE_CHECKING:
+    from pyiwarp.cli.perfruns import Plan
+
+__all__ = ["perf"]
+
+PORT: Final = 18515
+PATIENCE: Final = 30.0
+LARGEST: Final = 1 << 23
+NO_MODERATION: Final = 8192
+"""Messages above this size each ask for a completion, unless the user says otherwise."""
+
+
+def perf(
+    test: Annotated[Test, typer.Argument(help="What to measure; both sides must be told the same.")],
+    server: Annotated[
+        str | None,
+        typer.Argument(metavar="[HOST[:PORT]]", help="Where ib_TEST -R or perf TEST runs as server; else be it."),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", "-s", min=1, max=LARGEST, help="Octets of a message: 65536, or 2 for _lat.")
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option("--iters", "-n", min=5, help="How many messages: 1000, or 5000 for write_bw.")
+    ] = None,
+    tx_depth: Annotated[int, typer.Option("--tx-depth", "-t", min=1, max=16384, help="Sends underway at once.")] = 128,
+    rx_depth: Annotated[int, typer.Option("--rx-depth", "-r", min=3, max=16384, help="Receives posted.")] = 512,
+    cq_mod: Annotated[
+        int | None, typer.Option("--cq-mod", "-Q", min=1, help="Messages to a completion: 100, or 1 above 8192 octets.")
+    ] = None,
+    host: HostOption = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="TCP port.")] = PORT,
+    json: JsonOption = False,
+    timeout: TimeoutOption = PATIENCE,
+    peer: PeerOption = "rfc",
+    loop: LoopOption = LoopName.AUTO,
+    crc: EitherCrcOption = None,
+    markers: MarkersOption = False,
+    revision: RevisionOption = 2,
+    mulpdu: MulpduOption = None,
+) -> None:
+    """Measure bandwidth or latency. Speaks the -R exchange of perftest 4.5, so the other side may be ib_write_bw."""
+    from pyiwarp.cli.perfcommand import measure, serve_once
+
+    plan = _plan(test, size, iterations, tx_depth, rx_depth, cq_mod)
+    options = tool_options(peer, timeout, crc, markers=markers, revision=revision, mulpdu=mulpdu)
+    if server is None:
+        run(serve_once(plan, options, timeout, host, port, json=json), loop)
+    else:
+        run(measure(plan, options, timeout, endpoint_address(server, port), json=json), loop)
+
+
+def _plan(
+    test: Test, size: int | None, iterations: int | None, tx_depth: int, rx_depth: int, cq_mod: int | None
+) -> Plan:
+    """perftest's defaults for what the user did not say, and its limits for what he did."""
+    from pyiwarp.cli.perfruns import Plan
+
+    size = size or (2 if test.is_latency else 65536)
+    iterations = iterations or (5000 if test is Test.WRITE_BW else 1000)
+    tx_depth = min(tx_depth, iterations)
+    return Plan(
+        test=test,
+        size=size,
+        iterations=iterations,
+        tx_depth=tx_depth,
+        rx_depth=min(rx_depth, iterations),
+        cq_mod=min(cq_mod or (1 if size > NO_MODERATION else 100), tx_depth),
+    )

@@ -1,0 +1,155 @@
+"""One perftest session from the first connection to the last: control, agreement, data, test, results.
+
+The control connection comes first and the data connection second, to the same port. Nothing here waits for ever: when
+nothing moves on either connection for `patience` seconds, both are broken off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
+
+from pyiwarp import cm
+from pyiwarp.api import Options
+from pyiwarp.cli.endpoint import Endpoint, MessageLink, watch
+from pyiwarp.cli.measure import Bandwidth, Latency
+from pyiwarp.cli.patience import within
+from pyiwarp.cli.perfruns import Lane, Plan, run_client, run_server
+from pyiwarp.cli.perftest import RECORD_SIZE, Control, Record
+from pyiwarp.cli.testname import Test
+from pyiwarp.errors import ConnectionLost, IwarpError
+from pyiwarp.verbs import Context
+
+__all__ = ["PerfSession", "Result"]
+
+Result = Bandwidth | Latency | None
+
+TRIES: Final = 10
+BETWEEN_TRIES: Final = 0.1
+OUT_READS: Final = 128
+
+
+class PerfSession:
+    """The test of `plan` with one peer; `run_client` or `run_server` does all of it and returns the result.
+
+    Both raise `PeerSilent`, `BadMessage`, or what ended a connection. A server without results of its own returns
+    those of the client, if the test has it tell them, or None.
+    """
+
+    def __init__(self, plan: Plan, options: Options, patience: float) -> None:
+        self._plan = plan
+        self._patience = patience
+        reads = OUT_READS if plan.test.reads else 0
+        self._options = replace(options, ird=0, ord=0)
+        self._data_options = replace(options, ird=reads, ord=reads)
+        self._out_reads = options.profile.depth(reads) or 1
+        self._pd = Context().alloc_pd()
+        self._ends: list[Endpoint] = []
+        self.peername = "?"
+
+    async def run_client(self, host: str, port: int) -> Result:
+        """Play the client against the server on `host` and `port`."""
+        async with self._watched():
+            end, link = self._new_control()
+            await end.connect(host, port)
+            self.peername = end.peername
+            control = Control(link, client=True)
+            lane = await self._begin(control)
+            await self._connect_data(lane, host, port)
+            await self._meet(control, lane)
+            result = await run_client(lane)
+            await self._finish(control, lane, result)
+            for other in reversed(self._ends):
+                await other.close()
+            return result
+
+    async def run_server(self, listener: cm.Listener) -> Result:
+        """Play the server for the next client that connects; waits for one as long as it takes."""
+        request = await listener.get_request()
+        async with self._watched():
+            self.peername = request.peername
+            end, link = self._new_control()
+            end.accept(request)
+            control = Control(link, client=False)
+            lane = await self._begin(control)
+            self._ends.append(lane.end)
+            lane.end.accept(await within(self._patience, listener.get_request(), "the data connection"))
+            await self._meet(control, lane)
+            result = await run_server(lane)
+            result = await self._finish(control, lane, result)
+            for other in reversed(self._ends):
+                await self._see_off(other)
+            return result
+
+    @asynccontextmanager
+    async def _watched(self) -> AsyncIterator[None]:
+        """Nothing of the session outlives the block."""
+        watcher = asyncio.get_running_loop().create_task(watch(self._ends, self._patience))
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            for end in self._ends:
+                end.abort()
+            await asyncio.wait({watcher})
+            self._pd.close(force=True)
+
+    def _new_control(self) -> tuple[Endpoint, MessageLink]:
+        end = Endpoint(self._pd, self._options, depth=2)
+        self._ends.append(end)
+        return end, MessageLink(end, self._pd, RECORD_SIZE)
+
+    async def _begin(self, control: Control) -> Lane:
+        """All that comes before the data connection."""
+        terms = await control.agree()
+        depth = max(self._plan.tx_depth, self._plan.rx_depth, 16)
+        lane = Lane(self._plan, terms, self._pd, lambda: Endpoint(self._pd, self._data_options, depth))
+        await control.exchange_record(Record())
+        return lane
+
+    async def _connect_data(self, lane: Lane, host: str, port: int) -> None:
+        """The server listens anew for it, which may take a moment."""
+        for attempt in range(1, TRIES + 1):
+            end = lane.end if attempt == 1 else lane.fresh_end()
+            try:
+                await end.connect(host, port)
+            except (ConnectionRefusedError, ConnectionLost):
+                end.abort()
+                if attempt == TRIES:
+                    raise
+                await asyncio.sleep(BETWEEN_TRIES)
+            else:
+                self._ends.append(end)
+                return
+
+    async def _meet(self, control: Control, lane: Lane) -> None:
+        """Both know of the data connection; then each tells where its memory is, as often as this test has it."""
+        await control.exchange_record(Record())
+        record = lane.record(secrets.randbits(24), self._out_reads)
+        for _ in range(self._plan.test.key_exchanges):
+            lane.meet(await control.exchange_record(record))
+
+    async def _finish(self, control: Control, lane: Lane, result: Result) -> Result:
+        """Both are done; where only the client measures bandwidth, the server is told."""
+        test = self._plan.test
+        if test is Test.WRITE_LAT:
+            return result
+        record = lane.record(secrets.randbits(24), self._out_reads)
+        await control.exchange_record(record)
+        if test in (Test.WRITE_BW, Test.READ_BW):
+            assert not isinstance(result, Latency), "these are tests of bandwidth"
+            result = await control.report(result)
+            await control.exchange_record(record)
+        return result
+
+    async def _see_off(self, end: Endpoint) -> None:
+        """The client closes first; its programs take it ill if it cannot."""
+        try:
+            await within(self._options.linger, end.wait_ended(), "the end of the connection")
+        except IwarpError:
+            pass
+        await end.close()

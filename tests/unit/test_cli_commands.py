@@ -1,0 +1,52 @@
+"""Commands and their words, without a process for each."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from pyiwarp.cli import app
+
+runner = CliRunner()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("get",),
+        ("get", "localhost"),
+        ("get", "localhost:port", "x"),
+        ("get", "[::1", "x"),
+        ("get", "localhost", "x", "y", "-o", "/dev/null"),
+        ("get", "localhost", "x", "--revision", "3"),
+        ("get", "localhost", "x", "--mulpdu", "127"),
+        ("get", "localhost", "x", "--timeout", "0"),
+        ("put", "localhost"),
+        ("put", "localhost", "x", "y", "--as", "z"),
+        ("serve", "/no/such/directory"),
+        ("serve", "/dev/null"),
+        ("serve", "/", "--port", "65536"),
+        ("fetch",),
+        ("demo", "--mib", "0"),
+    ],
+)
+def test_usage_errors_end_with_2(words: tuple[str, ...]) -> None:
+    result = runner.invoke(app, words)
+    assert result.exit_code == 2
+    assert "Usage" in result.output
+
+
+@pytest.mark.parametrize("command", ["serve", "get", "put", "ls", "info", "demo"])
+def test_every_command_has_help(command: str) -> None:
+    assert command in runner.invoke(app, ["--help"]).output
+    result = runner.invoke(app, [command, "--help"], terminal_width=200)
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_info_is_for_people_and_as_data() -> None:
+    assert "uvloop" in runner.invoke(app, ["info"]).output
+    assert json.loads(runner.invoke(app, ["info", "--json"]).output)["max_ord"] == 128
+    assert "asyncio" in runner.invoke(app, ["info", "--loop", "asyncio"]).output
