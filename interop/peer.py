@@ -224,8 +224,8 @@ class Peer(Protocol):
     async def connect(self, port: int, options: PeerOptions, *, other_domain: bool = False) -> PeerConnection:
         """Connect to `port` of ours; raises `PeerRejected` or `PeerNotConnected`."""
 
-    async def register(self, length: int, access: Access) -> PeerRegion:
-        """Memory of zeros, in the usual protection domain."""
+    async def register(self, length: int, access: Access, *, other_domain: bool = False) -> PeerRegion:
+        """Memory of zeros, in the usual protection domain or in that other one."""
 
     async def put(self, region: PeerRegion, data: bytes, offset: int = 0) -> None:
         """Change the memory."""

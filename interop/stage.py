@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import pyiwarp
-from pyiwarp import Connection, Options, ProtectionDomain
+from pyiwarp import Connection, Options, ProtectionDomain, RemoteRegion
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import IwarpError, ProtocolViolation, Term, TerminatedByPeer
 from pyiwarp.wire import parse_terminate
@@ -17,7 +17,7 @@ from pyiwarp.wire import parse_terminate
 from . import decode
 from .decode import Frame
 from .errors import InteropError
-from .peer import HERE, Peer, PeerConnection, PeerOptions, Role
+from .peer import HERE, Can, Peer, PeerConnection, PeerOptions, Role
 from .transcript import Recording
 
 T = TypeVar("T")
@@ -28,6 +28,9 @@ LINGER = 3.0
 
 PATIENCE = 10.0
 """Seconds for whatever should happen at once."""
+
+
+_OPENING = 7777  # the number of the peer's first work
 
 
 class ScenarioFailed(InteropError):
@@ -88,15 +91,19 @@ class Stage:
         peer: PeerOptions = PeerOptions(),  # noqa: B008  # frozen
         pd: ProtectionDomain | None = None,
         other_domain: bool = False,
+        opened: bool = True,
     ) -> AsyncIterator[Pair]:
         """Connect the two as the role says; at the end our side closes.
 
         `private_data` is ours, in Request or Reply. `other_domain` gives the peer's end a protection domain in which
-        it has no memory.
+        it has no memory. An Initiator has to speak first (RFC 5044 §7.1.2 rule 4); with `opened` a peer whose stack
+        does not do so by itself has its program send an empty Write.
         """
         options = options or self.options()
         connect = self._connect if self.pyiwarp_connects else self._be_connected
         pair = await connect(options, private_data, peer, pd, other_domain)
+        if opened and not self.pyiwarp_connects and Can.ASK_FOR_PEER_TO_PEER not in self.peer.kind.can:
+            await self._open(pair)
         try:
             yield pair
         except BaseException:
@@ -139,6 +146,11 @@ class Stage:
                 return await (await anext(listener)).accept(private_data)
 
             return Pair(*await both(answer(), self.peer.connect(listener.port, peer, other_domain=other_domain)))
+
+    async def _open(self, pair: Pair) -> None:
+        await pair.there.post_write(_OPENING, None, RemoteRegion(0, 1, 0))
+        done = await pair.there.completions(1)
+        self.check([each.wr_id for each in done if each.ok] == [_OPENING], f"the peer's opening completed as {done}")
 
     # --- what was seen -----------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyiwarp.codes import Opcode, QueueNumber
-from pyiwarp.ddp import Octets, Payload, TaggedOutbound, UntaggedOutbound
+from pyiwarp.ddp import TO_MASK, Octets, Payload, TaggedOutbound, UntaggedOutbound
 from pyiwarp.fastwire import ReadRequest
 from pyiwarp.mr import MemoryRegion
 from pyiwarp.rdmap import control_octet
@@ -27,19 +27,41 @@ class Answer:
 class ReadAnswer(TaggedOutbound, Answer):
     """A Read Response; it pins the region that it reads.
 
+    `header` is the DDP header of the Request, in case that it must be quoted.
     Segments of memory that can change are copied when they are made: the peer may write what it reads, or the program
     may, while the transport still holds the segment, and its CRC must stay true. Read-only memory is never copied.
     """
 
-    __slots__ = ("_volatile", "region")
+    __slots__ = ("_volatile", "header", "region", "request")
 
-    def __init__(self, request: ReadRequest, payload: Sequence[memoryview], region: MemoryRegion | None) -> None:
+    def __init__(
+        self, request: ReadRequest, payload: Sequence[memoryview], region: MemoryRegion | None, header: bytes = b""
+    ) -> None:
         # RDMAP-5040-4.4-02, RDMAP-5040-4.4-03: the sink comes back as it was named
         super().__init__(control_octet(Opcode.READ_RESPONSE), payload, stag=request.sink_stag, to=request.sink_to)
         self._volatile = any(not view.readonly for view in payload)
+        self.request = request
+        self.header = header
         self.region = region
         if region is not None:
             region.pin()
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the memory was withdrawn before all of it was read."""
+        return self.region is not None and self.region.revoked
+
+    @property
+    def unanswered(self) -> ReadRequest:
+        """The Request advanced by what has been sent (RDMAP-5040-4.8-16)."""
+        request, sent = self.request, self.sent
+        return ReadRequest(
+            request.sink_stag,
+            request.sink_to + sent & TO_MASK,
+            request.read_size - sent,
+            request.source_stag,
+            request.source_to + sent,
+        )
 
     def next_segment(self, mulpdu: int) -> tuple[bytes, Payload, int]:
         """As `Outbound.next_segment`, with octets that stay as they are."""

@@ -8,14 +8,24 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Final
 
 from pyiwarp.capture import Tap
-from pyiwarp.errors import Closed, ConnectionLost, StartupTimeout, WrongState
+from pyiwarp.errors import (
+    Closed,
+    ConnectionLost,
+    SetupFailed,
+    StartupError,
+    StartupTimeout,
+    UsageError,
+    WrongState,
+)
 from pyiwarp.llp import Llp
 from pyiwarp.qp import QpState, QueuePair
 from pyiwarp.startup import Agreement, Offer, Role, Startup, StartupFrameRead, StartupState
+from pyiwarp.verbs import Context
 
 __all__ = ["ConnectRequest", "Listener", "connect", "listen"]
 
@@ -34,6 +44,15 @@ def _begin(qp: QueuePair, llp: Llp, agreement: Agreement, prologue: bytes = b"")
     qp.on_output = llp.kick
     qp.connect(agreement, prologue)
     llp.exchange(qp)
+
+
+def _apologize(llp: Llp, agreement: Agreement, error: UsageError) -> SetupFailed:
+    """Full Operation cannot begin with the program's queue pair: one of nobody's says so (MPA2-6581-9.3-02)."""
+    fault = SetupFailed(str(error))
+    pd = Context().alloc_pd()
+    cq = pd.context.create_cq(1)
+    _begin(pd.create_qp(cq, cq), llp, replace(agreement, fault=fault))
+    return fault
 
 
 async def connect(
@@ -57,12 +76,17 @@ async def connect(
     outcome: asyncio.Future[None] = loop.create_future()
 
     def on_outcome(startup: Startup) -> None:
+        failed: StartupError | None = None
         if startup.state is StartupState.ACCEPTED:
             assert startup.agreement is not None, "an accepted startup has its agreement"
-            _begin(qp, llp, startup.agreement)
+            try:
+                _begin(qp, llp, startup.agreement)
+                failed = startup.agreement.fault
+            except UsageError as error:  # the queue pair was closed or connected elsewhere meanwhile
+                failed = _apologize(llp, startup.agreement, error)
         if outcome.done():
             return
-        fault = startup.error or (startup.agreement and startup.agreement.fault)
+        fault = startup.error or failed
         if fault:
             outcome.set_exception(fault)
         else:
@@ -80,7 +104,7 @@ async def connect(
     try:
         await outcome
     except BaseException:
-        if llp.pump is not qp:
+        if isinstance(llp.pump, Startup):  # else a queue pair has taken over and ends the connection in order
             llp.abort()
         raise
     return llp
@@ -148,6 +172,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
         self._starting: set[Llp] = set()
+        self._taken: set[Llp] = set()  # of those: their Request is in the program's hands
         self._requests: asyncio.Queue[ConnectRequest | None] = asyncio.Queue()
         self._waiting: set[ConnectRequest] = set()
 
@@ -190,6 +215,7 @@ class Listener:
                 raise Closed(f"the listener is closed: {self!r}")
             if request in self._waiting:  # else its Initiator has left
                 self._waiting.discard(request)
+                self._taken.add(request._llp)
                 return request
 
     def close(self) -> None:
@@ -198,7 +224,7 @@ class Listener:
             return
         self._server.close()
         self._server = None
-        for llp in list(self._starting):
+        for llp in self._starting - self._taken:
             llp.abort()
         self._requests.put_nowait(None)
 
@@ -224,9 +250,13 @@ class Listener:
             log.warning("%d connections are in startup: a new one is closed", len(self._starting))
             llp.abort()  # as soon as it has its transport
         self._starting.add(llp)
-        llp.closed.add_done_callback(lambda _: self._starting.discard(llp))
-        llp.exchanged = lambda: self._starting.discard(llp)
+        llp.closed.add_done_callback(lambda _: self._decided(llp))
+        llp.exchanged = lambda: self._decided(llp)
         return llp
+
+    def _decided(self, llp: Llp) -> None:
+        self._starting.discard(llp)
+        self._taken.discard(llp)
 
 
 async def listen(

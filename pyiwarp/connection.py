@@ -100,15 +100,21 @@ class Message(NamedTuple):
 
 
 class Region(MemoryRegion):
-    """Registered memory that is awaited when it is closed; `async with` closes it."""
+    """Registered memory that is awaited when it is closed; `async with` closes it.
+
+    A block that is left because it was cancelled does not wait: the memory is let go when no work uses it any more.
+    """
 
     __slots__ = ()
 
     async def __aenter__(self) -> Region:
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            self.retire()  # a peer that has fallen silent must not hold up whoever was told to stop
+        else:
+            await self.aclose()
 
     async def aclose(self) -> None:
         """Void the STag at once and wait until no work in flight uses the memory.
@@ -189,9 +195,12 @@ class Connection:
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
-    def register(self, buffer: Buffer, access: Access = Access.LOCAL_WRITE) -> Region:
-        """Register the memory of `buffer` for this connection's protection domain; see `ProtectionDomain.register`."""
-        return self.pd.register_as(Region, buffer, access)
+    def register(self, buffer: Buffer, access: Access = Access.LOCAL_WRITE, *, shared: bool = True) -> Region:
+        """Register the memory of `buffer` for this connection's protection domain; see `ProtectionDomain.register`.
+
+        Without `shared` no other connection of the protection domain lets its peer reach it.
+        """
+        return self.pd.register_as(Region, buffer, access, qp=None if shared else self.qp)
 
     # --- operations --------------------------------------------------------------------------------------------------
 
@@ -204,12 +213,12 @@ class Connection:
         if isinstance(data, RegionSlice):
             await self._do(lambda done: Send((data,), done, None, invalidate, solicited))
             return
-        octets = memoryview(data)
-        if octets.nbytes <= INLINE_LIMIT:
-            copy = octets.tobytes()
+        with memoryview(data) as octets:  # not kept: a cancelled call's traceback would keep the memory unresizable
+            copy = octets.tobytes() if octets.nbytes <= INLINE_LIMIT else None
+        if copy is not None:
             await self._do(lambda done: Send((), done, copy, invalidate, solicited))
             return
-        with self._lent(octets) as region:
+        with self._lent(data) as region:
             await self._do(lambda done: Send((region[:],), done, None, invalidate, solicited))
 
     async def write(self, local: RegionSlice | Buffer, remote: RemoteRegion) -> None:

@@ -59,6 +59,7 @@ __all__ = [
     "Rejected",
     "RemoteOperation",
     "RemoteProtection",
+    "SetupFailed",
     "StagNotAssociated",
     "StartupError",
     "StartupTimeout",
@@ -246,6 +247,13 @@ class InsufficientIrd(StartupError, MpaError):
 
     term = Term(Layer.LLP, 0x0, 0x06)
     rule = "the peer will have {} Reads outstanding, this side can take {}"
+
+
+class SetupFailed(StartupError, MpaError):
+    """This side cannot begin what startup has settled, for a reason of its own (RFC 6581 §9.3); argument: reason."""
+
+    term = Term(Layer.LLP, 0x0, 0x05)
+    rule = "the connection cannot begin here: {}"
 
 
 class NoMatchingRtr(StartupError, MpaError):

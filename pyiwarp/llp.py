@@ -92,6 +92,7 @@ class Llp(asyncio.BufferedProtocol):
         self._socket: socket.socket | None = None
         self._writes = 0
         self._clogged = False
+        self._resuming = False
         self._kicked = False
         self._reading = True
         self._sent_fin = False
@@ -142,10 +143,16 @@ class Llp(asyncio.BufferedProtocol):
         self._clogged = True
 
     def resume_writing(self) -> None:
-        """The kernel has taken all of them."""
+        """The kernel has taken all of them.
+
+        The stock loop looks at its transport again after this call, so nothing may end it here (see `_settle`): it
+        would tell of the end twice, or close the half twice.
+        """
         self._clogged = False
+        self._resuming = True
         self.pump.flushed()
         self._run()
+        self._resuming = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP has ended."""
@@ -187,7 +194,10 @@ class Llp(asyncio.BufferedProtocol):
         """End TCP at once, or as soon as it begins; what was not sent is lost."""
         self._aborted = True
         if self._transport is not None:
-            self._transport.abort()
+            if self._resuming:
+                self._loop.call_soon(self._transport.abort)
+            else:
+                self._transport.abort()
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -238,12 +248,15 @@ class Llp(asyncio.BufferedProtocol):
         if pump.wants_input != self._reading:
             self._reading = pump.wants_input
             (transport.resume_reading if self._reading else transport.pause_reading)()
+        if self._resuming and (pump.over or pump.output_ended):
+            self.kick()
+            return
         if pump.over:
             self._close(transport)
             return
         if pump.output_ended and not self._sent_fin and not self._clogged:
             self._sent_fin = True
-            transport.write_eof()  # MPA-5044-7.2: a FIN only between FPDUs, and the peer's answer is still read
+            transport.write_eof()  # MPA-5044-7.2-01: a FIN only between FPDUs, and the peer's answer is still read
         self._watch_time()
 
     def _close(self, transport: asyncio.Transport) -> None:

@@ -141,11 +141,27 @@ class MemoryRegion:
     Made by `ProtectionDomain.register`. `region[a:b]` names octets for work requests and advertisements.
     """
 
-    __slots__ = ("_on_released", "_open", "_pins", "_view", "access", "nbytes", "pd", "rights", "stag", "table", "to")
+    __slots__ = (
+        "_on_released",
+        "_open",
+        "_pins",
+        "_view",
+        "access",
+        "nbytes",
+        "pd",
+        "revoked",
+        "rights",
+        "scope",
+        "stag",
+        "table",
+        "to",
+    )
 
     def __init__(self, table: StagTable, pd: object, view: memoryview, access: Access, to: int, stag: int) -> None:
         self.table = table
         self.pd = pd
+        self.scope = pd  # whose streams may use the STag: the protection domain's, or one queue pair's
+        self.revoked = False
         self._view = view
         self.access = access
         self.rights = int(access)
@@ -225,14 +241,16 @@ class MemoryRegion:
             raise RegionInUse(f"{self._pins} pieces of work in flight use the memory: {self!r}")
         self.retire()
 
-    def retire(self, on_released: Callable[[], None] = _nothing) -> None:
+    def retire(self, on_released: Callable[[], None] = _nothing, *, by_peer: bool = False) -> None:
         """Void the STag at once, and let the memory go, with a call to `on_released`, when nothing pins it.
 
         After a peer's access was revoked no octet of its changes the memory (RFC 5042 §6.2.2), except those of
-        work that this side itself has asked for. Retiring twice is waiting twice.
+        work that this side itself has asked for; a Read that is being answered ends the peer's stream, unless it was
+        the peer that gave the STag up. Retiring twice is waiting twice.
         """
         if self._open:
             self._open = False
+            self.revoked = not by_peer
             self.table.forget(self.stag)
         self._on_released += (on_released,)
         if self._pins == 0:
@@ -262,9 +280,10 @@ class StagTable:
     def __len__(self) -> int:
         return len(self._regions)
 
-    def register(self, pd: object, buffer: Buffer, access: Access, kind: type[Region]) -> Region:
+    def register(self, pd: object, buffer: Buffer, access: Access, kind: type[Region], stream: object = None) -> Region:
         """Make a region, of class `kind`, of any C-contiguous buffer, without copying it.
 
+        With `stream` no other stream may use the STag, whatever its protection domain (DDP-5041-8.2-04).
         Raises `BadWorkRequest` for a buffer that is not contiguous, or that is read-only while `access` would
         have it written.
         """
@@ -274,6 +293,8 @@ class StagTable:
             raise BadWorkRequest(f"the buffer is read-only, {access!r} would have it written (RFC 5042 §7.3)")
         to = 0 if access & Access.ZERO_BASED else self._new_base(view)
         region = kind(self, pd, view, access, to, self._new_stag())
+        if stream is not None:
+            region.scope = stream  # DDP-5041-8.3-03
         self._regions[region.stag] = region
         return region
 
@@ -285,45 +306,52 @@ class StagTable:
         """Void an STag; the peer's next use of it is an error."""
         self._regions.pop(stag, None)
 
-    def sink(self, stag: int, to: int, nbytes: int, pd: object, right: int = REMOTE_WRITE) -> memoryview:
-        """Where `nbytes` octets from the peer shall be placed (RFC 5041 §7.1, tagged checks)."""
-        return self._reach(stag, to, nbytes, pd, right, DDP_BLAME)[0]
+    def sink(
+        self, stag: int, to: int, nbytes: int, pd: object, right: int = REMOTE_WRITE, stream: object = None
+    ) -> memoryview:
+        """Where `nbytes` octets that come on `stream` shall be placed (RFC 5041 §7.1, tagged checks)."""
+        return self._reach(stag, to, nbytes, pd, right, DDP_BLAME, stream)[0]
 
-    def source(self, stag: int, to: int, nbytes: int, pd: object) -> tuple[memoryview, MemoryRegion]:
+    def source(
+        self, stag: int, to: int, nbytes: int, pd: object, stream: object = None
+    ) -> tuple[memoryview, MemoryRegion]:
         """The octets that the peer asked to read, and their region (RFC 5040 §7.2)."""
-        return self._reach(stag, to, nbytes, pd, REMOTE_READ, RDMAP_BLAME)
+        return self._reach(stag, to, nbytes, pd, REMOTE_READ, RDMAP_BLAME, stream)
 
-    def atomic(self, stag: int, to: int, pd: object) -> memoryview:
+    def atomic(self, stag: int, to: int, pd: object, stream: object = None) -> memoryview:
         """The eight octets that the peer wants changed (EXT-7306-8.2-06), judged as a Read's source is.
 
         Raises `StreamCatastrophe` if their address is not a multiple of eight: that of the buffer, not the TO.
         """
-        memory, region = self._reach(stag, to, _ATOMIC_SIZE, pd, REMOTE_ATOMIC, RDMAP_BLAME)
+        memory, region = self._reach(stag, to, _ATOMIC_SIZE, pd, REMOTE_ATOMIC, RDMAP_BLAME, stream)
         if (to - region.to + region.misalignment) % _ATOMIC_SIZE:  # EXT-7306-8.2-04, EXT-7306-8.2-05
             raise StreamCatastrophe(f"an Atomic at STag {stag:#010x} TO {to:#x}, whose address is not a multiple of 8")
         return memory
 
-    def invalidate(self, stag: int, pd: object) -> None:
+    def invalidate(self, stag: int, pd: object, stream: object = None, *, shared: bool = False) -> None:
         """Take remote access from an STag because a Send with Invalidate said so (RFC 5040 §5.3).
 
-        The memory stays registered locally only as far as work in flight needs it. Raises `CannotInvalidate`.
+        The memory stays registered locally only as far as work in flight needs it. Raises `CannotInvalidate`, also
+        if other streams use it: `shared` says that the protection domain has others.
         """
         region = self._regions.get(stag)
         if region is None:
             raise CannotInvalidate(stag, "it names no region here")  # RDMAP-5040-7.2-04
-        if region.pd is not pd:
+        if region.scope is not pd and region.scope is not stream:
             raise CannotInvalidate(stag, "it is not associated with this stream")  # RDMAP-5040-5.3-15
         if not region.access & REMOTE:  # memory of this side alone, such as its receives: the peer never had it
             raise CannotInvalidate(stag, "it grants the peer no access")
-        region.retire()  # RDMAP-5040-5.3-14
+        if shared and region.scope is pd:
+            raise CannotInvalidate(stag, "other streams share it")  # SEC-5040-8.1.1-07
+        region.retire(by_peer=True)  # RDMAP-5040-5.3-14
 
     def _reach(
-        self, stag: int, to: int, nbytes: int, pd: object, right: int, blame: _Blame
+        self, stag: int, to: int, nbytes: int, pd: object, right: int, blame: _Blame, stream: object
     ) -> tuple[memoryview, MemoryRegion]:
         region = self._regions.get(stag)
         if region is None:  # DDP-5041-7.1-10, RDMAP-5040-7.2-09
             raise blame.invalid(stag)
-        if region.pd is not pd:  # DDP-5041-8.2-01, RDMAP-5040-7.2-10
+        if region.scope is not pd and region.scope is not stream:  # DDP-5041-8.2-01, -02, RDMAP-5040-7.2-10
             raise blame.association(stag)
         offset = to - region.to
         if offset < 0 or offset + nbytes > region.nbytes:

@@ -77,6 +77,10 @@ class Owner(Protocol):
 
     stags: StagTable
 
+    @property
+    def queue_pairs(self) -> list[QueuePair]:
+        """Those that are open."""
+
     def qp_closed(self, qp: QueuePair) -> None:
         """The queue pair is gone."""
 
@@ -153,6 +157,11 @@ class QueuePair:
         return self.state in (QpState.RTS, QpState.IDLE) and not self._over and not self._closed
 
     @property
+    def shares_memory(self) -> bool:
+        """Whether other streams reach the regions of the protection domain too."""
+        return any(other is not self and other.state is not QpState.IDLE for other in self.pd.queue_pairs)
+
+    @property
     def send_room(self) -> int:
         """How many more work requests the send queue takes."""
         return self.cap.max_send_wr - len(self._sq)
@@ -177,6 +186,7 @@ class QueuePair:
             prologue=prologue,
             profile=self.profile,
             extensions=self._extensions,
+            scope=self,
         )
         self._settling = agreement.role is Role.INITIATOR and self.profile.settle > 0
         if agreement.fault is not None:

@@ -18,6 +18,7 @@ from pyiwarp.errors import (
     MalformedStartup,
     NoMatchingRtr,
     Rejected,
+    SetupFailed,
     StartupError,
     StartupTimeout,
     UsageError,
@@ -87,13 +88,13 @@ class TimeLimit(NamedTuple):
 class Offer:
     """What one side brings to startup.
 
-    `revision` is that of the Request; a Responder answers each revision in kind. `crc` off asks for FPDUs without
-    CRC32C, which happens only if the peer asks for it too. `markers` asks the peer to send markers. `ird` and
-    `ord` count Reads and Atomics at once, inbound and outbound; 0x3FFF leaves a value alone. `rtr` other than 0
-    asks for (Initiator) or supports (Responder) peer-to-peer mode with these opening messages. With `open_at_once`
+    `revision` is that of the Request; a Responder answers each revision in kind, but with 1 refuses 2. `crc` off asks
+    for FPDUs without CRC32C, which happens only if the peer asks for it too. `markers` asks the peer to send markers.
+    `ird` and `ord` count Reads and Atomics at once, inbound and outbound; 0x3FFF leaves a value alone. `rtr` other than
+    0 asks for (Initiator) or supports (Responder) peer-to-peer mode with these opening messages. With `open_at_once`
     an Initiator whose peer agreed to none opens with a zero-length Write all the same, which every peer takes and
-    which lets the Responder speak. `timeout` bounds
-    the wait for the peer's frame and `first_fpdu_timeout` a Responder's wait for the first FPDU, in seconds.
+    which lets the Responder speak. `timeout` bounds the wait for the peer's frame and `first_fpdu_timeout` a
+    Responder's wait for the first FPDU, in seconds.
     """
 
     revision: int = 2
@@ -145,7 +146,7 @@ class Agreement:
     peer_to_peer: bool = False
     rtr: Rtr = NO_RTR
     first_fpdu_timeout: float | None = None
-    fault: InsufficientIrd | NoMatchingRtr | None = None
+    fault: InsufficientIrd | NoMatchingRtr | SetupFailed | None = None
 
 
 class Startup:
@@ -326,6 +327,8 @@ class Startup:
         frame, pd_length = wire.parse_startup_header(bytes(self._frame[:HEADER_SIZE]), reply=reply)
         if frame.revision not in (1, 2):  # MPA-5044-7.1.1-17
             raise VersionMismatch(f"the peer speaks MPA revision {frame.revision}, not 1 or 2 (RFC 5044 §7.1.1)")
+        if not reply and frame.revision > self.offer.revision:  # MPA2-6581-10-06
+            raise VersionMismatch("the Initiator speaks MPA revision 2, only 1 is offered here (RFC 6581 §10)")
         if len(self._frame) == HEADER_SIZE and pd_length:
             # MPA-5044-7.1.2-24: bounded by 512, the parser saw to it; a driver may still hold a view of the old one
             self._frame = self._frame + bytes(pd_length)

@@ -10,14 +10,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pyiwarp import rdmap
 from pyiwarp.answers import Answer, AtomicAnswer, ReadAnswer
 from pyiwarp.atomics import perform
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU, Opcode, QueueNumber, Rtr
 from pyiwarp.ddp import Outbound, TaggedOutbound, UntaggedOutbound, UntaggedQueue, next_msn
-from pyiwarp.errors import ConnectionLost, MalformedMessage, NoBufferForMsn, ProtocolViolation, UsageError
+from pyiwarp.errors import (
+    ConnectionLost,
+    InvalidMo,
+    MalformedMessage,
+    NoBufferForMsn,
+    ProtocolViolation,
+    ReadInvalidStag,
+    UsageError,
+)
 from pyiwarp.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
 from pyiwarp.fastwire import (
     READ_REQUEST_SIZE,
@@ -70,9 +78,19 @@ class _Discarder(Deframer):
 
 def _immediate_data(opcode: Opcode, header: Untagged, payload: memoryview) -> bytes:
     """The eight octets of Immediate Data; raises `MalformedMessage` for any other number (EXT-7306-6.3-07)."""
-    if len(payload) != rdmap.IMMEDIATE_SIZE or header.mo or not header.last:
-        raise MalformedMessage(opcode, header.mo + len(payload), rdmap.IMMEDIATE_SIZE)
+    if header.mo:  # EXT-7306-8.2-01: they are one segment, whatever size the receive has
+        raise InvalidMo(header.qn, header.msn, header.mo, rdmap.IMMEDIATE_SIZE)
+    if len(payload) != rdmap.IMMEDIATE_SIZE or not header.last:
+        raise MalformedMessage(opcode, len(payload), rdmap.IMMEDIATE_SIZE)
     return bytes(payload)
+
+
+class Scope(Protocol):
+    """Whose stream it is, as far as memory is concerned."""
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether other streams reach the regions of the protection domain too."""
 
 
 class Stream:
@@ -81,7 +99,8 @@ class Stream:
     `take_receive` gives the views of the next posted receive, or None. With `pause_when_starved` a Send that finds
     none stops the reading instead of the stream, until `resume`. `mulpdu` fixes the FPDU size; by default it
     follows `set_emss`. `prologue` is sent before the first FPDU: a Responder's Reply. `profile` says how to get on
-    with the peer. Without `extensions` the messages of RFC 7306 are unexpected opcodes.
+    with the peer. Without `extensions` the messages of RFC 7306 are unexpected opcodes. `scope` is what a region names
+    that belongs to this stream alone.
     """
 
     def __init__(
@@ -96,6 +115,7 @@ class Stream:
         prologue: bytes = b"",
         profile: PeerProfile = PROFILES["rfc"],
         extensions: bool = True,
+        scope: Scope | None = None,
     ) -> None:
         if mulpdu is not None and not MIN_MULPDU <= mulpdu <= MAX_MULPDU:
             raise UsageError(f"MULPDU {mulpdu} is outside 128..64768 (RFC 5044 §3)")
@@ -104,6 +124,7 @@ class Stream:
         self._fixed_mulpdu = mulpdu is not None
         self._table = table
         self._pd = pd
+        self._scope = scope
         self._framer = (MarkedFramer if agreement.send_markers else Framer)(crc=agreement.crc)
         self._deframer = (MarkedDeframer if agreement.receive_markers else Deframer)(crc=agreement.crc)
         self.reads = rdmap.OutstandingReads(agreement.ord)
@@ -243,7 +264,7 @@ class Stream:
         nbytes = len(payload)
         if opcode is Opcode.WRITE:
             if nbytes:  # DDP-5041-5.2-12: without payload STag and TO are not looked at
-                sink = self._table.sink(header.stag, header.to, nbytes, self._pd)
+                sink = self._table.sink(header.stag, header.to, nbytes, self._pd, stream=self._scope)
                 sink[:] = payload
             return  # RDMAP-5040-5.1-02: placed, and nobody is told
         self.reads.place_segment(header.stag, header.to, payload)
@@ -287,7 +308,9 @@ class Stream:
         inval_stag: int | None = None
         if opcode in rdmap.INVALIDATING_OPCODES:
             inval_stag = header.inval_stag
-            self._table.invalidate(inval_stag, self._pd)  # RDMAP-5040-5.3-13: on delivery, not before
+            shared = self._scope is not None and self._scope.shares_memory
+            # RDMAP-5040-5.3-13: on delivery, not before
+            self._table.invalidate(inval_stag, self._pd, self._scope, shared=shared)
         immediate = self._immediate if opcode in rdmap.IMMEDIATE_OPCODES else None
         solicited = opcode in rdmap.SOLICITED_OPCODES
         self._events.append(Delivered(opcode, header.msn, nbytes, solicited, inval_stag, immediate))
@@ -306,8 +329,9 @@ class Stream:
         if request.read_size == 0:  # RDMAP-5040-5.2.1-15, RDMAP-5040-5.2.1-16
             self._answers.append(ReadAnswer(request, (), None))
             return
-        source, region = self._table.source(request.source_stag, request.source_to, request.read_size, self._pd)
-        self._answers.append(ReadAnswer(request, (source,), region))
+        stag, to, nbytes = request.source_stag, request.source_to, request.read_size
+        source, region = self._table.source(stag, to, nbytes, self._pd, self._scope)
+        self._answers.append(ReadAnswer(request, (source,), region, bytes(self._segment[:UNTAGGED_SIZE])))
 
     def _atomic_buffer(self) -> Sequence[memoryview] | None:
         """EXT-7306-5.2.2-06: a buffer for each Atomic that is outstanding, and for no other."""
@@ -318,7 +342,7 @@ class Stream:
 
         request = wire.parse_atomic_request(self._request_octets[:nbytes])
         self._inbound.begin(msn)  # EXT-7306-5.2-01: Reads and Atomics share IRD
-        memory = self._table.atomic(request.stag, request.to, self._pd)
+        memory = self._table.atomic(request.stag, request.to, self._pd, self._scope)
         response = wire.AtomicResponse(request.request_id, perform(request, memory))
         self._answers.append(AtomicAnswer(wire.build_atomic_response(response), self._answer_msn))
         self._answer_msn = next_msn(self._answer_msn)
@@ -505,6 +529,9 @@ class Stream:
             message = self._current or self._next_message()
             if message is None:
                 return
+            if isinstance(message, ReadAnswer) and message.revoked:
+                self._refuse_rest(message)
+                continue
             header, payload, nbytes = message.next_segment(self.mulpdu)
             room -= frame(header, payload, nbytes, out)
             fpdus -= 1
@@ -515,6 +542,16 @@ class Stream:
                     self._inbound.end()
             else:
                 self._current = message
+
+    def _refuse_rest(self, answer: ReadAnswer) -> None:
+        """The memory was withdrawn while the peer read it: its Request comes back as far as it is unanswered."""
+        self._current = None
+        self._unflushed.append(answer)  # the transport still reads what was sent
+        request = build_read_request(answer.unanswered)
+        self._request_octets[:READ_REQUEST_SIZE] = request
+        self._segment = answer.header + request
+        self._fail(ReadInvalidStag(answer.request.source_stag))
+        self._segment = b""
 
     def _next_message(self) -> Outbound | None:
         """A Terminate before all; else Responses and the ULP's messages in turn, each in its own order."""
@@ -531,7 +568,7 @@ class Stream:
     def flushed(self) -> list[Event]:
         """The kernel holds everything that `next_iov` gave (RFC 5041 §5.4 lets this be completion)."""
         self.in_transit = False
-        events: list[Event] = []
+        events, self._events = self._events, []  # what came up while octets were made
         for message in self._unflushed:
             if isinstance(message, Answer):
                 message.done()

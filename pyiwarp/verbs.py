@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyiwarp.cq import CompletionQueue
-from pyiwarp.errors import Closed, RegionInUse, UsageError
+from pyiwarp.errors import BadWorkRequest, Closed, RegionInUse, UsageError
 from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion, StagTable
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.qp import QpCap, QpState, QueuePair
@@ -161,21 +161,26 @@ class ProtectionDomain:
         """The regions that are open."""
         return [region for region in self._regions if region.is_open]
 
-    def register(self, buffer: Buffer, access: Access = Access.LOCAL_WRITE) -> MemoryRegion:
+    def register(
+        self, buffer: Buffer, access: Access = Access.LOCAL_WRITE, *, qp: QueuePair | None = None
+    ) -> MemoryRegion:
         """Register the memory of `buffer`, without copying it; read-only buffers need `Access(0)` or REMOTE_READ.
 
-        Any contiguous buffer will do: bytearray, mmap, array, NumPy, shared memory. Raises `BadWorkRequest`, or
-        `UsageError` if the device holds as many regions as it can.
+        Any contiguous buffer will do: bytearray, mmap, array, NumPy, shared memory. Every queue pair of the protection
+        domain lets its peer reach the memory, or only `qp` (RFC 5041 §8.2); a peer may invalidate what its stream
+        does not share. Raises `BadWorkRequest`, or `UsageError` if the device holds as many regions as it can.
         """
-        return self.register_as(MemoryRegion, buffer, access)
+        return self.register_as(MemoryRegion, buffer, access, qp=qp)
 
-    def register_as(self, kind: type[Region], buffer: Buffer, access: Access) -> Region:
+    def register_as(self, kind: type[Region], buffer: Buffer, access: Access, *, qp: QueuePair | None = None) -> Region:
         """As `register`, for a class of regions with more abilities."""
         self._check_open()
+        if qp is not None and qp.pd is not self:
+            raise BadWorkRequest(f"the queue pair belongs to another protection domain: {qp!r}")
         limit = self.context.device.max_mr
         if len(self.stags) >= limit:
             raise UsageError(f"{limit} regions are registered; {self.context.device.name} holds no more")
-        region = self.stags.register(self, buffer, access, kind)
+        region = self.stags.register(self, buffer, access, kind, qp)
         if len(self._regions) > 2 * self._tidied:
             self._regions = set(self.regions)
             self._tidied = max(64, len(self._regions))

@@ -402,7 +402,8 @@ class RawPeer:
     def _take_frames(self) -> Iterator[Heard]:
         octets = self._heard.incoming
         while octets:
-            ulpdu, size = unframe(octets, self._heard_offset, markers=self.agreement.send_markers)
+            used = self.agreement
+            ulpdu, size = unframe(octets, self._heard_offset, markers=used.send_markers, crc=used.crc)
             del octets[:size]
             self._heard_offset += size
             yield Heard(ulpdu)

@@ -78,7 +78,7 @@ class PyiwarpPeer:
 
     def __init__(self) -> None:
         self.context = Context()
-        self.pd = self.context.alloc_pd()
+        self._domains = (self.context.alloc_pd(), self.context.alloc_pd())
         self._connections: list[_Connection] = []
         self._listeners: list[cm.Listener] = []
 
@@ -109,15 +109,15 @@ class PyiwarpPeer:
 
     def new_connection(self, other_domain: bool) -> _Connection:
         """The queues of a connection to be."""
-        connection = _Connection(self.context, self.context.alloc_pd() if other_domain else self.pd)
+        connection = _Connection(self.context, self._domains[other_domain])
         self._connections.append(connection)
         return connection
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
-    async def register(self, length: int, access: Access) -> PeerRegion:
+    async def register(self, length: int, access: Access, *, other_domain: bool = False) -> PeerRegion:
         """Memory of zeros."""
-        region = self.pd.register(bytearray(length), access)
+        region = self._domains[other_domain].register(bytearray(length), access)
         return PeerRegion(region.to, region.stag, length, region)
 
     async def put(self, region: PeerRegion, data: bytes, offset: int = 0) -> None:

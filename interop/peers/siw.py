@@ -34,7 +34,6 @@ from pyiwarp.profile import PROFILES
 LONGEST_PRIVATE_DATA: Final = 251
 """librdmacm takes 255 octets, but siw keeps the length of these and four of its own in one octet."""
 
-_OTHER_DOMAIN = "other"
 _COMMON = Can.DIE | Can.RUN_PROGRAMS
 _USUAL = Can.CONNECT_REVISION_2 | Can.CONNECT_WITHOUT_CRC
 _STARTUP = frozenset({"startup", "basic"})
@@ -104,12 +103,12 @@ class SiwPeer:
         """Listen on a port that no scenario before used lately."""
         port = 7200 + next(self._ports) % 400
         listener = await self.verbs.listen(port)
-        return _Listener(self, listener, await self.guest.forward(port), _OTHER_DOMAIN if other_domain else None)
+        return _Listener(self, listener, await self.guest.forward(port), _domain(other_domain))
 
     async def connect(self, port: int, options: PeerOptions, *, other_domain: bool = False) -> PeerConnection:
         """Connect to our side; revision and CRC are what the variant was built for."""
         try:
-            conn = await self.verbs.resolve(port, domain=_OTHER_DOMAIN if other_domain else None)
+            conn = await self.verbs.resolve(port, domain=_domain(other_domain))
             await conn.connect(options.depths.ird, options.depths.ord, options.private_data)
         except (VerbError, v.UnexpectedEvent) as error:
             raise PeerNotConnected(str(error)) from error
@@ -126,13 +125,13 @@ class SiwPeer:
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
-    async def register(self, length: int, access: Access) -> PeerRegion:
+    async def register(self, length: int, access: Access, *, other_domain: bool = False) -> PeerRegion:
         """Memory of zeros."""
         rights = v.Access.NONE
         for ours, theirs in _ACCESS.items():
             if access & ours:
                 rights |= theirs
-        region = await self.verbs.register(length, rights)
+        region = await self.verbs.register(length, rights, domain=_domain(other_domain))
         return PeerRegion(region.address, region.rkey, length, region)
 
     async def nowhere(self) -> PeerRegion:
@@ -175,6 +174,10 @@ class SiwPeer:
         """The guest's console."""
         state = "runs" if self.guest.alive else "is dead"
         return f"the guest {state}; its console:\n{console_tail(self.guest.console) or '(empty)'}"
+
+
+def _domain(other: bool) -> str | None:
+    return "other" if other else None
 
 
 def _region(region: PeerRegion) -> v.Region:

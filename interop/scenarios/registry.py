@@ -13,7 +13,7 @@ Run = Callable[[Stage], Awaitable[None]]
 BOTH = (Role.PYIWARP_CONNECTS, Role.PEER_CONNECTS)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scenario:
     """One row of the matrix.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pyiwarp
-from interop.peer import HERE, Can, Depths, PeerOptions, PeerRejected, Role
+from interop.peer import HERE, Can, Depths, Part, PeerOptions, PeerRejected, Role
 from interop.stage import Stage, both, cause
 from pyiwarp import Rejected
 from pyiwarp.codes import Opcode, Rtr
@@ -72,10 +72,7 @@ async def _with_private_data(stage: Stage, ours: int, peers: int | None = None, 
     peer = PeerOptions(private_data=there, revision=revision)
     async with stage.pair(options, private_data=here, peer=peer) as pair:
         stage.check(pair.here.private_data == there, f"private data of the peer: {pair.here.private_data!r}")
-        if not stage.pyiwarp_connects:
-            stage.check(pair.there.private_data == here, f"our private data: {pair.there.private_data!r}")
-        else:
-            stage.check(pair.there.private_data == here, f"our private data: {pair.there.private_data!r}")
+        stage.check(pair.there.private_data == here, f"our private data: {pair.there.private_data!r}")
         await exchange(stage, pair)
 
 
@@ -245,7 +242,7 @@ async def startup_responder_first(stage: Stage) -> None:
     await stage.peer.fill(region, 5)
     async with stage.pair() as pair:
         if stage.pyiwarp_connects:
-            await pair.there.post_send(1, (region, 0, 100))  # type: ignore[arg-type]
+            await pair.there.post_send(1, Part(region, 0, 100))
             stage.check(await pair.here.recv() == pattern(100, 5), "the peer's Send arrived changed")
         else:
             await pair.there.post_receive(1, region)
@@ -258,13 +255,14 @@ async def startup_responder_first(stage: Stage) -> None:
 async def startup_markers(stage: Stage) -> None:
     """Our side wants markers in what it receives (RFC 5044 §4.3)."""
     async with stage.pair(stage.options(markers=True)) as pair:
-        for size in (1, 500, 508, 512, 5000, 70000):
-            await exchange(stage, pair, size) if size < 4096 else None
+        stage.compare("markers come", pair.here.agreement.receive_markers, True)
+        for size in (1, 500, 508, 512, 4000):
+            await exchange(stage, pair, size)
 
 
 @scenario("startup")
 async def startup_many(stage: Stage) -> None:
-    """Sixteen connections at once, all used."""
+    """Sixteen connections at once."""
     count = 16
     if stage.pyiwarp_connects:
         listener = await stage.peer.listen()
@@ -286,5 +284,5 @@ async def startup_many(stage: Stage) -> None:
                 return [await stage.peer.connect(door.port, PeerOptions(Depths(1, 1))) for _ in range(count)]
 
             ours, _ = await both(accept_all(), connect_all())
-    stage.check(len({connection.peername for connection in ours}) == count, "connections are not distinct")
+    stage.check(len(ours) == count, f"{len(ours)} connections came to be")
     await asyncio.gather(*(connection.close() for connection in ours))

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from pyiwarp import cm
-from pyiwarp.api import Options
 from pyiwarp.cli.faults import PeerSilent
+from pyiwarp.connection import Options
 from pyiwarp.cq import CompletionQueue
-from pyiwarp.errors import Disconnected, IwarpError, WorkFailed
+from pyiwarp.errors import Disconnected
 from pyiwarp.llp import Llp
 from pyiwarp.mr import Access
+from pyiwarp.qp import QpCap
 from pyiwarp.verbs import ProtectionDomain
 from pyiwarp.work import Completion, Recv, Send
 
@@ -25,8 +26,6 @@ class Endpoint:
     """
 
     def __init__(self, pd: ProtectionDomain, options: Options, depth: int) -> None:
-        from pyiwarp.qp import QpCap
-
         self.options = options
         self._send_cq = pd.context.create_cq(depth + 1)
         self._recv_cq = pd.context.create_cq(depth + 1)

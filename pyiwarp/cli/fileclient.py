@@ -106,7 +106,7 @@ class FileClient:
         """Let the server write, and hash what is placed meanwhile; returns the server's SHA-256."""
         async with (
             FollowingDigest(destination.view) as digest,
-            Prefault(destination.view),
+            Prefault(destination.view) as prefault,
             self._talk.lent(destination.view, Access.LOCAL_WRITE | Access.REMOTE_WRITE) as region,
         ):
             report.stag, report.to = region.stag, region.to
@@ -115,6 +115,7 @@ class FileClient:
             while isinstance(message := await self._talk.hear(Placed, Sent), Placed):
                 placed = _advanced(placed, message.upto, report)
                 digest.advance(placed)
+                prefault.advance(placed)
                 progress(placed, report.nbytes)
             if placed != report.nbytes:
                 raise BadMessage(f"the server says that all is sent, but placed {placed} of {report.nbytes} octets")

@@ -97,13 +97,15 @@ class FileServer:
 
     async def _serve(self, request: Request) -> None:
         connection = await request.accept(HELLO)
+        session = Session(connection, self._shared)
+        task = asyncio.current_task()
+        assert task is not None, "coroutines run in tasks"
+        self._sessions[task] = session
         try:
-            session = Session(connection, self._shared)
-            task = asyncio.current_task()
-            assert task is not None, "coroutines run in tasks"
-            self._sessions[task] = session
             await session.run()
-        except BaseException:
+        except BaseException as error:
             connection.abort()
+            if error is session.told:
+                return
             raise
         await connection.close()

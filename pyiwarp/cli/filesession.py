@@ -93,6 +93,8 @@ class Session:
         self._on_report = server.on_report
         self._talk = Dialogue(connection, settings.patience)
         self.underway = False
+        self.told: IwarpError | None = None
+        """The error that ended the connection, if a report has told of it."""
 
     async def run(self) -> None:
         """Answer requests; returns when the client has closed, raises what ended the connection otherwise."""
@@ -127,6 +129,7 @@ class Session:
             await self._talk.refuse(report.error)
         except IwarpError as error:
             report.error = str(error)
+            self.told = error
             raise
         except OSError as error:
             report.error = reason_of(error)
@@ -183,10 +186,10 @@ class Session:
             await self._talk.busily(in_thread(destination.prepare, request.size))
             async with (
                 FollowingDigest(destination.view) as digest,
-                Prefault(destination.view),
+                Prefault(destination.view) as prefault,
                 self._talk.lent(destination.view, Access.LOCAL_WRITE) as region,
             ):
-                await self._talk.patiently(self._read_all(region, digest, report), "the file")
+                await self._talk.patiently(self._read_all(region, (digest, prefault), report), "the file")
                 commit = await self._hear_unless_cancelled(Commit)
                 report.sha256 = await self._talk.busily(digest.finish())
             if report.sha256 != commit.sha256:
@@ -194,10 +197,11 @@ class Session:
             await self._talk.busily(in_thread(destination.keep))
             await self._talk.say(Stored())
 
-    async def _read_all(self, region: Region, digest: FollowingDigest, report: Report) -> None:
+    async def _read_all(self, region: Region, followers: tuple[FollowingDigest, Prefault], report: Report) -> None:
         async def read(start: int, end: int) -> None:
             await self._connection.read(region[start:end], RemoteRegion(report.to + start, report.stag, end - start))
-            digest.advance(end)  # Reads complete in the order in which they were posted
+            for follower in followers:
+                follower.advance(end)  # Reads complete in the order in which they were posted
             await self._connection.send(encode(Placed(end)))
 
         async with Window(READS_IN_FLIGHT) as window:

@@ -6,6 +6,7 @@ slowest rounds are left out of all but the maximum and the percentiles, which lo
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -91,7 +92,7 @@ class Latency:
     @classmethod
     def of(cls, size: int, posted: Sequence[int], ways: int) -> Latency:
         """From the times of all posts, in nanoseconds; `ways` is how often a message crosses between two of them."""
-        gaps = sorted((after - before) / (1e3 * ways) for before, after in zip(posted, posted[1:], strict=False))
+        gaps = sorted((after - before) / (1e3 * ways) for before, after in itertools.pairwise(posted))
         count = len(gaps) - TAIL
         kept = gaps[:count]
         average = sum(kept) / count

@@ -8,7 +8,7 @@ import typer
 
 from pyiwarp.cli.options import JsonOption, LoopOption, MarkersOption, MulpduOption, RevisionOption, TimeoutOption
 from pyiwarp.cli.running import LoopName, run
-from pyiwarp.cli.testname import Test
+from pyiwarp.cli.testname import PerfTest
 from pyiwarp.cli.tooloptions import EitherCrcOption, HostOption, PeerOption, endpoint_address, tool_options
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ NO_MODERATION: Final = 8192
 
 
 def perf(
-    test: Annotated[Test, typer.Argument(help="What to measure; both sides must be told the same.")],
+    test: Annotated[PerfTest, typer.Argument(help="What to measure; both sides must be told the same.")],
     server: Annotated[
         str | None,
         typer.Argument(metavar="[HOST[:PORT]]", help="Where ib_TEST -R or perf TEST runs as server; else be it."),
@@ -63,13 +63,13 @@ def perf(
 
 
 def _plan(
-    test: Test, size: int | None, iterations: int | None, tx_depth: int, rx_depth: int, cq_mod: int | None
+    test: PerfTest, size: int | None, iterations: int | None, tx_depth: int, rx_depth: int, cq_mod: int | None
 ) -> Plan:
     """perftest's defaults for what the user did not say, and its limits for what he did."""
     from pyiwarp.cli.perfruns import Plan
 
     size = size or (2 if test.is_latency else 65536)
-    iterations = iterations or (5000 if test is Test.WRITE_BW else 1000)
+    iterations = iterations or (5000 if test is PerfTest.WRITE_BW else 1000)
     tx_depth = min(tx_depth, iterations)
     return Plan(
         test=test,

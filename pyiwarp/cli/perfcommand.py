@@ -6,11 +6,11 @@ import json as jsonlib
 from typing import Final
 
 from pyiwarp import cm
-from pyiwarp.api import Options
 from pyiwarp.cli.address import Address
 from pyiwarp.cli.measure import Bandwidth, Latency
 from pyiwarp.cli.perfruns import Plan
 from pyiwarp.cli.perfsession import PerfSession, Result
+from pyiwarp.connection import Options
 
 __all__ = ["measure", "serve_once"]
 
@@ -34,7 +34,7 @@ async def serve_once(plan: Plan, options: Options, patience: float, host: str, p
         if json:
             print(jsonlib.dumps({"event": "listening", "host": place.host, "port": place.port}), flush=True)
         else:
-            print(f"{plan.test.title}: waiting for a client at {place}", flush=True)
+            print(f"{plan.test.caption}: waiting for a client at {place}", flush=True)
         result = await session.run_server(listener)
     _tell(plan, session, result, "server", json=json)
 
@@ -47,4 +47,4 @@ def _tell(plan: Plan, session: PerfSession, result: Result, role: str, *, json: 
         return
     kind = Latency if plan.test.is_latency else Bandwidth
     row = [LINE, kind.HEADER, str(result)] if result else []
-    print("\n".join([LINE, f"{'':20}{plan.test.title}", f" {role} with {session.peername}", *row, LINE]), flush=True)
+    print("\n".join([LINE, f"{'':20}{plan.test.caption}", f" {role} with {session.peername}", *row, LINE]), flush=True)

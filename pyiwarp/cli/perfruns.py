@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 from pyiwarp.cli.endpoint import Endpoint
 from pyiwarp.cli.measure import Bandwidth, Latency, peak_interval
 from pyiwarp.cli.perftest import Record, Terms
-from pyiwarp.cli.testname import Test
-from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
+from pyiwarp.cli.testname import PerfTest
+from pyiwarp.mr import Access, RegionSlice, RemoteRegion
 from pyiwarp.verbs import ProtectionDomain
 from pyiwarp.work import Completion, Read, Recv, Send, SendRequest, Write
 
@@ -29,7 +30,7 @@ class Plan:
     So many sends may be underway, so many receives are posted, and each `cq_mod`-th message asks for a completion.
     """
 
-    test: Test
+    test: PerfTest
     size: int
     iterations: int
     tx_depth: int
@@ -45,7 +46,7 @@ class Lane:
         remote = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
         self.plan = plan
         self.terms = terms
-        self.source = pd.register(bytearray(nbytes))
+        self.source = pd.register(bytearray(os.urandom(nbytes)))
         self.target = pd.register(bytearray(nbytes), remote)
         self.credit = pd.register(bytearray(CREDIT_SIZE), Access.LOCAL_WRITE | Access.REMOTE_WRITE)
         self.remote = RemoteRegion(0, 0, 0)
@@ -64,13 +65,13 @@ class Lane:
 
     def record(self, psn: int, out_reads: int) -> Record:
         """What the peer must know; where Sends are counted, it is told where the count goes."""
-        memory = self.credit if self.plan.test is Test.SEND_BW else self.target
+        memory = self.credit if self.plan.test is PerfTest.SEND_BW else self.target
         return Record(out_reads=out_reads, qpn=self.end.qp.qp_num, psn=psn, rkey=memory.stag, vaddr=memory.to)
 
     def meet(self, record: Record) -> None:
         """Take the peer's record."""
         test = self.plan.test
-        self.remote = record.memory(CREDIT_SIZE if test is Test.SEND_BW else self.terms.buffer_size(self.plan.size))
+        self.remote = record.memory(CREDIT_SIZE if test is PerfTest.SEND_BW else self.terms.buffer_size(self.plan.size))
 
     def local(self, number: int) -> RegionSlice:
         """Where message `number` is sent from or Read into."""
@@ -92,28 +93,28 @@ class Lane:
 async def run_client(lane: Lane) -> Bandwidth | Latency:
     """The client's part."""
     match lane.plan.test:
-        case Test.WRITE_BW:
+        case PerfTest.WRITE_BW:
             return await _stream(lane, lambda n, tell: Write((lane.local(n),), lane.far(n), n, signaled=tell))
-        case Test.READ_BW:
+        case PerfTest.READ_BW:
             return await _stream(lane, lambda n, tell: Read(lane.local(n), lane.far(n), n, signaled=tell))
-        case Test.SEND_BW:
+        case PerfTest.SEND_BW:
             return await _stream_on_credit(lane)
-        case Test.WRITE_LAT:
+        case PerfTest.WRITE_LAT:
             return await _write_back_and_forth(lane, client=True)
-        case Test.READ_LAT:
+        case PerfTest.READ_LAT:
             return await _read_again_and_again(lane)
-        case Test.SEND_LAT:
+        case PerfTest.SEND_LAT:
             return await _send_back_and_forth(lane, client=True)
 
 
 async def run_server(lane: Lane) -> Bandwidth | Latency | None:
     """The server's part; None where only the client measures, and the server has nothing to do but be there."""
     match lane.plan.test:
-        case Test.SEND_BW:
+        case PerfTest.SEND_BW:
             return await _receive_and_give_credit(lane)
-        case Test.WRITE_LAT:
+        case PerfTest.WRITE_LAT:
             return await _write_back_and_forth(lane, client=False)
-        case Test.SEND_LAT:
+        case PerfTest.SEND_LAT:
             return await _send_back_and_forth(lane, client=False)
     return None
 

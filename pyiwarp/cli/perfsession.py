@@ -9,19 +9,20 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
 from pyiwarp import cm
-from pyiwarp.api import Options
 from pyiwarp.cli.endpoint import Endpoint, MessageLink, watch
+from pyiwarp.cli.faults import PeerSilent
 from pyiwarp.cli.measure import Bandwidth, Latency
 from pyiwarp.cli.patience import within
 from pyiwarp.cli.perfruns import Lane, Plan, run_client, run_server
 from pyiwarp.cli.perftest import RECORD_SIZE, Control, Record
-from pyiwarp.cli.testname import Test
-from pyiwarp.errors import ConnectionLost, IwarpError
+from pyiwarp.cli.testname import PerfTest
+from pyiwarp.connection import Options
+from pyiwarp.errors import ConnectionLost
 from pyiwarp.verbs import Context
 
 __all__ = ["PerfSession", "Result"]
@@ -136,11 +137,11 @@ class PerfSession:
     async def _finish(self, control: Control, lane: Lane, result: Result) -> Result:
         """Both are done; where only the client measures bandwidth, the server is told."""
         test = self._plan.test
-        if test is Test.WRITE_LAT:
+        if test is PerfTest.WRITE_LAT:
             return result
         record = lane.record(secrets.randbits(24), self._out_reads)
         await control.exchange_record(record)
-        if test in (Test.WRITE_BW, Test.READ_BW):
+        if test in (PerfTest.WRITE_BW, PerfTest.READ_BW):
             assert not isinstance(result, Latency), "these are tests of bandwidth"
             result = await control.report(result)
             await control.exchange_record(record)
@@ -148,8 +149,6 @@ class PerfSession:
 
     async def _see_off(self, end: Endpoint) -> None:
         """The client closes first; its programs take it ill if it cannot."""
-        try:
+        with suppress(PeerSilent):
             await within(self._options.linger, end.wait_ended(), "the end of the connection")
-        except IwarpError:
-            pass
         await end.close()

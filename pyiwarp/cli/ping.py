@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from pyiwarp.cli.options import JsonOption, LoopOption, MarkersOption, MulpduOption, RevisionOption, TimeoutOption
+from pyiwarp.cli.rpinglimits import MAX_SIZE, MIN_SIZE, PORT
 from pyiwarp.cli.running import LoopName, run
 from pyiwarp.cli.tooloptions import EitherCrcOption, HostOption, PeerOption, endpoint_address, tool_options
 
 if TYPE_CHECKING:
     from pyiwarp.connection import Options
 
-__all__ = ["PORT", "ping"]
+__all__ = ["ping"]
 
-PORT: Final = 7174
-MIN_SIZE: Final = 23
-MAX_SIZE: Final = 65535
 PATIENCE: Final = 30.0
 
 

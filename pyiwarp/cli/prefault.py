@@ -15,15 +15,19 @@ from pyiwarp.cli.threads import in_thread
 __all__ = ["Prefault"]
 
 STEP: Final = 32 << 20
+AHEAD: Final = 64 << 20
+PAGE: Final = 4096
 MADV_POPULATE_WRITE: Final = 23
 """From Linux 5.14 on; an older kernel says EINVAL, and pages come one by one as ever."""
 
 
 class Prefault:
-    """Brings in the pages of writable `memory` from its beginning on, until all are there or `async with` ends."""
+    """Brings in the pages of writable `memory`, a little ahead of what `advance` says is placed, while `async with`."""
 
     def __init__(self, memory: memoryview) -> None:
         self._memory = memory[:]
+        self._placed = 0
+        self._more = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def __aenter__(self) -> Prefault:
@@ -36,9 +40,21 @@ class Prefault:
         await asyncio.gather(self._task, return_exceptions=True)
         self._memory.release()
 
+    def advance(self, placed: int) -> None:
+        """The first `placed` octets are there."""
+        self._placed = placed
+        self._more.set()
+
     async def _run(self) -> None:
-        for start in range(0, self._memory.nbytes, STEP):
-            if not await in_thread(self._populate, start, min(start + STEP, self._memory.nbytes)):
+        done = 0
+        while done < self._memory.nbytes:
+            if done >= self._placed + AHEAD:  # memory is not spent long before it is needed
+                self._more.clear()
+                await self._more.wait()
+                continue
+            start = max(done, self._placed // PAGE * PAGE)
+            done = min(start + STEP, self._memory.nbytes)
+            if not await in_thread(self._populate, start, done):
                 return
 
     def _populate(self, start: int, end: int) -> bool:

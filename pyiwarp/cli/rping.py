@@ -13,14 +13,13 @@ from typing import Final, NamedTuple, TypeVar
 
 from pyiwarp.cli.faults import BadMessage
 from pyiwarp.cli.patience import within
+from pyiwarp.cli.rpinglimits import MAX_SIZE
 from pyiwarp.connection import Connection
 from pyiwarp.errors import Disconnected, IwarpError
 from pyiwarp.mr import ADVERTISEMENT_SIZE, Access, RegionSlice, RemoteRegion
 
-__all__ = ["MAX_SIZE", "MESSAGE_SIZE", "MIN_SIZE", "DataMismatch", "Ping", "Pinger", "answer_pings", "ping_text"]
+__all__ = ["MESSAGE_SIZE", "DataMismatch", "Ping", "Pinger", "answer_pings", "ping_text"]
 
-MIN_SIZE: Final = 23
-MAX_SIZE: Final = 65535
 MESSAGE_SIZE: Final = ADVERTISEMENT_SIZE
 GO_AHEAD: Final = bytes(MESSAGE_SIZE)
 FIRST, LAST = 65, 122  # the characters that a text rolls through: A to z

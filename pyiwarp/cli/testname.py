@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["Test"]
+__all__ = ["PerfTest"]
 
 
-class Test(StrEnum):
+class PerfTest(StrEnum):
     """The six tests, by the names of perftest's programs without ib_."""
 
     WRITE_BW = "write_bw"
@@ -18,7 +18,7 @@ class Test(StrEnum):
     SEND_LAT = "send_lat"
 
     @property
-    def title(self) -> str:
+    def caption(self) -> str:
         """What perftest calls it above the figures."""
         verb = "Send" if self.sends else "RDMA_Read" if self.reads else "RDMA_Write"
         return f"{verb} {'Latency' if self.is_latency else 'BW'} Test"
@@ -26,19 +26,19 @@ class Test(StrEnum):
     @property
     def reads(self) -> bool:
         """Whether the client Reads."""
-        return self in (Test.READ_BW, Test.READ_LAT)
+        return self in (PerfTest.READ_BW, PerfTest.READ_LAT)
 
     @property
     def sends(self) -> bool:
         """Whether receives are needed."""
-        return self in (Test.SEND_BW, Test.SEND_LAT)
+        return self in (PerfTest.SEND_BW, PerfTest.SEND_LAT)
 
     @property
     def is_latency(self) -> bool:
         """Whether times are measured, one message after the other."""
-        return self in (Test.WRITE_LAT, Test.READ_LAT, Test.SEND_LAT)
+        return self in (PerfTest.WRITE_LAT, PerfTest.READ_LAT, PerfTest.SEND_LAT)
 
     @property
     def key_exchanges(self) -> int:
         """How often the records are exchanged before the test begins."""
-        return 3 if self in (Test.WRITE_BW, Test.READ_BW) else 4
+        return 3 if self in (PerfTest.WRITE_BW, PerfTest.READ_BW) else 4

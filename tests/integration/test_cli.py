@@ -6,10 +6,12 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -44,23 +46,36 @@ def complaint(*words: str, limits: str = "") -> str:
 
 
 class Process:
-    """A command that goes on; ended by its own pid at the end of the test."""
+    """A command that goes on; ended by its own pid at the end of the test. What it tells goes into a file."""
 
     def __init__(self, *words: str, limits: str = "") -> None:
         command: Sequence[str] = (*COMMAND, *words)
         if limits:
             command = ("sh", "-c", f'ulimit {limits}; exec "$@"', "sh", *command)
-        self.popen = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-        )
+        self._told = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - closed by `stop`
+        self.read = 0
+        self.popen = subprocess.Popen(command, stdout=self._told, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+    def line(self) -> str:
+        """What it tells next."""
+        until = time.monotonic() + LIMIT
+        while time.monotonic() < until:
+            line, newline, _ = os.pread(self._told.fileno(), 100_000, self.read).partition(b"\n")
+            if newline:
+                self.read += len(line) + 1
+                return line.decode()
+            assert self.popen.poll() is None, self.popen.communicate()[1]
+            time.sleep(0.01)
+        pytest.fail("it tells nothing")
 
     def told(self) -> dict[str, Any]:
-        """Its next line of JSON."""
-        assert self.popen.stdout is not None
-        line = self.popen.stdout.readline()
-        assert line, self.popen.communicate()[1]
-        facts: dict[str, Any] = json.loads(line)
+        """What it tells next, as JSON."""
+        facts: dict[str, Any] = json.loads(self.line())
         return facts
+
+    def forget(self) -> None:
+        """What it has told so far is of no interest."""
+        self.read = os.fstat(self._told.fileno()).st_size
 
     def end(self, number: int, expect: int) -> str:
         """Send a signal, and return what it says on standard error until it ends."""
@@ -68,10 +83,18 @@ class Process:
         return self.ended(expect)
 
     def ended(self, expect: int) -> str:
+        """What it says on standard error until it ends."""
         _, errors = self.popen.communicate(timeout=LIMIT)
         assert self.popen.returncode == expect, errors
         assert "Traceback" not in errors
         return errors
+
+    def stop(self) -> None:
+        """End it, whatever it is at."""
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.communicate(timeout=LIMIT)
+        self._told.close()
 
 
 @contextmanager
@@ -80,9 +103,7 @@ def process(*words: str, limits: str = "") -> Iterator[Process]:
     try:
         yield it
     finally:
-        if it.popen.poll() is None:
-            it.popen.kill()
-        it.popen.communicate(timeout=LIMIT)
+        it.stop()
 
 
 class Served(Process):
@@ -101,16 +122,33 @@ def serving(directory: Path, *words: str, limits: str = "") -> Iterator[Served]:
         served.directory, served.address = directory, f"{listening['host']}:{listening['port']}"
         yield served
     finally:
-        if served.popen.poll() is None:
-            served.popen.kill()
-        served.popen.communicate(timeout=LIMIT)
-    assert [name for name in os.listdir(directory) if name.startswith(".")] == []
+        served.stop()
+    assert hidden(directory) == []
+
+
+def hidden(directory: Path) -> list[str]:
+    """Temporary files have names like this, if they have any."""
+    return [name for name in os.listdir(directory) if name.startswith(".")]
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("lasting") / "served") as served:
+        yield served
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    with serving(tmp_path / "served") as served:
-        yield served
+def served(lasting: Served) -> Iterator[Served]:
+    """One server for many tests, with an empty directory for each."""
+    lasting.forget()
+    yield lasting
+    assert lasting.popen.poll() is None
+    assert hidden(lasting.directory) == []
+    for path in lasting.directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 @pytest.fixture
@@ -128,7 +166,7 @@ def mine(tmp_path: Path) -> Iterator[Path]:
     directory = tmp_path / "mine"
     directory.mkdir()
     yield directory
-    assert [name for name in os.listdir(directory) if name.startswith(".")] == []
+    assert hidden(directory) == []
 
 
 # --- what works ------------------------------------------------------------------------------------------------------
@@ -140,23 +178,24 @@ def test_version_and_help() -> None:
 
 
 def test_files_go_both_ways(served: Served, mine: Path) -> None:
-    octets = hashlib.shake_128(b"seed").digest(20_000_001)
+    octets = hashlib.shake_128(b"seed").digest(3_000_001)
     (served.directory / "a").write_bytes(octets)
     (served.directory / "é\n").write_bytes(b"")
     got = run("get", served.address, "a", "é\n", "-o", str(mine)).stdout.splitlines()
-    assert got[0].startswith("get a: 20,000,001 octets in ")
+    assert got[0].startswith("get a: 3,000,001 octets in ")
     assert got[0].endswith("FPDUs, SHA-256 ok")
     assert got[1].startswith(r"get é\n: 0 octets")
-    run("get", f"{served.address}/a", "-o", str(mine / "b"), "--loop", "asyncio", "--fsync", "--revision", "1")
-    run("put", served.address, str(mine / "a"), str(mine / "b"))
-    run("put", served.address, str(mine / "a"), "--as", "c", "--markers")
-    for path in (mine / "a", mine / "b", served.directory / "b", served.directory / "c"):
-        assert path.read_bytes() == octets
-    assert [served.told()["direction"] for _ in range(6)] == ["get"] * 3 + ["put"] * 3
-    connected, transfer = map(
-        json.loads, run("get", served.address, "a", "-o", str(mine), "--json").stdout.splitlines()
-    )
-    assert (connected["revision"], connected["crc"], transfer["nbytes"]) == (2, True, 20_000_001)
+    run("put", served.address, str(mine / "a"), str(mine / "é\n"))
+    run("put", f"{served.address}/", str(mine / "a"), "--as", "c", "--markers")
+    assert (mine / "a").read_bytes() == (served.directory / "c").read_bytes() == octets
+    assert [served.told()["direction"] for _ in range(5)] == ["get"] * 2 + ["put"] * 3
+
+
+def test_results_are_data(served: Served, mine: Path) -> None:
+    (served.directory / "a").write_bytes(b"octets")
+    words = ("-o", str(mine / "b"), "--loop", "asyncio", "--fsync", "--revision", "1", "--json")
+    connected, transfer = map(json.loads, run("get", f"{served.address}/a", *words).stdout.splitlines())
+    assert (connected["revision"], connected["crc"], transfer["nbytes"]) == (1, True, 6)
     assert transfer["stag"] == served.told()["stag"]
 
 
@@ -171,32 +210,34 @@ def test_a_listing(served: Served) -> None:
 def test_a_reader_that_leaves_early(served: Served) -> None:
     for number in range(3000):
         (served.directory / f"{number:0100}").touch()
-    with process("ls", served.address) as listing:
-        assert listing.popen.stdout is not None
-        listing.popen.stdout.readline()
-        listing.popen.stdout.close()
-        listing.popen.stdout = None
-        assert listing.ended(1) == ""
+    command = (*COMMAND, "ls", served.address)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as listing:
+        assert listing.stdout is not None
+        assert listing.stderr is not None
+        listing.stdout.readline()
+        listing.stdout.close()
+        assert listing.stderr.read() == b""
+        assert listing.wait(LIMIT) == 1
 
 
 def test_several_clients_at_once(served: Served, mine: Path) -> None:
     (served.directory / "a").write_bytes(hashlib.shake_128(b"seed").digest(10_000_000))
-    clients = [Process("get", served.address, "a", "-o", str(mine / str(number))) for number in range(3)]
+    clients = [Process("get", served.address, "a", "-o", str(mine / str(number))) for number in range(2)]
     for client in clients:
         client.ended(0)
-    assert len({(mine / str(number)).read_bytes() for number in range(3)}) == 1
+        client.stop()
+    assert len({(mine / str(number)).read_bytes() for number in range(2)}) == 1
 
 
 def test_people_see_where_it_is_served(tmp_path: Path) -> None:
     with process("serve", str(tmp_path), "--port", "0", "--read-only") as server:
-        assert server.popen.stdout is not None
-        line = server.popen.stdout.readline()
+        line = server.line()
         assert line.startswith(f"serving {tmp_path} at 127.0.0.1:")
-        assert line.endswith("read-only; Ctrl-C stops\n")
+        assert line.endswith("read-only; Ctrl-C stops")
         (tmp_path / "x").write_bytes(b"x")
         address = line.split()[3].rstrip(",")
         assert "read-only" in complaint("put", address, str(tmp_path / "x"))
-        assert "put x: the server is read-only" in server.popen.stdout.readline()
+        assert "put x: the server is read-only" in server.line()
 
 
 def test_ipv6(tmp_path: Path, mine: Path) -> None:
@@ -206,8 +247,7 @@ def test_ipv6(tmp_path: Path, mine: Path) -> None:
     except OSError:
         pytest.skip("this machine has no IPv6")
     with process("serve", str(tmp_path), "--port", "0", "--host", "::1") as server:
-        assert server.popen.stdout is not None
-        address = server.popen.stdout.readline().split()[3].rstrip(",")
+        address = server.line().split()[3].rstrip(",")
         assert address.startswith("[::1]:")
         (tmp_path / "x").write_bytes(b"x")
         run("get", f"{address}/x", "-o", str(mine))
@@ -416,8 +456,9 @@ def test_the_server_is_stopped(slow: Served, mine: Path) -> None:
         assert "nothing was kept" in client.ended(1)
 
 
-def test_an_idle_server_stops_cleanly(served: Served) -> None:
-    assert served.end(signal.SIGTERM, expect=0) == "pyiwarp: stopped; 0 transfers broken off\n"
+def test_an_idle_server_stops_cleanly(tmp_path: Path) -> None:
+    with serving(tmp_path) as served:
+        assert served.end(signal.SIGTERM, expect=0) == "pyiwarp: stopped; 0 transfers broken off\n"
 
 
 # --- the demonstration -----------------------------------------------------------------------------------------------

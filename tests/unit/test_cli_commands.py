@@ -26,7 +26,7 @@ runner = CliRunner()
         ("put", "localhost"),
         ("put", "localhost", "x", "y", "--as", "z"),
         ("serve", "/no/such/directory"),
-        ("serve", "/dev/null"),
+        ("serve", __file__),
         ("serve", "/", "--port", "65536"),
         ("fetch",),
         ("demo", "--mib", "0"),

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from pyiwarp.cli import digest as digest_module
+from pyiwarp.cli import prefault as prefault_module
 from pyiwarp.cli.digest import FollowingDigest
 from pyiwarp.cli.digestcache import DigestCache
 from pyiwarp.cli.prefault import Prefault
@@ -123,11 +124,25 @@ async def test_a_known_digest_is_not_computed() -> None:
         assert await digest.finish() == "known"
 
 
-async def test_pages_are_brought_in_and_let_go() -> None:
-    with mmap.mmap(-1, 5 * mmap.PAGESIZE) as memory:
-        with memoryview(memory) as view:
-            async with Prefault(view):
-                await asyncio.sleep(0.01)
+async def test_pages_are_brought_in_not_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = mmap.PAGESIZE
+    monkeypatch.setattr(prefault_module, "STEP", size)
+    monkeypatch.setattr(prefault_module, "AHEAD", 2 * size)
+    steps: list[tuple[int, int]] = []
+    real = Prefault._populate
+
+    def populate(self: Prefault, start: int, end: int) -> bool:
+        steps.append((start // size, end // size))
+        return real(self, start, end) or True
+
+    monkeypatch.setattr(Prefault, "_populate", populate)
+    with mmap.mmap(-1, 9 * size) as memory, memoryview(memory) as view:
+        async with Prefault(view) as prefault:
+            await asyncio.sleep(0.05)
+            assert steps == [(0, 1), (1, 2)]
+            prefault.advance(7 * size + 1)
+            await asyncio.sleep(0.05)
+            assert steps[2:] == [(7, 8), (8, 9)]
         memory[0:3] = b"abc"
 
 

@@ -63,7 +63,7 @@ def test_the_text_of_every_violation_has_the_values_and_the_clause(cls: type[Pro
 def test_a_failed_startup_has_a_code_where_rfc_6581_names_one() -> None:
     """MPA2-6581-8-01."""
     coded = {cls for cls in subclasses(StartupError) if issubclass(cls, ProtocolViolation)}
-    assert coded == {errors.InsufficientIrd, errors.NoMatchingRtr}
+    assert coded == {errors.InsufficientIrd, errors.NoMatchingRtr, errors.SetupFailed}
 
 
 def test_tagged_and_untagged_causes_have_their_own_error_type() -> None:  # DDP-5041-7.2-01

@@ -1,0 +1,1 @@
+"""The ecosystem's own programs, unchanged, against this stack."""

@@ -1,0 +1,424 @@
+"""`pyiwarp perf`: each side against a scripted perftest, octet by octet, then both as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pyiwarp import Disconnected, Options
+from pyiwarp.cli.faults import BadMessage, PeerSilent
+from pyiwarp.cli.measure import Bandwidth, Latency
+from pyiwarp.cli.perfruns import Plan
+from pyiwarp.cli.perfsession import PerfSession, Result
+from pyiwarp.cli.testname import PerfTest
+from pyiwarp.cm import listen as listen_verbs
+from pyiwarp.errors import ConnectionLost
+from tests.integration import perfscript
+from tests.integration.loops import HOST, Runner, run
+from tests.integration.perfscript import NOTHING, Side, client_side, flagged, listening, server_side
+from tests.integration.test_cli import complaint, process
+from tests.integration.test_cli import run as command
+
+__all__ = ["run"]
+
+SIZE = 64
+COUNT = 6
+KEYS = {
+    PerfTest.WRITE_BW: 3,
+    PerfTest.READ_BW: 3,
+    PerfTest.SEND_BW: 4,
+    PerfTest.WRITE_LAT: 4,
+    PerfTest.READ_LAT: 4,
+    PerfTest.SEND_LAT: 4,
+}
+
+
+def plan(test: PerfTest, size: int = SIZE) -> Plan:
+    return Plan(test=test, size=size, iterations=COUNT, tx_depth=COUNT, rx_depth=COUNT, cq_mod=COUNT)
+
+
+def session(test: PerfTest, patience: float = 5.0) -> PerfSession:
+    return PerfSession(plan(test), Options(linger=1.0), patience)
+
+
+async def serving(test: PerfTest, patience: float = 5.0) -> tuple[int, asyncio.Future[Result]]:
+    """Our server: its port, and its result to come."""
+    listener = await listen_verbs(HOST, 0)
+
+    async def serve() -> Result:
+        async with listener:
+            return await session(test, patience).run_server(listener)
+
+    return listener.port, asyncio.ensure_future(serve())
+
+
+# --- our server, a scripted client -----------------------------------------------------------------------------------
+
+
+async def report(side: Side) -> None:
+    """What a client tells after a test of bandwidth, as seen after ib_write_bw -n 5 -s 64."""
+    for line in ("0000000000000040", "0000000000000005", "3fe118f8d89de1b5", "3fbe16244035e428", "3f5f8c47e4d3a1fd"):
+        assert await side.ask(bytes.fromhex(line)) == bytes(8)
+
+
+def test_write_bw_served(run: Runner) -> None:
+    async def main() -> None:
+        port, served = await serving(PerfTest.WRITE_BW)
+        async with client_side(port, keys=3, size=SIZE) as (side, remote):
+            for offset in (0, 64, 4096 - 64):
+                await side.lane().write(bytes(SIZE), remote.at(offset))
+            assert len(await side.ask(side.own)) == 56
+            await report(side)
+            assert len(await side.ask(side.own)) == 56
+        assert str(await served).split() == ["64", "5", "0.53", "0.12", "0.001926"]
+
+    run(main)
+
+
+def test_read_bw_served(run: Runner) -> None:
+    async def main() -> None:
+        port, served = await serving(PerfTest.READ_BW)
+        async with client_side(port, keys=3, size=SIZE, reads=128) as (side, remote):
+            assert side.lane().agreement.peer_ird == 128
+            await asyncio.gather(*(side.lane().read(side.memory[:SIZE], remote) for _ in range(COUNT)))
+            assert len(await side.ask(side.own)) == 56
+            await report(side)
+            assert len(await side.ask(side.own)) == 56
+        assert isinstance(await served, Bandwidth)
+
+    run(main)
+
+
+def test_send_bw_served_with_credit(run: Runner) -> None:
+    async def main() -> None:
+        port, served = await serving(PerfTest.SEND_BW)
+        async with client_side(port, keys=4, size=SIZE) as (side, _):
+            word = side.memory.view[:4]
+            for number in range(1, COUNT + 1):
+                await side.lane().send(bytes(SIZE))
+                if number % 2 == 0:  # three times per six receives
+                    await flagged(word[:1], number)
+                    assert word == number.to_bytes(4, sys.byteorder)
+            assert len(await side.ask(side.own)) == 56
+        result = await served
+        assert isinstance(result, Bandwidth)
+        assert (result.iterations, result.peak) == (COUNT, 0)
+
+    run(main)
+
+
+def test_write_lat_served_by_one_that_speaks_first(run: Runner) -> None:
+    """The client has not sent an FPDU on the data connection, and will not before the server's Write is there."""
+
+    async def main() -> None:
+        port, served = await serving(PerfTest.WRITE_LAT)
+        async with client_side(port, keys=4, size=SIZE) as (side, remote):
+            for number in range(1, COUNT + 1):
+                await flagged(side.memory.view[:SIZE], number)
+                await side.lane().write(bytes(SIZE - 1) + bytes([number]), remote)
+        result = await served
+        assert isinstance(result, Latency)
+        assert result.iterations == COUNT
+
+    run(main)
+
+
+def test_read_lat_served(run: Runner) -> None:
+    async def main() -> None:
+        port, served = await serving(PerfTest.READ_LAT)
+        async with client_side(port, keys=4, size=SIZE, reads=128) as (side, remote):
+            for _ in range(COUNT):
+                await side.lane().read(side.memory[:SIZE], remote)
+            assert len(await side.ask(side.own)) == 56
+        assert await served is None
+
+    run(main)
+
+
+def test_send_lat_served(run: Runner) -> None:
+    async def main() -> None:
+        port, served = await serving(PerfTest.SEND_LAT)
+        async with client_side(port, keys=4, size=SIZE, receives=COUNT) as (side, _):
+            for _ in range(COUNT):
+                await side.lane().send(bytes(SIZE))
+                assert len(await side.lane().recv()) == SIZE
+            assert len(await side.ask(side.own)) == 56
+        assert isinstance(await served, Latency)
+
+    run(main)
+
+
+# --- our client, a scripted server -----------------------------------------------------------------------------------
+
+
+async def heard_report(side: Side) -> list[bytes]:
+    """What our client tells; the server answers with whatever its memory held."""
+    return [await side.answer(bytes.fromhex("00007ffeade14914")) for _ in range(5)]
+
+
+def check_report(lines: list[bytes], result: Result) -> None:
+    assert isinstance(result, Bandwidth)
+    assert [line.hex() for line in lines[:2]] == ["0000000000000040", "0000000000000006"]
+    assert all(len(line) == 8 for line in lines)
+    assert result.peak >= result.average > result.rate > 0
+
+
+def test_write_bw_measured(run: Runner) -> None:
+    async def main() -> None:
+        async with await listening() as listener:
+            measured = asyncio.ensure_future(session(PerfTest.WRITE_BW).run_client(HOST, listener.port))
+            async with server_side(listener, keys=3, size=SIZE) as (side, _):
+                assert len(await side.answer(side.own)) == 56
+                lines = await heard_report(side)
+                view = side.memory.view  # all Writes are there: the report came after their completion, not before
+                await asyncio.sleep(0.05)
+                assert all(any(view[at : at + SIZE]) for at in range(0, COUNT * SIZE, SIZE))
+                assert not any(view[COUNT * SIZE :])
+                assert len(await side.answer(side.own)) == 56
+                with pytest.raises(Disconnected):
+                    await side.control.recv()
+            check_report(lines, await measured)
+
+    run(main)
+
+
+def test_read_bw_measured(run: Runner) -> None:
+    async def main() -> None:
+        async with await listening() as listener:
+            measured = asyncio.ensure_future(session(PerfTest.READ_BW).run_client(HOST, listener.port))
+            async with server_side(listener, keys=3, size=SIZE, reads=4) as (side, _):
+                assert (side.lane().agreement.peer_ird, side.lane().agreement.peer_ord) == (128, 128)
+                assert len(await side.answer(side.own)) == 56
+                assert side.lane().qp.stream.fpdus_received >= COUNT
+                lines = await heard_report(side)
+                assert len(await side.answer(side.own)) == 56
+            check_report(lines, await measured)
+
+    run(main)
+
+
+def test_send_bw_stalls_without_credit(run: Runner) -> None:
+    async def main() -> None:
+        async with await listening() as listener:
+            measured = asyncio.ensure_future(session(PerfTest.SEND_BW).run_client(HOST, listener.port))
+            async with server_side(listener, keys=4, size=SIZE, receives=COUNT) as (side, remote):
+                for _ in range(COUNT - 1):
+                    assert len(await side.lane().recv()) == SIZE
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(side.lane().recv(), 0.1)
+                await side.lane().write((2).to_bytes(4, sys.byteorder), remote)
+                assert len(await side.lane().recv()) == SIZE
+                assert len(await side.answer(side.own)) == 56
+            result = await measured
+            assert isinstance(result, Bandwidth)
+            assert result.iterations == COUNT
+
+    run(main)
+
+
+def test_write_lat_measured(run: Runner) -> None:
+    async def main() -> None:
+        async with await listening() as listener:
+            measured = asyncio.ensure_future(session(PerfTest.WRITE_LAT).run_client(HOST, listener.port))
+            async with server_side(listener, keys=4, size=SIZE) as (side, remote):
+                for number in range(1, COUNT + 1):
+                    await side.lane().write(bytes(SIZE - 1) + bytes([number]), remote)
+                    await flagged(side.memory.view[:SIZE], number)
+                with pytest.raises(Disconnected):  # no exchange closes this test
+                    await side.control.recv()
+            assert isinstance(await measured, Latency)
+
+    run(main)
+
+
+def test_read_lat_measured(run: Runner) -> None:
+    async def main() -> None:
+        async with await listening() as listener:
+            measured = asyncio.ensure_future(session(PerfTest.READ_LAT).run_client(HOST, listener.port))
+            async with server_side(listener, keys=4, size=SIZE, reads=128) as (side, _):
+                assert len(await side.answer(side.own)) == 56
+                assert side.lane().qp.stream.fpdus_received >= COUNT
+            assert isinstance(await measured, Latency)
+
+    run(main)
+
+
+def test_send_lat_measured(run: Runner) -> None:
+    async def main() -> None:
+        async with await listening() as listener:
+            measured = asyncio.ensure_future(session(PerfTest.SEND_LAT).run_client(HOST, listener.port))
+            async with server_side(listener, keys=4, size=SIZE, receives=COUNT) as (side, _):
+                for _ in range(COUNT):
+                    assert len(await side.lane().recv()) == SIZE
+                    await side.lane().send(bytes(SIZE))
+                assert len(await side.answer(side.own)) == 56
+            assert isinstance(await measured, Latency)
+
+    run(main)
+
+
+# --- peers that leave, fall silent, or speak otherwise ---------------------------------------------------------------
+
+
+def test_the_data_connection_is_tried_again(run: Runner) -> None:
+    """perftest's server listens for it only after it has answered, which is after the client may come."""
+
+    async def main() -> None:
+        listener = await listening()
+        port = listener.port
+        measured = asyncio.ensure_future(session(PerfTest.READ_LAT).run_client(HOST, port))
+        async with await (await anext(listener)).accept(options=perfscript.options()) as control:
+            listener.close()
+            side = Side(control.pd, control, control.register(bytearray(4096), perfscript.EVERYTHING))
+            for step in (*perfscript.STEPS, perfscript.MTU, NOTHING):
+                await side.answer(step)
+            await asyncio.sleep(0.25)
+            async with await perfscript.listen(HOST, port, pd=control.pd) as again:
+                side.data = await (await anext(again)).accept(options=perfscript.data_options(0, 64, 128))
+                await side.answer(NOTHING)
+                for _ in range(5):
+                    await side.answer(side.own)
+                assert isinstance(await measured, Latency)
+                await side.data.close()
+
+    run(main)
+
+
+@pytest.mark.parametrize("test", list(PerfTest))
+def test_a_client_that_leaves_in_the_middle(run: Runner, test: PerfTest) -> None:
+    async def main() -> None:
+        port, served = await serving(test)
+        reads = 128 if test.reads else 0
+        async with client_side(port, keys=KEYS[test], size=SIZE, receives=COUNT, reads=reads):
+            pass
+        with pytest.raises((Disconnected, ConnectionLost)):
+            await served
+
+    run(main)
+
+
+@pytest.mark.parametrize("test", list(PerfTest))
+def test_a_server_that_leaves_in_the_middle(run: Runner, test: PerfTest) -> None:
+    async def main() -> None:
+        async with await listening() as listener:
+            measured = asyncio.ensure_future(session(test).run_client(HOST, listener.port))
+            reads = 128 if test.reads else 0
+            async with server_side(listener, keys=KEYS[test], size=SIZE, receives=COUNT, reads=reads) as (side, _):
+                side.lane().abort()
+                side.control.abort()
+            with pytest.raises((Disconnected, ConnectionLost)):
+                await measured
+
+    run(main)
+
+
+@pytest.mark.parametrize("test", [PerfTest.WRITE_LAT, PerfTest.SEND_BW, PerfTest.SEND_LAT, PerfTest.WRITE_BW])
+def test_a_silent_peer_is_given_up(run: Runner, test: PerfTest) -> None:
+    async def main() -> None:
+        port, served = await serving(test, patience=0.2)
+        async with client_side(port, keys=KEYS[test], size=SIZE, receives=COUNT):
+            with pytest.raises(PeerSilent, match=r"did nothing for 0\.2 s"):
+                await served
+
+    run(main)
+
+
+def test_a_data_connection_that_never_comes(run: Runner) -> None:
+    async def main() -> None:
+        port, served = await serving(PerfTest.WRITE_BW, patience=0.3)
+        async with perfscript.connect(HOST, port, options=perfscript.options()) as control:
+            side = Side(control.pd, control, control.register(bytearray(8)))
+            for step in (*perfscript.STEPS, perfscript.MTU, NOTHING):
+                await side.ask(step)
+            with pytest.raises(PeerSilent):
+                await served
+
+    run(main)
+
+
+def test_another_version_is_refused(run: Runner) -> None:
+    async def main() -> None:
+        port, served = await serving(PerfTest.WRITE_BW)
+        async with perfscript.connect(HOST, port, options=perfscript.options()) as control:
+            await control.send(b"6.30" + bytes(12))
+            with pytest.raises(BadMessage, match=r"perftest 6\.30"):
+                await served
+
+    run(main)
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+WORDS = ("-n", "50", "--json")
+
+
+@pytest.mark.parametrize("test", [test.value for test in PerfTest])
+def test_two_processes_measure(test: str) -> None:
+    with process("perf", test, "-p", "0", *WORDS) as server:
+        port = server.told()["port"]
+        facts = json.loads(command("perf", test, f"{HOST}:{port}", *WORDS).stdout)
+        assert (facts["event"], facts["test"], facts["role"]) == ("result", test, "client")
+        assert facts["iterations"] == 50
+        assert facts["size"] == (65536 if test.endswith("bw") else 2)
+        told = server.told()
+        assert told["role"] == "server"
+        assert ("iterations" in told) == (test != "read_lat")
+        server.ended(0)
+
+
+@pytest.mark.parametrize(
+    ("test", "title", "header"),
+    [
+        ("write_bw", "RDMA_Write BW Test", Bandwidth.HEADER),
+        ("read_lat", "RDMA_Read Latency Test", Latency.HEADER),
+    ],
+)
+def test_the_page_is_perftests(test: str, title: str, header: str) -> None:
+    with process("perf", test, "-p", "0", "-n", "20", "--peer", "siw") as server:
+        place = server.line().rpartition(" ")[2]
+        words = ("-n", "20", "-s", "3000", "-Q", "7", "-t", "9", "--peer", "siw")
+        lines = command("perf", test, place, *words).stdout.splitlines()
+        assert lines[0] == lines[3] == lines[6] == "-" * 87
+        assert lines[1].strip() == title
+        assert lines[4] == header
+        assert lines[5].split()[:2] == ["3000", "20"]
+        server.ended(0)
+
+
+def test_interrupts_end_both_sides_with_a_line() -> None:
+    with process("perf", "write_lat", "-p", "0", "--json", "-n", "1000000") as server:
+        place = f"{HOST}:{server.told()['port']}"
+        with process("perf", "write_lat", place, "-n", "1000000", "--json") as client:
+            with pytest.raises(subprocess.TimeoutExpired):  # nothing is told before all is done: let it get going
+                client.popen.wait(1.5)
+            assert client.end(signal.SIGINT, 1) == "pyiwarp: interrupted\n"
+        assert server.ended(1).count("\n") == 1
+
+
+def test_nobody_there() -> None:
+    with process("perf", "write_bw", "-p", "0", "--json") as server:
+        place = f"{HOST}:{server.told()['port']}"
+        assert server.end(signal.SIGTERM, 1) == "pyiwarp: interrupted\n"
+    assert complaint("perf", "write_bw", place) == "Connection refused"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("perf",),
+        ("perf", "atomic_bw", "localhost"),
+        ("perf", "write_bw", "localhost", "-n", "4"),
+        ("perf", "write_bw", "localhost", "-s", "0"),
+        ("perf", "write_bw", "localhost", "-s", "8388609"),
+        ("perf", "write_bw", "localhost", "-r", "2"),
+        ("perf", "write_bw", "localhost/path"),
+        ("perf", "write_bw", "localhost", "--peer", "nobody"),
+    ],
+)
+def test_usage_errors(words: tuple[str, ...]) -> None:
+    assert "Usage" in command(*words, expect=2).stderr
