@@ -3,48 +3,132 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from . import deviations, peers, scenarios
+from . import deviations, peers, prompt, scenarios
 from .errors import InteropError
-from .houses import Home
-from .matrix import Cell, Outcome, Result, cells
-from .peer import PeerKind, Role
+from .houses import Home, needs_image
+from .matrix import Cell, Result, cells
+from .peer import Role
+from .report import Matrix, print_table, write_docs, write_json
 from .runner import Runner
+from .screen import Screen
 from .siw import Image, prepare_image
 from .siw.errors import SiwError
+from .siw.progress import Progress
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer(add_completion=False, help=__doc__)
+ROLES = {"pyiwarp-connects": Role.PYIWARP_CONNECTS, "peer-connects": Role.PEER_CONNECTS}
+
+Peers = Annotated[list[str], typer.Option("--peer", help=f"Only this one; repeatable: {', '.join(peers.ALL)}.")]
+Scenarios = Annotated[list[str], typer.Option("--scenario", help="Only those that fit the pattern; repeatable.")]
+RoleName = Annotated[str | None, typer.Option("--role", help=f"Only this one: {' or '.join(ROLES)}.")]
+Listing = Annotated[bool, typer.Option("--list", help="Say what there is and run nothing.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all results to this file.")]
+DocsFile = Annotated[Path | None, typer.Option("--docs", help="Write the page for readers to this file.")]
+Pcapng = Annotated[Path | None, typer.Option(help="Keep a capture of each scenario in this directory.")]
+Keep = Annotated[bool, typer.Option(help="At the first failure stop, and take commands for its guest.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Scenarios at a time; each may have a guest of its own.")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds for each scenario, instead of its own limit.")]
+Cache = Annotated[
+    Path | None, typer.Option(help="Directory of the guest's image (default: $PYIWARP_CACHE or ~/.cache).")
+]
+
 
 @app.command()
-def main(
-    peer: list[str] = [],
-    scenario: list[str] = [],
-    role: list[str] = [],
-    jobs: int = 2,
-    timeout: float = 0,
-    pcapng: Path | None = None,
+def run(
+    peer: Peers = [],  # noqa: B006
+    scenario: Scenarios = [],  # noqa: B006
+    role: RoleName = None,
+    listing: Listing = False,
+    json: JsonFile = None,
+    docs: DocsFile = None,
+    pcapng: Pcapng = None,
+    keep: Keep = False,
+    jobs: Jobs = 2,
+    timeout: Timeout = None,
+    cache: Cache = None,
 ) -> None:
-    kinds = [peers.ALL[p] for p in peer] or list(peers.ALL.values())
-    todo = list(cells(kinds, scenarios.ALL.values(), [Role(r) for r in role] or tuple(Role), scenario or ["*"]))
-    image = prepare_image() if any(k.name != "pyiwarp" for k in kinds) else None
-    n = 0
-    def show(result: Result) -> None:
-        nonlocal n
-        n += 1
-        if result.outcome is not Outcome.CANNOT:
-            print(f"{n:4} {result.seconds:6.2f} {result.outcome.value:10} {result.cell}", flush=True)
-        if result.message and result.outcome is Outcome.FAIL:
-            print("    " + result.message.replace("\n", "\n    "), flush=True)
-    runner = Runner(deviations.load(), lambda: Home(image), jobs=jobs, timeout=timeout or None, pcapng=pcapng, on_result=show)
-    results = asyncio.run(runner.run(todo))
-    from collections import Counter
-    print(Counter(r.outcome.value for r in results))
-    sys.exit(any(r.outcome is Outcome.FAIL for r in results))
+    """Play every scenario against every peer in both roles, and report. Status 1 if anything is not as declared."""
+    chosen = _chosen(peer, scenario, role)
+    if listing:
+        _list(chosen)
+        return
+    if docs is not None and (peer or scenario or role):
+        raise typer.BadParameter("--docs describes the whole matrix, so nothing may be left out")
+    if pcapng is not None:
+        pcapng.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=True, highlight=False)
+    image = prepare_image(cache, Progress(console)) if any(needs_image(cell.peer) for cell in chosen) else None
+    matrix = Matrix(asyncio.run(_play(chosen, image, console, 1 if keep else jobs, timeout, pcapng, keep)))
+    print_table(matrix, Console(highlight=False))
+    if json is not None:
+        write_json(matrix, json)
+    if docs is not None:
+        write_docs(matrix, docs)
+    raise typer.Exit(1 if matrix.failed else 0)
+
+
+def _chosen(names: Sequence[str], patterns: Sequence[str], role: str | None) -> list[Cell]:
+    if unknown := [name for name in names if name not in peers.ALL]:
+        raise typer.BadParameter(f"no peer is called {', '.join(unknown)}: there are {', '.join(peers.ALL)}")
+    if role is not None and role not in ROLES:
+        raise typer.BadParameter(f"a role is {' or '.join(ROLES)}")
+    kinds = [kind for kind in peers.ALL.values() if not names or kind.name in names]
+    roles = tuple(Role) if role is None else (ROLES[role],)
+    return list(cells(kinds, scenarios.ALL.values(), roles, patterns or ("*",)))
+
+
+def _list(chosen: Sequence[Cell]) -> None:
+    for each in dict.fromkeys(cell.scenario for cell in chosen):
+        print(f"{each.name:<34} {each.about}")
+    for kind in dict.fromkeys(cell.peer for cell in chosen):
+        print(f"{kind.name:<34} {kind.about}")
+
+
+async def _play(
+    chosen: Sequence[Cell],
+    image: Image | None,
+    console: Console,
+    jobs: int,
+    timeout: float | None,
+    pcapng: Path | None,
+    keep: bool,
+) -> list[Result]:
+    # what a connection of a scenario logs when it breaks is no news here
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    logging.getLogger("pyiwarp").setLevel(logging.CRITICAL)
+    with Screen(console, len(chosen)) as screen:
+        runner = Runner(
+            deviations.load(),
+            lambda: Home(image, on_spoilt=prompt.take_commands if keep else None),
+            jobs=jobs,
+            timeout=timeout,
+            pcapng=pcapng,
+            stop_at_failure=keep,
+            on_start=screen.started,
+            on_result=screen.ended,
+        )
+        return await runner.run(chosen)
+
+
+def main() -> None:
+    """Run the command line; errors of ours are one message and status 2."""
+    try:
+        app()
+    except (InteropError, SiwError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
 
 if __name__ == "__main__":
-    app()
+    main()

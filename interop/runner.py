@@ -31,6 +31,9 @@ class House(Protocol):
     async def close(self, peer: Peer, *, spoilt: bool) -> None:
         """End a peer; `spoilt` if what it lives on may be damaged."""
 
+    async def failed(self, peer: Peer) -> None:
+        """A scenario with this peer failed; it is closed next."""
+
     async def leave(self) -> None:
         """End everything."""
 
@@ -38,6 +41,7 @@ class House(Protocol):
 class Runner:
     """Runs cells with a number of workers, each with a house of its own.
 
+    `timeout` overrides the scenarios' own, in seconds. With `stop_at_failure` no cell begins after one that failed.
     `on_start` and `on_result` are told of each cell. `pcapng` is a directory for one capture of each cell.
     """
 
@@ -49,6 +53,7 @@ class Runner:
         jobs: int = 1,
         timeout: float | None = None,
         pcapng: Path | None = None,
+        stop_at_failure: bool = False,
         on_start: Callable[[Cell], None] = lambda cell: None,
         on_result: Callable[[Result], None] = lambda result: None,
     ) -> None:
@@ -57,12 +62,15 @@ class Runner:
         self._jobs = jobs
         self._timeout = timeout
         self._pcapng = pcapng
+        self._stop_at_failure = stop_at_failure
         self._on_start, self._on_result = on_start, on_result
 
     async def run(self, cells: Iterable[Cell]) -> list[Result]:
         """The result of each cell, in the order of the cells."""
         cells = list(cells)
         results = {cell: result for cell in cells if (result := cannot(cell)) is not None}
+        for result in results.values():
+            self._on_result(result)
         left = [cell for cell in cells if cell not in results]
         # the longest first, so that no worker is left alone with one at the end
         left.sort(key=lambda cell: -cell.scenario.timeout)
@@ -70,10 +78,7 @@ class Runner:
         async with asyncio.TaskGroup() as group:
             for _ in range(self._jobs):
                 group.create_task(self._work(left, busy, results))
-        for cell in cells:
-            if results[cell].outcome is Outcome.CANNOT:
-                self._on_result(results[cell])
-        return [results[cell] for cell in cells]
+        return [results[cell] for cell in cells if cell in results]
 
     async def _work(self, left: list[Cell], busy: list[str], results: dict[Cell, Result]) -> None:
         house = self._new_house()
@@ -87,6 +92,8 @@ class Runner:
                 self._on_start(cell)
                 results[cell] = await self._run_cell(cell, house)
                 self._on_result(results[cell])
+                if self._stop_at_failure and results[cell].outcome is Outcome.FAIL:
+                    left.clear()
         finally:
             await house.leave()
 
@@ -144,6 +151,8 @@ class _Run:
 
     async def _close(self, peer: Peer, failure: str) -> str:
         try:
+            if failure:
+                await self._house.failed(peer)
             async with asyncio.timeout(CLEANUP):
                 await self._house.close(peer, spoilt=bool(failure) or self._cell.scenario.alone)
         except Exception as error:

@@ -214,10 +214,10 @@ async def outcome(operation: Awaitable[object]) -> str:
     return "done"
 
 
-async def end_of(connection: Connection) -> str:
+async def end_of(connection: Connection, patience: float = PATIENCE) -> str:
     """Wait for the end of our connection and say why it ended."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             while True:
                 await connection.recv()
     except TimeoutError:

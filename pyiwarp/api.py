@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator
+from dataclasses import replace
 from typing import Any
 
 from pyiwarp import cm
 from pyiwarp.connection import Connection, Options
-from pyiwarp.errors import IwarpError, UsageError
+from pyiwarp.errors import ConnectionLost, IwarpError, UsageError
+from pyiwarp.llp import Llp
 from pyiwarp.verbs import Context, ProtectionDomain
 
 __all__ = ["Listener", "Request", "Server", "connect", "listen", "serve"]
@@ -63,12 +65,19 @@ def connect(
 
     async def make() -> Connection:
         connection = _new_connection(pd, options)
+
+        def attempt(options: Options) -> Awaitable[Llp]:
+            offer = options.offer(private_data)
+            return cm.connect(connection.qp, host, port, offer, tap=options.tap(initiator=True))
+
         try:
-            connection._attach(
-                await cm.connect(
-                    connection.qp, host, port, options.offer(private_data), tap=options.tap(initiator=True)
-                )
-            )
+            try:
+                llp = await attempt(options)
+            except ConnectionLost:
+                if options.revision == 1 or not options.fall_back:
+                    raise
+                llp = await attempt(replace(options, revision=1))  # MPA2-6581-10-07
+            connection._attach(llp)
         except BaseException:
             connection.abort()
             raise

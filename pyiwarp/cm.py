@@ -95,18 +95,20 @@ async def connect(
     llp = Llp(Startup(Role.INITIATOR, offer, on_outcome), loop, tap)
     local = None if local_host is None else (local_host, 0)
     try:
-        async with asyncio.timeout(offer.timeout):
-            await loop.create_connection(lambda: llp, host, port, local_addr=local)
-    except TimeoutError as error:
-        llp.abort()
-        message = f"TCP to {host} port {port} was not established within {offer.timeout:g} s"
-        raise StartupTimeout(message) from error
-    try:
+        try:
+            async with asyncio.timeout(offer.timeout):
+                await loop.create_connection(lambda: llp, host, port, local_addr=local)
+        except TimeoutError as error:
+            message = f"TCP to {host} port {port} was not established within {offer.timeout:g} s"
+            raise StartupTimeout(message) from error
         await outcome
     except BaseException:
         if isinstance(llp.pump, Startup):  # else a queue pair has taken over and ends the connection in order
             llp.abort()
         raise
+    finally:
+        if not outcome.cancel() and not outcome.cancelled():
+            outcome.exception()  # when this was cancelled nobody else asks, and the loop would complain
     return llp
 
 

@@ -40,6 +40,7 @@ class Options:
     """How a connection is set up; every value has a default that suits a peer of any make.
 
     `recv_depth` receives of `recv_size` octets are posted; a longer Send of the peer ends the connection.
+    With `fall_back` a peer that hangs up on a Request of revision 2 is tried once more with revision 1.
     `send_depth` work requests may be in flight, more wait. `crc`, `markers`, `revision`, `ird`, `ord`, `rtr`,
     `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in octets;
     by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds.
@@ -53,6 +54,7 @@ class Options:
     crc: bool | None = None
     markers: bool = False
     revision: int = 2
+    fall_back: bool = False
     ird: int = 16
     ord: int = 16
     rtr: Rtr = field(default_factory=lambda: Rtr.WRITE | Rtr.READ)

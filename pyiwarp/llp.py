@@ -11,6 +11,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable
+from struct import Struct
 from typing import Final, Protocol, cast
 
 from pyiwarp.capture import Tap
@@ -25,6 +26,8 @@ TURN_BATCHES: Final = 4
 
 EMSS_REFRESH: Final = 64
 """How many writes one reading of TCP_MAXSEG serves: it changes rarely, and asking costs a system call."""
+
+_RESET: Final = Struct("ii").pack(1, 0)  # struct linger: on, for no time
 
 # These releases have a writelines that never pauses the protocol (gh-127655).
 _WRITELINES_NEVER_PAUSES: Final = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9) or (
@@ -193,6 +196,9 @@ class Llp(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """End TCP at once, or as soon as it begins; what was not sent is lost."""
         self._aborted = True
+        if self._socket is not None and self._socket.fileno() >= 0:  # uvloop closes it before it says so
+            # a FIN would look like a graceful end: the connection is reset
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if self._transport is not None:
             if self._resuming:
                 self._loop.call_soon(self._transport.abort)
@@ -239,7 +245,7 @@ class Llp(asyncio.BufferedProtocol):
 
     def _refresh_emss(self) -> None:
         """Let the pump know TCP's segment size (MPA-5044-4.5-06)."""
-        if self._writes % EMSS_REFRESH == 0 and self._socket is not None:
+        if self._writes % EMSS_REFRESH == 0 and self._socket is not None and self._socket.fileno() >= 0:
             self.pump.set_emss(self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
         self._writes += 1
 

@@ -416,6 +416,8 @@ class QueuePair:
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
+            if self._over:  # an event, or whom it called, ended everything: the rest was flushed
+                return
             match event:
                 case Sent():
                     self._on_sent(event)

@@ -175,7 +175,8 @@ class End:
 class Pair:
     """Two queue pairs joined without sockets; startup has happened, as Initiator and Responder.
 
-    `chunk` is how many octets each delivery carries at most, or a function that says it each time.
+    `chunk` is how many octets each delivery carries at most, or a function that says it each time. `prepare` is called
+    with the two sides before startup: an opening Send needs a receive.
     """
 
     def __init__(
@@ -186,9 +187,12 @@ class Pair:
         chunk: int | Chunks = EVERYTHING,
         emss: int = 1448,
         opened: bool = True,
+        prepare: Callable[[Node, Node], object] | None = None,
         **qp_options: Any,
     ) -> None:
         self.left, self.right = Node(**qp_options), Node(**qp_options)
+        if prepare is not None:
+            prepare(self.left, self.right)
         self.emss = emss
         self._chunk: Chunks = chunk if callable(chunk) else lambda: chunk
         responder = responder or Offer()

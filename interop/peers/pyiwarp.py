@@ -217,9 +217,7 @@ class _Connection:
     ) -> None:
         """Post a Send."""
         sge = _sge(part)
-        self.qp.post_send(
-            Send(() if sge is None else (sge,), wr_id, inval_stag=invalidate, solicited=solicited)
-        )
+        self.qp.post_send(Send(() if sge is None else (sge,), wr_id, inval_stag=invalidate, solicited=solicited))
 
     async def post_write(self, wr_id: int, part: Part | None, remote: RemoteRegion) -> None:
         """Post a Write."""

@@ -50,7 +50,7 @@ KINDS: Final = (
         "siw_p2p",
         "built to ask for the peer-to-peer model",
         _USUAL | Can.ASK_FOR_PEER_TO_PEER,
-        groups=_STARTUP,
+        groups=_STARTUP | {"ucmatose"},
     ),
     _kind(
         "siw_crc",

@@ -10,10 +10,24 @@ from interop.siw.verbs import pattern
 from interop.stage import Pair, Stage
 from pyiwarp import Access
 
-__all__ = ["ALL_RIGHTS", "LARGE", "SLACK", "check_done", "check_memory", "exchange", "pattern", "sizes"]
+__all__ = [
+    "ALL_RIGHTS",
+    "LARGE",
+    "PAGE",
+    "SHORT",
+    "SLACK",
+    "check_done",
+    "check_memory",
+    "exchange",
+    "pattern",
+    "sizes",
+]
 
 LARGE = 1 << 20
 SLACK = 64
+PAGE = 4096
+SHORT = 64
+"""Octets that a peer may send in another way than longer messages."""
 
 ALL_RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
 """What a region grants unless the scenario is about rights."""

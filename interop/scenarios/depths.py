@@ -28,8 +28,9 @@ async def _settle(stage: Stage, ours: Depths, peers: Depths) -> None:
     """Connect with these depths, compare, and read as many times in each direction as are allowed at once, twice."""
     options = stage.options(ird=ours.ird, ord=ours.ord)
     async with stage.pair(options, peer=PeerOptions(peers)) as pair:
-        stage.compare("our ORD", pair.here.agreement.ord, min(ours.ord, peers.ird))
-        stage.compare("the peer's ORD", pair.there.depths.ord, min(peers.ord, ours.ird))
+        depth = stage.peer.kind.profile.depth  # what our side asks for of what it was told to
+        stage.compare("our ORD", pair.here.agreement.ord, min(depth(ours.ord), peers.ird))
+        stage.compare("the peer's ORD", pair.there.depths.ord, min(peers.ord, depth(ours.ird)))
         if ours.ord and peers.ird:
             await _we_read(stage, pair, 2 * pair.here.agreement.ord)
         if peers.ord and ours.ird:

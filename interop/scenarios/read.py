@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from interop.peer import Depths, Part, PeerOptions
-from interop.stage import Stage
+from interop.stage import Stage, cause
 from pyiwarp import Access, Connection, Options, RegionSlice, RemoteRegion
 from pyiwarp.codes import Opcode
 
@@ -90,7 +90,7 @@ async def read_at_an_odd_limit(stage: Stage) -> None:
 
 
 async def _within_the_limit(stage: Stage, limit: int) -> None:
-    count, size = 20, 3000
+    count, size = 12, 60_000  # long enough for more Requests to come before the first answer has gone
     options = stage.options(ird=limit, ord=limit, profile=stage.peer.kind.profile)
     async with stage.pair(options, peer=PeerOptions(Depths(limit, limit))) as pair:
         there = await stage.peer.register(count * size, ALL_RIGHTS)
@@ -102,27 +102,25 @@ async def _within_the_limit(stage: Stage, limit: int) -> None:
         stage.check(sink.view == pattern(count * size, 34), "our Reads brought something else")
         source = pair.here.register(bytearray(pattern(count * size, 35)), Access.REMOTE_READ)
         await asyncio.gather(
-            *(
-                pair.there.post_read(n, Part(there, n * size, size), source[n * size :].remote())
-                for n in range(count)
-            )
+            *(pair.there.post_read(n, Part(there, n * size, size), source[n * size :].remote()) for n in range(count))
         )
-        check_done(stage, await pair.there.completions(count), range(count), "its Reads")
-        await check_memory(stage, there, 0, pattern(count * size, 35), "its Reads")
+        done = await pair.there.completions(count)
+        good = [each.wr_id for each in done if each.ok] == [*range(count)]
+        stage.compare("the peer's Reads", "done" if good else cause(pair.here.close_reason), "done")
+        if good:
+            await check_memory(stage, there, 0, pattern(count * size, 35), "its Reads")
     agreed = pair.here.agreement.ord
-    stage.check(_most_outstanding(stage, sent=True) <= agreed, f"we had more than {agreed} Reads outstanding")
-    most = _most_outstanding(stage, sent=False)
-    stage.compare("the peer keeps to its ORD", most <= pair.here.agreement.ird, True)
+    stage.check(_most_outstanding(stage) <= agreed, f"we had more than {agreed} Reads outstanding")
 
 
-def _most_outstanding(stage: Stage, *, sent: bool) -> int:
-    """The most Read Requests of one side that had no whole answer at one time."""
+def _most_outstanding(stage: Stage) -> int:
+    """The most Read Requests of our side that had no whole answer at one time."""
     most = outstanding = 0
     for frame in stage.frames():
-        if frame.opcode == Opcode.READ_REQUEST and frame.sent is sent:
+        if frame.opcode == Opcode.READ_REQUEST and frame.sent:
             outstanding += 1
             most = max(most, outstanding)
-        elif frame.opcode == Opcode.READ_RESPONSE and frame.sent is not sent and frame.last:
+        elif frame.opcode == Opcode.READ_RESPONSE and not frame.sent and frame.last:
             outstanding -= 1
     return most
 
@@ -146,9 +144,10 @@ async def _read_nothing(connection: Connection, remote: RemoteRegion) -> None:
 async def read_nothing_behind_another(stage: Stage) -> None:
     """A Read without octets behind one with octets (RFC 5040 §5.2.1)."""
     async with stage.pair() as pair:
-        there = await stage.peer.register(1000, ALL_RIGHTS)
+        size = 200_000  # the first is still being answered when the second comes
+        there = await stage.peer.register(size, ALL_RIGHTS)
         await stage.peer.fill(there, 36)
-        sink = pair.here.register(bytearray(1000))
+        sink = pair.here.register(bytearray(size))
         first = asyncio.ensure_future(pair.here.read(sink[:], there.remote()))
         second = asyncio.ensure_future(_read_nothing(pair.here, there.remote(0, 0)))
         results = await asyncio.gather(first, second, return_exceptions=True)

@@ -54,7 +54,7 @@ async def startup_private_data_1(stage: Stage) -> None:
     await _with_private_data(stage, 1)
 
 
-@scenario("startup")
+@scenario("startup", alone=True)
 async def startup_private_data_longest(stage: Stage) -> None:
     """As much private data as our profile lets us send, and as the peer's program can (RFC 5044 §7.1.1)."""
     longest = stage.peer.kind.profile.max_private_data - 4

@@ -1,1 +1,196 @@
-"""The ecosystem's own programs, unchanged, against this stack."""
+"""The ecosystem's own programs, unchanged: rping, perftest, rdma_client and rdma_server, ucmatose."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pyiwarp
+from interop.peer import HERE, Can
+from interop.stage import Stage, end_of
+
+from .registry import add, scenario
+
+_PATIENCE = 40.0
+_TESTS = ("write_bw", "read_bw", "send_bw", "write_lat", "read_lat", "send_lat")
+_PRINTED = 4096  # octets of a ping that are worth printing
+_RPING_PORT, _PERFTEST_PORT, _PORT = 7174, 18515, 7471
+
+
+class _Ours:
+    """One of our own commands, in a process of its own, telling in lines of JSON what it does."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def tells(self) -> dict[str, Any]:
+        """The next thing that it tells; an empty one at its end."""
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE)
+        return json.loads(line) if line else {}
+
+    async def ended(self) -> None:
+        """Wait for its end, which must be a good one."""
+        _, complaints = await asyncio.wait_for(self._process.communicate(), _PATIENCE)
+        if self._process.returncode:
+            raise AssertionError(f"it ended with status {self._process.returncode}: {complaints.decode()}")
+
+
+@asynccontextmanager
+async def _ours(stage: Stage, *words: str) -> AsyncIterator[_Ours]:
+    command = (sys.executable, "-m", "pyiwarp", *words, "--peer", stage.peer.kind.profile.name, "--json")
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment)
+    try:
+        ours = _Ours(process)
+        yield ours
+        await ours.ended()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def _program(stage: Stage, command: str) -> str:
+    """Run a program of the peer's to its end; what it said."""
+    program = await stage.peer.programs().start(command)
+    status = await program.wait(_PATIENCE)
+    stage.check(status == 0, f"{command} ended with status {status}: {program.text}")
+    return program.text
+
+
+@asynccontextmanager
+async def _server(stage: Stage, command: str, port: int) -> AsyncIterator[str]:
+    """A program of the peer's that listens on `port`: where our side reaches it. It must end well."""
+    programs = stage.peer.programs()
+    server = await programs.start(command, port)
+    yield f"{HERE}:{await programs.reach(port)}"
+    status = await server.wait(_PATIENCE)
+    stage.check(status == 0, f"{command} ended with status {status}: {server.text}")
+
+
+# --- rping -----------------------------------------------------------------------------------------------------------
+
+
+async def _rping(stage: Stage, count: int, size: int) -> None:
+    programs_say = f"{'-v ' if size <= _PRINTED else ''}-V -C {count} -S {size}"
+    if stage.pyiwarp_connects:
+        command = f"rping -s {programs_say} -a {stage.peer.programs().address}"
+        async with (
+            _server(stage, command, _RPING_PORT) as place,
+            _ours(stage, "ping", place, "-C", str(count), "-S", str(size), "-V") as ours,
+        ):
+            told = await ours.tells()
+            stage.check((told["pings"], told["verified"]) == (count, True), f"our client tells {told}")
+        return
+    async with _ours(stage, "ping", "--serve", "--port", "0") as ours:
+        port = (await ours.tells())["port"]
+        said = await _program(stage, f"rping -c {programs_say} -a {stage.peer.programs().host_address} -p {port}")
+        seen = said.count("ping data: rdma-ping-")
+        stage.check(seen == count or size > _PRINTED, f"rping said: {said[-500:]}")
+        stage.check("mismatch" not in said, "rping found other data than it sent")
+        told = await ours.tells()
+        stage.check(told["pings"] == count, f"our server tells {told}")
+
+
+@scenario("tools", needs=Can.RUN_PROGRAMS, timeout=60.0)
+async def rping_4096(stage: Stage) -> None:
+    """rping and `pyiwarp ping`: 100 pings of 4096 octets, data verified."""
+    await _rping(stage, 100, 4096)
+
+
+@scenario("tools", needs=Can.RUN_PROGRAMS, timeout=60.0)
+async def rping_65000(stage: Stage) -> None:
+    """rping and `pyiwarp ping`: 100 pings of 65,000 octets, data verified."""
+    await _rping(stage, 100, 65_000)
+
+
+# --- perftest --------------------------------------------------------------------------------------------------------
+
+
+async def _perftest(stage: Stage, test: str, count: int, size: int) -> None:
+    words = ("-n", str(count), "-s", str(size))
+    command = f"ib_{test} -R -d siw0 {' '.join(words)}"
+    if stage.pyiwarp_connects:
+        async with (
+            _server(stage, command, _PERFTEST_PORT) as place,
+            _ours(stage, "perf", test, place, *words) as ours,
+        ):
+            stage.check((await ours.tells()).get("event") == "connected", "our client did not connect")
+            told = await ours.tells()
+            stage.check((told["iterations"], told["size"]) == (count, size), f"our client tells {told}")
+        return
+    async with _ours(stage, "perf", test, "--port", "0", *words) as ours:
+        port = (await ours.tells())["port"]
+        said = await _program(stage, f"{command} -p {port} {stage.peer.programs().host_address}")
+        rows = [line.split() for line in said.splitlines() if line.split()[:2] == [str(size), str(count)]]
+        stage.check(len(rows) == 1, f"ib_{test} printed no figures: {said}")
+        stage.check((await ours.tells()).get("event") == "connected", "our server was not connected to")
+
+
+def _register(test: str) -> None:
+    async def run(stage: Stage) -> None:
+        await _perftest(stage, test, *((50, 64) if test.endswith("lat") else (100, 20_000)))
+
+    about = f"perftest's ib_{test} and `pyiwarp perf {test}`"
+    add(f"perftest-{test.replace('_', '-')}", "tools", about, run, needs=Can.RUN_PROGRAMS, timeout=60.0)
+
+
+for _test in _TESTS:
+    _register(_test)
+
+
+# --- librdmacm's examples --------------------------------------------------------------------------------------------
+
+
+@scenario("tools", needs=Can.RUN_PROGRAMS)
+async def rdma_client_and_server(stage: Stage) -> None:
+    """librdmacm's rdma_server and rdma_client: one Send of 16 octets each way."""
+    programs = stage.peer.programs()
+    if stage.pyiwarp_connects:
+        async with _server(stage, f"rdma_server -s {programs.address} -p {_PORT}", _PORT) as place:
+            async with await pyiwarp.connect(HERE, int(place.split(":")[1]), options=stage.options()) as connection:
+                await connection.send(bytes(16))
+                stage.check(len(await connection.recv()) == 16, "rdma_server sent something else")
+        return
+    async with await pyiwarp.listen(HERE, options=stage.options()) as listener:
+        client = await programs.start(f"rdma_client -s {programs.host_address} -p {listener.port}")
+        async with await (await anext(listener)).accept() as connection:
+            stage.check(len(await connection.recv()) == 16, "rdma_client sent something else")
+            await connection.send(bytes(16))
+            await end_of(connection)
+        stage.check(await client.wait(_PATIENCE) == 0, f"rdma_client failed: {client.text}")
+
+
+@scenario(
+    "ucmatose",
+    needs=Can.RUN_PROGRAMS,
+    connecting_needs=Can.CONNECT_REVISION_2 | Can.ASK_FOR_PEER_TO_PEER,
+)
+async def ucmatose(stage: Stage) -> None:
+    """librdmacm's ucmatose, whose server speaks first: that takes the peer-to-peer model (RFC 6581 §9.2)."""
+    programs, count, size = stage.peer.programs(), 10, 100
+    words = f"-c 1 -C {count} -S {size}"
+    if stage.pyiwarp_connects:
+        async with _server(stage, f"ucmatose -b {programs.address} {words}", _PORT) as place:
+            async with await pyiwarp.connect(HERE, int(place.split(":")[1]), options=stage.options()) as connection:
+                for _ in range(count):
+                    stage.check(len(await connection.recv()) == size, "ucmatose sent something else")
+                for _ in range(count):
+                    await connection.send(bytes(size))
+                stage.compare("our end", await end_of(connection), "gracefully")
+        return
+    async with await pyiwarp.listen(HERE, options=stage.options()) as listener:
+        client = await programs.start(f"ucmatose -s {programs.host_address} -p {listener.port} {words}")
+        async with await (await anext(listener)).accept() as connection:
+            for _ in range(count):
+                await connection.send(bytes(size))
+            for _ in range(count):
+                stage.check(len(await connection.recv()) == size, "ucmatose sent something else")
+        stage.check(await client.wait(_PATIENCE) == 0, f"ucmatose failed: {client.text}")

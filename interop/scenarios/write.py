@@ -10,7 +10,7 @@ from interop.peer import Part
 from interop.stage import Pair, Stage
 from pyiwarp import Access, Options, RegionSlice, RemoteRegion
 
-from .data import ALL_RIGHTS, LARGE, SLACK, check_done, check_memory, pattern, sizes
+from .data import ALL_RIGHTS, LARGE, PAGE, SHORT, SLACK, check_done, check_memory, pattern, sizes
 from .registry import scenario
 
 _HEADER = 14  # of a tagged segment (RFC 5041 §4.2)
@@ -108,6 +108,34 @@ async def write_many(stage: Stage) -> None:
             stage.check(memory == model_here, "the peer's Writes were not placed as they were sent")
             seen = await stage.peer.digest(there)
             stage.check(seen == zlib.crc32(model_there), "our Writes were not placed as they were sent")
+
+
+@scenario("write")
+async def short_across_pages(stage: Stage) -> None:
+    """Short Writes, Sends and Read Responses of a busy peer's, from memory that crosses the end of a page."""
+    sizes = range(2, SHORT + 1, 2)
+    async with stage.pair(stage.options(recv_depth=len(sizes))) as pair:
+        source = await stage.peer.register(2 * PAGE, ALL_RIGHTS)
+        await stage.peer.fill(source, 23)
+        bulk = await stage.peer.register(LARGE, ALL_RIGHTS)
+        region = pair.here.register(bytearray(LARGE), _REMOTE_WRITE)
+        parts = [Part(source, PAGE - 1 - size // 4, size) for size in sizes]
+        wanted = [pattern(2 * PAGE, 23)[part.offset : part.offset + part.length] for part in parts]
+        await asyncio.gather(  # what is posted behind so much is not sent by the one who posts it
+            *(pair.there.post_write(number, Part(bulk, 0, LARGE), region[:].remote()) for number in range(3)),
+            *(pair.there.post_write(10, part, region[n * SHORT :].remote()) for n, part in enumerate(parts)),
+            *(pair.there.post_send(20, part) for part in parts),
+        )
+        sent = [await pair.here.recv() for _ in sizes]
+        written = [bytes(region.view[n * SHORT :][: len(each)]) for n, each in enumerate(wanted)]
+        done = await pair.there.completions(3 + 2 * len(sizes))
+        stage.check(len(done) == 3 + 2 * len(sizes) and all(each.ok for each in done), f"it completed as {done}")
+        for n, part in enumerate(parts):
+            sink = region[n * SHORT : n * SHORT + part.length]
+            await pair.here.read(sink, source.remote(part.offset, part.length))
+        read = [bytes(region.view[n * SHORT :][: len(each)]) for n, each in enumerate(wanted)]
+        for kind, seen in (("Writes", written), ("Sends", sent), ("Read Responses", read)):
+            stage.compare(f"short {kind} of the peer's", "whole" if seen == wanted else "damaged", "whole")
 
 
 def _piece(chance: random.Random, room: int) -> tuple[int, int]:

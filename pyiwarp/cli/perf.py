@@ -14,11 +14,13 @@ from pyiwarp.cli.tooloptions import EitherCrcOption, HostOption, PeerOption, end
 if TYPE_CHECKING:
     from pyiwarp.cli.perfruns import Plan
 
-__all__ = ["perf"]
+__all__ = ["make_plan", "perf"]
 
 PORT: Final = 18515
 PATIENCE: Final = 30.0
 LARGEST: Final = 1 << 23
+TX_DEPTH: Final = 128
+RX_DEPTH: Final = 512
 NO_MODERATION: Final = 8192
 """Messages above this size each ask for a completion, unless the user says otherwise."""
 
@@ -35,8 +37,10 @@ def perf(
     iterations: Annotated[
         int | None, typer.Option("--iters", "-n", min=5, help="How many messages: 1000, or 5000 for write_bw.")
     ] = None,
-    tx_depth: Annotated[int, typer.Option("--tx-depth", "-t", min=1, max=16384, help="Sends underway at once.")] = 128,
-    rx_depth: Annotated[int, typer.Option("--rx-depth", "-r", min=3, max=16384, help="Receives posted.")] = 512,
+    tx_depth: Annotated[
+        int, typer.Option("--tx-depth", "-t", min=1, max=16384, help="Sends underway at once.")
+    ] = TX_DEPTH,
+    rx_depth: Annotated[int, typer.Option("--rx-depth", "-r", min=3, max=16384, help="Receives posted.")] = RX_DEPTH,
     cq_mod: Annotated[
         int | None, typer.Option("--cq-mod", "-Q", min=1, help="Messages to a completion: 100, or 1 above 8192 octets.")
     ] = None,
@@ -54,7 +58,7 @@ def perf(
     """Measure bandwidth or latency. Speaks the -R exchange of perftest 4.5, so the other side may be ib_write_bw."""
     from pyiwarp.cli.perfcommand import measure, serve_once
 
-    plan = _plan(test, size, iterations, tx_depth, rx_depth, cq_mod)
+    plan = make_plan(test, size, iterations, tx_depth, rx_depth, cq_mod)
     options = tool_options(peer, timeout, crc, markers=markers, revision=revision, mulpdu=mulpdu)
     if server is None:
         run(serve_once(plan, options, timeout, host, port, json=json), loop)
@@ -62,8 +66,13 @@ def perf(
         run(measure(plan, options, timeout, endpoint_address(server, port), json=json), loop)
 
 
-def _plan(
-    test: PerfTest, size: int | None, iterations: int | None, tx_depth: int, rx_depth: int, cq_mod: int | None
+def make_plan(
+    test: PerfTest,
+    size: int | None = None,
+    iterations: int | None = None,
+    tx_depth: int = TX_DEPTH,
+    rx_depth: int = RX_DEPTH,
+    cq_mod: int | None = None,
 ) -> Plan:
     """perftest's defaults for what the user did not say, and its limits for what he did."""
     from pyiwarp.cli.perfruns import Plan

@@ -19,32 +19,51 @@ LINE: Final = "-" * 87
 
 async def measure(plan: Plan, options: Options, patience: float, place: Address, *, json: bool) -> None:
     """Be the client, once."""
-    session = PerfSession(plan, options, patience)
-    result = await session.run_client(place.host, place.port)
-    _tell(plan, session, result, "client", json=json)
+    page = _Page(plan, "client", json=json)
+    page.end(await PerfSession(plan, options, patience, page.begin).run_client(place.host, place.port))
 
 
 async def serve_once(plan: Plan, options: Options, patience: float, host: str, port: int, *, json: bool) -> None:
     """Be the server for one client."""
-    session = PerfSession(plan, options, patience)
-    offer = options.offer(b"")
-    listener = await cm.listen(host, port, offer, make_tap=lambda: options.tap(initiator=False))
+    page = _Page(plan, "server", json=json)
+    session = PerfSession(plan, options, patience, page.begin)
+    listener = await cm.listen(host, port, options.offer(b""), make_tap=lambda: options.tap(initiator=False))
     async with listener:
-        place = Address(host, listener.port)
-        if json:
-            print(jsonlib.dumps({"event": "listening", "host": place.host, "port": place.port}), flush=True)
+        page.announce(Address(host, listener.port))
+        page.end(await session.run_server(listener))
+
+
+class _Page:
+    """What is printed of one session: a page as perftest's, or a line of JSON for each event."""
+
+    def __init__(self, plan: Plan, role: str, *, json: bool) -> None:
+        self._plan = plan
+        self._role = role
+        self._json = json
+        self._facts: dict[str, object] = {"test": plan.test.value, "role": role}
+
+    def announce(self, place: Address) -> None:
+        """A server waits."""
+        if self._json:
+            self._tell({"event": "listening", "host": place.host, "port": place.port})
         else:
-            print(f"{plan.test.caption}: waiting for a client at {place}", flush=True)
-        result = await session.run_server(listener)
-    _tell(plan, session, result, "server", json=json)
+            print(f"{self._plan.test.caption}: waiting for a client at {place}", flush=True)
 
+    def begin(self, peer: str) -> None:
+        """Both sides are ready."""
+        if self._json:
+            self._tell({"event": "connected", **self._facts, "peer": peer})
+            return
+        header = (Latency if self._plan.test.is_latency else Bandwidth).HEADER
+        title = f"{'':20}{self._plan.test.caption}"
+        print("\n".join([LINE, title, f" {self._role} with {peer}", LINE, header]), flush=True)
 
-def _tell(plan: Plan, session: PerfSession, result: Result, role: str, *, json: bool) -> None:
-    """The figures; the server of read_lat has none."""
-    if json:
-        facts = {"event": "result", "test": plan.test.value, "role": role, "peer": session.peername}
-        print(jsonlib.dumps(facts | (result.data() if result else {})), flush=True)
-        return
-    kind = Latency if plan.test.is_latency else Bandwidth
-    row = [LINE, kind.HEADER, str(result)] if result else []
-    print("\n".join([LINE, f"{'':20}{plan.test.caption}", f" {role} with {session.peername}", *row, LINE]), flush=True)
+    def end(self, result: Result) -> None:
+        """The figures; the server of read_lat has none."""
+        if self._json:
+            self._tell({"event": "result", **self._facts, **(result.data() if result else {})})
+        else:
+            print("\n".join([*([str(result)] if result else []), LINE]), flush=True)
+
+    def _tell(self, facts: dict[str, object]) -> None:
+        print(jsonlib.dumps(facts), flush=True)

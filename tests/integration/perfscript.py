@@ -84,8 +84,8 @@ class Side:
         return self.data
 
 
-def options(**changes: int) -> Options:
-    return Options(recv_depth=1, recv_size=56, ird=0, ord=0, **changes)
+def options() -> Options:
+    return Options(recv_depth=1, recv_size=56, ird=0, ord=0)
 
 
 def data_options(receives: int, size: int, reads: int) -> Passive:

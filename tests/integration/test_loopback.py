@@ -89,6 +89,7 @@ AGREEMENTS = {
 
 @pytest.mark.parametrize("name", AGREEMENTS)
 def test_a_conversation(run: Runner, name: str) -> None:
+    # MPA-5044-7.1-02, MPA-5044-7.1-06, DDP-5041-6.1-01, MPA-5044-4.4-07
     options = AGREEMENTS[name]
 
     async def main() -> None:
@@ -573,7 +574,7 @@ def test_no_opening_message_in_common(run: Runner) -> None:  # MPA2-6581-9.2-11,
     run(main)
 
 
-def test_the_backlog_is_a_bound(run: Runner) -> None:  # SEC-5042-6.4
+def test_the_backlog_is_a_bound(run: Runner) -> None:  # RFC 5042 §6.4
     async def main() -> None:
         async with await listen(HOST, backlog=3) as listener:
             connecting_ = [start(pyiwarp.connect(HOST, listener.port, options=QUICK).__aenter__()) for _ in range(8)]
@@ -935,6 +936,7 @@ def test_what_does_not_fit_is_refused_before_it_ends_the_connection(run: Runner)
 
 
 def test_connections_may_share_a_protection_domain(run: Runner) -> None:  # SEC-5042-2.2.4-01
+    # SEC-5042-6.1.1-01
     async def main() -> None:
         context = pyiwarp.Context()
         with context.alloc_pd() as pd:

@@ -303,22 +303,3 @@ def test_a_server_that_went_away_is_said_in_one_line() -> None:
     begun = time.monotonic()
     assert complaint("ping", place) == "Connection refused"
     assert time.monotonic() - begun < 10
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("ping",),
-        ("ping", "localhost", "--serve"),
-        ("ping", "localhost", "-P"),
-        ("ping", "localhost", "-S", "22"),
-        ("ping", "localhost", "-S", "65536"),
-        ("ping", "localhost", "-C", "-1"),
-        ("ping", "localhost/path"),
-        ("ping", "localhost:0"),
-        ("ping", "localhost", "-p", "0"),
-        ("ping", "localhost", "--peer", "nobody"),
-    ],
-)
-def test_usage_errors(words: tuple[str, ...]) -> None:
-    assert "Usage" in command(*words, expect=2).stderr

@@ -47,6 +47,7 @@ def test_the_rfc_s_example_of_a_write() -> None:  # DDP-5041-5.2-09, DDP-5041-4.
 
 
 def test_all_segments_of_an_untagged_message_agree() -> None:
+    # DDP-5041-4.1-05, DDP-5041-4.3-02
     # DDP-5041-4.3-04, -06, -10, DDP-5041-4.1-03, -04, -06, -09, -11, -12, DDP-5041-5.3-02
     headers = [wire.UntaggedHeader.parse(header) for header, _ in pieces(untagged(bytes(999), msn=5, qn=3), 128)]
     assert {(header.qn, header.msn, header.inval_stag, header.rdmap.opcode) for header in headers} == {(3, 5, 9, 4)}

@@ -50,6 +50,7 @@ def test_the_code_of_every_violation_is_registered(cls: type[ProtocolViolation])
 
 @pytest.mark.parametrize("cls", VIOLATIONS)
 def test_the_layer_of_every_violation_is_that_of_its_family(cls: type[ProtocolViolation]) -> None:
+    # RDMAP-6580-3.1-01, DDP-6580-3.2-01, MPA-6580-3.3-01
     assert [layer for family, layer in FAMILIES if issubclass(cls, family)] == [cls.term.layer]
 
 

@@ -85,6 +85,7 @@ def test_fpdus_without_markers(
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_markers_at_every_offset(length: int) -> None:
+    # MPA-5044-4.3-15
     # MPA-5044-4.3-03, -04, -06, -09, -10, -11, MPA-5044-4.2-02, MPA-5044-4.2-04, MPA-5044-4.4-14, MPA-5044-4.4-15
     ulpdu = random.Random(length).randbytes(length)
     for offset in range(0, 1024, 4):
@@ -135,6 +136,7 @@ def test_markers_within_counts_those_that_split(offset: int, nbytes: int) -> Non
 def test_a_flipped_bit_anywhere_is_a_crc_error(
     markers: bool,
 ) -> None:  # MPA-5044-4.4-17, MPA-5044-4.4-18, MPA-5044-8-02
+    # MPA-5044-4.4-01, MPA-5041-3-07
     make = MarkedDeframer if markers else Deframer
     octets = fpdu(bytes(range(200)) * 3, markers=markers)
     lead = 4 if markers else 0
@@ -171,6 +173,7 @@ def test_pad_octets_are_ignored_except_by_the_crc() -> None:  # MPA-5044-4.1-04
 
 @pytest.mark.parametrize("markers", [False, True])
 def test_without_crc_the_field_is_there_and_may_hold_anything(markers: bool) -> None:
+    # MPA-5044-4.4-11
     # MPA-5044-4.1-06, MPA-5044-4.1-07, MPA-5044-4.1-08, MPA-5044-7.1.1-10
     framer, deframer = (MarkedFramer, MarkedDeframer) if markers else (Framer, Deframer)
     ulpdu = bytes(range(250)) * 4
@@ -208,6 +211,7 @@ def test_a_ulpdu_length_above_the_limit_is_refused_at_once(markers: bool, behind
 @pytest.mark.parametrize("length", [0, 1, 14, 64_767, 64_768])
 @pytest.mark.parametrize("markers", [False, True])
 def test_every_lawful_length(markers: bool, length: int) -> None:  # MPA-5044-3-06, MPA-5044-3-08, MPA-5044-6-04
+    # MPA-5041-3-08
     ulpdu = random.Random(length).randbytes(length)
     framer, deframer = (MarkedFramer, MarkedDeframer) if markers else (Framer, Deframer)
     octets = framed(framer(crc=True), ulpdu)

@@ -76,6 +76,7 @@ def test_shared_memory() -> None:
 
 
 def test_read_only_buffers_need_rights_that_do_not_write() -> None:
+    # SEC-5042-7.3-01, SEC-5042-2.2.2-01, SEC-5041-8.3.2-05, SEC-5040-8.1.2-04
     for access in (Access.LOCAL_WRITE, Access.REMOTE_WRITE, Access.REMOTE_ATOMIC | Access.REMOTE_READ):
         with pytest.raises(BadWorkRequest, match="read-only"):
             registered(b"constant", access)
@@ -119,6 +120,7 @@ def test_registered_memory_is_kept_alive() -> None:
 
 
 def test_stags_are_unique_and_hard_to_predict() -> None:
+    # SEC-5040-8.1.1-08
     table = StagTable()
     regions = [registered(bytearray(1), table=table) for _ in range(2000)]
     stags = [region.stag for region in regions]
@@ -217,6 +219,7 @@ def refused_by(table: StagTable, region: MemoryRegion, pd: object) -> list[type[
 
 
 def test_an_stag_that_names_nothing() -> None:  # DDP-5041-7.1-10, RDMAP-5040-7.2-09, DDP-5041-8.3-02, DDP-5041-8.3-04
+    # SEC-5041-8.3.1-05, SEC-5040-8.1.1-04
     table = StagTable()
     region = registered(bytearray(10), table=table)
     region.close()
@@ -230,6 +233,7 @@ def test_an_stag_of_another_protection_domain() -> None:  # DDP-5041-8.2-01, DDP
 
 
 def test_rights() -> None:  # DDP-5041-7.1-11, RDMAP-5040-7.2-14, RDMAP-5040-3.2-07
+    # SEC-5041-8.3.1-06, SEC-5040-8.1.1-05, SEC-5042-6.3.5-01
     table = StagTable()
     writable = registered(bytearray(10), Access.REMOTE_WRITE, table)
     readable = registered(bytearray(10), Access.REMOTE_READ, table)

@@ -364,6 +364,7 @@ def test_a_fence_waits_for_earlier_reads() -> None:  # RDMAP-5040-5.5-09
 
 
 def test_every_end_flushes_everything_in_order_with_its_cause() -> None:  # RDMAP-5040-6.2.1-02, RDMAP-5040-5.4-08
+    # MPA-5041-3-03
     ends: list[tuple[Callable[[RawPeer], object], type[Exception]]] = [
         (lambda peer: peer.sends(write(1, 0, b"x")), InvalidStag),
         (lambda peer: peer.sends(terminate(InvalidStag.term)), TerminatedByPeer),

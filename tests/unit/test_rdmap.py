@@ -52,6 +52,7 @@ def test_other_queues_do_not_exist(qn: int) -> None:  # DDP-5041-7.1-01
 
 
 def test_the_control_octet_that_is_sent() -> None:  # RDMAP-5040-4.1-01, RDMAP-5040-4.1-07, RDMAP-5040-4.1-08
+    # RDMAP-6580-3.4-01
     assert [rdmap.control_octet(opcode) for opcode in Opcode] == [0x40 + number for number in range(12)]
 
 

@@ -118,6 +118,7 @@ def test_a_request_of_revision_1_has_no_enhanced_word() -> None:  # MPA2-6581-6-
 
 
 def test_crc_is_asked_for_unless_the_user_says_no() -> None:  # MPA-5044-4.4-04
+    # MPA-5044-1.2-02
     assert Offer().crc
 
 
@@ -232,6 +233,7 @@ def test_every_state_and_every_input(state: StartupState, fed: StartupInput) -> 
 
 
 def test_accepting() -> None:  # MPA-5044-7.1.2-08, MPA-5044-7.1.2-10, MPA-5044-7.1.2-15, MPA-5044-7.1.1-13
+    # MPA-5044-7.1.2-12
     left, right = Side(Role.INITIATOR), responder()
     right.hears(left.says())
     assert right.outcomes == [StartupState.DECIDING]
@@ -492,6 +494,7 @@ def test_what_a_responder_makes_of_ird_and_ord(
 def test_what_an_initiator_makes_of_ird_and_ord(
     mine: tuple[int, int], reply: tuple[int, int], used: tuple[int, int]
 ) -> None:
+    # MPA2-6581-9.1-05
     side = initiator(ird=mine[0], ord=mine[1])
     side.hears(frame(reply=True, word=word(*reply)))
     assert (side.agreement.ird, side.agreement.ord) == used

@@ -92,6 +92,7 @@ def test_a_write_in_segments_is_placed_as_it_comes(stage: Stage) -> None:  # DDP
 
 @pytest.mark.parametrize(("opcode", "solicited"), [(Opcode.SEND, False), (Opcode.SEND_SE, True)])
 def test_a_send_is_delivered_once_it_is_whole(stage: Stage, opcode: Opcode, solicited: bool) -> None:
+    # DDP-5041-5.4-02, DDP-5041-5.4-05, DDP-5041-4.3-03
     # DDP-5041-4.1-02, RDMAP-5040-5.3-01, -02, -03, -06, RDMAP-5040-3.2-03, RDMAP-5040-5.5-05, RDMAP-5040-5.5-13
     first, second = cut(send(b"hello world", opcode=opcode), 6)
     stage.peer.sends(first)
@@ -139,6 +140,7 @@ def test_a_write_and_a_send_may_alternate(stage: Stage) -> None:  # ambiguity 22
 
 
 def test_an_empty_write_may_name_anything(stage: Stage) -> None:  # DDP-5041-5.2-12, DDP-5041-7.1-15, RDMAP-5040-5.1-09
+    # DDP-5041-5.2-11
     for stag, to in [(0, 0), (0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF), (stage.foreign.stag, stage.foreign.to)]:
         stage.peer.sends(write(stag, to))
     stage.peer.expects_nothing()
@@ -195,6 +197,8 @@ WRITES: dict[str, Refused] = {
 @pytest.mark.parametrize("case", WRITES)
 @pytest.mark.parametrize("position", ["only", "first", "middle", "last"])
 def test_a_bad_tagged_segment(stage: Stage, case: str, position: str) -> None:
+    # RDMAP-5040-5.1-03, RDMAP-5040-3.1-05, SEC-5041-8.3.1-02, SEC-5041-8.3.1-04, SEC-5040-8.1.1-01, SEC-5040-8.1.1-03,
+    # SEC-5042-6.1.1-02, SEC-5042-6.2.1-01
     """Wherever in a message it stands (DDP-5041-7.1-10..-16): one Terminate that quotes it, nothing of it is placed."""
     make, violation, mdr = WRITES[case]
     bad = make(stage)
@@ -273,6 +277,7 @@ READS: dict[str, Refused] = {
 
 @pytest.mark.parametrize("case", READS)
 def test_a_bad_read_request(stage: Stage, case: str) -> None:
+    # RDMAP-5040-4.2-01
     # RDMAP-5040-7.1-04, RDMAP-5040-5.2.1-05, -14, RDMAP-5040-3.2-06, RDMAP-5040-4.8-13, -15, RDMAP-5040-7.2-09..-14
     make, violation, mdr = READS[case]
     bad = make(stage)
@@ -376,6 +381,7 @@ def test_a_ulpdu_length_beyond_all_bounds(stage: Stage) -> None:
 
 
 def test_later_segments_are_dropped_silently(stage: Stage) -> None:
+    # MPA-5041-3-09, MPA-5041-3-10, RDMAP-5040-7-01, RDMAP-5040-7-02
     # DDP-5041-7.1-18, MPA-5044-8-09, RDMAP-5040-7.1-05, RDMAP-5040-5.4-09
     bad = write(1, 0, b"x")
     stage.peer.sends(
@@ -459,6 +465,7 @@ def test_the_peer_s_terminate_is_delivered() -> None:
 
 
 def test_nothing_that_follows_a_terminate_is_looked_at(stage: Stage) -> None:
+    # RDMAP-5040-7-03, MPA-5041-3-12
     stage.peer.sends(terminate(errors.InvalidStag.term), send(b"x"), b"\xff" * 50)
     assert isinstance(stage.error, TerminatedByPeer)
     stage.peer.closes()
@@ -511,6 +518,7 @@ def test_a_terminate_longer_than_any(stage: Stage) -> None:
 
 @pytest.mark.parametrize("opcode", [Opcode.SEND_INVAL, Opcode.SEND_SE_INVAL])
 def test_send_with_invalidate_on_delivery(stage: Stage, opcode: Opcode) -> None:
+    # SEC-5042-6.2.2-02, SEC-5041-8.3.1-07, SEC-5040-8.1.1-06
     # RDMAP-5040-5.3-12..-14, RDMAP-5040-4.1-03, RDMAP-5040-7.2-04
     first, last = cut(send(b"done with it", opcode=opcode, inval_stag=stage.region.stag), 5)
     stage.peer.sends(first)
@@ -569,6 +577,7 @@ def test_memory_that_the_peer_invalidates_still_serves_work_in_flight() -> None:
 
 
 def test_reads_are_answered_in_the_order_they_came() -> None:
+    # RDMAP-5040-5.2.2-09
     # RDMAP-5040-5.2.1-03, -04, -08, -12, RDMAP-5040-5.2.2-01, -02, -07, RDMAP-5040-5.5-17, RDMAP-5040-4.4-05, -06
     stage = Stage(mulpdu=128)
     source = stage.node.region(bytes(range(250)), Access.REMOTE_READ)
@@ -601,6 +610,7 @@ def test_a_read_sees_what_was_written_before_it(stage: Stage) -> None:  # RDMAP-
 
 
 def test_one_read_too_many(stage: Stage) -> None:  # RDMAP-5040-6.1-02, RDMAP-5040-6.1-06, ambiguity 18
+    # RDMAP-5040-5.2.1-02
     stage.peer.end.clogged = True
     stage.node.send(b"in the way")
     stage.peer._pump()
@@ -652,6 +662,7 @@ def test_a_read_whose_region_was_retired_meanwhile(stage: Stage) -> None:
 
 
 def test_messages_leave_in_the_order_of_posting(stage: Stage) -> None:
+    # RDMAP-5040-4.1-04, RDMAP-5040-3.2-01, RDMAP-5040-4.2-03, RDMAP-5040-3.1-01, RDMAP-5040-3.1-04
     # RDMAP-5040-5.5-10, RDMAP-5040-5.1-06, RDMAP-5040-5.3-09, RDMAP-5040-5.2.1-07, DDP-5041-5.3-01, RDMAP-5040-6.1-01
     sink = stage.node.region(4)
     remote = RemoteRegion(16, 0x77, 4)
@@ -674,6 +685,7 @@ def test_messages_leave_in_the_order_of_posting(stage: Stage) -> None:
 
 
 def test_no_segment_exceeds_the_mulpdu(stage: Stage) -> None:  # DDP-5041-5.2-02, MPA-5044-3-02, RDMAP-5040-3.1-03
+    # MPA-5044-3-01
     stage.node.post(Send((stage.node.region(5000)[:],)))
     sizes = [len(heard.ulpdu) for heard in stage.peer.hears()]
     assert sizes == [1442, 1442, 1442, 5000 + 4 * 18 - 3 * 1442]
@@ -894,6 +906,7 @@ def test_a_fin_in_the_middle_of_something() -> None:  # MPA-5044-7.2-01, MPA-504
 def test_a_fin_between_messages_is_graceful(
     stage: Stage,
 ) -> None:  # MPA-5044-3-12, MPA-5044-7.2-02, DDP-5041-6.2.1-04, -05
+    # MPA-5041-3-11
     stage.node.send(b"before", 1)
     stage.peer.sends(send(b"hello"))
     stage.peer.closes()

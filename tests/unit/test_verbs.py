@@ -79,6 +79,7 @@ def test_a_queue_pair_with_a_response_in_transit_lets_go_of_it() -> None:
     ],
 )
 def test_the_limits_of_a_device_for_queue_pairs(cap: QpCap, what: str) -> None:
+    # SEC-5042-3-02, SEC-5041-8.3.2-03, SEC-5040-8.1.2-02
     context = Device("small", max_qp_wr=8, max_sge=2, max_inline=4).open()
     cq = context.create_cq(4)
     with pytest.raises(UsageError, match=what):
@@ -87,6 +88,7 @@ def test_the_limits_of_a_device_for_queue_pairs(cap: QpCap, what: str) -> None:
 
 
 def test_the_limits_of_a_device_for_queues_and_memory() -> None:
+    # SEC-5042-6.4.1-01, SEC-5042-6.4.3.2-01, SEC-5040-8.1.2-05
     context = Device("small", max_cqe=4, max_mr=2).open()
     with pytest.raises(UsageError, match="5 completions; small offers 4"):
         context.create_cq(5)
@@ -125,6 +127,7 @@ def test_a_region_of_a_class_of_one_s_own() -> None:
 
 
 def test_an_overflowing_completion_queue_ends_its_queue_pairs_and_no_others() -> None:  # SEC-5042-6.4.6-01
+    # SEC-5040-8.1.1-11
     node = Node(depth=2)
     peer = RawPeer(node)
     other = RawPeer(Node(node.context))

@@ -1,0 +1,224 @@
+"""RFC 5040 §4.8 and §7.1, RFC 6580: what a Terminate says, in every case in which one is sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pyiwarp import errors
+from pyiwarp.codes import Opcode
+from pyiwarp.errors import InsufficientIrd, LocalCatastrophe, NoMatchingRtr, SetupFailed, Term
+from pyiwarp.fastwire import parse_read_request
+from pyiwarp.mr import Access
+from pyiwarp.profile import PROFILES
+from pyiwarp.qp import QpState
+from pyiwarp.work import Status, Write
+from tests.harness import Heard, Node, RawPeer, Segment, ended, feed, fpdu, octets_of, read, response, send, write
+from tests.rfc.scene import Scene, fetch_add, immediate
+
+FLUSHED = Status.WR_FLUSH_ERR
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+# --- a Read that was partly answered ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow() -> Scene:
+    """Gives away one FPDU at a time, of 114 octets of a Response."""
+    return Scene(node=Node(mulpdu=128, profile=replace(PROFILES["rfc"], one_fpdu_per_write=True)))
+
+
+def let_out(scene: Scene, writes: int) -> None:
+    """Let the transport take what comes in that many writes."""
+    for _ in range(writes):
+        scene.peer._heard.incoming += b"".join(scene.node.qp.next_iov())
+        scene.node.qp.flushed()
+
+
+@pytest.mark.parametrize("segments", [0, 1, 2, 5])
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_read_whose_memory_is_withdrawn_is_told_how_far_it_came(slow: Scene, segments: int, readonly: bool) -> None:
+    # RDMAP-5040-4.8-16, RDMAP-5040-4.8-15, RDMAP-5040-7.1-04
+    data = bytes(n % 251 for n in range(1000))
+    source = slow.node.pd.register(data if readonly else bytearray(data), Access.REMOTE_READ)
+    question = read(source, size=900, offset=10, sink_stag=0xDEADBEEF, sink_to=(1 << 64) - 200)
+    feed(slow.node.qp, slow.peer.frames(question))
+    let_out(slow, segments)
+    source.retire()
+    *answers, last = slow.peer.hears()
+    sent = 114 * segments
+    assert b"".join(each.payload for each in answers) == data[10 : 10 + sent]
+    assert {each.opcode for each in answers} <= {Opcode.READ_RESPONSE}
+    assert (last.term, last.mdr, last.segment_length) == (errors.ReadInvalidStag.term, "111", 46)
+    assert last.quoted[:18] == question.octets(1)[:18]
+    to = ((1 << 64) - 200 + sent) % (1 << 64)
+    assert parse_read_request(last.quoted[18:]) == (0xDEADBEEF, to, 900 - sent, source.stag, source.to + 10 + sent)
+    slow.peer.expects_end_of_stream()
+    assert slow.node.qp.state is QpState.TERMINATE
+    assert isinstance(slow.error, errors.ReadInvalidStag)
+    assert ended(slow.node.received()) == [("recv 1", FLUSHED), ("recv 2", FLUSHED)]
+
+
+def test_withdrawn_memory_is_held_as_long_as_the_transport_reads_it(slow: Scene) -> None:  # RDMAP-5040-4.8-16
+    source = slow.node.region(b"d" * 300, Access.REMOTE_READ)
+    feed(slow.node.qp, slow.peer.frames(read(source, size=300)) + slow.peer.frames(read(source, size=300)))
+    assert slow.node.qp.next_iov()
+    source.retire()
+    assert (source.pins, slow.node.qp.next_iov()) == (2, [])
+    slow.node.qp.flushed()
+    terminate = b"".join(slow.node.qp.next_iov())
+    assert fpdu(b"\x41\x47")[2:4] == terminate[2:4]
+    assert source.pins == 1, "the second Read had not begun"
+    slow.node.qp.flushed()
+    assert source.pins == 0
+    assert slow.node.qp.output_ended
+
+
+def test_a_peer_that_gives_its_own_memory_up_still_gets_its_answer(scene: Scene) -> None:
+    source = scene.node.region(b"d" * 64)
+    scene.peer.end.clogged = True
+    scene.node.send(b"in the way")
+    scene.peer.sends(read(source, size=64), send(b"", opcode=Opcode.SEND_INVAL, inval_stag=source.stag))
+    source.retire()
+    scene.peer.end.clogged = False
+    scene.peer.expects(Opcode.SEND)
+    scene.peer.expects(Opcode.READ_RESPONSE, payload=b"d" * 64)
+    assert scene.error is None
+
+
+# --- which headers go along ------------------------------------------------------------------------------------------
+
+BAD: dict[str, tuple[Segment, type[errors.ProtocolViolation], str]] = {
+    "Write": (write(5, 0, b"abc"), errors.InvalidStag, "110"),
+    "Write, longer": (write(5, 0, bytes(100)), errors.InvalidStag, "110"),
+    "Send": (send(bytes(41)), errors.MessageTooLong, "110"),
+    "Send Inv": (send(b"", opcode=4, inval_stag=5), errors.CannotInvalidate, "110"),
+    "Read Response": (response(5, 0, b"abc"), errors.UnexpectedOpcode, "110"),
+    "Read Request": (read(size=16, source_stag=5), errors.ReadInvalidStag, "111"),
+    "Read Request, DDP": (read(msn=2), errors.MsnOutOfRange, "110"),
+    "Read Request, RV": (read(rv=2), errors.RdmapVersion, "110"),  # ambiguity 10
+    "Atomic Request": (fetch_add(stag=5, to=0), errors.ReadInvalidStag, "110"),
+    "Immediate Data": (immediate(b"1234567"), errors.MalformedMessage, "110"),
+    "Terminate": (Segment(opcode=7, qn=2, msn=2, payload=bytes(4)), errors.MsnOutOfRange, "110"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_which_headers_are_quoted(scene: Scene, case: str) -> None:
+    # RDMAP-5040-4.8-04, -05, -06, -09, -10, -11, -13, -14, RDMAP-5040-7.1-03, -04, RDMAP-5040-3.1-05, DDP-5041-7.1-17
+    segment, violation, mdr = BAD[case]
+    ulpdu = segment.octets(1 if segment.msn is None else segment.msn)
+    scene.peer.sends(segment)
+    heard = scene.peer.expects_terminate(violation.term, mdr=mdr, segment_length=len(ulpdu))
+    header = 14 if segment.tagged else 18
+    assert heard.quoted == (ulpdu[:46] if mdr == "111" else ulpdu[:header])
+    assert len(heard.payload) == 6 + len(heard.quoted)
+    assert heard.payload[3] == heard.payload[2] & 0x1F == 0  # RDMAP-5040-4.8-07
+
+
+def test_errors_of_mpa_quote_nothing(scene: Scene) -> None:  # RDMAP-5040-4.8-18
+    scene.peer.sends(scene.peer.frames(write(), crc=0))
+    (heard,) = scene.peer.hears()
+    assert heard.payload == bytes.fromhex("20 02 00 00")
+
+
+def test_an_error_of_this_side_s_own_quotes_nothing() -> None:  # RDMAP-5040-7.1-02, RDMAP-5040-4.8-12
+    """The Terminate comes in the place of the message that could not be made."""
+    scene = Scene(mulpdu=128)
+    scene.peer.end.clogged = True
+    scene.node.send(b"in the way")
+    scene.peer.sends()
+    memory = scene.node.region(1000)
+    scene.node.post(Write((memory[:],), wr_id="write"))
+    scene.node.qp._take(scene.node.qp.stream.fail(LocalCatastrophe("the memory is gone")))
+    scene.peer.end.clogged = False
+    assert [each.opcode for each in scene.peer.hears()] == [Opcode.SEND, Opcode.TERMINATE]
+    assert ended(scene.node.sent())[1:] == [("write", FLUSHED)]
+    assert scene.error is not None
+
+
+# --- which codes exist -----------------------------------------------------------------------------------------------
+
+REGISTERED = (  # RFC 6580 §3.1 to §3.3 and RFC 6581 §8
+    {Term(0, 1, code) for code in (0, 1, 2, 3, 4, 9)}
+    | {Term(0, 2, code) for code in (5, 6, 7, 8, 9)}
+    | {Term(0, each, 0xFF) for each in (1, 2)}
+    | {Term(1, 0, 0)}
+    | {Term(1, 1, code) for code in range(5)}
+    | {Term(1, 2, code) for code in range(1, 7)}
+    | {Term(2, 0, code) for code in range(1, 8)}
+)
+
+
+def every_terminate() -> list[Heard]:
+    """What comes back for one of each kind of error that can be provoked."""
+    heard: list[Heard] = []
+    segments = [segment for segment, _, _ in BAD.values()]
+    segments += [write(dv=0), send(dv=0), send(qn=9, msn=1), send(b"x", mo=99), read(size=1, source_stag=3)]
+    segments += [send(opcode=n) for n in range(16) if n not in (3, 5)]
+    segments += [read(size=8, source_to=(1 << 64) - 1), write(1, (1 << 64) - 1, b"ab"), fetch_add(stag=1, to=1)]
+    for segment in segments:
+        peer = RawPeer()
+        peer.node.receive(40)
+        peer.sends(segment)
+        heard += peer.hears()
+    for octets in (fpdu(write().octets(0), crc=1), b"\xff\xff", fpdu(b"\xc1")):
+        peer = RawPeer()
+        peer.sends(octets)
+        heard += peer.hears()
+    for error in [cls for cls in vars(errors).values() if isinstance(cls, type) and hasattr(cls, "term")]:
+        if issubclass(error, errors.ProtocolViolation):
+            peer = RawPeer()
+            peer.node.qp._take(peer.node.qp.stream.fail(error(*range(1, error.rule.count("{") + 1))))
+            heard += peer.hears()
+    return heard
+
+
+def test_only_registered_codes_are_sent() -> None:
+    # RDMAP-6580-3.1-01, DDP-6580-3.2-01, MPA-6580-3.3-01, DDP-5041-7.2-01, RDMAP-5040-4.8-03, MPA2-6581-8-01
+    heard = every_terminate()
+    terms = {each.term for each in heard}
+    assert terms - {term for term in terms if term[:2] == (0, 0)} <= REGISTERED
+    assert {term.layer for term in terms} == {0, 1, 2}
+    assert len(terms) > 20
+
+
+def test_only_registered_opcodes_and_queues_are_sent() -> None:  # RDMAP-6580-3.4-01, EXT-7306-10.2-01
+    scene = Scene()
+    scene.node.send(b"x", solicited=True, inval_stag=1)
+    scene.peer.sends(read(scene.region, size=4), fetch_add(scene.region), write(5, 0, b"x"))
+    heard = [*scene.peer.hears(), *every_terminate()]
+    assert all(each.ulpdu[1] & 0x0F <= 0xB for each in heard)
+    assert {each.qn for each in heard if not each.tagged} <= {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    ("fault", "octets"),
+    [
+        (SetupFailed("the queue pair was closed"), "20 05 00 00"),
+        (InsufficientIrd(5, 4), "20 06 00 00"),
+        (NoMatchingRtr(1, 2), "20 07 00 00"),
+    ],
+)
+def test_faults_of_startup(fault: InsufficientIrd, octets: str) -> None:  # MPA2-6581-8-01, MPA2-6581-9.1-11, -9.2-12
+    peer = RawPeer(fault=fault)
+    (heard,) = peer.hears()
+    assert heard.payload == bytes.fromhex(octets)
+    peer.expects_end_of_stream()
+    assert type(peer.node.qp.error) is type(fault)
+
+
+def test_the_first_error_is_the_one_that_is_told(scene: Scene) -> None:  # RDMAP-5040-7.1-05
+    scene.peer.sends(
+        b"".join(scene.peer.frames(bad) for bad in (write(0x55, 0, b"x"), send(qn=9, msn=1), read(size=1)))
+    )
+    (heard,) = scene.peer.hears()
+    assert heard.term == errors.InvalidStag.term
+    assert heard.quoted[2:6] == bytes.fromhex("00000055")
+    assert octets_of(scene.region) == b"." * 64
