@@ -1,5 +1,6 @@
 # make demo    a file both ways between two processes on this machine; nothing needs to be installed before
 # make test    style, types and every test
+# make interop the scenarios against the Linux kernel's siw in a virtual machine
 # make help    the rest
 
 VENV := .venv
@@ -7,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 TESTS := tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types pytest format clean distclean
+.PHONY: help demo test lint types pytest interop compliance format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -26,6 +27,13 @@ types: $(VENV)/.test  ## mypy --strict
 
 pytest: $(VENV)/.test  ## the tests alone; TESTS=tests/unit runs a part
 	$(PYTHON) -m pytest $(TESTS)
+
+interop: $(VENV)/.test  ## the scenarios against Linux siw in a virtual machine, then the tests that need it
+	$(PYTHON) -m interop
+	$(PYTHON) -m pytest -m siw
+
+compliance: $(VENV)/.test  ## write docs/compliance.md anew from the citations
+	$(PYTHON) -m tests.meta.compliance
 
 format: $(VENV)/.test  ## let ruff format and repair what it can
 	$(VENV)/bin/ruff format .

@@ -203,11 +203,14 @@ class PeerNotConnected(InteropError):
     """The peer's attempt to connect failed otherwise; the text says what its program was told."""
 
 
+USUAL_DEPTHS = Depths(16, 16)
+
+
 @dataclass(frozen=True)
 class PeerOptions:
     """What the peer asks for as it connects; beyond the depths only for those that can."""
 
-    depths: Depths = Depths(16, 16)
+    depths: Depths = USUAL_DEPTHS
     private_data: bytes = b""
     revision: int = 2
     crc: bool = True

@@ -76,6 +76,9 @@ class Recording(Capture):
         self._to_file = path is not None
         self.transcripts: list[Transcript] = []
 
+    def __enter__(self) -> Recording:
+        return self
+
     def flow(self, *, initiator: bool) -> Flow:
         """A tap for one more connection."""
         tap = super().flow(initiator=initiator) if self._to_file else None

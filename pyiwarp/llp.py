@@ -222,6 +222,9 @@ class Llp(asyncio.BufferedProtocol):
             iov = self.pump.next_iov()
             if not iov:
                 break
+            if self._sent_fin:  # what the peer asks for now cannot be answered: this half is closed
+                self.abort()
+                return
             self._write(self._transport, iov)
         else:
             self.kick()
@@ -261,9 +264,15 @@ class Llp(asyncio.BufferedProtocol):
             self._close(transport)
             return
         if pump.output_ended and not self._sent_fin and not self._clogged:
-            self._sent_fin = True
-            transport.write_eof()  # MPA-5044-7.2-01: a FIN only between FPDUs, and the peer's answer is still read
+            self._end_half(transport)
         self._watch_time()
+
+    def _end_half(self, transport: asyncio.Transport) -> None:
+        self._sent_fin = True
+        try:
+            transport.write_eof()  # MPA-5044-7.2-01: a FIN only between FPDUs, and the peer's answer is still read
+        except OSError:
+            transport.abort()  # the peer has reset the connection, and the loop is yet to notice
 
     def _close(self, transport: asyncio.Transport) -> None:
         if transport.is_closing():

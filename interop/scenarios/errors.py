@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from interop.peer import Can, Part, PeerRegion
 from interop.stage import Pair, Stage, end_of, outcome
@@ -146,18 +148,19 @@ async def _peer_acts(stage: Stage, fault: _Fault, term: Term, error: str, *, rea
 
 
 def _register(fault: _Fault) -> None:
-    for name, act, runner, ours in (
-        ("we-write", "Our Write names", _we_write, True),
-        ("we-read", "Our Read names", _we_read, True),
-        ("peer-writes", "The peer's Write names", _peer_writes, False),
-        ("peer-reads", "The peer's Read names", _peer_reads, False),
+    for name, words, runner in (
+        ("we-write", "Our Write names", _we_write),
+        ("we-read", "Our Read names", _we_read),
+        ("peer-writes", "The peer's Write names", _peer_writes),
+        ("peer-reads", "The peer's Read names", _peer_reads),
     ):
         clause = "RFC 5041 §7.1" if "write" in name else "RFC 5040 §7.2"
+        run = partial(_play, act=runner, fault=fault)
+        add(f"error-{name}-{fault.name}", "errors", f"{words} {fault.about} ({clause})", run)
 
-        async def run(stage: Stage, runner=runner) -> None:  # type: ignore[no-untyped-def]
-            await runner(stage, fault)
 
-        add(f"error-{name}-{fault.name}", "errors", f"{act} {fault.about} ({clause})", run)
+async def _play(stage: Stage, act: Callable[[Stage, _Fault], Awaitable[None]], fault: _Fault) -> None:
+    await act(stage, fault)
 
 
 for _fault in _FAULTS:

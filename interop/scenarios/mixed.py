@@ -93,15 +93,16 @@ class _Mixed:
                 for n in range(sum(step.kind == "send" for step in ours))
             )
         )
-        heard, *_ = await asyncio.gather(
-            self._hear(peers),
+        hearing = asyncio.ensure_future(self._hear(peers))
+        await asyncio.gather(
+            hearing,
             *(self._ours(step, written, read) for step in ours),
             *(self._peers(1000 + n, step, written, read) for n, step in enumerate(peers)),
         )
         await self._finish(ours, peers)
         self._model(ours, self.ours, self.peers, self.our_source, written, read)
         self._model(peers, self.peers, self.ours, self.peer_source, written, read)
-        await self._compare(ours, peers, heard)
+        await self._compare(ours, peers, hearing.result())
 
     async def _hear(self, peers: list[_Step]) -> list[bytes]:
         return [await self.pair.here.recv() for step in peers if step.kind == "send"]

@@ -34,8 +34,8 @@ class Scenario:
         return self.needs[role] & ~kind.can
 
 
-ALL: dict[str, Scenario] = {}
-"""Every scenario by its name, in the order of the table."""
+registered: dict[str, Scenario] = {}
+"""Every scenario by its name."""
 
 
 def scenario(
@@ -82,9 +82,9 @@ def add(
     alone: bool = False,
 ) -> None:
     """Add a scenario that has no coroutine of its own name."""
-    assert name not in ALL, f"two scenarios are called {name}"
+    assert name not in registered, f"two scenarios are called {name}"
     each = {role: needs | (connecting_needs if role is Role.PEER_CONNECTS else Can.NOTHING) for role in roles}
-    ALL[name] = Scenario(name, group, about, run, each, timeout, alone)
+    registered[name] = Scenario(name, group, about, run, each, timeout, alone)
 
 
 def _first_line(run: Run) -> str:

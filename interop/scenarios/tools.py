@@ -75,6 +75,10 @@ async def _server(stage: Stage, command: str, port: int) -> AsyncIterator[str]:
     stage.check(status == 0, f"{command} ended with status {status}: {server.text}")
 
 
+def _port(place: str) -> int:
+    return int(place.rpartition(":")[2])
+
+
 # --- rping -----------------------------------------------------------------------------------------------------------
 
 
@@ -154,10 +158,12 @@ async def rdma_client_and_server(stage: Stage) -> None:
     """librdmacm's rdma_server and rdma_client: one Send of 16 octets each way."""
     programs = stage.peer.programs()
     if stage.pyiwarp_connects:
-        async with _server(stage, f"rdma_server -s {programs.address} -p {_PORT}", _PORT) as place:
-            async with await pyiwarp.connect(HERE, int(place.split(":")[1]), options=stage.options()) as connection:
-                await connection.send(bytes(16))
-                stage.check(len(await connection.recv()) == 16, "rdma_server sent something else")
+        async with (
+            _server(stage, f"rdma_server -s {programs.address} -p {_PORT}", _PORT) as place,
+            pyiwarp.connect(HERE, _port(place), options=stage.options()) as connection,
+        ):
+            await connection.send(bytes(16))
+            stage.check(len(await connection.recv()) == 16, "rdma_server sent something else")
         return
     async with await pyiwarp.listen(HERE, options=stage.options()) as listener:
         client = await programs.start(f"rdma_client -s {programs.host_address} -p {listener.port}")
@@ -178,13 +184,15 @@ async def ucmatose(stage: Stage) -> None:
     programs, count, size = stage.peer.programs(), 10, 100
     words = f"-c 1 -C {count} -S {size}"
     if stage.pyiwarp_connects:
-        async with _server(stage, f"ucmatose -b {programs.address} {words}", _PORT) as place:
-            async with await pyiwarp.connect(HERE, int(place.split(":")[1]), options=stage.options()) as connection:
-                for _ in range(count):
-                    stage.check(len(await connection.recv()) == size, "ucmatose sent something else")
-                for _ in range(count):
-                    await connection.send(bytes(size))
-                stage.compare("our end", await end_of(connection), "gracefully")
+        async with (
+            _server(stage, f"ucmatose -b {programs.address} {words}", _PORT) as place,
+            pyiwarp.connect(HERE, _port(place), options=stage.options()) as connection,
+        ):
+            for _ in range(count):
+                stage.check(len(await connection.recv()) == size, "ucmatose sent something else")
+            for _ in range(count):
+                await connection.send(bytes(size))
+            stage.compare("our end", await end_of(connection), "gracefully")
         return
     async with await pyiwarp.listen(HERE, options=stage.options()) as listener:
         client = await programs.start(f"ucmatose -s {programs.host_address} -p {listener.port} {words}")
