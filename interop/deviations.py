@@ -15,14 +15,16 @@ from .stage import Difference
 
 FILE = Path(__file__).with_name("deviations.toml")
 
-_KEYS = {"reason", "reference", "peers", "scenarios", "roles", "aspect", "seen"}
+_KEYS = {"reason", "reference", "peers", "scenarios", "aspect", "seen"}
+_OPTIONAL = {"roles", "sometimes"}
 
 
 @dataclass(frozen=True)
 class Deviation:
     """One thing that some peers do otherwise, wherever its patterns fit.
 
-    `aspect` is what a scenario compares, `seen` what is seen there instead of what should be.
+    `aspect` is what a scenario compares, `seen` what is seen there instead of what should be. One that is declared
+    to happen `sometimes` need not happen in every run: a race that the peer loses now and then.
     """
 
     reason: str
@@ -32,6 +34,7 @@ class Deviation:
     roles: tuple[Role, ...]
     aspect: str
     seen: str
+    sometimes: bool = False
 
     def concerns(self, peer: str, scenario: str, role: Role) -> bool:
         """Whether it is declared for this cell of the matrix."""
@@ -53,9 +56,9 @@ def load(file: Path = FILE) -> list[Deviation]:
 
 
 def _deviation(entry: dict[str, Any]) -> Deviation:
-    if missing := _KEYS - {"roles"} - entry.keys():
+    if missing := _KEYS - entry.keys():
         raise InteropError(f"a declared deviation lacks {', '.join(sorted(missing))}: {entry}")
-    if unknown := entry.keys() - _KEYS:
+    if unknown := entry.keys() - _KEYS - _OPTIONAL:
         raise InteropError(f"a declared deviation has {', '.join(sorted(unknown))}, which mean nothing: {entry}")
     return Deviation(
         entry["reason"],
@@ -65,14 +68,18 @@ def _deviation(entry: dict[str, Any]) -> Deviation:
         tuple(Role(name) for name in entry.get("roles", [role.value for role in Role])),
         entry["aspect"],
         entry["seen"],
+        entry.get("sometimes", False),
     )
 
 
 def judge(
     declared: Iterable[Deviation], differences: Sequence[Difference]
 ) -> tuple[list[Deviation], list[Difference], list[Deviation]]:
-    """Split what was seen: deviations that happened, differences nobody declared, deviations that did not happen."""
+    """Split what was seen: deviations that count, differences nobody declared, deviations that should have happened.
+
+    One that happens sometimes counts in any case, so that the table does not depend on chance.
+    """
     declared = list(declared)
-    happened = [each for each in declared if any(each.explains(difference) for difference in differences)]
-    undeclared = [difference for difference in differences if not any(each.explains(difference) for each in happened)]
-    return happened, undeclared, [each for each in declared if each not in happened]
+    counting = [each for each in declared if each.sometimes or any(map(each.explains, differences))]
+    undeclared = [difference for difference in differences if not any(each.explains(difference) for each in counting)]
+    return counting, undeclared, [each for each in declared if each not in counting]

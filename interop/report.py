@@ -121,8 +121,9 @@ def write_docs(matrix: Matrix, file: Path) -> None:
     lines += [f"* `{scenario.name}`: {scenario.about}" for scenario in matrix.scenarios]
     lines += ["", "## What peers do otherwise", ""]
     for deviation, number in numbers.items():
+        when = "Seen now and then" if deviation.sometimes else "Seen"
         lines.append(
-            f"{number}. {deviation.reason}. Seen: {deviation.aspect}: {deviation.seen}. [{deviation.reference}]"
+            f"{number}. {deviation.reason}. {when}: {deviation.aspect}: {deviation.seen}. [{deviation.reference}]"
         )
     file.write_text("\n".join(lines) + "\n")
 

@@ -21,7 +21,7 @@ _one_at_a_time = Lock()  # EXT-7306-5-01, EXT-7306-5.4-02: also among contexts w
 
 
 def fetch_add(original: int, add: int, mask: int) -> int:
-    """Add field by field: each 1 in `mask` is the top bit of a field, whose carry is dropped (RFC 7306 §5.1.1).
+    """Add field by field: each 1 in `mask` is the top bit of a field, whose carry is dropped (EXT-7306-5.1.1-05).
 
     The bits below the top bits are added as one number, in which no carry can leave its field; then each top bit
     takes its own two bits and the carry that has come to it.
@@ -31,7 +31,7 @@ def fetch_add(original: int, add: int, mask: int) -> int:
 
 
 def compare_swap(original: int, *, compare: int, compare_mask: int, swap: int, swap_mask: int) -> int:
-    """Swap the bits of `swap_mask` if the bits of `compare_mask` are those of `compare` (RFC 7306 §5.1.2)."""
+    """Swap the bits of `swap_mask` if the bits of `compare_mask` are those of `compare` (EXT-7306-5.1.2-01)."""
     if (compare ^ original) & compare_mask:
         return original
     return (original & ~swap_mask & ALL_ONES) | (swap & swap_mask)

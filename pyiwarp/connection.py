@@ -86,6 +86,7 @@ class Options:
             open_at_once=True,
             timeout=self.timeout,
             first_fpdu_timeout=self.first_fpdu_timeout,
+            close_last=self.profile.close_last,
         )
 
 
@@ -121,7 +122,8 @@ class Region(MemoryRegion):
     async def aclose(self) -> None:
         """Void the STag at once and wait until no work in flight uses the memory.
 
-        Cancelling stops the wait, not the closing.
+        A Read of the peer's that is being answered ends its connection (RFC 5040 §4.8). Cancelling stops the wait, not
+        the closing.
         """
         released = asyncio.Event()
         self.retire(released.set)

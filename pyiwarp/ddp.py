@@ -160,7 +160,7 @@ class UntaggedQueue:
         self._buffer = None
 
     def place(self, header: Untagged, payload: memoryview) -> int | None:
-        """Check and place one segment; returns the message's length in octets if it is delivered by it.
+        """Check and place one segment; returns the message's length in octets if it delivers it (DDP-5041-5.4-01).
 
         Raises `MsnOutOfRange`, `NoBufferForMsn`, `InvalidMo` or `MessageTooLong`, and then has placed nothing.
         """

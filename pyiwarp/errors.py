@@ -180,12 +180,15 @@ class StartupError(IwarpError):
 class Rejected(StartupError):
     """The peer's program refused the connection (RFC 5044 §7.1.2 rules 2 and 3).
 
-    `private_data` holds the octets that came with the refusal.
+    `private_data` holds the octets that came with the refusal, `ird` and `ord` what the peer would have needed, None
+    if it did not say.
     """
 
-    def __init__(self, private_data: bytes = b"") -> None:
+    def __init__(self, private_data: bytes = b"", ird: int | None = None, ord: int | None = None) -> None:
         self.private_data = private_data
-        super().__init__(private_data)
+        self.ird = ird
+        self.ord = ord
+        super().__init__(private_data, ird, ord)
 
     def __str__(self) -> str:
         said = f"; it said {self.private_data!r}" if self.private_data else ""

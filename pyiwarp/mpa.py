@@ -114,7 +114,7 @@ class MarkedFramer(Framer):
     __slots__ = ()
 
     def frame(self, header: bytes, payload: Iterable[Octets], nbytes: int, out: list[Octets]) -> int:
-        """As `Framer.frame`, with the markers that fall before and inside the FPDU."""
+        """As `Framer.frame`, with the markers that fall before and inside the FPDU (MPA-5044-4.3-03, -09)."""
         length = len(header) + nbytes
         pieces: list[Octets] = [_LENGTH.pack(length) + header, *payload, _PADS[pad_length(length)]]
         body = LENGTH_SIZE + length + pad_length(length)
@@ -156,7 +156,7 @@ class MarkedFramer(Framer):
 
 
 def _marker(fpduptr: int) -> bytes:
-    """Sixteen reserved bits and FPDUPTR: how far back the FPDU's ULPDU_Length lies (RFC 5044 §4.2)."""
+    """Sixteen reserved bits and FPDUPTR: how far back the FPDU's ULPDU_Length lies (MPA-5044-4.3-04)."""
     return fpduptr.to_bytes(MARKER_SIZE, "big")
 
 
@@ -202,7 +202,7 @@ class Deframer:
         return self._start == self._end
 
     def next_ulpdu(self) -> memoryview | None:
-        """The next whole, verified ULPDU, or None if its octets are not all here.
+        """The next whole, verified ULPDU, or None if its octets are not all here (MPA-5044-6-01, MPA-5044-6-04).
 
         Raises `MalformedFrame` or `CrcMismatch`; nothing may be taken from the stream after that.
         """
@@ -211,13 +211,11 @@ class Deframer:
         if have < LENGTH_SIZE:
             return None
         length = (self._buffer[start] << 8) | self._buffer[start + 1]
-        body = (length + LENGTH_SIZE + 3) & ~3
-        if have < body + CRC_SIZE:
-            if length > MAX_MULPDU:
-                raise MalformedFrame(self.octets, length, "longer than the 64,768 that an FPDU may hold")
-            return None
         if length > MAX_MULPDU:
             raise MalformedFrame(self.octets, length, "longer than the 64,768 that an FPDU may hold")
+        body = (length + LENGTH_SIZE + 3) & ~3
+        if have < body + CRC_SIZE:
+            return None
         if self._crc:
             self._verify(start, start + body)
         self._start = start + body + CRC_SIZE

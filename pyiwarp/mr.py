@@ -244,7 +244,7 @@ class MemoryRegion:
     def retire(self, on_released: Callable[[], None] = _nothing, *, by_peer: bool = False) -> None:
         """Void the STag at once, and let the memory go, with a call to `on_released`, when nothing pins it.
 
-        After a peer's access was revoked no octet of its changes the memory (RFC 5042 §6.2.2), except those of
+        After a peer's access was revoked no octet of its changes the memory (SEC-5042-6.2.2-02), except those of
         work that this side itself has asked for; a Read that is being answered ends the peer's stream, unless it was
         the peer that gave the STag up. Retiring twice is waiting twice.
         """
@@ -269,7 +269,7 @@ Region = TypeVar("Region", bound=MemoryRegion)
 class StagTable:
     """The STags of one context, and the checks that stand between a peer and memory (RFC 5041 §7.1, §8).
 
-    `random_index` gives the upper 24 bits of a new STag; hard to predict by default (RFC 5040 §8.1.1).
+    `random_index` gives the upper 24 bits of a new STag; hard to predict by default (SEC-5040-8.1.1-08).
     """
 
     def __init__(self, random_index: Callable[[], int] | None = None) -> None:
@@ -290,7 +290,9 @@ class StagTable:
         view = _octets_of(buffer)
         writing = access & (Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_ATOMIC)
         if writing and view.readonly:
-            raise BadWorkRequest(f"the buffer is read-only, {access!r} would have it written (RFC 5042 §7.3)")
+            raise BadWorkRequest(
+                f"the buffer is read-only, {access!r} would have it written (RFC 5042 §7.3)"
+            )  # SEC-5042-7.3-01
         to = 0 if access & Access.ZERO_BASED else self._new_base(view)
         region = kind(self, pd, view, access, to, self._new_stag())
         if stream is not None:

@@ -32,7 +32,8 @@ class PeerProfile:
     `one_fpdu_per_write` gives each FPDU to TCP alone, so that segments begin with FPDUs as far as TCP lets them.
     `crc` is whether to ask for CRC32C where the program does not say. `power_of_two_depths` rounds IRD and ORD down
     to powers of two. `max_private_data` is what the peer takes, in octets, the enhanced word included.
-    `terminate_layout` is how its Terminates are read; this side's own are always the RFC's.
+    `terminate_layout` is how its Terminates are read; this side's own are always the RFC's. With `close_last` a
+    Responder that has rejected leaves it to the peer to close first.
     """
 
     name: str
@@ -42,6 +43,7 @@ class PeerProfile:
     power_of_two_depths: bool = False
     max_private_data: int = MAX_PRIVATE_DATA
     terminate_layout: TerminateLayout = TerminateLayout.RFC
+    close_last: bool = False
 
     def depth(self, wanted: int) -> int:
         """The IRD or ORD to offer when `wanted` is wanted."""
@@ -71,6 +73,7 @@ PROFILES: Final[Mapping[str, PeerProfile]] = {
             power_of_two_depths=True,  # it rounds ORD up to one, and would exceed any other IRD
             max_private_data=256,
             terminate_layout=TerminateLayout.LITTLE_ENDIAN_BITFIELDS,
+            close_last=True,  # a rejecting Reply that a FIN follows at once can be taken for the FIN alone
         ),
     )
 }

@@ -193,7 +193,7 @@ class QueuePair:
             self._take(self._stream.fail(agreement.fault))
 
     def disconnect(self) -> None:
-        """End the stream gracefully: what was posted is sent, then TCP is closed (RFC 5041 §6.2.1).
+        """End the stream gracefully: what was posted is sent, then TCP is closed (DDP-5041-6.2.1-01).
 
         Does nothing if the stream has ended or never began.
         """
@@ -543,7 +543,7 @@ class QueuePair:
             self._flush()  # else when the transport has let go of the users' memory
 
     def _flush(self) -> None:
-        """Complete everything that is posted, in order, because it will never be done (RDMAP-5040-6.2.1-02)."""
+        """Complete everything that is posted, in order, as it will never be done (RDMAP-5040-5.4-08, -6.2.1-02)."""
         self._waiting.clear()
         self._reads_underway = 0
         while self._sq:

@@ -94,7 +94,8 @@ class Offer:
     0 asks for (Initiator) or supports (Responder) peer-to-peer mode with these opening messages. With `open_at_once`
     an Initiator whose peer agreed to none opens with a zero-length Write all the same, which every peer takes and
     which lets the Responder speak. `timeout` bounds the wait for the peer's frame and `first_fpdu_timeout` a
-    Responder's wait for the first FPDU, in seconds.
+    Responder's wait for the first FPDU, in seconds. With `close_last` a Responder that has rejected leaves it to the
+    Initiator to close first, for `timeout` at most.
     """
 
     revision: int = 2
@@ -107,6 +108,7 @@ class Offer:
     open_at_once: bool = False
     timeout: float = 10.0
     first_fpdu_timeout: float | None = 60.0
+    close_last: bool = False
 
     def __post_init__(self) -> None:
         if self.revision not in (1, 2):
@@ -224,7 +226,7 @@ class Startup:
         """Nothing waits for this: startup frames complete nothing."""
 
     def time_limit(self) -> TimeLimit | None:
-        """The limit on the wait for the peer's frame (RFC 5044 §7.1.2 rule 10)."""
+        """The limit on the wait for the peer's frame (MPA-5044-7.1.2-27)."""
         if self.state is StartupState.AWAIT_REPLY:
             return TimeLimit("the MPA Reply", self.offer.timeout)
         if self.state is StartupState.AWAIT_REQUEST:
@@ -256,6 +258,8 @@ class Startup:
     @property
     def output_ended(self) -> bool:
         """Whether nothing will be sent any more: the driver closes its half."""
+        if self.state is StartupState.REJECTED and self.offer.close_last and not self._peer_closed:
+            return False  # MPA-5044-7.1.2-07: TCP is left open, so the peer may close first
         return self.state in (StartupState.REJECTED, StartupState.FAILED) and not self._out
 
     @property
@@ -347,7 +351,7 @@ class Startup:
             self._request = received
             self._move(StartupInput.GOOD_REQUEST)
         elif received.rejected:
-            self.error = Rejected(received.private_data)
+            self.error = Rejected(received.private_data, received.ird, received.ord)  # MPA2-6581-9.1-12
             self._move(StartupInput.REJECTING_REPLY)
         else:
             self.agreement = _agree(self.offer, received)

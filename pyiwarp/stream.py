@@ -130,11 +130,9 @@ class Stream:
         self.reads = rdmap.OutstandingReads(agreement.ord)
         self._inbound = rdmap.InboundReads(agreement.ird)
         self._extensions = extensions
-        self._request_octets = bytearray(
-            ATOMIC_REQUEST_SIZE if extensions else READ_REQUEST_SIZE
-        )  # one serves for all: each is used up on delivery
+        # one buffer serves for all Requests: each is used up on delivery
+        self._request_octets = bytearray(ATOMIC_REQUEST_SIZE if extensions else READ_REQUEST_SIZE)
         self._terminate_octets = bytearray()
-        self._take_receive = take_receive
         self._queues: dict[int, UntaggedQueue] = {
             QueueNumber.SEND: UntaggedQueue(QueueNumber.SEND, take_receive),
             QueueNumber.READ_REQUEST: UntaggedQueue(QueueNumber.READ_REQUEST, self._read_request_buffer),
@@ -319,11 +317,13 @@ class Stream:
         return (memoryview(self._request_octets),)
 
     def _terminate_buffer(self) -> Sequence[memoryview]:
+        """There is always one, whatever else is lacking (RDMAP-5040-5.4-04)."""
         octets = bytearray(_LARGEST_TERMINATE)
         self._terminate_octets = octets
         return (memoryview(octets),)
 
     def _on_read_request(self, msn: int, nbytes: int) -> None:
+        """Answered here, in the order of asking, and the program is not told (RDMAP-5040-5.2.1-03, -04, -08)."""
         request = parse_read_request(self._request_octets[:nbytes])
         self._inbound.begin(msn)
         if request.read_size == 0:  # RDMAP-5040-5.2.1-15, RDMAP-5040-5.2.1-16
@@ -338,6 +338,7 @@ class Stream:
         return (memoryview(self._atomic_octets),) if self.reads.atomic_due else None
 
     def _on_atomic_request(self, msn: int, nbytes: int) -> None:
+        """Done on delivery, in the order of asking, and the program is not told (EXT-7306-5.2.1-12, -13, -17)."""
         from pyiwarp import wire
 
         request = wire.parse_atomic_request(self._request_octets[:nbytes])
@@ -355,6 +356,7 @@ class Stream:
         self._events.append(AtomicDone(atomic.token, response.original_value))
 
     def _on_terminate(self, nbytes: int) -> None:
+        """The owner is told (RDMAP-5040-5.4-06), and nothing more is taken from the peer."""
         error = rdmap.parse_terminate(self._profile.read_terminate(bytes(self._terminate_octets[:nbytes])))
         self._events.append(PeerTerminated(error))
         self._stop_input()
@@ -554,7 +556,10 @@ class Stream:
         self._segment = b""
 
     def _next_message(self) -> Outbound | None:
-        """A Terminate before all; else Responses and the ULP's messages in turn, each in its own order."""
+        """A Terminate before all and nothing behind it (RDMAP-5040-5.4-09).
+
+        Else Responses and the ULP's messages in turn, each in its own order.
+        """
         if self.violation is not None:
             terminate, self._terminate = self._terminate, None
             return terminate

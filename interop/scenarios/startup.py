@@ -80,7 +80,7 @@ async def _with_private_data(stage: Stage, ours: int, peers: int | None = None, 
 async def startup_rejected(stage: Stage) -> None:
     """The side that is asked refuses, and says why in private data (RFC 5044 §7.1.2 rule 2)."""
     said = b"not today"
-    heard = await (_rejected_by_peer if stage.pyiwarp_connects else _rejected_by_us)(stage, said)
+    heard = await (_rejected_by_peer if stage.pyiwarp_connects else rejected_by_us)(stage, said)
     stage.compare("the private data that came with the rejection", heard, said)
 
 
@@ -100,7 +100,8 @@ async def _rejected_by_peer(stage: Stage, said: bytes) -> bytes | str:
     return (await both(ask(), answer()))[0]
 
 
-async def _rejected_by_us(stage: Stage, said: bytes) -> bytes | str:
+async def rejected_by_us(stage: Stage, said: bytes) -> bytes | str:
+    """Our side rejects the peer with private data: what the peer got of it."""
     async with await pyiwarp.listen(HERE, options=stage.options()) as listener:
 
         async def answer() -> None:

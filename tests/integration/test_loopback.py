@@ -8,6 +8,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,7 @@ from pyiwarp import (
 from pyiwarp.api import Request, listen
 from pyiwarp.codes import Rtr
 from pyiwarp.errors import BadWorkRequest, InvalidStag, MalformedStartup, NoMatchingRtr, StartupTimeout, WrongState
+from pyiwarp.llp import Llp
 from pyiwarp.startup import Offer, Role
 from pyiwarp.work import Send
 from tests.harness import Node
@@ -212,9 +214,7 @@ def test_two_writers_that_hold_each_other_up(run: Runner) -> None:
             await other.recv()
             payload = octets(size)
             senders = [asyncio.ensure_future(side.send(payload)) for side in (one, other) for _ in range(count)]
-            await asyncio.sleep(0.1)
-            assert not one.qp.wants_input
-            assert not other.qp.wants_input
+            await soon(lambda: not one.qp.wants_input and not other.qp.wants_input)
 
             async def take(side: Connection) -> None:
                 for _ in range(count):
@@ -414,6 +414,33 @@ async def drained(conn: Connection) -> None:
     """Take messages until the connection ends."""
     while True:
         await conn.recv()
+
+
+def test_cancelling_connect_in_the_moment_of_its_failure(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Llp] = []
+
+    class Seen(Llp):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(self)
+
+    async def main() -> None:
+        monkeypatch.setattr(cm, "Llp", Seen)
+        with socket.create_server((HOST, 0)) as server:
+            node = Node()
+            task = start(cm.connect(node.qp, HOST, server.getsockname()[1], Offer()))
+            peer = (await asyncio.get_running_loop().run_in_executor(None, server.accept))[0]
+            with peer:
+                peer.sendall(b"no MPA")
+                while getattr(made[-1].pump, "error", None) is None:  # noqa: ASYNC110 - before the task runs again
+                    await asyncio.sleep(0)
+                assert not task.done()
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            node.qp.close()
+
+    run(main)
 
 
 def test_cancelling_close_aborts(run: Runner) -> None:

@@ -295,4 +295,4 @@ class TwoEndpoints(RuleBasedStateMachine):
 
 
 TestTwoEndpoints: Any = TwoEndpoints.TestCase
-TestTwoEndpoints.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestTwoEndpoints.settings = settings(max_examples=100, stateful_step_count=40)

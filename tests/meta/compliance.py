@@ -77,6 +77,7 @@ class Ledger:
 
     requirements: list[Requirement]
     exemptions: Mapping[str, str]
+    homes: Mapping[str, list[str]]
     obeyed: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     shown: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     checked: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -91,6 +92,13 @@ class Ledger:
     def unexplained(self) -> list[Requirement]:
         """What is advised, and neither followed by a test nor explained."""
         return [row for row in self.requirements if row.level in ADVISING and not self.accounted(row)]
+
+    def home(self, row: Requirement) -> list[str]:
+        """The files in which the rules of its section are obeyed: those of the narrowest section that has any."""
+        section = row.id.rpartition("-")[0]
+        while section and section not in self.homes:
+            section = section.rpartition("." if "." in section else "-")[0]
+        return self.homes.get(section, [])
 
     def accounted(self, row: Requirement) -> bool:
         return bool(self.shown.get(row.id)) or row.id in self.exemptions or not row.observable
@@ -136,7 +144,11 @@ def sources(folder: str, besides: Iterable[str] = ()) -> list[Path]:
 
 def read() -> Ledger:
     """All citations of the project."""
-    ledger = Ledger(requirements(), {row["id"]: row["reason"] for row in rows_of("exemptions.tsv")})
+    ledger = Ledger(
+        requirements(),
+        {row["id"]: row["reason"] for row in rows_of("exemptions.tsv")},
+        {row["section"]: [f"{OBEYING}/{name}" for name in row["files"].split()] for row in rows_of("homes.tsv")},
+    )
     known = {row.id for row in ledger.requirements}
     ledger.unknown += [f"spec/exemptions.tsv: {each}" for each in ledger.exemptions if each not in known]
 
@@ -169,11 +181,9 @@ class TestsOf:
     __test__ = False
 
     def __init__(self, text: str) -> None:
+        self._lines = text.splitlines()
         self._nodes = [node for node in ast.parse(text).body if not _is_text(node)]
-        self._text = {id(node): ast.get_source_segment(text, node) or "" for node in self._nodes}
-        lines = text.splitlines()
-        for node in self._nodes:  # decorators belong to what they decorate
-            self._text[id(node)] = "\n".join(lines[_first_line(node) - 1 : node.end_lineno])
+        self._text = {id(node): "\n".join(self._lines[_first_line(node) - 1 : node.end_lineno]) for node in self._nodes}
 
     def at(self, line: int) -> list[str]:
         """The tests that a citation in this line is made by."""
@@ -181,11 +191,15 @@ class TestsOf:
         return [] if node is None else self._tests_using(node, set())
 
     def _node_at(self, line: int) -> ast.stmt | None:
-        """What the line stands in, or else above."""
+        """What the line stands in, at the end of if it is indented, or else above."""
+        before: ast.stmt | None = None
         for node in self._nodes:
+            if line < _first_line(node):
+                return before if self._lines[line - 1].startswith(" ") else node if before else None
             if line <= (node.end_lineno or 0):
-                return node if line >= _first_line(node) or node is not self._nodes[0] else None
-        return None
+                return node
+            before = node
+        return before
 
     def _tests_using(self, node: ast.stmt, seen: set[int]) -> list[str]:
         if id(node) in seen:
@@ -223,9 +237,10 @@ def _names_of(node: ast.stmt) -> list[str]:
 PREFACE: Final = """# Compliance
 
 Every normative statement of RFC 5044, 6581, 5041, 5040, 7306, 5042 and 6580, where this stack obeys it, and which test
-shows it. The statements stand in [`spec/requirements.tsv`](../spec/requirements.tsv); the third and the fourth column
-are read from the citations in the code and in the tests. This page is generated: `make compliance` writes it anew, and
-a test fails while it is stale.
+shows it. The statements stand in [`spec/requirements.tsv`](../spec/requirements.tsv); the last two columns are
+read from the citations in the code and in the tests. Where no line of the code stands for a statement alone, the files
+in italics obey its section together. This page is generated: `make compliance` writes it anew, and a test fails while
+it is stale.
 
 A statement that no test can show says why in italics: the matter lies in the host, in the program above, in a
 capability that TCP sockets do not give, or in one that this stack does not have and need not have.
@@ -263,12 +278,12 @@ def _totals(ledger: Ledger) -> str:
     lines = ["## Totals\n", "| RFC | Level | Statements | With a test | Explained | Not observable | Open |"]
     lines.append("|---|---|---|---|---|---|---|")
     for rfc in [*RFCS, ""]:
-        for levels in (BINDING, ADVISING, ("MAY",)):
+        for levels in (BINDING, ADVISING, ("MAY",)):  # the negative form of each counts with it
             rows = [row for row in ledger.requirements if row.level in levels and rfc in ("", row.rfc)]
             count = Counter(_standing(ledger, row) for row in rows)
             figures = [len(rows), *(count[standing] for standing in ("shown", "explained", "unobservable", "open"))]
             name = f"RFC {rfc}" if rfc else "**all**"
-            lines.append(f"| {name} | {levels[0]} | {' | '.join(map(str, figures))} |")
+            lines.append(f"| {name} | {', '.join(levels)} | {' | '.join(map(str, figures))} |")
     binding = [row for row in ledger.requirements if row.level in BINDING and _standing(ledger, row) != "unobservable"]
     shown = sum(_standing(ledger, row) == "shown" for row in binding)
     lines.append(
@@ -290,9 +305,17 @@ def _section(ledger: Ledger, rfc: str, section: str, rows: list[Requirement]) ->
     head = "| Id | Level | Statement | Obeyed in | Shown by |"
     lines = [f"### RFC {rfc} §{section}\n", head, "|---|---|---|---|---|"]
     for row in rows:
-        obeyed = ", ".join(_link(file) for file in ledger.obeyed.get(row.id, [])) or "–"
-        lines.append(f"| {row.id} | {row.level} | {_cell(row.requirement)} | {obeyed} | {_shown(ledger, row)} |")
+        lines.append(
+            f"| {row.id} | {row.level} | {_cell(row.requirement)} | {_obeyed(ledger, row)} | {_shown(ledger, row)} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def _obeyed(ledger: Ledger, row: Requirement) -> str:
+    cited = ", ".join(map(_link, ledger.obeyed.get(row.id, [])))
+    if cited or _standing(ledger, row) != "shown":
+        return cited or "–"
+    return f"*{', '.join(map(_link, ledger.home(row)))}*"
 
 
 def _shown(ledger: Ledger, row: Requirement) -> str:

@@ -406,8 +406,8 @@ MUTATIONS: Final = (
     Mutation(
         "an STag is not invalidated",
         "stream",
-        "            self._table.invalidate(inval_stag, self._pd)  #",
-        "            pass  #",
+        "            self._table.invalidate(inval_stag, self._pd, self._scope, shared=shared)",
+        "            pass",
         ("RDMAP-5040-5.3-14",),
     ),
     Mutation(
@@ -435,9 +435,44 @@ MUTATIONS: Final = (
     Mutation(
         "the other protection domain's memory is reached",
         "mr",
-        "        if region.pd is not pd:  # DDP-5041-8.2-01",
+        "        if region.scope is not pd and region.scope is not stream:  # DDP-5041-8.2-01",
         "        if False:  #",
         ("DDP-5041-8.2-01", "RDMAP-5040-7.2-10"),
+    ),
+    Mutation(
+        "memory of one stream serves every stream of its protection domain",
+        "mr",
+        "            region.scope = stream",
+        "            region.scope = pd",
+        ("DDP-5041-8.2-02",),
+    ),
+    Mutation(
+        "memory that streams share is invalidated",
+        "mr",
+        "        if shared and region.scope is pd:",
+        "        if False:",
+        ("SEC-5040-8.1.1-07",),
+    ),
+    Mutation(
+        "a Read of withdrawn memory goes on",
+        "stream",
+        "            if isinstance(message, ReadAnswer) and message.revoked:",
+        "            if False:",
+        ("RDMAP-5040-4.8-16",),
+    ),
+    Mutation(
+        "a partly answered Read is quoted as it came",
+        "answers",
+        "        request, sent = self.request, self.sent",
+        "        request, sent = self.request, 0",
+        ("RDMAP-5040-4.8-16",),
+    ),
+    Mutation(
+        "a Responder of revision 1 takes revision 2",
+        "startup",
+        "        if not reply and frame.revision > self.offer.revision:",
+        "        if False:",
+        ("MPA2-6581-10-06",),
     ),
     Mutation(
         "one octet past the end is reached",
@@ -470,7 +505,7 @@ MUTATIONS: Final = (
     Mutation(
         "an STag of another protection domain is invalidated",
         "mr",
-        "        if region.pd is not pd:\n            raise CannotInvalidate",
+        "        if region.scope is not pd and region.scope is not stream:\n            raise CannotInvalidate",
         "        if False:\n            raise CannotInvalidate",
         ("RDMAP-5040-5.3-15",),
     ),
@@ -541,8 +576,8 @@ MUTATIONS: Final = (
     Mutation(
         "Immediate Data of any length is taken",
         "stream",
-        "len(payload) != rdmap.IMMEDIATE_SIZE or header.mo",
-        "header.mo",
+        "len(payload) != rdmap.IMMEDIATE_SIZE or not header.last",
+        "not header.last",
         ("EXT-7306-6.3-07",),
     ),
     Mutation(

@@ -26,6 +26,12 @@ def test_no_binding_statement_is_excused_that_can_be_observed(ledger: Ledger) ->
     assert binding & set(ledger.exemptions) == set()
 
 
+def test_every_statement_that_is_shown_is_obeyed_somewhere(ledger: Ledger) -> None:
+    homeless = [row.id for row in ledger.requirements if row.id in ledger.shown and not ledger.home(row)]
+    assert homeless == []
+    assert all((ROOT / file).exists() for files in ledger.homes.values() for file in files)
+
+
 def test_no_excuse_is_left_over(ledger: Ledger) -> None:
     """What has a test needs none."""
     assert [each for each in ledger.exemptions if ledger.shown.get(each)] == []

@@ -35,8 +35,8 @@ from tests.harness import (
     write,
 )
 
-QUICK = settings(max_examples=200, deadline=None)
-SLOW = settings(max_examples=120, deadline=None)
+QUICK = settings(max_examples=200)
+SLOW = settings(max_examples=120)
 
 chunkings = st.lists(st.integers(1, 80), max_size=60)
 offsets = st.integers(0, 600).map(lambda words: 4 * words)

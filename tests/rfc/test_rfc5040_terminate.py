@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
-from pyiwarp.errors import InsufficientIrd, LocalCatastrophe, NoMatchingRtr, SetupFailed, Term
+from pyiwarp.errors import InsufficientIrd, LocalCatastrophe, NoMatchingRtr, SetupFailed, Term, TerminatedByPeer
 from pyiwarp.fastwire import parse_read_request
 from pyiwarp.mr import Access
 from pyiwarp.profile import PROFILES
@@ -141,6 +142,66 @@ def test_an_error_of_this_side_s_own_quotes_nothing() -> None:  # RDMAP-5040-7.1
     assert [each.opcode for each in scene.peer.hears()] == [Opcode.SEND, Opcode.TERMINATE]
     assert ended(scene.node.sent())[1:] == [("write", FLUSHED)]
     assert scene.error is not None
+
+
+# --- the peer's Terminate --------------------------------------------------------------------------------------------
+
+TOLD: dict[str, tuple[bytes, Term]] = {
+    "a cause alone": (bytes.fromhex("11 00 0000"), Term(1, 1, 0)),
+    "reserved bits": (bytes.fromhex("11 00 1FFF"), Term(1, 1, 0)),  # RDMAP-5040-4.8-08
+    "any local catastrophe": (bytes.fromhex("00 5A 0000"), Term(0, 0, 0x5A)),  # RDMAP-5040-4.8-17
+    "a code that nobody knows": (bytes.fromhex("3F 77 0000"), Term(3, 0xF, 0x77)),
+    "with headers": (bytes.fromhex("11 00 C000 0012") + write(7, 8).octets(0), Term(1, 1, 0)),
+    "headers of zero": (bytes.fromhex("20 02 0000") + bytes(48), Term(2, 0, 2)),  # ambiguity 11
+}
+
+
+@pytest.mark.parametrize("case", TOLD)
+@pytest.mark.parametrize("receives", [0, 2])
+def test_the_peer_s_terminate_always_has_a_place(case: str, receives: int) -> None:
+    # RDMAP-5040-5.4-03, -04, -05, -06, RDMAP-5040-6.2.1-02, RDMAP-5040-3.2-08: whether receives are posted or not
+    scene = Scene(receives=receives)
+    payload, term = TOLD[case]
+    scene.peer.sends(Segment(opcode=Opcode.TERMINATE, qn=2, msn=1, payload=payload))
+    assert isinstance(scene.error, TerminatedByPeer)
+    assert scene.error.term == term
+    assert scene.node.qp.state is QpState.ERROR
+    assert len(scene.node.received()) == receives, "no receive was taken, all are flushed"
+    scene.peer.expects_end_of_stream()
+
+
+@pytest.mark.parametrize(
+    ("fields", "violation"),
+    [
+        ({"msn": 2}, errors.MsnOutOfRange),
+        ({"msn": 0}, errors.MsnOutOfRange),
+        ({"mo": 64}, errors.InvalidMo),
+        ({"payload": b"\x11\x00\x00"}, errors.MalformedMessage),
+        ({"payload": b""}, errors.MalformedMessage),
+        ({"payload": bytes(65)}, errors.MessageTooLong),
+        ({"qn": 0}, errors.UnexpectedOpcode),
+        ({"rv": 0}, errors.RdmapVersion),
+    ],
+)
+def test_a_terminate_that_breaks_a_rule(
+    scene: Scene, fields: dict[str, Any], violation: type[errors.ProtocolViolation]
+) -> None:  # RDMAP-5040-5.4-07, RDMAP-5040-7.2-01
+    usual: dict[str, Any] = {"opcode": Opcode.TERMINATE, "qn": 2, "msn": 1, "payload": bytes.fromhex("11000000")}
+    scene.peer.sends(Segment(**usual | fields))
+    scene.peer.expects_terminate(violation.term)
+    scene.peer.expects_end_of_stream()
+    assert type(scene.error) is violation
+
+
+def test_nothing_is_sent_behind_a_terminate(scene: Scene) -> None:  # RDMAP-5040-5.4-09
+    memory = scene.node.region(100_000)
+    scene.node.post(Write((memory[:],), wr_id="long"))
+    scene.peer.sends(read(memory, size=50_000), write(5, 0, b"x"), read(memory, size=50_000))
+    scene.node.send(b"late")
+    scene.peer.sends(read(memory, size=4))
+    heard = scene.peer.hears()
+    assert [each.opcode for each in heard].index(Opcode.TERMINATE) == len(heard) - 1
+    scene.peer.expects_end_of_stream()
 
 
 # --- which codes exist -----------------------------------------------------------------------------------------------

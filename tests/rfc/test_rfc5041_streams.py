@@ -156,7 +156,8 @@ PROVOCATIONS: dict[str, tuple[Provocation, type[ProtocolViolation]]] = {
 
 @pytest.mark.parametrize("case", PROVOCATIONS)
 def test_every_error_is_told_with_one_terminate_before_the_end(case: str) -> None:
-    # RDMAP-5040-6.2.1-01, DDP-5041-6.2-01, DDP-5041-6.2.2-03, -05, -06, DDP-5041-7.1-19, MPA-5044-8-10
+    # RDMAP-5040-6.2.1-01, RDMAP-5040-7.1-01, DDP-5041-6.2-01, DDP-5041-6.2.2-03, -05, -06, DDP-5041-7.1-19
+    # MPA-5044-8-10
     make, violation = PROVOCATIONS[case]
     scene = Scene()
     scene.node.send(b"before")
@@ -176,7 +177,7 @@ def test_a_lack_of_buffers_is_an_error_of_the_stream(scene: Scene) -> None:  # D
     assert "no buffer" in str(scene.error)
 
 
-def test_a_fin_stops_one_half_alone(scene: Scene) -> None:  # DDP-5041-6.2.1-04, DDP-5041-6.2.1-05, -06
+def test_a_fin_stops_one_half_alone(scene: Scene) -> None:  # DDP-5041-6.2.1-05, DDP-5041-6.2.1-06
     """What was posted before still leaves, a Read's answer too; then the other half is closed."""
     scene.peer.end.clogged = True
     scene.node.send(b"one", 1)

@@ -156,7 +156,7 @@ def test_fpdus_in_single_octets_and_many_in_one_write(run: Runner) -> None:  # M
 
 
 def test_a_half_closed_peer_gets_what_was_on_its_way_and_a_fin(run: Runner) -> None:
-    # DDP-5041-6.2.1-04, -05, -06, MPA-5044-7.2-01, MPA-5044-7.2-02, MPA-5041-3-11
+    # DDP-5041-6.2.1-05, -06, MPA-5044-7.2-01, MPA-5044-7.2-02, MPA-5041-3-11
     async def main() -> None:
         async with raw_initiator() as (raw, connection):
             region = connection.register(bytearray(b"r" * 3_000_000))

@@ -230,7 +230,7 @@ def test_reserved_bits_are_not_looked_at(role: Role, flags: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 512])
 def test_private_data_of_every_length(size: int) -> None:
-    # MPA-5044-7.1.1-19, -22, -23, MPA-5044-7.1.2-02, -09, -24
+    # MPA-5044-7.1.1-01, -03, -16, -19, -22, -23, MPA-5044-7.1.2-02, -09, -24
     data = bytes(n % 251 for n in range(size))
     side = Wire(Role.RESPONDER, Offer(revision=1, private_data=data[::-1]))
     side.hears(frame(REQUEST, private_data=data))

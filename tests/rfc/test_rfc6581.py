@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from pyiwarp.codes import UNNEGOTIATED, Rtr
-from pyiwarp.errors import InsufficientIrd, NoMatchingRtr, VersionMismatch
+from pyiwarp.errors import InsufficientIrd, NoMatchingRtr, Rejected, VersionMismatch
 from pyiwarp.mr import RemoteRegion
 from pyiwarp.startup import Offer, Role, StartupState
 from pyiwarp.work import Read
@@ -122,6 +122,19 @@ def test_an_agreement_that_the_initiator_cannot_keep(ird: int, order: int, rtr: 
     assert len(terminate) == 28
     assert side.end.sent_fin
     assert type(side.node.qp.error) is (InsufficientIrd if order > 4 else NoMatchingRtr)
+
+
+@pytest.mark.parametrize("enhanced", [True, False])
+def test_a_rejection_tells_the_initiator_s_program_what_was_needed(enhanced: bool) -> None:
+    # MPA2-6581-9.1-12, MPA2-6581-9.1-06, MPA-5044-7.1.2-14, ambiguities 24 and 27
+    side = Wire(Role.INITIATOR, Offer(private_data=b"please"))
+    side.hears(frame(REPLY, 0x70, 2, word(7, 9) + b"no") if enhanced else frame(REPLY, 0x60, 2, b"no"))
+    error = side.startup.error
+    assert isinstance(error, Rejected)
+    assert (error.private_data, error.ird, error.ord) == (b"no", *((7, 9) if enhanced else (None, None)))
+    assert side.end.sent_fin
+    assert not side.end.closed, "TCP is not reset"
+    assert side.said == frame(REQUEST, 0x50, 2, word(16, 16) + b"please")
 
 
 # --- the opening message ---------------------------------------------------------------------------------------------

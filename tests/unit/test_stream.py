@@ -556,6 +556,20 @@ def test_a_region_that_is_read_while_it_is_invalidated(stage: Stage) -> None:
     assert big.pins == 0
 
 
+def test_an_answer_is_pinned_as_long_as_the_transport_reads_it(stage: Stage) -> None:
+    """Even if an error has ended the stream in the middle of it."""
+    big = stage.node.pd.register(bytes(1_000_000), Access.REMOTE_READ)
+    stage.peer.end.clogged = True
+    stage.peer.sends(read(big, size=1_000_000))
+    stage.peer.sends(write(1, 0, b"x"))
+    assert big.pins == 1
+    with pytest.raises(errors.RegionInUse):
+        big.close()
+    stage.peer.end.clogged = False
+    assert stage.peer.hears()[-1].opcode is Opcode.TERMINATE
+    assert big.pins == 0
+
+
 def test_memory_that_the_peer_invalidates_still_serves_work_in_flight() -> None:
     """A receive, a Read's sink and a fenced Send in the invalidated region: the octets were promised before."""
     peer = RawPeer()
@@ -905,7 +919,7 @@ def test_a_fin_in_the_middle_of_something() -> None:  # MPA-5044-7.2-01, MPA-504
 
 def test_a_fin_between_messages_is_graceful(
     stage: Stage,
-) -> None:  # MPA-5044-3-12, MPA-5044-7.2-02, DDP-5041-6.2.1-04, -05
+) -> None:  # MPA-5044-3-12, MPA-5044-7.2-02, DDP-5041-6.2.1-05
     # MPA-5041-3-11
     stage.node.send(b"before", 1)
     stage.peer.sends(send(b"hello"))

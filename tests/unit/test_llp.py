@@ -1,0 +1,215 @@
+"""The asyncio driver alone: a transport and a pump that the test plays, with the loop's time in its hands."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from pyiwarp.llp import TURN_BATCHES, Llp
+from pyiwarp.startup import TimeLimit
+
+
+class FakeTransport:
+    """What a loop's transport does for its protocol; `takes` is how much the kernel still takes."""
+
+    def __init__(self, takes: int = 1 << 30) -> None:
+        self.takes = takes
+        self.held = 0
+        self.calls: list[str] = []
+        self.written: list[bytes] = []
+
+    def get_extra_info(self, name: str) -> Any:
+        return None if name == "socket" else ("::1", 4420, 0, 0)
+
+    def set_write_buffer_limits(self, high: int) -> None:
+        assert high == 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.held
+
+    def write(self, octets: bytes) -> None:
+        self.writelines([octets])
+
+    def writelines(self, iov: list[bytes]) -> None:
+        self.written += iov
+        self.held += sum(map(len, iov))
+        taken = min(self.held, self.takes)
+        self.held, self.takes = self.held - taken, self.takes - taken
+
+    def is_closing(self) -> bool:
+        return "close" in self.calls or "abort" in self.calls
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        return lambda: self.calls.append(name)
+
+
+class FakePump:
+    """A pump that gives what it was told to."""
+
+    wants_input = True
+    output_ended = False
+    over = False
+
+    def __init__(self, *batches: list[bytes]) -> None:
+        self.batches = list(batches)
+        self.calls: list[str] = []
+        self.limit: TimeLimit | None = None
+
+    def next_iov(self) -> list[bytes]:
+        return self.batches.pop(0) if self.batches else []
+
+    def time_limit(self) -> TimeLimit | None:
+        return self.limit
+
+    def set_emss(self, emss: int) -> None:
+        raise AssertionError("there is no socket to ask")
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args: self.calls.append(name)
+
+
+def driven(pump: FakePump, takes: int = 1 << 30) -> tuple[Llp, FakeTransport]:
+    llp = Llp(cast("Any", pump), asyncio.get_running_loop())
+    transport = FakeTransport(takes)
+    llp.connection_made(cast("Any", transport))
+    return llp, transport
+
+
+async def turn() -> None:
+    await asyncio.sleep(0)
+
+
+async def test_a_batch_is_flushed_when_the_kernel_has_it() -> None:
+    pump = FakePump([b"one"], [b"two", b"three"])
+    _, transport = driven(pump)
+    assert transport.written == [b"one", b"two", b"three"]
+    assert pump.calls.count("flushed") == 2
+
+
+async def test_nothing_more_is_asked_of_the_pump_while_octets_stay_behind() -> None:
+    pump = FakePump([b"12345"], [b"next"])
+    llp, transport = driven(pump, takes=3)
+    llp.pause_writing()
+    llp.kick()
+    await turn()
+    assert transport.written == [b"12345"]
+    assert "flushed" not in pump.calls
+    assert pump.calls.count("resume") == 2, "what waits inside the pump goes on all the same"
+    transport.held, transport.takes = 0, 100
+    llp.resume_writing()
+    assert transport.written == [b"12345", b"next"]
+    assert pump.calls.count("flushed") == 2
+
+
+async def test_other_connections_have_their_turn() -> None:
+    pump = FakePump(*[[bytes([n])] for n in range(TURN_BATCHES + 2)])
+    _, transport = driven(pump)
+    assert len(transport.written) == TURN_BATCHES
+    await turn()
+    assert len(transport.written) == TURN_BATCHES + 2
+
+
+async def test_reading_pauses_and_goes_on() -> None:
+    pump = FakePump()
+    llp, transport = driven(pump)
+    pump.wants_input = False
+    llp.kick()
+    llp.kick()
+    await turn()
+    assert transport.calls == ["pause_reading"]
+    pump.wants_input = True
+    llp.buffer_updated(1)
+    assert transport.calls == ["pause_reading", "resume_reading"]
+
+
+async def test_the_half_is_closed_once_and_the_connection_once() -> None:
+    pump = FakePump()
+    llp, transport = driven(pump)
+    pump.output_ended = True
+    for _ in range(2):
+        llp.kick()
+        await turn()
+    assert transport.calls == ["write_eof"]
+    pump.over = True
+    assert llp.eof_received() is True
+    llp.kick()
+    await turn()
+    assert transport.calls == ["write_eof", "close"]
+
+
+async def test_nothing_ends_inside_resume_writing() -> None:
+    """The stock loop looks at its transport after that call, and would tell of the end twice."""
+    for ending in ("output_ended", "over"):
+        pump = FakePump([b"12345"])
+        llp, transport = driven(pump, takes=3)
+        setattr(pump, ending, True)
+        transport.held = 0
+        llp.resume_writing()
+        assert transport.calls == []
+        await turn()
+        assert transport.calls == ["write_eof" if ending == "output_ended" else "close"]
+        pump = FakePump([b"12345"])
+        llp, transport = driven(pump, takes=3)
+        transport.held = 0
+        pump.flushed = llp.abort  # type: ignore[attr-defined]
+        llp.resume_writing()
+        assert transport.calls == []
+        await turn()
+        assert transport.calls == ["abort"]
+
+
+async def test_whoever_is_done_does_not_wait_for_a_stuck_transport() -> None:
+    pump = FakePump([b"12345"])
+    llp, transport = driven(pump, takes=3)
+    pump.over = True
+    llp.kick()
+    await turn()
+    assert transport.calls == ["abort"]
+
+
+async def test_an_abort_before_tcp_is_there() -> None:
+    llp = Llp(cast("Any", FakePump([b"never"])), asyncio.get_running_loop())
+    llp.abort()
+    llp.kick()
+    transport = FakeTransport()
+    llp.connection_made(cast("Any", transport))
+    assert (transport.calls, transport.written) == (["abort"], [])
+
+
+async def test_time_limits() -> None:
+    pump = FakePump()
+    pump.limit = TimeLimit("a reply", 0.01)
+    llp, _ = driven(pump)
+    first = llp._timer
+    llp.kick()
+    await turn()
+    assert llp._timer is first, "the same wait goes on"
+    pump.limit = TimeLimit("a reply", 0.01, progress=1)
+    llp.kick()
+    await turn()
+    assert llp._timer is not first, "progress begins another"
+    await asyncio.sleep(0.03)
+    assert pump.calls.count("timed_out") >= 1
+    llp.connection_lost(None)
+    assert pump.calls[-1] == "lost"
+    assert llp.closed.done()
+    before = pump.calls.count("timed_out")
+    await asyncio.sleep(0.02)
+    assert pump.calls.count("timed_out") == before
+
+
+async def test_addresses() -> None:
+    llp, _ = driven(FakePump())
+    assert (llp.peername, llp.sockname) == ("[::1]:4420", "[::1]:4420")
+    llp.connection_lost(None)
+    assert llp.peername == "?"
+
+
+@pytest.mark.parametrize("never_pauses", [False, True])
+async def test_loops_whose_writelines_never_pauses(monkeypatch: pytest.MonkeyPatch, never_pauses: bool) -> None:  # D4
+    monkeypatch.setattr("pyiwarp.llp._WRITELINES_NEVER_PAUSES", never_pauses)
+    _, transport = driven(FakePump([b"a", b"b"]))
+    assert transport.written == ([b"ab"] if never_pauses else [b"a", b"b"])
