@@ -27,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from importlib.metadata import version
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
@@ -229,7 +230,7 @@ def measure(directory: Path, mib: int, rounds: int) -> dict[str, list[float]]:
 def show(rates: dict[str, list[float]], mib: int, rounds: int, *, as_json: bool) -> None:
     medians = {name: statistics.median(values) for name, values in rates.items()}
     ratios = {name: medians["pyiwarp"] / median for name, median in medians.items()}
-    machine = f"{os.cpu_count()} CPUs, Python {platform.python_version()}, uvloop {uvloop.__version__}"
+    machine = f"{os.cpu_count()} CPUs, Python {platform.python_version()}, uvloop {version('uvloop')}"
     if as_json:
         json.dump({"mib": mib, "machine": machine, "rates": rates, "medians": medians, "ratios": ratios}, sys.stdout)
         print()

@@ -69,6 +69,8 @@ class CompletionQueue:
 
     def push(self, completion: Completion) -> None:
         """Add a completion; for queue pairs."""
+        if self.overflowed:
+            return
         if len(self._completions) >= self.capacity:
             self._overflow()
             return
@@ -84,7 +86,6 @@ class CompletionQueue:
         self._open = False
 
     def _overflow(self) -> None:
-        if not self.overflowed:
-            self.overflowed = True
-            if self._on_overflow is not None:
-                self._on_overflow(self)
+        self.overflowed = True
+        if self._on_overflow is not None:
+            self._on_overflow(self)

@@ -361,8 +361,8 @@ class QueuePair:
         if self.state is QpState.RTS and self.stream.muted and self.stream.agreement.first_fpdu_timeout is not None:
             return TimeLimit("the first FPDU", self.stream.agreement.first_fpdu_timeout)
         if self._ending and not self._over:
-            # each octet that leaves begins the wait anew: a slow peer is waited for, a stuck one is not
-            return TimeLimit("the end of the connection", self.linger, self.stream.octets_sent)
+            # each FPDU that moves begins the wait anew: a slow peer is waited for, a stuck one is not
+            return TimeLimit("the end of the connection", self.linger, self.stream.progress)
         return None
 
     def timed_out(self, limit: TimeLimit) -> None:

@@ -182,6 +182,11 @@ class Stream:
         return self._framer.octets
 
     @property
+    def progress(self) -> int:
+        """A number that grows whenever an FPDU is sent or received."""
+        return self._framer.fpdus + self._deframer.fpdus
+
+    @property
     def muted(self) -> bool:
         """Whether this Responder still waits for the Initiator's first FPDU (RFC 5044 §7.1.2 rule 4)."""
         return self._mute
