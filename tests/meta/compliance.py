@@ -275,7 +275,7 @@ def _section_key(row: Requirement) -> list[tuple[bool, int, str]]:
 
 
 def _totals(ledger: Ledger) -> str:
-    lines = ["## Totals\n", "| RFC | Level | Statements | With a test | Explained | Not observable | Open |"]
+    lines = ["## Totals\n", "| RFC | Level | Statements | With a test | Explained | Not observable | Neither |"]
     lines.append("|---|---|---|---|---|---|---|")
     for rfc in [*RFCS, ""]:
         for levels in (BINDING, ADVISING, ("MAY",)):  # the negative form of each counts with it

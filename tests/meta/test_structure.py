@@ -166,3 +166,9 @@ def test_every_public_name_is_documented() -> None:
     for path in SOURCES:
         tree = ast.parse(path.read_text())
         assert ast.get_docstring(tree), f"{path.name} begins with a sentence"
+
+
+def test_the_architecture_page_has_the_same_rows() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    listed = {name: int(row) for row, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)}
+    assert listed == RANK

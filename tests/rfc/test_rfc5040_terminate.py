@@ -11,7 +11,7 @@ from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import InsufficientIrd, LocalCatastrophe, NoMatchingRtr, SetupFailed, Term, TerminatedByPeer
 from pyiwarp.fastwire import parse_read_request
-from pyiwarp.mr import Access
+from pyiwarp.mr import Access, RemoteRegion
 from pyiwarp.profile import PROFILES
 from pyiwarp.qp import QpState
 from pyiwarp.work import Status, Write
@@ -121,6 +121,18 @@ def test_which_headers_are_quoted(scene: Scene, case: str) -> None:
     assert heard.quoted == (ulpdu[:46] if mdr == "111" else ulpdu[:header])
     assert len(heard.payload) == 6 + len(heard.quoted)
     assert heard.payload[3] == heard.payload[2] & 0x1F == 0  # RDMAP-5040-4.8-07
+
+
+@pytest.mark.parametrize("underway", [0, 1, 3])
+def test_a_terminate_is_the_next_fpdu(slow: Scene, underway: int) -> None:  # RDMAP-5040-7.1-03, RDMAP-5040-5.4-09
+    """Whatever was begun: a message, and the answer to a Read."""
+    memory = slow.node.region(1000)
+    slow.node.post(Write((memory[:],), RemoteRegion(0, 1, 1000), "long"))
+    feed(slow.node.qp, slow.peer.frames(read(memory, size=1000)))
+    let_out(slow, underway)
+    feed(slow.node.qp, slow.peer.frames(write(5, 0, b"x")))
+    assert [each.opcode for each in slow.peer.hears()][underway:] == [Opcode.TERMINATE]
+    assert ended(slow.node.sent()) == [("long", FLUSHED)]
 
 
 def test_errors_of_mpa_quote_nothing(scene: Scene) -> None:  # RDMAP-5040-4.8-18
