@@ -18,7 +18,7 @@ from .scenarios import Scenario
 MARKS = {Outcome.PASS: "pass", Outcome.FAIL: "FAIL", Outcome.CANNOT: "cannot", Outcome.DIFFERS: "differs"}
 _STYLES = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.CANNOT: "dim", Outcome.DIFFERS: "yellow"}
 _ARROWS = {Role.PYIWARP_CONNECTS: "→", Role.PEER_CONNECTS: "←"}
-_WIDTH = 150  # off a terminal
+_WIDTH = 200  # off a terminal
 
 
 class Matrix:
