@@ -15,6 +15,7 @@ from pyiwarp.cli.options import (
     LoopOption,
     MarkersOption,
     MulpduOption,
+    PcapngOption,
     RevisionOption,
     ServerArgument,
     TimeoutOption,
@@ -43,12 +44,13 @@ def serve(
     crc: CrcOption = True,
     markers: MarkersOption = False,
     mulpdu: MulpduOption = None,
+    pcapng: PcapngOption = None,
 ) -> None:
     """Serve the files of DIR: get by RDMA Write, put by RDMA Read. Anyone who can connect may use it."""
     from pyiwarp.cli.fileserver import ServerSettings
     from pyiwarp.cli.serving import serve_until_stopped
 
-    options = connection_options(timeout=timeout, crc=crc, markers=markers, mulpdu=mulpdu)
+    options = connection_options(timeout=timeout, crc=crc, markers=markers, mulpdu=mulpdu, pcapng=pcapng)
     settings = ServerSettings(read_only=read_only, fsync=fsync, patience=timeout, clients=clients, options=options)
     run(serve_until_stopped(directory, host, port, settings, json=json), loop)
 
@@ -67,13 +69,16 @@ def get(
     markers: MarkersOption = False,
     revision: RevisionOption = 2,
     mulpdu: MulpduOption = None,
+    pcapng: PcapngOption = None,
 ) -> None:
     """Get files: the server RDMA Writes each into memory here, which becomes the file once its SHA-256 is right."""
     from pyiwarp.cli.errands import getting, run_errands
 
     place = address(server)
     errands = getting(place.names(names or []), output)
-    options = connection_options(timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu)
+    options = connection_options(
+        timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng
+    )
     run(run_errands(place, errands, options, patience=timeout, fsync=fsync, json=json), loop)
 
 
@@ -88,13 +93,16 @@ def put(
     markers: MarkersOption = False,
     revision: RevisionOption = 2,
     mulpdu: MulpduOption = None,
+    pcapng: PcapngOption = None,
 ) -> None:
     """Put files: the server RDMA Reads each from its mapped memory here, and keeps it below PATH."""
     from pyiwarp.cli.errands import putting, run_errands
 
     place = address(server)
     errands = putting(paths, place, name)
-    options = connection_options(timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu)
+    options = connection_options(
+        timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng
+    )
     run(run_errands(place, errands, options, patience=timeout, json=json), loop)
 
 

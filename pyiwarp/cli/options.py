@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +12,7 @@ from pyiwarp.cli.address import Address
 from pyiwarp.cli.running import LoopName
 
 if TYPE_CHECKING:
+    from pyiwarp.capture import Capture
     from pyiwarp.connection import Options
 
 __all__ = [
@@ -19,10 +22,12 @@ __all__ = [
     "LoopOption",
     "MarkersOption",
     "MulpduOption",
+    "PcapngOption",
     "RevisionOption",
     "ServerArgument",
     "TimeoutOption",
     "address",
+    "capture_in",
     "connection_options",
 ]
 
@@ -52,6 +57,27 @@ MulpduOption = Annotated[
     typer.Option(min=128, max=64768, help="Octets of an FPDU; follows TCP if not given.", rich_help_panel=CONNECTION),
 ]
 
+PcapngOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", dir_okay=False, help="Take down every octet for Wireshark.", rich_help_panel=CONNECTION
+    ),
+]
+
+
+def capture_in(path: Path | None) -> Capture | None:
+    """A capture in the file `path`, if one is wanted, finished when the command ends; a usage error if it cannot be."""
+    if path is None:
+        return None
+    from pyiwarp.capture import Capture
+
+    try:
+        capture = Capture(path)
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {path}: {error.strerror}") from None
+    atexit.register(capture.close)  # when every connection has ended, however the command does
+    return capture
+
 
 def address(text: str) -> Address:
     """What the user wrote as HOST[:PORT][/PATH], or a usage error."""
@@ -62,7 +88,13 @@ def address(text: str) -> Address:
 
 
 def connection_options(
-    *, timeout: float, crc: bool = True, markers: bool = False, revision: int = 2, mulpdu: int | None = None
+    *,
+    timeout: float,
+    crc: bool = True,
+    markers: bool = False,
+    revision: int = 2,
+    mulpdu: int | None = None,
+    pcapng: Path | None = None,
 ) -> Options:
     """Options of a connection that carries the file transfer's messages."""
     from pyiwarp.cli.fileproto import MESSAGE_LIMIT
@@ -77,4 +109,5 @@ def connection_options(
         markers=markers,
         revision=revision,
         mulpdu=mulpdu,
+        capture=capture_in(pcapng),
     )

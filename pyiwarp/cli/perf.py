@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from pyiwarp.cli.options import JsonOption, LoopOption, MarkersOption, MulpduOption, RevisionOption, TimeoutOption
+from pyiwarp.cli.options import (
+    JsonOption,
+    LoopOption,
+    MarkersOption,
+    MulpduOption,
+    PcapngOption,
+    RevisionOption,
+    TimeoutOption,
+)
 from pyiwarp.cli.running import LoopName, run
 from pyiwarp.cli.testname import PerfTest
 from pyiwarp.cli.tooloptions import EitherCrcOption, HostOption, PeerOption, endpoint_address, tool_options
@@ -54,12 +62,13 @@ def perf(
     markers: MarkersOption = False,
     revision: RevisionOption = 2,
     mulpdu: MulpduOption = None,
+    pcapng: PcapngOption = None,
 ) -> None:
     """Measure bandwidth or latency. Speaks the -R exchange of perftest 4.5, so the other side may be ib_write_bw."""
     from pyiwarp.cli.perfcommand import measure, serve_once
 
     plan = make_plan(test, size, iterations, tx_depth, rx_depth, cq_mod)
-    options = tool_options(peer, timeout, crc, markers=markers, revision=revision, mulpdu=mulpdu)
+    options = tool_options(peer, timeout, crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng)
     if server is None:
         run(serve_once(plan, options, timeout, host, port, json=json), loop)
     else:

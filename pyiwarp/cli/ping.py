@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from pyiwarp.cli.options import JsonOption, LoopOption, MarkersOption, MulpduOption, RevisionOption, TimeoutOption
+from pyiwarp.cli.options import (
+    JsonOption,
+    LoopOption,
+    MarkersOption,
+    MulpduOption,
+    PcapngOption,
+    RevisionOption,
+    TimeoutOption,
+)
 from pyiwarp.cli.rpinglimits import MAX_SIZE, MIN_SIZE, PORT
 from pyiwarp.cli.running import LoopName, run
 from pyiwarp.cli.tooloptions import EitherCrcOption, HostOption, PeerOption, endpoint_address, tool_options
@@ -41,13 +49,16 @@ def ping(
     markers: MarkersOption = False,
     revision: RevisionOption = 2,
     mulpdu: MulpduOption = None,
+    pcapng: PcapngOption = None,
 ) -> None:
     """Ping an iWARP peer: the server Reads a text from here and Writes it back. Speaks rping's protocol."""
     if serve == (server is not None):
         raise typer.BadParameter("name a server to ping, or --serve")
     if persistent and not serve:
         raise typer.BadParameter("--persistent is for servers")
-    options = _options(tool_options(peer, timeout, crc, markers=markers, revision=revision, mulpdu=mulpdu))
+    options = _options(
+        tool_options(peer, timeout, crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng)
+    )
     if server is None:
         from pyiwarp.cli.pingserver import PingServer
 

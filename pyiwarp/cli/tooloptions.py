@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pyiwarp.cli.address import Address
-from pyiwarp.cli.options import CONNECTION
+from pyiwarp.cli.options import CONNECTION, capture_in
 
 if TYPE_CHECKING:
     from pyiwarp.connection import Options
@@ -43,7 +44,14 @@ def endpoint_address(text: str, port: int) -> Address:
 
 
 def tool_options(
-    peer: str, timeout: float, crc: bool | None, *, markers: bool = False, revision: int = 2, mulpdu: int | None = None
+    peer: str,
+    timeout: float,
+    crc: bool | None,
+    *,
+    markers: bool = False,
+    revision: int = 2,
+    mulpdu: int | None = None,
+    pcapng: Path | None = None,
 ) -> Options:
     """Options of a connection to a peer whose profile is called `peer`, or a usage error."""
     from pyiwarp.connection import Options
@@ -63,4 +71,5 @@ def tool_options(
         revision=revision,
         mulpdu=mulpdu,
         profile=profile,
+        capture=capture_in(pcapng),
     )

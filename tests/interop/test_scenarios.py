@@ -289,28 +289,31 @@ def test_some_scenarios_with_siw() -> None:
 
 @pytest.mark.siw
 def test_no_process_is_left_behind_even_if_the_run_is_killed() -> None:
-    command = [sys.executable, "-m", "interop", "--peer", "siw", "--scenario", "mixed-10000"]
-    with subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-m", "interop", "--peer", "siw", "--scenario", "mixed-10000", "--timeout", "60"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        guests: list[Path] = []
         end = time.monotonic() + 60
-        while len(_session(process.pid)) < 3 and time.monotonic() < end:  # the run and two guests
-            time.sleep(0.1)
-        assert len(_session(process.pid)) >= 3
+        while len(guests) < 2 and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
+            guests = [child for child in _children(process.pid) if "qemu" in _command(child)]
+        assert len(guests) == 2
         process.kill()
         process.wait()
         end = time.monotonic() + 10
-        while _session(process.pid) and time.monotonic() < end:
-            time.sleep(0.1)
-        assert not _session(process.pid)
+        while any("qemu" in _command(guest) for guest in guests) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not [guest for guest in guests if "qemu" in _command(guest)]
 
 
-def _session(leader: int) -> list[int]:
-    """The processes of a session that run."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, session = file.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(session) == leader and state != "Z":
-            found.append(int(file.parent.name))
-    return found
+def _children(pid: int) -> list[Path]:
+    """The processes that a process has started, in any of its threads."""
+    lists = [file.read_text() for file in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [Path("/proc", child) for each in lists for child in each.split()]
+
+
+def _command(process: Path) -> str:
+    """The command line of a process; empty if it runs no more."""
+    try:
+        return (process / "cmdline").read_text()
+    except OSError:
+        return ""
