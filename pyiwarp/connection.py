@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pyiwarp.admission import IMMEDIATE_SIZE
 from pyiwarp.atomics import ALL_ONES, ATOMIC_SIZE
 from pyiwarp.capture import Capture, Tap
 from pyiwarp.codes import Rtr
@@ -283,8 +284,19 @@ class Connection:
     async def write_with_immediate(
         self, local: RegionSlice | Buffer, remote: RemoteRegion, data: bytes, *, solicited: bool = False
     ) -> None:
-        """RDMA Write, and behind it eight octets of Immediate Data: when they come, the Write is placed."""
-        await asyncio.gather(self.write(local, remote), self.send_immediate(data, solicited=solicited))
+        """RDMA Write, and behind it eight octets of Immediate Data: when they come, the Write is placed.
+
+        Nothing is sent if either is unfit, and the octets never without the Write. Otherwise as `write`.
+        """
+        told = bytes(data)
+        if len(told) != IMMEDIATE_SIZE:  # EXT-7306-6.3-05: found before the Write is on its way
+            raise BadWorkRequest(f"Immediate Data has 8 octets, not {len(told)} (RFC 7306 §6.2)")
+        with contextlib.nullcontext(local) if isinstance(local, RegionSlice) else self._whole(local) as octets:
+            _check_fits(octets.nbytes, remote)
+            written = await self._post(lambda done: Write((octets,), remote, done))
+            sent = await self._post(lambda done: Immediate(told, done, solicited))  # EXT-7306-6.3-06
+            await _outcome(written)
+            await _outcome(sent)
 
     async def recv(self) -> bytes:
         """The octets of the peer's next Send; see `recv_message`."""
@@ -360,6 +372,12 @@ class Connection:
         finally:
             region.retire()
 
+    @contextlib.contextmanager
+    def _whole(self, octets: Buffer) -> Iterator[RegionSlice]:
+        """All of the memory of one operation, as `_lent` lends it."""
+        with self._lent(octets) as region:
+            yield region[:]
+
     def _attach(self, llp: Llp) -> None:
         self._llp = llp
 
@@ -393,16 +411,17 @@ class Connection:
 
     async def _do(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> Completion:
         """Post a work request, when there is room, and wait for its completion."""
+        return await _outcome(await self._post(request))
+
+    async def _post(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> asyncio.Future[Completion]:
+        """Post a work request, when there is room; its completion will be the result of what is returned."""
         self._check_alive()
         while self.qp.send_room == 0:
             await self._wait(self._room)
             self._check_alive()
         done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self.qp.post_send(request(done))
-        completion = await done
-        if not completion.ok:
-            raise completion.error or WorkFailed(completion)
-        return completion
+        return done
 
     def _on_sent(self) -> None:
         for completion in self._send_cq.poll():
@@ -425,6 +444,14 @@ class Connection:
         for waiters in (self._readers, self._room):
             while waiters:
                 _wake_one(waiters)
+
+
+async def _outcome(done: asyncio.Future[Completion]) -> Completion:
+    """Wait for a work request; raises the cause if it failed."""
+    completion = await done
+    if not completion.ok:
+        raise completion.error or WorkFailed(completion)
+    return completion
 
 
 def _wake_one(waiters: deque[asyncio.Future[None]]) -> None:

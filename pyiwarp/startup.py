@@ -31,6 +31,7 @@ __all__ = ["Agreement", "Offer", "Role", "Startup", "StartupState", "TimeLimit"]
 HEADER_SIZE: Final = 20
 NO_RTR: Final = Rtr(0)
 ENHANCED_SIZE: Final = 4
+TOO_MUCH: Final = "octets follow the MPA Request before its Reply (RFC 5044 §7.1.1)"
 STREAMING_EOF: Final = "the peer closed the connection before its startup frame was complete (RFC 5044 §7.1.2)"
 
 
@@ -165,7 +166,9 @@ class Startup:
         self.agreement: Agreement | None = None
         self.error: StartupError | ConnectionLost | None = None
         self._on_outcome = on_outcome
-        self._frame = bytearray(HEADER_SIZE)
+        self._size = HEADER_SIZE  # of the frame as far as it is known
+        # MPA-5044-7.1.1-20: a Responder has room for what may not follow a Request, so that it comes with its frame
+        self._frame = bytearray(HEADER_SIZE + (role is Role.RESPONDER))
         self._have = 0
         self._peer_closed = False
         self._out: list[bytes | bytearray | memoryview] = []
@@ -196,7 +199,7 @@ class Startup:
         """`nbytes` octets of the peer's startup frame have come."""
         if self.state is StartupState.DECIDING:
             # MPA-5044-7.1.2-11: no FPDU exists before the Reply, so these octets belong to no frame
-            self._fail(MalformedStartup("octets follow the MPA Request before its Reply (RFC 5044 §7.1.1)"))
+            self._fail(MalformedStartup(TOO_MUCH))
             return
         if self.state not in (StartupState.AWAIT_REPLY, StartupState.AWAIT_REQUEST):
             return
@@ -333,11 +336,14 @@ class Startup:
             raise VersionMismatch(f"the peer speaks MPA revision {frame.revision}, not 1 or 2 (RFC 5044 §7.1.1)")
         if not reply and frame.revision > self.offer.revision:  # MPA2-6581-10-06
             raise VersionMismatch("the Initiator speaks MPA revision 2, only 1 is offered here (RFC 6581 §10)")
-        if len(self._frame) == HEADER_SIZE and pd_length:
+        if self._size == HEADER_SIZE and pd_length:
+            self._size += pd_length
             # MPA-5044-7.1.2-24: bounded by 512, the parser saw to it; a driver may still hold a view of the old one
             self._frame = self._frame + bytes(pd_length)
-        if self._have == len(self._frame):
-            self._finish(StartupFrameRead.of(frame, bytes(self._frame[HEADER_SIZE:])))
+        if self._have > self._size:
+            raise MalformedStartup(TOO_MUCH)
+        if self._have == self._size:
+            self._finish(StartupFrameRead.of(frame, bytes(self._frame[HEADER_SIZE : self._size])))
 
     def _check_key_so_far(self) -> None:
         """Refuse a wrong key at its first wrong octet: such a peer may never send all twenty."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -15,6 +15,9 @@ from pyiwarp.cli.perf import perf
 from pyiwarp.cli.ping import ping
 
 __all__ = ["app", "main"]
+
+_KEYBOARD_INTERRUPT: Final = 130
+"""What Typer makes of Ctrl-C while no event loop runs, without a word."""
 
 app = typer.Typer(
     name="pyiwarp",
@@ -54,6 +57,14 @@ def main() -> None:
         # Whoever read the output has left; do not stumble again over it when Python flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except SystemExit as end:
+        if end.code != _KEYBOARD_INTERRUPT:
+            raise
+        _interrupted()
     except KeyboardInterrupt:
-        print("pyiwarp: interrupted", file=sys.stderr)
-        sys.exit(1)
+        _interrupted()
+
+
+def _interrupted() -> NoReturn:
+    print("pyiwarp: interrupted", file=sys.stderr)
+    sys.exit(1)

@@ -19,6 +19,7 @@ from pyiwarp.cli.faults import BadMessage, CannotConnect, ChecksumMismatch, Refu
 from pyiwarp.cli.fileproto import (
     HELLO,
     MESSAGE_LIMIT,
+    NAME_LIMIT,
     Cancel,
     Commit,
     End,
@@ -36,8 +37,8 @@ from pyiwarp.cli.fileproto import (
 from pyiwarp.cli.onscreen import explain
 from pyiwarp.cli.prefault import Prefault
 from pyiwarp.cli.report import Report
-from pyiwarp.cli.root import Entry
-from pyiwarp.cli.source import Source
+from pyiwarp.cli.root import Entry, is_text
+from pyiwarp.cli.source import Source, check_regular
 from pyiwarp.cli.threads import in_thread
 from pyiwarp.connection import Connection, Options
 from pyiwarp.errors import IwarpError
@@ -88,6 +89,7 @@ class FileClient:
 
     async def get(self, name: str, to: Path, progress: Progress = _unwatched) -> Report:
         """Have the server RDMA Write its file `name` into the file `to`, which is replaced when all has come."""
+        _check_name(name)
         report = self._report("get", name)
         with report.counting(self.connection):
             await self._talk.say(Get(name))
@@ -147,6 +149,7 @@ class FileClient:
     async def put(self, path: Path, name: str, progress: Progress = _unwatched) -> Report:
         """Have the server RDMA Read the file `path` and keep it as `name`."""
         self.committed = False
+        _check_name(name)
         report = self._report("put", name)
         with report.counting(self.connection), await in_thread(Source.open, path) as source:
             report.nbytes = source.nbytes
@@ -181,6 +184,7 @@ class FileClient:
 
     async def entries(self, path: str = "") -> AsyncIterator[Entry]:
         """What the directory `path` of the server holds, as it comes."""
+        _check_name(path)
         await self._talk.say(List(path))
         count = 0
         while isinstance(message := await self._talk.hear(Entries, End), Entries):
@@ -199,7 +203,16 @@ def _advanced(placed: int, upto: int, report: Report) -> int:
     return upto
 
 
+def _check_name(name: str) -> None:
+    """Raise `Refusal` for a name that no message can carry."""
+    if not is_text(name) or len(name.encode()) > NAME_LIMIT:
+        raise Refusal(f"that is no name of at most {NAME_LIMIT} octets of UTF-8")
+
+
 def _destination(path: Path, *, fsync: bool) -> Destination:
+    """A device or FIFO, under this name or behind a link, is no file that could be replaced."""
+    with suppress(FileNotFoundError):
+        check_regular(os.stat(path).st_mode)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return Destination(directory, path.name, fsync=fsync)
 

@@ -17,6 +17,7 @@ from pyiwarp.cli.root import Entry
 __all__ = [
     "HELLO",
     "MESSAGE_LIMIT",
+    "NAME_LIMIT",
     "Busy",
     "Cancel",
     "Commit",

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from pyiwarp.cli.faults import Refusal
 from pyiwarp.cli.source import READING, Source, check_regular
 
-__all__ = ["Entry", "Root"]
+__all__ = ["Entry", "Root", "is_text"]
 
 MAX_LINKS: Final = 32
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -83,7 +83,7 @@ class Root:
         with _Walk(self._fd, _parts(name) if name else []) as walk:
             fd = walk.to_end(_open_directory)
         try:
-            names = sorted(name for name in os.listdir(fd) if _is_text(name))
+            names = sorted(name for name in os.listdir(fd) if is_text(name))
             yield (entry for name in names if (entry := _entry(fd, name)) is not None)
         finally:
             os.close(fd)
@@ -159,12 +159,13 @@ def _parts(name: str) -> list[str]:
     parts = name.rstrip("/").split("/")
     if ".." in parts:
         raise Refusal("names with .. are not served")
-    if "\0" in name or not name or not _is_text(name) or parts[-1] in ("", "."):
+    if "\0" in name or not name or not is_text(name) or parts[-1] in ("", "."):
         raise Refusal("that is no name of a file")
     return parts
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
+    """Whether UTF-8 can carry the name."""
     try:
         name.encode()
     except UnicodeEncodeError:

@@ -30,11 +30,10 @@ DIRECTORY = Path(__file__).parents[2] / "interop" / "captures"
 FILES = sorted(DIRECTORY.glob("*.pcapng"))
 SIW = PROFILES["siw"]
 _IP, _TCP = 20, 20
-_SYN = 0x02
 
 
-def payloads(file: Path) -> Iterator[tuple[bool, bool, bytes]]:
-    """For each packet: whether it is the opener's, whether it opens TCP, and its octets of the stream."""
+def payloads(file: Path) -> Iterator[tuple[bool, bytes]]:
+    """For each packet: whether it is the opener's, and its octets of the stream."""
     opener = b""
     with file.open("rb") as stream:
         for block in FileScanner(stream):
@@ -43,14 +42,14 @@ def payloads(file: Path) -> Iterator[tuple[bool, bool, bytes]]:
             packet = block.packet_data
             ports = packet[_IP : _IP + 2]
             opener = opener or ports
-            yield ports == opener, bool(packet[_IP + 13] & _SYN), packet[_IP + _TCP :]
+            yield ports == opener, packet[_IP + _TCP :]
 
 
 def session(file: Path) -> Transcript:
     """The capture as the transcript of our side."""
     we_opened = file.stem.endswith("pyiwarp-connects")
     transcript = Transcript(None, initiator=we_opened)
-    for by_opener, _, octets in payloads(file):
+    for by_opener, octets in payloads(file):
         if octets and by_opener is we_opened:
             transcript.sent([octets])
         elif octets:

@@ -18,7 +18,7 @@ from pyiwarp.api import connect, serve
 from pyiwarp.cli import filesession
 from pyiwarp.cli.dialogue import Dialogue
 from pyiwarp.cli.digest import FollowingDigest
-from pyiwarp.cli.faults import BadMessage, CannotConnect, ChecksumMismatch, PeerSilent, RefusedByPeer
+from pyiwarp.cli.faults import BadMessage, CannotConnect, ChecksumMismatch, PeerSilent, Refusal, RefusedByPeer
 from pyiwarp.cli.fileclient import ClientSettings, FileClient, connected
 from pyiwarp.cli.fileproto import HELLO, MESSAGE_LIMIT, Message, decode, encode
 from pyiwarp.cli.fileserver import FileServer, ServerSettings
@@ -363,6 +363,33 @@ async def test_a_destination_that_cannot_be(rig: Rig) -> None:
         with pytest.raises(FileNotFoundError):
             await client.put(rig.mine / "none", "x")
         await client.get("file", rig.mine / "file")
+
+
+@pytest.mark.parametrize("by_link", [False, True])
+async def test_a_destination_that_is_no_file_stays(rig: Rig, by_link: bool) -> None:
+    (rig.served / "file").write_bytes(b"served")
+    os.mkfifo(rig.mine / "fifo")
+    (rig.mine / "link").symlink_to("fifo")
+    async with rig.client() as client:
+        with pytest.raises(Refusal, match="it is a FIFO"):
+            await client.get("file", rig.mine / ("link" if by_link else "fifo"))
+        await client.get("file", rig.mine / "file")
+    assert (rig.mine / "fifo").is_fifo()
+    assert (rig.mine / "link").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["\udcff", "x" * 1025])
+async def test_names_that_cannot_be_said(rig: Rig, name: str) -> None:
+    (rig.served / "good").write_bytes(b"good")
+    async with rig.client() as client:
+        with pytest.raises(Refusal, match="1024 octets of UTF-8"):
+            await client.get(name, rig.mine / "x")
+        with pytest.raises(Refusal, match="1024 octets of UTF-8"):
+            await client.put(rig.served / "good", name)
+        with pytest.raises(Refusal, match="1024 octets of UTF-8"):
+            assert [entry async for entry in client.entries(name)] == []
+        await client.get("good", rig.mine / "good")  # the connection goes on
+    assert os.listdir(rig.mine) == ["good"]
 
 
 # --- who may connect -------------------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def test_a_message_is_delivered_once(scene: Scene) -> None:  # DDP-5041-5.3-05
 
 
 def test_the_octet_of_the_ulp_decides_what_a_message_is(scene: Scene) -> None:
-    # DDP-5041-4.3-03, DDP-5041-5.4-05: solicited and invalidating as the wire says, that STag and no other
+    # DDP-5041-4.3-03, DDP-5041-5.4-05, RDMAP-5040-3.2-03: solicited and invalidating as the wire says, that STag only
     scene.peer.sends(send(b"a", opcode=Opcode.SEND_SE))
     scene.peer.sends(send(b"b", opcode=Opcode.SEND_INVAL, inval_stag=scene.region.stag))
     assert [(done.solicited, done.inval_stag) for done in scene.node.received()] == [

@@ -150,6 +150,17 @@ def test_a_second_response_is_refused(peer: RawPeer) -> None:  # EXT-7306-5.2.2-
     peer.expects_terminate(errors.NoBufferForMsn.term)
 
 
+def test_a_response_may_not_overtake_that_of_a_read() -> None:  # EXT-7306-5.2.2-06, EXT-7306-5.2.2-08
+    peer = RawPeer(ord=2)
+    sink = peer.node.region(b"-" * 8, Access.LOCAL_WRITE)
+    peer.node.post(Read(sink[:], THERE, "read"), FetchAdd(THERE, 1, wr_id="add"))
+    peer.hears()
+    peer.sends(atomic_response(0, 5))
+    peer.expects_terminate(errors.NoBufferForMsn.term, mdr="110")
+    assert ended(peer.node.sent()) == [("read", FLUSHED), ("add", FLUSHED)]
+    assert octets_of(sink) == b"-" * 8
+
+
 @pytest.mark.parametrize("swap", [False, True])
 def test_a_misaligned_target_is_told_by_the_peer(swap: bool) -> None:  # EXT-7306-5.1.1-01, EXT-7306-5.1.2-04
     """Only the peer knows the address behind STag and TO; the work request says what it answered."""

@@ -7,7 +7,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from pyiwarp.cli import app
+from pyiwarp.cli import app, main
 
 runner = CliRunner()
 
@@ -50,3 +50,19 @@ def test_info_is_for_people_and_as_data() -> None:
     assert "uvloop" in runner.invoke(app, ["info"]).output
     assert json.loads(runner.invoke(app, ["info", "--json"]).output)["max_ord"] == 128
     assert "asyncio" in runner.invoke(app, ["info", "--loop", "asyncio"]).output
+
+
+def test_an_interrupt_before_the_loop_runs_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While a command still imports what it needs, nobody but Python listens to Ctrl-C."""
+
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyiwarp.cli.files.address", interrupted)
+    monkeypatch.setattr("sys.argv", ["pyiwarp", "ls", "localhost"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "pyiwarp: interrupted\n"

@@ -338,10 +338,15 @@ def test_an_enhanced_frame_without_its_word_is_refused(size: int) -> None:  # MP
     assert isinstance(side.startup.error, MalformedStartup)
 
 
-def test_octets_behind_the_request_are_refused() -> None:  # MPA-5044-7.1.2-11, MPA-5044-7.1.1-20
+@pytest.mark.parametrize("private_data", [b"", b"data"])
+@pytest.mark.parametrize("together", [True, False])
+def test_octets_behind_the_request_are_refused(private_data: bytes, together: bool) -> None:
+    # MPA-5044-7.1.2-11, MPA-5044-7.1.1-20: if they come together, before a program could accept
     side = responder()
-    side.hears(REQUEST + b"\x00")
-    assert side.outcomes == [StartupState.DECIDING, StartupState.FAILED]
+    octets = frame(reply=False, private_data=private_data) + b"\x00\x00\x00\x00"
+    for piece in [octets] if together else [octets[:-4], octets[-4:]]:
+        side.hears(piece)
+    assert side.outcomes == ([StartupState.FAILED] if together else [StartupState.DECIDING, StartupState.FAILED])
     assert "before its Reply" in str(side.startup.error)
     with pytest.raises(WrongState):
         side.startup.accept(Offer())
