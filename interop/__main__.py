@@ -24,6 +24,7 @@ from .siw import Image, prepare_image
 from .siw.errors import SiwError
 from .siw.progress import Progress
 
+PAGE = Path(__file__).parents[1] / "docs" / "interop.md"
 app = typer.Typer(add_completion=False, help=__doc__)
 ROLES = {"pyiwarp-connects": Role.PYIWARP_CONNECTS, "peer-connects": Role.PEER_CONNECTS}
 
@@ -31,8 +32,10 @@ Peers = Annotated[list[str], typer.Option("--peer", help=f"Only this one; repeat
 Scenarios = Annotated[list[str], typer.Option("--scenario", help="Only those that fit the pattern; repeatable.")]
 RoleName = Annotated[str | None, typer.Option("--role", help=f"Only this one: {' or '.join(ROLES)}.")]
 Listing = Annotated[bool, typer.Option("--list", help="Say what there is and run nothing.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all results to this file.")]
-DocsFile = Annotated[Path | None, typer.Option("--docs", help="Write the page for readers to this file.")]
+JsonFile = Annotated[Path, typer.Option("--json", help="Write all results to this file.")]
+DocsFile = Annotated[
+    Path | None, typer.Option("--docs", help="Write the page to this file (the whole matrix: docs/interop.md).")
+]
 Pcapng = Annotated[Path | None, typer.Option(help="Keep a capture of each scenario in this directory.")]
 Keep = Annotated[bool, typer.Option(help="At the first failure stop, and take commands for its guest.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Scenarios at a time; each may have a guest of its own.")]
@@ -48,7 +51,7 @@ def run(
     scenario: Scenarios = [],  # noqa: B006
     role: RoleName = None,
     listing: Listing = False,
-    json: JsonFile = None,
+    json: JsonFile = Path("results.json"),
     docs: DocsFile = None,
     pcapng: Pcapng = None,
     keep: Keep = False,
@@ -61,7 +64,8 @@ def run(
     if listing:
         _list(chosen)
         return
-    if docs is not None and (peer or scenario or role):
+    whole = not (peer or scenario or role)
+    if docs is not None and not whole:
         raise typer.BadParameter("--docs describes the whole matrix, so nothing may be left out")
     if pcapng is not None:
         pcapng.mkdir(parents=True, exist_ok=True)
@@ -69,10 +73,9 @@ def run(
     image = prepare_image(cache, Progress(console)) if any(needs_image(cell.peer) for cell in chosen) else None
     matrix = Matrix(asyncio.run(_play(chosen, image, console, 1 if keep else jobs, timeout, pcapng, keep)))
     print_table(matrix, Console(highlight=False))
-    if json is not None:
-        write_json(matrix, json)
-    if docs is not None:
-        write_docs(matrix, docs)
+    write_json(matrix, json)
+    if whole:
+        write_docs(matrix, docs or PAGE)
     raise typer.Exit(1 if matrix.failed else 0)
 
 

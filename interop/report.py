@@ -87,7 +87,7 @@ def write_json(matrix: Matrix, file: Path) -> None:
 _HEAD = """\
 # Working together with other implementations
 
-This page is written by `python -m interop --docs docs/interop.md` from a run of the whole matrix; a change by hand is
+This page is written by `python -m interop` from a run of the whole matrix; a change by hand is
 lost with the next. `interop/README.md` says how to run it.
 
 Each scenario of `interop/scenarios` is played against each peer, in two roles: → pyiwarp connects, ← the peer connects.

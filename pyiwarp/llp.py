@@ -216,7 +216,7 @@ class Llp(asyncio.BufferedProtocol):
         """Write what there is to write, then settle everything that may have changed."""
         self.pump.resume()  # even while clogged: a peer that is clogged too waits for this side to read
         for _ in range(TURN_BATCHES):
-            if self._clogged or self._transport is None:
+            if self._clogged or self._transport is None or self._transport.is_closing():
                 break
             self._refresh_emss()
             iov = self.pump.next_iov()
