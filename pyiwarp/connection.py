@@ -45,7 +45,9 @@ class Options:
     `send_depth` work requests may be in flight, more wait. `crc`, `markers`, `revision`, `ird`, `ord`, `rtr`,
     `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in octets;
     by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds.
-    Without `extensions` the messages of RFC 7306 are refused. `capture` takes down every octet for Wireshark.
+    Without `extensions` the messages of RFC 7306 are refused. With `half_close` this side may go on sending when the
+    peer has closed its half, until `close`; `recv` raises `Disconnected` then. `capture` takes down every octet for
+    Wireshark.
     `profile` says how to get on with the peer; where `crc` is None it says that too.
     """
 
@@ -64,6 +66,7 @@ class Options:
     mulpdu: int | None = None
     linger: float = 5.0
     extensions: bool = True
+    half_close: bool = False
     capture: Capture | None = None
     profile: PeerProfile = PROFILES["rfc"]
 
@@ -154,8 +157,10 @@ class Connection:
             linger=options.linger,
             profile=options.profile,
             extensions=options.extensions,
+            half_close=options.half_close,
         )
         self.qp.on_ended = self._wake_all
+        self.qp.on_half_closed = self._wake_all
         self._receives = pd.register(bytearray(options.recv_depth * options.recv_size))
         self._inbox: deque[Completion] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
@@ -309,6 +314,8 @@ class Connection:
         """
         while not self._inbox:
             self._check_alive()
+            if self.qp.stream.peer_closed:
+                raise Disconnected(f"the peer closed its half of the connection: {self!r}")
             await self._wait(self._readers)
         completion = self._inbox.popleft()
         slot = completion.wr_id

@@ -90,7 +90,9 @@ class QueuePair:
 
     `on_output` is set by the driver and called when there may be something to write; `on_ended` is called once, when
     the queue pair has left RTS for good and everything posted has completed. `linger` bounds the wait for the peer
-    when a stream ends, in seconds.
+    when a stream ends, in seconds. With `half_close` the queue pair goes on sending when the peer has closed its half,
+    until `disconnect`; its receives are flushed and `on_half_closed` is called. Without, it ends when what was posted
+    has been sent, as hardware does.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class QueuePair:
         linger: float = 5.0,
         profile: PeerProfile = PROFILES["rfc"],
         extensions: bool = True,
+        half_close: bool = False,
     ) -> None:
         self.pd = pd
         self.send_cq = send_cq
@@ -114,11 +117,13 @@ class QueuePair:
         self.profile = profile
         self._settling = False
         self._extensions = extensions
+        self._half_close = half_close
         self.qp_num = next(_qp_numbers)
         self.state = QpState.IDLE
         self.error: Exception | None = None
         self.on_output: Callable[[], None] = _nothing
         self.on_ended: Callable[[], None] = _nothing
+        self.on_half_closed: Callable[[], None] = _nothing
         self._pause_when_starved = pause_when_starved
         self._mulpdu = mulpdu
         self._stream: Stream | None = None
@@ -261,6 +266,8 @@ class QueuePair:
             self._complete_late()
             return
         nbytes = check_send(request, self.pd, self.cap)
+        if isinstance(request, ASKING) and self.stream.peer_closed:
+            raise WrongState(f"the peer has closed its half and can answer nothing: {self!r}")
         if isinstance(request, ASKING) and not self.stream.reads.limit:
             raise BadWorkRequest(f"ORD is 0: the peer answers no Reads and no Atomics (RFC 5040 §6.1): {self!r}")
         posted = _Posted(request, nbytes)
@@ -281,7 +288,7 @@ class QueuePair:
         self._check_open()
         if len(self._rq) + len(self._late_receives) >= self.cap.max_recv_wr:
             raise QueueFull(f"the receive queue holds {self.cap.max_recv_wr} work requests already: {self!r}")
-        if self.state in (QpState.CLOSING, QpState.TERMINATE, QpState.ERROR):
+        if self._ending or (self._stream is not None and self._stream.peer_closed and self.state is QpState.RTS):
             self._late_receives.append(self._flushed_completion(request.wr_id, WorkOpcode.RECV))
             self._complete_late()
             return
@@ -478,6 +485,10 @@ class QueuePair:
         self._complete_late()
 
     def _on_peer_closed(self) -> None:
+        if self._half_close and self.state is QpState.RTS:
+            self._flush_receives()  # DDP-5041-6.2.1-04: this is how the program hears of it
+            self.on_half_closed()
+            return
         self._move(QpInput.PEER_FIN)
         self.stream.finish()
 
@@ -550,16 +561,20 @@ class QueuePair:
             posted = self._sq.popleft()
             _unpin(sges_of(posted.request))
             self.send_cq.push(self._flushed_completion(posted.request.wr_id, opcode_of(posted.request)))
+        self._flush_receives()
+        self._complete_late()
+        if not self._ended:
+            self._ended = True
+            self.on_ended()
+
+    def _flush_receives(self) -> None:
+        """Complete every receive, in order: nothing will come for them."""
         receives = [*self._receiving, *self._rq]
         self._receiving.clear()
         self._rq.clear()
         for receive in receives:
             _unpin(receive.sges)
             self.recv_cq.push(self._flushed_completion(receive.wr_id, WorkOpcode.RECV))
-        self._complete_late()
-        if not self._ended:
-            self._ended = True
-            self.on_ended()
 
     def _flushed_completion(self, wr_id: object, opcode: WorkOpcode) -> Completion:
         return Completion(wr_id, Status.WR_FLUSH_ERR, opcode, 0, self.qp_num, error=self.error)

@@ -198,12 +198,14 @@ class ProtectionDomain:
         linger: float = 5.0,
         profile: PeerProfile = PROFILES["rfc"],
         extensions: bool = True,
+        half_close: bool = False,
     ) -> QueuePair:
         """A queue pair in this protection domain; see `QueuePair`.
 
         `pause_when_starved` makes a Send without receive wait instead of ending the stream. `mulpdu` fixes the
         size of FPDUs, `linger` bounds the wait for the peer at the end, in seconds.
-        `profile` says how to get on with the peer. Without `extensions` RFC 7306 is unknown here.
+        `profile` says how to get on with the peer. Without `extensions` RFC 7306 is unknown here. With
+        `half_close` sending goes on after the peer has closed its half.
         """
         self._check_open()
         cap = cap or QpCap()
@@ -226,6 +228,7 @@ class ProtectionDomain:
             linger=linger,
             profile=profile,
             extensions=extensions,
+            half_close=half_close,
         )
         self._qps.add(qp)
         return qp
