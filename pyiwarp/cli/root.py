@@ -83,10 +83,16 @@ class Root:
         with _Walk(self._fd, _parts(name) if name else []) as walk:
             fd = walk.to_end(_open_directory)
         try:
-            names = sorted(name for name in os.listdir(fd) if is_text(name))
-            yield (entry for name in names if (entry := _entry(fd, name)) is not None)
+            yield _entries(fd)
         finally:
             os.close(fd)
+
+
+def _entries(directory: int) -> Iterator[Entry]:
+    """Nothing is looked up before the first entry is asked for: the asking may be left to a thread."""
+    for name in sorted(name for name in os.listdir(directory) if is_text(name)):
+        if (entry := _entry(directory, name)) is not None:
+            yield entry
 
 
 class _Walk:

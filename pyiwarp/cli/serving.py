@@ -7,6 +7,7 @@ import json as jsonlib
 import logging
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -28,10 +29,9 @@ async def serve_until_stopped(directory: Path, host: str, port: int, settings: S
         async with FileServer(root, settings, _tell_as_json if json else _tell) as server:
             await server.start(host, port)
             _announce(root, Address(host, server.port), settings, json=json)
-            try:
+            with suppress(asyncio.CancelledError):
                 await server.wait_closed()
-            except asyncio.CancelledError:
-                broken_off = server.transfers
+            broken_off = server.transfers
     plural = "" if broken_off == 1 else "s"
     print(f"pyiwarp: stopped; {broken_off} transfer{plural} broken off", file=sys.stderr)
     if broken_off:
