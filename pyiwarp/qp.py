@@ -7,46 +7,23 @@ completions. Every posted work request completes exactly once, in the order of i
 from __future__ import annotations
 
 import itertools
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from pyiwarp.admission import QpCap, check_send, check_sges
+from pyiwarp.admission import QpCap
 from pyiwarp.atomics import stored
 from pyiwarp.cq import CompletionQueue
-from pyiwarp.errors import (
-    BadWorkRequest,
-    Closed,
-    ConnectionLost,
-    QueueFull,
-    StartupTimeout,
-    WrongState,
-)
+from pyiwarp.errors import Closed, ConnectionLost, StartupTimeout, WrongState
 from pyiwarp.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
-from pyiwarp.mr import Access, StagTable
+from pyiwarp.kinds import Posted
+from pyiwarp.mr import StagTable
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.qpstate import NEXT, QpInput, QpState
+from pyiwarp.recvqueue import ReceiveQueue
+from pyiwarp.sendqueue import SendQueue
 from pyiwarp.startup import Agreement, Role, TimeLimit
 from pyiwarp.stream import Stream
-from pyiwarp.work import (
-    CompareSwap,
-    Completion,
-    FetchAdd,
-    Immediate,
-    Read,
-    Recv,
-    Send,
-    SendRequest,
-    Sge,
-    Status,
-    WorkOpcode,
-    Write,
-    atomic_request_of,
-    opcode_of,
-    payload_of,
-    read_request_of,
-    sges_of,
-)
+from pyiwarp.work import Recv, SendRequest
 
 if TYPE_CHECKING:
     from pyiwarp.stream import Octets
@@ -54,22 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["QpCap", "QpInput", "QpState", "QueuePair"]
 
 _qp_numbers = itertools.count(1)
-
-ASKING = (Read, FetchAdd, CompareSwap)
-"""The work requests that the peer answers; they count in ORD (EXT-7306-5.2-01)."""
-
-
-class _Posted:
-    """A work request in the send queue; `payload` is its memory as it was posted, whatever becomes of the STag."""
-
-    __slots__ = ("done", "nbytes", "payload", "request", "value")
-
-    def __init__(self, request: SendRequest, nbytes: int) -> None:
-        self.request = request
-        self.nbytes = nbytes
-        self.payload = payload_of(request)
-        self.done = False
-        self.value: int | None = None
 
 
 class Owner(Protocol):
@@ -127,13 +88,8 @@ class QueuePair:
         self._pause_when_starved = pause_when_starved
         self._mulpdu = mulpdu
         self._stream: Stream | None = None
-        self._sq: deque[_Posted] = deque()
-        self._waiting: deque[_Posted] = deque()
-        self._rq: deque[Recv] = deque()
-        self._receiving: deque[Recv] = deque()  # taken by messages; of the last some octets may be missing
-        self._late_sends: deque[Completion] = deque()  # flushes of what was posted too late, behind what was in time
-        self._late_receives: deque[Completion] = deque()
-        self._reads_underway = 0
+        self._sq = SendQueue(pd, cap, send_cq, self.qp_num)
+        self._rq = ReceiveQueue(pd, cap, recv_cq, self.qp_num)
         self._over = False
         self._ended = False
         self._closed = False
@@ -185,7 +141,7 @@ class QueuePair:
             agreement,
             self.pd.stags,
             self.pd,
-            self._take_receive,
+            self._rq.take,
             mulpdu=self._mulpdu,
             pause_when_starved=self._pause_when_starved,
             prologue=prologue,
@@ -256,29 +212,35 @@ class QueuePair:
         The memory of its SGEs belongs to the stack until then. Raises `WrongState` before the queue pair is
         connected, `QueueFull`, or `BadWorkRequest` for memory that may not be used so; nothing was posted then.
         """
+        self._post_send(request)
+        self.on_output()
+
+    def post_send_many(self, requests: Sequence[SendRequest]) -> None:
+        """Post work requests in their order, as `post_send` would one by one, and tell the driver once.
+
+        What raises for one of them raises here: those before it are posted, it and those behind it are not. The
+        error's note says how many were.
+        """
+        done = 0
+        try:
+            for request in requests:
+                self._post_send(request)
+                done += 1
+        except Exception as error:
+            error.add_note(f"{done} of {len(requests)} work requests were posted before it")
+            raise
+        finally:
+            if done:
+                self.on_output()
+
+    def _post_send(self, request: SendRequest) -> None:
+        if self.state is QpState.RTS and not self._closed:
+            self._sq.post(self._stream, request)  # type: ignore[arg-type]  # in RTS there is one
+            return
         self._check_open()
         if self.state is QpState.IDLE:
             raise WrongState(f"a send is posted, but {self!r}")
-        if len(self._sq) + len(self._late_sends) >= self.cap.max_send_wr:
-            raise QueueFull(f"the send queue holds {self.cap.max_send_wr} work requests already: {self!r}")
-        if self.state is not QpState.RTS:
-            self._late_sends.append(self._flushed_completion(request.wr_id, opcode_of(request)))
-            self._complete_late()
-            return
-        nbytes = check_send(request, self.pd, self.cap)
-        if isinstance(request, ASKING) and self.stream.peer_closed:
-            raise WrongState(f"the peer has closed its half and can answer nothing: {self!r}")
-        if isinstance(request, ASKING) and not self.stream.reads.limit:
-            raise BadWorkRequest(f"ORD is 0: the peer answers no Reads and no Atomics (RFC 5040 §6.1): {self!r}")
-        posted = _Posted(request, nbytes)
-        for sge in sges_of(request):
-            sge.region.pin()
-        self._sq.append(posted)
-        if self._waiting or not self._may_start(request):
-            self._waiting.append(posted)  # RDMAP-5040-5.5-10: nothing overtakes
-        else:
-            self._start(posted)
-        self.on_output()
+        self._sq.post_late(request, self.error)
 
     def post_recv(self, request: Recv) -> None:
         """Add a receive for one Send of the peer.
@@ -286,44 +248,12 @@ class QueuePair:
         Raises `QueueFull`, or `BadWorkRequest` for memory that may not be written.
         """
         self._check_open()
-        if len(self._rq) + len(self._late_receives) >= self.cap.max_recv_wr:
-            raise QueueFull(f"the receive queue holds {self.cap.max_recv_wr} work requests already: {self!r}")
         if self._ending or (self._stream is not None and self._stream.peer_closed and self.state is QpState.RTS):
-            self._late_receives.append(self._flushed_completion(request.wr_id, WorkOpcode.RECV))
-            self._complete_late()
+            self._rq.post_late(request, self.error)
             return
-        check_sges(request.sges, Access.LOCAL_WRITE, self.pd, self.cap)
-        for sge in request.sges:
-            sge.region.pin()
-        self._rq.append(request)
+        self._rq.post(request)
         if self._stream is not None and self._stream.starved:
             self.on_output()
-
-    def _may_start(self, request: SendRequest) -> bool:
-        if self._reads_underway and request.fence:
-            return False
-        return not (isinstance(request, ASKING) and self.stream.reads.full)  # RDMAP-5040-6.1-05
-
-    def _start(self, posted: _Posted) -> None:
-        """Hand a work request to the stream."""
-        request, payload = posted.request, posted.payload
-        stream = self.stream
-        if isinstance(request, Write):
-            stream.write(payload, stag=request.remote.stag, to=request.remote.to, token=posted)
-        elif isinstance(request, Send):
-            stream.send(payload, token=posted, solicited=request.solicited, inval_stag=request.inval_stag)
-        elif isinstance(request, Immediate):
-            stream.immediate(request.data, token=posted, solicited=request.solicited)
-        elif isinstance(request, FetchAdd | CompareSwap):
-            self._reads_underway += 1
-            stream.atomic(atomic_request_of(request), posted)
-        else:
-            self._reads_underway += 1
-            stream.read(read_request_of(request), memoryview(payload[0] if payload else b""), posted)
-
-    def _start_waiting(self) -> None:
-        while self._waiting and self._may_start(self._waiting[0].request):
-            self._start(self._waiting.popleft())
 
     # --- the pump's side ---------------------------------------------------------------------------------------------
 
@@ -425,68 +355,38 @@ class QueuePair:
         for event in events:
             if self._over:  # an event, or whom it called, ended everything: the rest was flushed
                 return
-            match event:
-                case Sent():
-                    self._on_sent(event)
-                case ReadDone():
-                    self._on_read_done(event)
-                case AtomicDone():
-                    self._on_atomic_done(event)
-                case Delivered():
-                    self._on_delivered(event)
-                case PeerClosed():
-                    self._on_peer_closed()
-                case PeerTerminated():
-                    self._on_peer_terminated(event)
-                case Violated():
-                    self._on_violated(event)
+            _HANDLERS[type(event)](self, event)
 
     def _on_sent(self, event: Sent) -> None:
-        posted = event.token
-        assert isinstance(posted, _Posted)
-        posted.done = True
-        self._complete_sends()
+        self._done(event.token)
 
     def _on_read_done(self, event: ReadDone) -> None:
-        posted = event.token
-        if posted is not None:  # else the Read that opened the stream: nobody's work request, but it counted in ORD
-            assert isinstance(posted, _Posted)
-            posted.done = True
-            self._reads_underway -= 1
-            self._complete_sends()
-        self._start_waiting()
+        if event.token is not None:  # else the Read that opened the stream: nobody's work request, but in ORD
+            self._sq.answered()
+            self._done(event.token)
+        self._sq.start_waiting(self.stream)
 
     def _on_atomic_done(self, event: AtomicDone) -> None:
         posted = event.token
-        assert isinstance(posted, _Posted)
-        posted.done = True
+        assert isinstance(posted, Posted)
         posted.value = event.value
         for memory in posted.payload:
             memoryview(memory)[:] = stored(event.value)
-        self._reads_underway -= 1
-        self._complete_sends()
-        self._start_waiting()
+        self._sq.answered()
+        self._done(posted)
+        self._sq.start_waiting(self.stream)
 
     def _on_delivered(self, event: Delivered) -> None:
-        receive = self._receiving.popleft()  # RDMAP-5040-5.3-05
-        _unpin(receive.sges)
-        self.recv_cq.push(
-            Completion(
-                receive.wr_id,
-                Status.SUCCESS,
-                WorkOpcode.RECV,
-                event.nbytes,
-                self.qp_num,
-                event.inval_stag,
-                event.solicited,
-                immediate=event.immediate,
-            )
-        )
-        self._complete_late()
+        self._rq.delivered(event)
 
-    def _on_peer_closed(self) -> None:
+    def _done(self, token: object) -> None:
+        assert isinstance(token, Posted)
+        token.done = True
+        self._sq.complete()
+
+    def _on_peer_closed(self, event: PeerClosed) -> None:
         if self._half_close and self.state is QpState.RTS:
-            self._flush_receives()  # DDP-5041-6.2.1-04: this is how the program hears of it
+            self._rq.flush(self.error)  # DDP-5041-6.2.1-04: this is how the program hears of it
             self.on_half_closed()
             return
         self._move(QpInput.PEER_FIN)
@@ -513,77 +413,31 @@ class QueuePair:
         self.stream.abandon()
         self._flush()
 
-    # --- completing --------------------------------------------------------------------------------------------------
-
-    def _take_receive(self) -> Sequence[memoryview] | None:
-        if not self._rq:
-            return None
-        receive = self._rq.popleft()
-        self._receiving.append(receive)
-        return [sge.region.pinned_view(sge.offset, sge.nbytes) for sge in receive.sges]
-
-    def _complete_sends(self) -> None:
-        """Complete the work requests at the head of the send queue that are done (RDMAP-5040-5.5-12)."""
-        sq = self._sq
-        while sq and sq[0].done:
-            posted = sq.popleft()
-            request = posted.request
-            _unpin(sges_of(request))
-            if request.signaled:
-                self.send_cq.push(
-                    Completion(
-                        request.wr_id,
-                        Status.SUCCESS,
-                        opcode_of(request),
-                        posted.nbytes,
-                        self.qp_num,
-                        value=posted.value,
-                    )
-                )
-        self._complete_late()
-
-    def _complete_late(self) -> None:
-        """Flush what was posted too late, each queue when all that was posted in time is complete."""
-        while self._late_sends and not self._sq:
-            self.send_cq.push(self._late_sends.popleft())
-        while self._late_receives and not (self._rq or self._receiving):
-            self.recv_cq.push(self._late_receives.popleft())
+    # --- flushing ----------------------------------------------------------------------------------------------------
 
     def _flush_when_let_go(self) -> None:
         if not self.stream.in_transit:
             self._flush()  # else when the transport has let go of the users' memory
 
     def _flush(self) -> None:
-        """Complete everything that is posted, in order, as it will never be done (RDMAP-5040-5.4-08, -6.2.1-02)."""
-        self._waiting.clear()
-        self._reads_underway = 0
-        while self._sq:
-            posted = self._sq.popleft()
-            _unpin(sges_of(posted.request))
-            self.send_cq.push(self._flushed_completion(posted.request.wr_id, opcode_of(posted.request)))
-        self._flush_receives()
-        self._complete_late()
+        """Complete everything that is posted, in order, as it will never be done."""
+        self._sq.flush(self.error)
+        self._rq.flush(self.error)
         if not self._ended:
             self._ended = True
             self.on_ended()
 
-    def _flush_receives(self) -> None:
-        """Complete every receive, in order: nothing will come for them."""
-        receives = [*self._receiving, *self._rq]
-        self._receiving.clear()
-        self._rq.clear()
-        for receive in receives:
-            _unpin(receive.sges)
-            self.recv_cq.push(self._flushed_completion(receive.wr_id, WorkOpcode.RECV))
 
-    def _flushed_completion(self, wr_id: object, opcode: WorkOpcode) -> Completion:
-        return Completion(wr_id, Status.WR_FLUSH_ERR, opcode, 0, self.qp_num, error=self.error)
+_HANDLERS: Final[Mapping[type[Event], Callable[[QueuePair, Any], None]]] = {
+    Sent: QueuePair._on_sent,
+    ReadDone: QueuePair._on_read_done,
+    AtomicDone: QueuePair._on_atomic_done,
+    Delivered: QueuePair._on_delivered,
+    PeerClosed: QueuePair._on_peer_closed,
+    PeerTerminated: QueuePair._on_peer_terminated,
+    Violated: QueuePair._on_violated,
+}
 
 
 def _nothing() -> None:
     """What a queue pair tells that nobody listens to."""
-
-
-def _unpin(sges: Sequence[Sge]) -> None:
-    for sge in sges:
-        sge.region.unpin()

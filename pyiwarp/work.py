@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pyiwarp.atomics import ALL_ONES
 from pyiwarp.codes import AtomicOpcode
@@ -31,13 +30,8 @@ __all__ = [
     "Write",
     "atomic_request_of",
     "check_remote",
-    "opcode_of",
-    "payload_of",
     "read_request_of",
-    "sges_of",
 ]
-
-Octets = bytes | bytearray | memoryview
 
 Sge = RegionSlice
 """A scatter/gather element: octets of a region, made by `region[a:b]`."""
@@ -185,29 +179,11 @@ class Completion(NamedTuple):
         return f"{self.opcode.value} {self.wr_id!r} {self.status.value}, {self.nbytes} octets{cause}"
 
 
-def sges_of(request: SendRequest) -> Sequence[Sge]:
-    """The memory of a request for the send queue, inline octets aside."""
-    if isinstance(request, Immediate):
-        return ()
-    if isinstance(request, Read | FetchAdd | CompareSwap):
-        return () if request.sge is None else (request.sge,)
-    return request.sges
-
-
 def check_remote(remote: RemoteRegion, nbytes: int) -> None:
     """What does not fit the wire, or would wrap there, is refused before anything is promised (DDP-5041-7.1-14)."""
     to, stag, _ = remote
     if stag >> 32 or to < 0 or to >= TO_LIMIT or to + nbytes > TO_LIMIT:
         raise BadWorkRequest(f"{nbytes} octets cannot be named by STag {stag:#x} TO {to:#x}")
-
-
-def payload_of(request: SendRequest) -> Sequence[Octets]:
-    """The octets that a request moves: copies of inline ones, views of the others."""
-    if isinstance(request, Immediate):
-        return (bytes(request.data),)
-    if isinstance(request, Send | Write) and request.inline is not None:
-        return (bytes(request.inline),)
-    return [region.pinned_view(offset, nbytes) for region, offset, nbytes in sges_of(request) if nbytes]
 
 
 def read_request_of(request: Read) -> ReadRequest:
@@ -236,18 +212,3 @@ def atomic_request_of(request: Atomic) -> AtomicRequest:
         request.compare,
         request.compare_mask,
     )
-
-
-_OPCODES: Final[Mapping[type, WorkOpcode]] = {
-    Send: WorkOpcode.SEND,
-    Write: WorkOpcode.WRITE,
-    Read: WorkOpcode.READ,
-    FetchAdd: WorkOpcode.FETCH_ADD,
-    CompareSwap: WorkOpcode.COMPARE_SWAP,
-    Immediate: WorkOpcode.IMMEDIATE,
-}
-
-
-def opcode_of(request: SendRequest) -> WorkOpcode:
-    """What the completion of a request says that it was."""
-    return _OPCODES[type(request)]

@@ -426,9 +426,9 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "work requests complete out of order",
-        "qp",
-        "        while sq and sq[0].done:\n            posted = sq.popleft()",
-        "        while done := [p for p in sq if p.done]:\n            posted = done[0]\n            sq.remove(posted)",
+        "sendqueue",
+        "        while queue and queue[0].done:\n            posted = queue.popleft()",
+        "        for posted in [p for p in queue if p.done]:\n            queue.remove(posted)",
         ("RDMAP-5040-5.5-12",),
     ),
     # --- memory ------------------------------------------------------------------------------------------------------
@@ -590,8 +590,8 @@ MUTATIONS: Final = (
     # --- above the engine --------------------------------------------------------------------------------------------
     Mutation(
         "a Read starts although ORD is used up",
-        "qp",
-        "return not (isinstance(request, ASKING) and self.stream.reads.full)",
+        "sendqueue",
+        "return not (posted.kind.answered and stream.reads.full)",
         "return True",
         ("RDMAP-5040-6.1-05",),
     ),

@@ -153,13 +153,13 @@ def test_queues_are_as_deep_as_asked() -> None:
     peer = RawPeer(node)
     for number in range(3):
         node.receive(8, number)
-    with pytest.raises(QueueFull, match="the receive queue holds 3 work requests already: <QueuePair"):
+    with pytest.raises(QueueFull, match=r"the receive queue of queue pair \d+ holds 3 work requests already"):
         node.receive(8)
     assert node.qp.send_room == 2
     node.send(b"1")
     node.send(b"2")
     assert node.qp.send_room == 0
-    with pytest.raises(QueueFull, match="the send queue holds 2 work requests already"):
+    with pytest.raises(QueueFull, match=r"the send queue of queue pair \d+ holds 2 work requests already"):
         node.send(b"3")
     assert len(peer.hears()) == 2
     assert node.qp.send_room == 2
@@ -592,3 +592,22 @@ def test_memory_of_one_protection_domain_serves_several_queue_pairs() -> None:
         peer.sends(write(region.stag, region.to, b"hello"))
         assert qp.error is None
     assert octets_of(region) == b"hello\0\0\0"
+
+
+def test_many_are_posted_with_one_word_to_the_driver() -> None:
+    node = Node()
+    peer = RawPeer(node)
+    kicks: list[int] = []
+    node.qp.on_output = lambda: kicks.append(1)
+    node.qp.post_send_many([Send(inline=bytes([n])) for n in range(5)])
+    assert (len(kicks), len(node.qp._sq)) == (1, 5)
+    assert [peer.expects(Opcode.SEND).payload for _ in range(5)] == [b"\0", b"\1", b"\2", b"\3", b"\4"]
+
+
+def test_of_many_those_before_a_bad_one_are_posted() -> None:
+    node = Node(cap=QpCap(max_inline=4))
+    RawPeer(node)
+    with pytest.raises(BadWorkRequest) as refused:
+        node.qp.post_send_many([Send(inline=b"1"), Send(inline=b"12345"), Send(inline=b"3")])
+    assert refused.value.__notes__ == ["1 of 3 work requests were posted before it"]
+    assert len(node.qp._sq) == 1

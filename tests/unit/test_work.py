@@ -10,16 +10,10 @@ from pyiwarp.mr import RemoteRegion
 from pyiwarp.work import (
     Completion,
     Read,
-    Send,
-    SendRequest,
     Status,
     WorkOpcode,
-    Write,
     check_remote,
-    opcode_of,
-    payload_of,
     read_request_of,
-    sges_of,
 )
 from tests.harness import Node
 
@@ -31,29 +25,6 @@ def test_a_completion_prints_as_one_line_of_a_transcript() -> None:
     lost = Completion(7, Status.WR_FLUSH_ERR, WorkOpcode.WRITE, error=ConnectionLost("cut"))
     assert str(lost) == "write 7 work request flushed, 0 octets: cut"
     assert not lost.ok
-
-
-def test_memory_of_requests() -> None:
-    region = Node().region(b"0123456789")
-    sges = (region[2:4], region[5:5], region[8:])
-    requests: list[tuple[SendRequest, WorkOpcode]] = [
-        (Send(sges), WorkOpcode.SEND),
-        (Write(sges, REMOTE), WorkOpcode.WRITE),
-    ]
-    for request, kind in requests:
-        assert sges_of(request) == sges
-        assert [bytes(view) for view in payload_of(request)] == [b"23", b"89"]
-        assert opcode_of(request) is kind
-    assert sges_of(Read(region[:3], REMOTE)) == (region[:3],)
-    assert sges_of(Read(None, REMOTE)) == ()
-    assert opcode_of(Read()) is WorkOpcode.READ
-
-
-def test_inline_octets_are_copied() -> None:
-    octets = bytearray(b"now")
-    payload = payload_of(Send(inline=octets))
-    octets[:] = b"new"
-    assert payload == (b"now",)
 
 
 def test_the_request_of_a_read() -> None:  # RDMAP-5040-5.2.1-09, RDMAP-5040-5.2.1-10

@@ -1,0 +1,101 @@
+"""The receive queue: receives wait for the peer's Sends, are taken in order, and complete once (RFC 5040 §5.3)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from pyiwarp.admission import QpCap, check_sges
+from pyiwarp.cq import CompletionQueue
+from pyiwarp.errors import QueueFull
+from pyiwarp.events import Delivered
+from pyiwarp.mr import Access
+from pyiwarp.sendqueue import unpin
+from pyiwarp.work import Completion, Recv, Status, WorkOpcode
+
+__all__ = ["ReceiveQueue"]
+
+
+class ReceiveQueue:
+    """The receives of a queue pair, from their posting to their completion in `cq`; the rest as in `SendQueue`."""
+
+    __slots__ = ("_late", "_posted", "_taken", "cap", "cq", "pd", "qp_num")
+
+    def __init__(self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int) -> None:
+        self.pd = pd
+        self.cap = cap
+        self.cq = cq
+        self.qp_num = qp_num
+        self._posted: deque[Recv] = deque()
+        self._taken: deque[Recv] = deque()  # by messages; of the last some octets may be missing
+        self._late: deque[Completion] = deque()
+
+    def __len__(self) -> int:
+        return len(self._posted)
+
+    def check_room(self) -> None:
+        """Raises `QueueFull` if nothing more can be posted."""
+        if len(self._posted) + len(self._late) >= self.cap.max_recv_wr:
+            limit = self.cap.max_recv_wr
+            raise QueueFull(f"the receive queue of queue pair {self.qp_num} holds {limit} work requests already")
+
+    def post(self, request: Recv) -> None:
+        """Judge a receive, pin its memory, and let it wait for a Send.
+
+        Raises `QueueFull`, `BadWorkRequest` for memory that may not be written, `Closed` for memory that is gone.
+        """
+        self.check_room()
+        check_sges(request.sges, Access.LOCAL_WRITE, self.pd, self.cap)
+        for sge in request.sges:
+            sge.region.pin()
+        self._posted.append(request)
+
+    def post_late(self, request: Recv, error: Exception | None) -> None:
+        """Take a receive that can only be flushed, when everything before it is complete."""
+        self.check_room()
+        self._late.append(self._flushed(request, error))
+        self._complete_late()
+
+    def take(self) -> Sequence[memoryview] | None:
+        """The memory of the oldest receive, for a message that has begun to come; None if there is no receive."""
+        if not self._posted:
+            return None
+        receive = self._posted.popleft()
+        self._taken.append(receive)
+        return [sge.region.pinned_view(sge.offset, sge.nbytes) for sge in receive.sges]
+
+    def delivered(self, event: Delivered) -> None:
+        """The oldest message that took a receive is complete (RDMAP-5040-5.3-05)."""
+        receive = self._taken.popleft()
+        unpin(receive.sges)
+        self.cq.push(
+            Completion(
+                receive.wr_id,
+                Status.SUCCESS,
+                WorkOpcode.RECV,
+                event.nbytes,
+                self.qp_num,
+                event.inval_stag,
+                event.solicited,
+                immediate=event.immediate,
+            )
+        )
+        if self._late:
+            self._complete_late()
+
+    def flush(self, error: Exception | None) -> None:
+        """Complete every receive, in order: nothing will come for them."""
+        receives = [*self._taken, *self._posted]
+        self._taken.clear()
+        self._posted.clear()
+        for receive in receives:
+            unpin(receive.sges)
+            self.cq.push(self._flushed(receive, error))
+        self._complete_late()
+
+    def _complete_late(self) -> None:
+        while self._late and not (self._posted or self._taken):
+            self.cq.push(self._late.popleft())
+
+    def _flushed(self, request: Recv, error: Exception | None) -> Completion:
+        return Completion(request.wr_id, Status.WR_FLUSH_ERR, WorkOpcode.RECV, 0, self.qp_num, error=error)
