@@ -32,14 +32,14 @@ class ReadAnswer(TaggedOutbound, Answer):
     may, while the transport still holds the segment, and its CRC must stay true. Read-only memory is never copied.
     """
 
-    __slots__ = ("_volatile", "header", "region", "request")
+    __slots__ = ("header", "region", "request", "volatile")
 
     def __init__(
         self, request: ReadRequest, payload: Sequence[memoryview], region: MemoryRegion | None, header: bytes = b""
     ) -> None:
         # RDMAP-5040-4.4-02, RDMAP-5040-4.4-03: the sink comes back as it was named
         super().__init__(control_octet(Opcode.READ_RESPONSE), payload, stag=request.sink_stag, to=request.sink_to)
-        self._volatile = any(not view.readonly for view in payload)
+        self.volatile = any(not view.readonly for view in payload)
         self.request = request
         self.header = header
         self.region = region
@@ -66,13 +66,13 @@ class ReadAnswer(TaggedOutbound, Answer):
     def next_segment(self, mulpdu: int) -> tuple[bytes, Payload, int]:
         """As `Outbound.next_segment`, with octets that stay as they are."""
         header, payload, nbytes = super().next_segment(mulpdu)
-        return header, [bytes(view) for view in payload] if self._volatile else payload, nbytes
+        return header, [bytes(view) for view in payload] if self.volatile else payload, nbytes
 
     def done(self) -> None:
         """Let the region go."""
         if self.region is not None:
             region, self.region = self.region, None
-            self._payload = _NO_PAYLOAD
+            self._payload, self.single = _NO_PAYLOAD, b""
             region.unpin()
 
 

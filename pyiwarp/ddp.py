@@ -12,8 +12,13 @@ from typing import Final, NoReturn
 from pyiwarp.codes import MAX_MESSAGE
 from pyiwarp.errors import InvalidMo, MessageTooLong, MsnOutOfRange, NoBufferForMsn, UsageError
 from pyiwarp.fastwire import (
+    LAST,
+    TAGGED,
+    TAGGED_HEAD,
     TAGGED_SIZE,
+    UNTAGGED_HEAD,
     UNTAGGED_SIZE,
+    VERSION,
     Tagged,
     Untagged,
     build_tagged,
@@ -29,6 +34,12 @@ MSN_MASK: Final = 0xFFFF_FFFF
 TO_MASK: Final = 0xFFFF_FFFF_FFFF_FFFF
 FIRST_MSN: Final = 1  # DDP-5041-4.3-08
 
+_TAGGED_BODY: Final = TAGGED_HEAD.size
+_UNTAGGED_BODY: Final = UNTAGGED_HEAD.size
+_TAGGED_MORE: Final = TAGGED | VERSION
+_TAGGED_LAST: Final = TAGGED | VERSION | LAST  # DDP-5041-4.1-03
+_UNTAGGED_LAST: Final = VERSION | LAST
+
 
 def next_msn(msn: int) -> int:
     """The MSN after `msn`; they wrap to 0 (RFC 5041 §4.3)."""
@@ -42,25 +53,28 @@ class Outbound:
     message is sent.
     """
 
-    __slots__ = ("_index", "_left", "_payload", "_sent", "_used", "last_given", "nbytes", "rdmap", "token")
+    __slots__ = ("_index", "_payload", "_used", "last_given", "nbytes", "rdmap", "sent", "single", "token")
 
     HEADER_SIZE: int
+    volatile = False  # whether the payload may change before it has left
 
     def __init__(self, rdmap: int, payload: Payload, token: object = None) -> None:
         self.rdmap = rdmap
         self.token = token
         self._payload = payload
-        self.nbytes = self._left = sum(map(len, payload))
+        self.single: Octets | None = None  # all of the payload, if it is contiguous
+        if len(payload) == 1:
+            self.single = payload[0]
+            self.nbytes = len(payload[0])
+        else:
+            if not payload:
+                self.single = b""
+            self.nbytes = sum(map(len, payload))
         if self.nbytes > MAX_MESSAGE:  # DDP-5041-5.2-03
             raise UsageError(f"a message of {self.nbytes} octets; it must be shorter than 2^32 (RFC 5041 §5.2)")
-        self._sent = 0
+        self.sent = 0  # octets of payload given out so far
         self._index = self._used = 0
         self.last_given = False
-
-    @property
-    def sent(self) -> int:
-        """Octets of payload given out so far."""
-        return self._sent
 
     def next_segment(self, mulpdu: int) -> tuple[bytes, Payload, int]:
         """The next segment: its header, its payload as views, and how many octets those are.
@@ -69,14 +83,20 @@ class Outbound:
         a message without payload is one segment (DDP-5041-5.2-10).
         """
         room = mulpdu - self.HEADER_SIZE  # DDP-5041-5.2-02
-        nbytes = self._left if self._left <= room else room
-        offset = self._sent
-        self._sent = offset + nbytes
-        self._left -= nbytes
-        self.last_given = self._left == 0
+        offset = self.sent
+        nbytes = min(self.nbytes - offset, room)
+        self.sent = offset + nbytes
+        self.last_given = self.sent == self.nbytes
         whole = self.last_given and offset == 0  # the common small message: nothing to cut
         payload = self._payload if whole else self._cut(nbytes)
         return self._header(offset), payload, nbytes
+
+    def put_header(self, buffer: memoryview, at: int, nbytes: int) -> int:
+        """Write how the FPDU begins that carries the next `nbytes` octets: MPA's length, and the segment's header.
+
+        They come to lie at `at` of `buffer`; returns where they end. The fast twin of `next_segment`.
+        """
+        raise NotImplementedError
 
     def _header(self, offset: int) -> bytes:
         raise NotImplementedError
@@ -109,6 +129,16 @@ class TaggedOutbound(Outbound):
         self.stag = stag
         self.to = to
 
+    def put_header(self, buffer: memoryview, at: int, nbytes: int) -> int:
+        """As `Outbound.put_header`."""
+        offset = self.sent
+        self.sent = sent = offset + nbytes
+        self.last_given = last = sent == self.nbytes
+        control = _TAGGED_LAST if last else _TAGGED_MORE
+        to = self.to + offset & TO_MASK
+        TAGGED_HEAD.pack_into(buffer, at, TAGGED_SIZE + nbytes, control, self.rdmap, self.stag, to)
+        return at + _TAGGED_BODY
+
     def _header(self, offset: int) -> bytes:
         # DDP-5041-5.2-09; a zero-length message may name any TO (DDP-5041-5.2-11). A Read Response goes where its
         # Request said, uninterpreted (RDMAP-5040-4.4-02): past 2^64 too, for the peer to refuse (DDP-5041-7.1-14)
@@ -130,6 +160,16 @@ class UntaggedOutbound(Outbound):
         self.msn = msn
         self.inval_stag = inval_stag
 
+    def put_header(self, buffer: memoryview, at: int, nbytes: int) -> int:
+        """As `Outbound.put_header`."""
+        offset = self.sent
+        self.sent = sent = offset + nbytes
+        self.last_given = last = sent == self.nbytes
+        control = _UNTAGGED_LAST if last else VERSION
+        length = UNTAGGED_SIZE + nbytes
+        UNTAGGED_HEAD.pack_into(buffer, at, length, control, self.rdmap, self.inval_stag, self.qn, self.msn, offset)
+        return at + _UNTAGGED_BODY
+
     def _header(self, offset: int) -> bytes:
         # DDP-5041-4.3-10, DDP-5041-5.2-07
         return build_untagged(Untagged(self.last_given, self.rdmap, self.inval_stag, self.qn, self.msn, offset))
@@ -141,14 +181,14 @@ class UntaggedQueue:
     `take_buffer` gives the next buffer as a sequence of writable views, or None if there is none.
     """
 
-    __slots__ = ("_buffer", "_size", "_take_buffer", "due_msn", "qn")
+    __slots__ = ("_buffer", "_take_buffer", "due_msn", "qn", "size")
 
     def __init__(self, qn: int, take_buffer: Callable[[], Sequence[memoryview] | None]) -> None:
         self.qn = qn
         self.due_msn = FIRST_MSN
         self._take_buffer = take_buffer
         self._buffer: Sequence[memoryview] | None = None
-        self._size = 0
+        self.size = 0  # of the buffer of the message under way, in octets
 
     @property
     def underway(self) -> bool:
@@ -159,6 +199,21 @@ class UntaggedQueue:
         """Let go of the buffer of a message that will never be whole."""
         self._buffer = None
 
+    def open(self) -> Sequence[memoryview] | None:
+        """The buffer of the message that is due, taken now if it begins; None if there is none."""
+        buffer = self._buffer
+        if buffer is None:
+            buffer = self._take_buffer()
+            if buffer is not None:
+                self._buffer = buffer
+                self.size = len(buffer[0]) if len(buffer) == 1 else sum(map(len, buffer))
+        return buffer
+
+    def close(self) -> None:
+        """The message that is due was delivered."""
+        self._buffer = None
+        self.due_msn = next_msn(self.due_msn)
+
     def place(self, header: Untagged, payload: memoryview) -> int | None:
         """Check and place one segment; returns the message's length in octets if it delivers it (DDP-5041-5.4-01).
 
@@ -166,22 +221,17 @@ class UntaggedQueue:
         """
         if header.msn != self.due_msn:  # DDP-5041-7.1-09; TCP keeps the order, so only one message can be due
             raise MsnOutOfRange(self.qn, header.msn, self.due_msn)
-        buffer = self._buffer
-        if buffer is None:
-            buffer = self._take_buffer()
-            if buffer is None:  # DDP-5041-7.1-02; a zero-length Send needs one too (RDMAP-5040-5.3-11)
-                raise NoBufferForMsn(self.qn, header.msn)
-            self._buffer = buffer
-            self._size = sum(map(len, buffer))
+        buffer = self.open()
+        if buffer is None:  # DDP-5041-7.1-02; a zero-length Send needs one too (RDMAP-5040-5.3-11)
+            raise NoBufferForMsn(self.qn, header.msn)
         end = header.mo + len(payload)
-        if end > self._size:
+        if end > self.size:
             self._refuse(header, end)
         if payload:
             scatter(buffer, header.mo, payload)
         if not header.last:
             return None
-        self._buffer = None
-        self.due_msn = next_msn(header.msn)
+        self.close()
         return end  # DDP-5041-5.4-04
 
     def _refuse(self, header: Untagged, end: int) -> NoReturn:
@@ -189,9 +239,9 @@ class UntaggedQueue:
 
         A segment without payload is refused only when its MO would make the message longer than its buffer.
         """
-        if header.mo >= self._size and header.mo:  # DDP-5041-7.1-07
-            raise InvalidMo(self.qn, header.msn, header.mo, self._size)
-        raise MessageTooLong(self.qn, header.msn, end, self._size)  # DDP-5041-7.1-08
+        if header.mo >= self.size and header.mo:  # DDP-5041-7.1-07
+            raise InvalidMo(self.qn, header.msn, header.mo, self.size)
+        raise MessageTooLong(self.qn, header.msn, end, self.size)  # DDP-5041-7.1-08
 
 
 def scatter(buffer: Sequence[memoryview], offset: int, payload: memoryview) -> None:

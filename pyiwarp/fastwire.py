@@ -16,8 +16,14 @@ __all__ = [
     "LAST",
     "READ_REQUEST_SIZE",
     "TAGGED",
+    "TAGGED_HEAD",
+    "TAGGED_LEAD",
     "TAGGED_SIZE",
+    "UNTAGGED_HEAD",
+    "UNTAGGED_LEAD",
     "UNTAGGED_SIZE",
+    "VERSION",
+    "VERSION_MASK",
     "ReadRequest",
     "Tagged",
     "Untagged",
@@ -33,12 +39,24 @@ Octets = bytes | bytearray | memoryview
 
 TAGGED: Final = 0x80  # T: bit 0 of the DDP control octet
 LAST: Final = 0x40  # L: bit 1
-_VERSION_MASK: Final = 0x03  # DV: bits 6 and 7; bits 2 to 5 are never looked at (DDP-5041-4.1-10)
-_VERSION: Final = 0x01  # DDP-5041-4.1-11
+VERSION_MASK: Final = 0x03  # DV: bits 6 and 7; bits 2 to 5 are never looked at (DDP-5041-4.1-10)
+VERSION: Final = 0x01  # DDP-5041-4.1-11
 
 _TAGGED: Final = Struct(">BBIQ")
 _UNTAGGED: Final = Struct(">BBIIII")
 _READ_REQUEST: Final = Struct(">IQIIQ")
+
+TAGGED_HEAD: Final = Struct(">HBBIQ")
+"""How an FPDU with a tagged segment begins: MPA's length, then the header."""
+
+UNTAGGED_HEAD: Final = Struct(">HBBIIII")
+"""How an FPDU with an untagged segment begins."""
+
+TAGGED_LEAD: Final = Struct(">QQ")
+"""The same octets as `TAGGED_HEAD`: eight that the segments of a message share, and the TO."""
+
+UNTAGGED_LEAD: Final = Struct(">QQI")
+"""The same octets as `UNTAGGED_HEAD`: eight that the segments of a message share, QN and MSN, and the MO."""
 
 TAGGED_SIZE: Final = _TAGGED.size
 UNTAGGED_SIZE: Final = _UNTAGGED.size
@@ -83,15 +101,15 @@ def parse_tagged(ulpdu: Octets) -> Tagged:
     if len(ulpdu) < TAGGED_SIZE:
         raise DdpCatastrophe(len(ulpdu), "shorter than the tagged header of 14")
     control, rdmap, stag, to = _TAGGED.unpack_from(ulpdu)
-    if control & _VERSION_MASK != _VERSION:
-        raise TaggedVersion(control & _VERSION_MASK)
+    if control & VERSION_MASK != VERSION:
+        raise TaggedVersion(control & VERSION_MASK)
     return Tagged(control & LAST != 0, rdmap, stag, to)
 
 
 def build_tagged(header: Tagged) -> bytes:
     """The 14 octets of a tagged header; reserved bits are zero (DDP-5041-4.1-09)."""
     last, rdmap, stag, to = header
-    return _TAGGED.pack(TAGGED | LAST | _VERSION if last else TAGGED | _VERSION, rdmap, stag, to)
+    return _TAGGED.pack(TAGGED | LAST | VERSION if last else TAGGED | VERSION, rdmap, stag, to)
 
 
 def parse_untagged(ulpdu: Octets) -> Untagged:
@@ -102,15 +120,15 @@ def parse_untagged(ulpdu: Octets) -> Untagged:
     if len(ulpdu) < UNTAGGED_SIZE:
         raise DdpCatastrophe(len(ulpdu), "shorter than the untagged header of 18")
     control, rdmap, inval_stag, qn, msn, mo = _UNTAGGED.unpack_from(ulpdu)
-    if control & _VERSION_MASK != _VERSION:
-        raise UntaggedVersion(control & _VERSION_MASK)
+    if control & VERSION_MASK != VERSION:
+        raise UntaggedVersion(control & VERSION_MASK)
     return Untagged(control & LAST != 0, rdmap, inval_stag, qn, msn, mo)
 
 
 def build_untagged(header: Untagged) -> bytes:
     """The 18 octets of an untagged header; reserved bits are zero (DDP-5041-4.1-09)."""
     last, rdmap, inval_stag, qn, msn, mo = header
-    return _UNTAGGED.pack(LAST | _VERSION if last else _VERSION, rdmap, inval_stag, qn, msn, mo)
+    return _UNTAGGED.pack(LAST | VERSION if last else VERSION, rdmap, inval_stag, qn, msn, mo)
 
 
 def parse_read_request(message: Octets) -> ReadRequest:

@@ -15,13 +15,16 @@ from crc32c import crc32c
 
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU
 from pyiwarp.errors import CrcMismatch, MalformedFrame, MarkerMismatch
+from pyiwarp.pool import NO_BUFFER, give_buffer, take_buffer
 
 __all__ = [
     "MARKER_SPACING",
     "Deframer",
+    "Discarder",
     "Framer",
     "MarkedDeframer",
     "MarkedFramer",
+    "fpdu_size",
     "markers_within",
     "mulpdu_for",
     "pad_length",
@@ -41,8 +44,13 @@ LARGEST_FPDU: Final = 65_288
 _BETWEEN_MARKERS: Final = MARKER_SPACING - MARKER_SIZE
 _LENGTH: Final = Struct(">H")
 _CRC: Final = Struct("<I")  # the only little-endian field: RFC 5044 figure 5 shows it, no sentence says it
-_PADS: Final = (b"", b"\0", b"\0\0", b"\0\0\0")
-_NO_CRC_TRAILERS: Final = tuple(pad + bytes(CRC_SIZE) for pad in _PADS)
+PADS: Final = (b"", b"\0", b"\0\0", b"\0\0\0")
+_NO_CRC_TRAILERS: Final = tuple(pad + bytes(CRC_SIZE) for pad in PADS)
+
+
+def fpdu_size(ulpdu_length: int) -> int:
+    """Octets of the FPDU of such a ULPDU, without markers (RFC 5044 §4.1)."""
+    return ((ulpdu_length + LENGTH_SIZE + 3) & ~3) + CRC_SIZE
 
 
 def pad_length(ulpdu_length: int) -> int:
@@ -97,8 +105,8 @@ class Framer:
                 crc = crc32c(view, crc)
                 out.append(view)
             if pad:
-                crc = crc32c(_PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
-            out.append(_PADS[pad] + _CRC.pack(crc))
+                crc = crc32c(PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
+            out.append(PADS[pad] + _CRC.pack(crc))
         else:
             out.extend(payload)
             out.append(_NO_CRC_TRAILERS[pad])  # MPA-5044-4.1-06: present, its content free
@@ -116,7 +124,7 @@ class MarkedFramer(Framer):
     def frame(self, header: bytes, payload: Iterable[Octets], nbytes: int, out: list[Octets]) -> int:
         """As `Framer.frame`, with the markers that fall before and inside the FPDU (MPA-5044-4.3-03, -09)."""
         length = len(header) + nbytes
-        pieces: list[Octets] = [_LENGTH.pack(length) + header, *payload, _PADS[pad_length(length)]]
+        pieces: list[Octets] = [_LENGTH.pack(length) + header, *payload, PADS[pad_length(length)]]
         body = LENGTH_SIZE + length + pad_length(length)
         marked = self._with_markers(pieces, body)
         crc = 0
@@ -163,88 +171,97 @@ def _marker(fpduptr: int) -> bytes:
 class Deframer:
     """Finds FPDUs in a stream without markers, verifies them, and shows their ULPDUs as views (RFC 5044 §6).
 
-    Octets are received into a staging buffer that this class owns. A ULPDU's view is good until the next
-    `receive_view`; who wants the octets longer copies them. The result does not depend on how TCP cut the stream.
+    Octets are received into a staging buffer: `view[start:end]` are those that no FPDU has been made of yet. A ULPDU's
+    view is good until the next `receive_view` or `release`; who wants the octets longer copies them. The result does
+    not depend on how TCP cut the stream.
     """
 
-    __slots__ = ("_buffer", "_crc", "_end", "_full_size", "_start", "_view", "fpdus", "octets")
+    __slots__ = ("crc", "end", "fpdus", "octets", "start", "view")
 
-    FIRST_SIZE = 8 * 1024  # an idle connection should cost little; the first full buffer brings the full size
-
-    def __init__(self, *, crc: bool, staging: int = 256 * 1024) -> None:
-        self._crc = crc
-        self._full_size = max(staging, 2 * LARGEST_FPDU)
-        self._start = self._end = 0
+    def __init__(self, *, crc: bool) -> None:
+        self.crc = crc
+        self.start = self.end = 0
         self.fpdus = 0
-        self.octets = 0  # stream offset of the octet at _start
-        self._buffer = bytearray(self.FIRST_SIZE)
-        self._view = memoryview(self._buffer)
+        self.octets = 0  # stream offset of the octet at `start`
+        self.view = NO_BUFFER  # an idle stream has none
 
     def receive_view(self) -> memoryview:
         """Where the next octets shall land; never empty. Views given earlier are void from now on."""
-        if self._start == self._end:
-            self._start = self._end = 0
-        elif len(self._buffer) - self._end < LARGEST_FPDU or self._start > len(self._buffer) // 2:
+        if not self.view:
+            self.view = take_buffer()
+        if self.start == self.end:
+            self.start = self.end = 0
+        elif len(self.view) - self.end < LARGEST_FPDU or self.start > len(self.view) // 2:
             self._compact()
-        if self._end == len(self._buffer):
-            self._allocate(self._full_size)
-        return self._view[self._end :]
+        return self.view[self.end :]
 
     def received(self, nbytes: int) -> None:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
-        self._end += nbytes
-        if self._end == len(self._buffer) < self._full_size:
-            self._allocate(self._full_size)
+        self.end += nbytes
+
+    def release(self) -> None:
+        """Let others use the staging buffer unless it holds octets. Views given earlier are void from now on."""
+        if self.start == self.end and self.view:
+            give_buffer(self.view)
+            self.view = NO_BUFFER
+            self.start = self.end = 0
 
     @property
     def idle(self) -> bool:
         """Whether the stream stands between two FPDUs: the only place where a FIN may come."""
-        return self._start == self._end
+        return self.start == self.end
 
     def next_ulpdu(self) -> memoryview | None:
         """The next whole, verified ULPDU, or None if its octets are not all here (MPA-5044-6-01, MPA-5044-6-04).
 
         Raises `MalformedFrame` or `CrcMismatch`; nothing may be taken from the stream after that.
         """
-        start = self._start
-        have = self._end - start
+        start, view = self.start, self.view
+        have = self.end - start
         if have < LENGTH_SIZE:
             return None
-        length = (self._buffer[start] << 8) | self._buffer[start + 1]
+        length = (view[start] << 8) | view[start + 1]
         if length > MAX_MULPDU:
             raise MalformedFrame(self.octets, length, "longer than the 64,768 that an FPDU may hold")
-        body = (length + LENGTH_SIZE + 3) & ~3
-        if have < body + CRC_SIZE:
+        size = fpdu_size(length)
+        if have < size:
             return None
-        if self._crc:
-            self._verify(start, start + body)
-        self._start = start + body + CRC_SIZE
-        self.octets += body + CRC_SIZE
-        self.fpdus += 1
-        return self._view[start + LENGTH_SIZE : start + LENGTH_SIZE + length]
+        if self.crc:
+            self._verify(start, start + size - CRC_SIZE)
+        self.advance(size, 1)
+        return view[start + LENGTH_SIZE : start + LENGTH_SIZE + length]
+
+    def advance(self, nbytes: int, fpdus: int) -> None:
+        """`fpdus` whole FPDUs, of `nbytes` octets together, were taken from the staging buffer."""
+        self.start += nbytes
+        self.octets += nbytes
+        self.fpdus += fpdus
 
     def _verify(self, start: int, end: int) -> None:
         """Compare the CRC behind `end` with that of the octets from `start` (MPA-5044-4.4-17)."""
-        computed = crc32c(self._view[start:end])
-        (received,) = _CRC.unpack_from(self._buffer, end)
+        computed = crc32c(self.view[start:end])
+        (received,) = _CRC.unpack_from(self.view, end)
         if computed != received:
             raise CrcMismatch(self.octets, received, computed)  # MPA-5044-4.4-18
 
     def _compact(self) -> None:
         """Move the octets of the unfinished FPDU to the front."""
-        left = self._end - self._start
-        self._buffer[:left] = self._view[self._start : self._end]
-        self._start, self._end = 0, left
+        left = self.end - self.start
+        self.view[:left] = self.view[self.start : self.end]
+        self.start, self.end = 0, left
 
-    def _allocate(self, size: int) -> None:
-        """Change to a buffer of `size` octets, keeping what has come; old views keep the old buffer alive."""
-        buffer = bytearray(size)
-        left = self._end - self._start
-        if left:
-            buffer[:left] = self._view[self._start : self._end]
-        self._buffer = buffer
-        self._view = memoryview(buffer)
-        self._start, self._end = 0, left
+
+class Discarder(Deframer):
+    """Swallows what comes after an error: no later FPDU is looked at (DDP-5041-7.1-18, MPA-5044-8-09)."""
+
+    __slots__ = ()
+
+    def __init__(self, fpdus: int) -> None:
+        super().__init__(crc=False)
+        self.fpdus = fpdus
+
+    def received(self, nbytes: int) -> None:
+        """Forget them."""
 
 
 class MarkedDeframer(Deframer):
@@ -254,12 +271,12 @@ class MarkedDeframer(Deframer):
 
     def next_ulpdu(self) -> memoryview | None:
         """As `Deframer.next_ulpdu`; raises `MarkerMismatch` too."""
-        have = self._end - self._start
+        have = self.end - self.start
         lead = MARKER_SIZE if self.octets % MARKER_SPACING == 0 else 0  # MPA-5044-4.3-06
         if have < lead + LENGTH_SIZE:
             return None
-        start = self._start + lead
-        (length,) = _LENGTH.unpack_from(self._buffer, start)
+        start = self.start + lead
+        (length,) = _LENGTH.unpack_from(self.view, start)
         if length > MAX_MULPDU:
             raise MalformedFrame(self.octets, length, "longer than the 64,768 that an FPDU may hold")
         body = LENGTH_SIZE + length + pad_length(length)
@@ -267,10 +284,10 @@ class MarkedDeframer(Deframer):
         size = body + CRC_SIZE + MARKER_SIZE * markers_within(offset, body + CRC_SIZE)
         if have < lead + size:
             return None
-        if self._crc:
-            self._verify(self._start, start + size - CRC_SIZE)  # MPA-5044-4.4-15: from the leading marker on
+        if self.crc:
+            self._verify(self.start, start + size - CRC_SIZE)  # MPA-5044-4.4-15: from the leading marker on
         ulpdu = self._without_markers(start, offset, size - CRC_SIZE, lead)
-        self._start = start + size
+        self.start = start + size
         self.octets = offset + size
         self.fpdus += 1
         return ulpdu[LENGTH_SIZE : LENGTH_SIZE + length]
@@ -288,12 +305,12 @@ class MarkedDeframer(Deframer):
                 position += MARKER_SIZE
                 continue
             stop = min(position + MARKER_SPACING - stream_offset % MARKER_SPACING, end)
-            body += self._view[position:stop]
+            body += self.view[position:stop]
             position = stop
         return memoryview(body)
 
     def _check_marker(self, position: int, offset: int, expected: int) -> None:
         """FPDUPTR leads back to ULPDU_Length; its low bits and the reserved half are not looked at."""
-        fpduptr = _LENGTH.unpack_from(self._buffer, position + 2)[0] & 0xFFFC  # MPA-5044-4.2-03, 4.2-05
+        fpduptr = _LENGTH.unpack_from(self.view, position + 2)[0] & 0xFFFC  # MPA-5044-4.2-03, 4.2-05
         if fpduptr != expected:
             raise MarkerMismatch(offset, fpduptr, expected)  # MPA-5044-8-03

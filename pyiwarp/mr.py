@@ -314,6 +314,13 @@ class StagTable:
         """Where `nbytes` octets that come on `stream` shall be placed (RFC 5041 §7.1, tagged checks)."""
         return self._reach(stag, to, nbytes, pd, right, DDP_BLAME, stream)[0]
 
+    def writable(self, stag: int, pd: object, stream: object = None) -> MemoryRegion | None:
+        """The region that a peer may write by `stag` on `stream`, if `sink` would find one."""
+        region = self._regions.get(stag)
+        if region is None or not (region.scope is pd or region.scope is stream) or not region.rights & REMOTE_WRITE:
+            return None
+        return region
+
     def source(
         self, stag: int, to: int, nbytes: int, pd: object, stream: object = None
     ) -> tuple[memoryview, MemoryRegion]:

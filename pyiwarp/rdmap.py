@@ -34,6 +34,7 @@ __all__ = [
     "OutstandingAtomic",
     "OutstandingRead",
     "OutstandingReads",
+    "admission",
     "admit_tagged",
     "admit_untagged",
     "control_octet",
@@ -68,7 +69,7 @@ def control_octet(opcode: Opcode) -> int:
     return _VERSION << _VERSION_SHIFT | opcode
 
 
-def _admission(opcodes: frozenset[Opcode]) -> tuple[Opcode | None, ...]:
+def admission(opcodes: frozenset[Opcode]) -> tuple[Opcode | None, ...]:
     """For each control octet the opcode if it may come, else None; the reserved bits are ignored."""
     table: list[Opcode | None] = []
     for octet in range(256):
@@ -77,14 +78,14 @@ def _admission(opcodes: frozenset[Opcode]) -> tuple[Opcode | None, ...]:
     return tuple(table)
 
 
-_TAGGED_ADMISSION: Final = _admission(TAGGED_OPCODES)
-_QUEUE_ADMISSION: Final = {qn: _admission(opcodes) for qn, opcodes in QUEUE_OPCODES.items()}
-_EXTENDED_ADMISSION: Final = {qn: _admission(opcodes) for qn, opcodes in EXTENDED_QUEUE_OPCODES.items()}
+TAGGED_ADMISSION: Final = admission(TAGGED_OPCODES)
+_QUEUE_ADMISSION: Final = {qn: admission(opcodes) for qn, opcodes in QUEUE_OPCODES.items()}
+_EXTENDED_ADMISSION: Final = {qn: admission(opcodes) for qn, opcodes in EXTENDED_QUEUE_OPCODES.items()}
 
 
 def admit_tagged(octet: int) -> Opcode:
     """The opcode of a tagged segment; raises `RdmapVersion` or `UnexpectedOpcode` (RFC 5040 §7.2)."""
-    opcode = _TAGGED_ADMISSION[octet]
+    opcode = TAGGED_ADMISSION[octet]
     if opcode is None:
         _refuse(octet, "in a tagged segment only RDMA Write and Read Response may come")
     return opcode
@@ -142,6 +143,12 @@ class OutstandingReads:
         return len(self._reads)
 
     @property
+    def due(self) -> OutstandingRead | None:
+        """The Read whose Response may come now, if any (RDMAP-5040-5.5-17)."""
+        read = self._reads[0] if self._reads else None
+        return read if isinstance(read, OutstandingRead) else None
+
+    @property
     def full(self) -> bool:
         """Whether another Read would exceed ORD (RDMAP-5040-6.1-05)."""
         return len(self._reads) >= self.limit
@@ -157,8 +164,8 @@ class OutstandingReads:
         The octets go where the Read wants them even if the sink's STag was voided since: this side asked for them.
         """
         nbytes = len(payload)
-        read = self._reads[0] if self._reads else None  # RDMAP-5040-5.5-17: answers come in the order of the questions
-        if not isinstance(read, OutstandingRead):
+        read = self.due
+        if read is None:
             raise UnexpectedOpcode(Opcode.READ_RESPONSE, "no Read is outstanding")
         if not nbytes:  # DDP-5041-5.2-12
             return
@@ -176,8 +183,8 @@ class OutstandingReads:
 
     def delivered(self) -> OutstandingRead:
         """The Response to the oldest Read was delivered; raises `MalformedMessage` if octets are missing."""
-        read = self._reads[0]
-        assert isinstance(read, OutstandingRead), "place_segment has seen to it"
+        read = self.due
+        assert read is not None, "place_segment has seen to it"
         if read.left:
             raise MalformedMessage(Opcode.READ_RESPONSE, read.nbytes - read.left, read.nbytes)
         self._reads.popleft()

@@ -27,6 +27,7 @@ from pyiwarp.errors import (
     UsageError,
 )
 from pyiwarp.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
+from pyiwarp.express import Express
 from pyiwarp.fastwire import (
     READ_REQUEST_SIZE,
     TAGGED,
@@ -39,8 +40,9 @@ from pyiwarp.fastwire import (
     parse_tagged,
     parse_untagged,
 )
-from pyiwarp.mpa import Deframer, Framer, MarkedDeframer, MarkedFramer, mulpdu_for
+from pyiwarp.mpa import Deframer, Discarder, MarkedDeframer, mulpdu_for
 from pyiwarp.mr import StagTable
+from pyiwarp.packing import Packer
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.startup import Agreement, Role
 
@@ -51,7 +53,7 @@ __all__ = ["Stream"]
 
 Octets = bytes | bytearray | memoryview
 
-BATCH_OCTETS: Final = 256 * 1024
+BATCH_OCTETS: Final = 192 * 1024
 """What one `next_iov` gives at most, so that a Terminate and the other queue are never far away."""
 
 BATCH_FPDUS: Final = 64
@@ -62,18 +64,6 @@ _NOTHING: Final = memoryview(b"")
 ATOMIC_REQUEST_SIZE: Final = 52
 ATOMIC_RESPONSE_SIZE: Final = 12
 _RTR_STAG: Final = 1  # a zero-length Write may name any STag; 0 upsets a known peer (wire ambiguity 29)
-
-
-class _Discarder(Deframer):
-    """Swallows what comes after an error: no later FPDU is looked at (DDP-5041-7.1-18, MPA-5044-8-09)."""
-
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        super().__init__(crc=False)
-
-    def received(self, nbytes: int) -> None:
-        """Forget them."""
 
 
 def _immediate_data(opcode: Opcode, header: Untagged, payload: memoryview) -> bytes:
@@ -125,7 +115,7 @@ class Stream:
         self._table = table
         self._pd = pd
         self._scope = scope
-        self._framer = (MarkedFramer if agreement.send_markers else Framer)(crc=agreement.crc)
+        self._packer = Packer(crc=agreement.crc, markers=agreement.send_markers)
         self._deframer = (MarkedDeframer if agreement.receive_markers else Deframer)(crc=agreement.crc)
         self.reads = rdmap.OutstandingReads(agreement.ord)
         self._inbound = rdmap.InboundReads(agreement.ird)
@@ -139,6 +129,9 @@ class Stream:
             QueueNumber.TERMINATE: UntaggedQueue(QueueNumber.TERMINATE, self._terminate_buffer),
             QueueNumber.ATOMIC_RESPONSE: UntaggedQueue(QueueNumber.ATOMIC_RESPONSE, self._atomic_buffer),
         }
+        self._express: Express | None = None
+        if not agreement.receive_markers:
+            self._express = Express(table, pd, scope, self.reads, self._queues[QueueNumber.SEND])
         self._profile = profile
         self._batch_fpdus = 1 if profile.one_fpdu_per_write else BATCH_FPDUS
         self._pause_when_starved = pause_when_starved
@@ -169,7 +162,7 @@ class Stream:
     @property
     def fpdus_sent(self) -> int:
         """FPDUs made so far."""
-        return self._framer.fpdus
+        return self._packer.framer.fpdus
 
     @property
     def fpdus_received(self) -> int:
@@ -179,12 +172,12 @@ class Stream:
     @property
     def octets_sent(self) -> int:
         """Octets of FPDUs made so far."""
-        return self._framer.octets
+        return self._packer.framer.octets
 
     @property
     def progress(self) -> int:
         """A number that grows whenever an FPDU is sent or received."""
-        return self._framer.fpdus + self._deframer.fpdus
+        return self._packer.framer.fpdus + self._deframer.fpdus
 
     @property
     def muted(self) -> bool:
@@ -226,6 +219,8 @@ class Stream:
             while True:
                 ulpdu = self._held
                 if ulpdu is None:
+                    if self._express is not None and self._express.run(self._deframer, self._events):
+                        self._mute = False
                     ulpdu = self._deframer.next_ulpdu()
                 if ulpdu is None:
                     break
@@ -240,6 +235,8 @@ class Stream:
         except ProtocolViolation as violation:  # the only such clause in the package
             self._fail(violation)
         self._segment = b""
+        if self._held is None:
+            self._deframer.release()
         events, self._events = self._events, []
         return events
 
@@ -417,9 +414,7 @@ class Stream:
         return UntaggedOutbound(octet, (payload,), qn=QueueNumber.TERMINATE, msn=1)  # RDMAP-5040-5.4-02
 
     def _stop_input(self) -> None:
-        fpdus = self._deframer.fpdus
-        self._deframer = _Discarder()
-        self._deframer.fpdus = fpdus
+        self._deframer = Discarder(self._deframer.fpdus)
         self._held = None
         self._drop_input()
 
@@ -530,18 +525,16 @@ class Stream:
         return out
 
     def _fill(self, out: list[Octets]) -> None:
-        room, fpdus = BATCH_OCTETS, self._batch_fpdus
-        frame = self._framer.frame
-        while room > 0 and fpdus > 0:
+        packer = self._packer
+        packer.begin(out, BATCH_OCTETS, self._batch_fpdus)
+        while packer.room > 0 and packer.fpdus_left > 0:
             message = self._current or self._next_message()
             if message is None:
-                return
+                break
             if isinstance(message, ReadAnswer) and message.revoked:
                 self._refuse_rest(message)
                 continue
-            header, payload, nbytes = message.next_segment(self.mulpdu)
-            room -= frame(header, payload, nbytes, out)
-            fpdus -= 1
+            packer.pack(message, self.mulpdu)
             if message.last_given:
                 self._current = None
                 self._unflushed.append(message)
@@ -549,6 +542,7 @@ class Stream:
                     self._inbound.end()
             else:
                 self._current = message
+        packer.end()
 
     def _refuse_rest(self, answer: ReadAnswer) -> None:
         """The memory was withdrawn while the peer read it: its Request comes back as far as it is unanswered."""
@@ -578,6 +572,7 @@ class Stream:
     def flushed(self) -> list[Event]:
         """The kernel holds everything that `next_iov` gave (RFC 5041 §5.4 lets this be completion)."""
         self.in_transit = False
+        self._packer.flushed()
         events, self._events = self._events, []  # what came up while octets were made
         for message in self._unflushed:
             if isinstance(message, Answer):
@@ -590,6 +585,7 @@ class Stream:
     def abandon(self) -> None:
         """TCP is gone: let go of all memory."""
         self.in_transit = False
+        self._packer.forget()  # a transport that is still closing may look at it
         for message in self._unflushed:
             if isinstance(message, Answer):
                 message.done()

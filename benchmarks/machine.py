@@ -1,0 +1,66 @@
+"""The machine and the software that figures belong to."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+__all__ = ["Machine", "describe"]
+
+COMPILED = (".so", ".pyd")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Processor, how many of them this process may use, kernel, Python, uvloop, and which build of pyiwarp this is."""
+
+    processor: str
+    cpus: int
+    kernel: str
+    python: str
+    uvloop: str
+    build: str
+    load: float
+
+    @property
+    def line(self) -> str:
+        """All of it, for people."""
+        return (
+            f"{self.cpus} × {self.processor}, Linux {self.kernel}, Python {self.python}, uvloop {self.uvloop}, "
+            f"pyiwarp {self.build}; load average {self.load:.1f}"
+        )
+
+    def data(self) -> dict[str, object]:
+        """The same as JSON takes it."""
+        return asdict(self)
+
+
+def is_compiled() -> bool:
+    """Whether the engine that is imported is the compiled build."""
+    spec = find_spec("pyiwarp.stream")
+    return spec is not None and (spec.origin or "").endswith(COMPILED)
+
+
+def describe() -> Machine:
+    """This machine, now; the load average tells who else is using it."""
+    return Machine(
+        processor=_processor(),
+        cpus=len(os.sched_getaffinity(0)),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        uvloop=version("uvloop"),
+        build=f"{version('pyiwarp')} ({'compiled' if is_compiled() else 'pure Python'})",
+        load=os.getloadavg()[0],
+    )
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.machine()

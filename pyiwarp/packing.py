@@ -1,0 +1,124 @@
+"""Batches of FPDUs: what is written in one go.
+
+Without markers many FPDUs are made in one stroke. Headers, trailers and small payloads lie one behind the other in one
+buffer, so that a batch of small FPDUs is a single piece to write; large payloads stay where they are and go out as
+views. The octets are those that the plain way gives, by `Outbound.next_segment` and `Framer.frame`; a property test
+holds it to that. The plain way is taken where markers are sent and where a payload lies in several places.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+from crc32c import crc32c
+
+from pyiwarp.ddp import Octets, Outbound
+from pyiwarp.mpa import CRC_SIZE, PADS, Framer, MarkedFramer
+from pyiwarp.pool import BUFFER_SIZE, NO_BUFFER, give_buffer, take_buffer
+
+__all__ = ["LARGEST_COPY", "Packer"]
+
+LARGEST_COPY: Final = 4096
+"""Payloads of so many octets are copied: one more piece to write costs more than that."""
+
+_TRAILERS: Final = tuple(Struct(f"<{pad}xI") for pad in range(4))  # MPA-5044-4.1-03: a pad of zeros, then the CRC
+
+
+class Packer:
+    """Makes the FPDUs of one batch after the other.
+
+    The pieces of a batch are good until `flushed`.
+    """
+
+    __slots__ = ("_at", "_buffer", "_crc", "_mark", "_out", "_plain", "fpdus_left", "framer", "room")
+
+    def __init__(self, *, crc: bool, markers: bool) -> None:
+        self.framer = (MarkedFramer if markers else Framer)(crc=crc)
+        self._plain = markers
+        self._crc = crc
+        self._buffer = NO_BUFFER
+        self._at = self._mark = 0
+        self._out: list[Octets] = []
+        self.room = self.fpdus_left = 0
+
+    def begin(self, out: list[Octets], room: int, fpdus: int) -> None:
+        """Begin a batch: the pieces go to `out`; it is full after `room` octets or `fpdus` FPDUs."""
+        self._out = out
+        self.room = room
+        self.fpdus_left = fpdus
+
+    def end(self) -> None:
+        """The batch is complete."""
+        self._seal()
+        self._out = []
+
+    def flushed(self) -> None:
+        """Nobody looks at the pieces of the batch any more."""
+        if self._buffer:
+            give_buffer(self._buffer)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of the batch though a transport may still look at it."""
+        self._buffer = NO_BUFFER
+        self._at = self._mark = 0
+
+    def pack(self, message: Outbound, mulpdu: int) -> None:
+        """Append FPDUs of `message` until all of it is given or the batch is full."""
+        payload = message.single
+        if payload is None or self._plain:
+            self._pack_plainly(message, mulpdu)
+            return
+        if not self._buffer:
+            self._buffer = take_buffer()
+        buffer, at, mark, out, checked = self._buffer, self._at, self._mark, self._out, self._crc
+        room, left_fpdus = self.room, self.fpdus_left
+        largest_copy = BUFFER_SIZE if message.volatile else LARGEST_COPY
+        most = mulpdu - message.HEADER_SIZE  # DDP-5041-5.2-02
+        crc = 0  # MPA-5044-4.1-06: without CRC the field is there, its content free
+        while True:
+            offset = message.sent
+            nbytes = message.nbytes - offset
+            if nbytes > most:
+                nbytes = most
+            body = message.put_header(buffer, at, nbytes)
+            size = body - at + nbytes
+            pad = -size & 3  # MPA-5044-4.1-05
+            if nbytes <= largest_copy:
+                stop = body + nbytes
+                buffer[body:stop] = payload if nbytes == message.nbytes else payload[offset : offset + nbytes]
+                if checked:
+                    crc = crc32c(buffer[at:stop])
+            else:
+                stop = body  # here the trailer follows the header: the payload comes between two pieces
+                view = memoryview(payload)[offset : offset + nbytes]
+                out += (buffer[mark:body], view)
+                mark = body
+                if checked:
+                    crc = crc32c(view, crc32c(buffer[at:body]))
+            if pad and checked:
+                crc = crc32c(PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
+            _TRAILERS[pad].pack_into(buffer, stop, crc)
+            at = stop + pad + CRC_SIZE
+            room -= size + pad + CRC_SIZE
+            left_fpdus -= 1
+            if message.last_given or room <= 0 or left_fpdus <= 0:
+                break
+        self.framer.fpdus += self.fpdus_left - left_fpdus
+        self.framer.octets += self.room - room
+        self.room, self.fpdus_left = room, left_fpdus
+        self._at, self._mark = at, mark
+
+    def _pack_plainly(self, message: Outbound, mulpdu: int) -> None:
+        self._seal()
+        while not message.last_given and self.room > 0 and self.fpdus_left > 0:
+            header, payload, nbytes = message.next_segment(mulpdu)
+            self.room -= self.framer.frame(header, payload, nbytes, self._out)
+            self.fpdus_left -= 1
+
+    def _seal(self) -> None:
+        """What lies in the buffer and was not given yet is one piece."""
+        if self._at > self._mark:
+            self._out.append(self._buffer[self._mark : self._at])
+            self._mark = self._at
