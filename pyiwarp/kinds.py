@@ -18,6 +18,7 @@ from pyiwarp.admission import (
     check_stag,
     inline_octets,
 )
+from pyiwarp.codes import MAX_MESSAGE
 from pyiwarp.errors import BadWorkRequest
 from pyiwarp.mr import Access
 from pyiwarp.stream import Stream
@@ -53,8 +54,8 @@ class Kind(NamedTuple):
     """One kind of work request.
 
     `answered` ones wait for the peer's answer and count in ORD (EXT-7306-5.2-01). `admit` judges a request, for a
-    protection domain and the limits of its queue pair; it raises `BadWorkRequest`, or `Closed` for a region that is
-    gone. `start` hands a request that was admitted to the stream.
+    protection domain and the limits of its queue pair, and pins its memory; it raises `BadWorkRequest`, or `Closed`
+    for a region that is gone, and has pinned nothing then. `start` hands a request that was admitted to the stream.
     """
 
     opcode: WorkOpcode
@@ -68,10 +69,14 @@ class Posted:
 
     __slots__ = ("done", "kind", "nbytes", "payload", "request", "sges", "value")
 
-    def __init__(self, request: SendRequest, kind: Kind, admitted: Admitted) -> None:
+    def __init__(
+        self, request: SendRequest, kind: Kind, nbytes: int, sges: Sequence[Sge], payload: Sequence[Octets]
+    ) -> None:
         self.request: Any = request  # its kind's functions know which it is
         self.kind = kind
-        self.nbytes, self.sges, self.payload = admitted
+        self.nbytes = nbytes
+        self.sges = sges
+        self.payload = payload
         self.done = False
         self.value: int | None = None
 
@@ -79,14 +84,27 @@ class Posted:
 # --- judging ---------------------------------------------------------------------------------------------------------
 
 
+def _pinned(sges: Sequence[Sge], needed: Access, pd: object, cap: QpCap) -> Admitted:
+    """Elements that were judged, and pinned only then."""
+    nbytes = check_sges(sges, needed, pd, cap)
+    check_length(nbytes)
+    for sge in sges:
+        sge.region.pin()
+    return nbytes, sges, [region.pinned_view(start, count) for region, start, count in sges if count]
+
+
 def _admit_payload(request: Send | Write, pd: object, cap: QpCap) -> Admitted:
     if request.inline is not None:
         octets = inline_octets(request, cap)
         return len(octets), _NO_SGES, (octets,)
     sges = request.sges
-    nbytes = check_sges(sges, _NO_RIGHT, pd, cap)
-    check_length(nbytes)
-    return nbytes, sges, [region.pinned_view(start, count) for region, start, count in sges if count]
+    if len(sges) == 1:
+        region, start, nbytes = sges[0]
+        if nbytes <= MAX_MESSAGE:
+            view = region.lend(pd, start, nbytes)
+            if view is not None:
+                return nbytes, sges, (view,)
+    return _pinned(sges, _NO_RIGHT, pd, cap)
 
 
 def _admit_send(request: Send, pd: object, cap: QpCap) -> Admitted:
@@ -96,33 +114,33 @@ def _admit_send(request: Send, pd: object, cap: QpCap) -> Admitted:
 
 
 def _admit_write(request: Write, pd: object, cap: QpCap) -> Admitted:
-    admitted = _admit_payload(request, pd, cap)
-    check_remote(request.remote, admitted[0])
-    return admitted
+    sges = request.sges
+    if len(sges) == 1:
+        nbytes = sges[0][2]
+    elif request.inline is None:
+        nbytes = sum(sge[2] for sge in sges)
+    else:
+        nbytes = memoryview(request.inline).nbytes
+    check_remote(request.remote, nbytes)
+    return _admit_payload(request, pd, cap)
 
 
 def _admit_sink(sge: Sge | None, pd: object, cap: QpCap) -> Admitted:
     """Memory that an answer is placed in."""
-    if sge is None:
-        return 0, _NO_SGES, ()
-    sges = (sge,)
-    nbytes = check_sges(sges, Access.LOCAL_WRITE, pd, cap)
-    check_length(nbytes)
-    return nbytes, sges, (sge.region.pinned_view(sge.offset, nbytes),)
+    return (0, _NO_SGES, ()) if sge is None else _pinned((sge,), Access.LOCAL_WRITE, pd, cap)
 
 
 def _admit_read(request: Read, pd: object, cap: QpCap) -> Admitted:
-    admitted = _admit_sink(request.sge, pd, cap)
-    check_remote(request.remote, admitted[0])
-    return admitted
+    check_remote(request.remote, 0 if request.sge is None else request.sge.nbytes)
+    return _admit_sink(request.sge, pd, cap)
 
 
 def _admit_atomic(request: FetchAdd | CompareSwap, pd: object, cap: QpCap) -> Admitted:
     check_remote(request.remote, ATOMIC_SIZE)
     check_operands((request.add, request.mask) if isinstance(request, FetchAdd) else request[1:5])
-    _, sges, payload = _admit_sink(request.sge, pd, cap)
     if request.sge is not None and request.sge.nbytes != ATOMIC_SIZE:
         raise BadWorkRequest(f"the SGE of an Atomic has 8 octets, not {request.sge.nbytes}")
+    _, sges, payload = _admit_sink(request.sge, pd, cap)
     return ATOMIC_SIZE, sges, payload
 
 

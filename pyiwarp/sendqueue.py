@@ -22,11 +22,12 @@ class SendQueue:
     domain whose memory may be used, `qp_num` what completions say of where they come from.
     """
 
-    __slots__ = ("_late", "_posted", "_waiting", "answers_due", "cap", "cq", "pd", "qp_num")
+    __slots__ = ("_late", "_posted", "_waiting", "answers_due", "cap", "cq", "limit", "pd", "qp_num")
 
     def __init__(self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int) -> None:
         self.pd = pd
         self.cap = cap
+        self.limit = cap.max_send_wr
         self.cq = cq
         self.qp_num = qp_num
         self.answers_due = 0
@@ -39,10 +40,8 @@ class SendQueue:
 
     def check_room(self) -> None:
         """Raises `QueueFull` if nothing more can be posted."""
-        if len(self._posted) + len(self._late) >= self.cap.max_send_wr:
-            raise QueueFull(
-                f"the send queue of queue pair {self.qp_num} holds {self.cap.max_send_wr} work requests already"
-            )
+        if len(self._posted) + len(self._late) >= self.limit:
+            raise QueueFull(f"the send queue of queue pair {self.qp_num} holds {self.limit} work requests already")
 
     def post(self, stream: Stream, request: SendRequest) -> None:
         """Judge a request, pin its memory, and begin it when its turn has come.
@@ -50,22 +49,20 @@ class SendQueue:
         Raises `QueueFull`, `BadWorkRequest` for what may not be asked, `Closed` for memory that is gone, `WrongState`
         for what the peer can no longer answer; nothing was posted then.
         """
-        self.check_room()
+        queue = self._posted
+        if len(queue) + len(self._late) >= self.limit:
+            self.check_room()
         kind = KINDS[type(request)]
-        admitted = kind.admit(request, self.pd, self.cap)
         if kind.answered:
             self._check_answerable(stream)
-        posted = Posted(request, kind, admitted)
-        for sge in posted.sges:
-            sge[0].pin()
-        self._posted.append(posted)
-        held = (self.answers_due or kind.answered) and not self._may_start(posted, stream)
-        if held or self._waiting:
-            self._waiting.append(posted)  # RDMAP-5040-5.5-10: nothing overtakes
-            return
-        if kind.answered:
-            self.answers_due += 1
-        kind.start(stream, posted)
+        nbytes, sges, payload = kind.admit(request, self.pd, self.cap)
+        posted = Posted(request, kind, nbytes, sges, payload)
+        queue.append(posted)
+        if ((self.answers_due or kind.answered) and not self._may_start(posted, stream)) or self._waiting:
+            self._waiting.append(posted)
+        else:
+            self.answers_due += kind.answered
+            kind.start(stream, posted)
 
     def post_late(self, request: SendRequest, error: Exception | None) -> None:
         """Take a request that can only be flushed, when everything before it is complete."""
@@ -78,8 +75,7 @@ class SendQueue:
         waiting = self._waiting
         while waiting and self._may_start(waiting[0], stream):
             posted = waiting.popleft()
-            if posted.kind.answered:
-                self.answers_due += 1
+            self.answers_due += posted.kind.answered
             posted.kind.start(stream, posted)
 
     def answered(self) -> None:
@@ -91,7 +87,8 @@ class SendQueue:
         queue = self._posted
         while queue and queue[0].done:
             posted = queue.popleft()
-            unpin(posted.sges)
+            for sge in posted.sges:
+                sge[0].unpin()
             request = posted.request
             if request.signaled:
                 opcode, nbytes, value = posted.kind.opcode, posted.nbytes, posted.value
