@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pyiwarp.codes import Opcode, QueueNumber
-from pyiwarp.ddp import TO_MASK, Octets, Payload, TaggedOutbound, UntaggedOutbound
+from pyiwarp.ddp import TO_MASK, Payload, TaggedOutbound, UntaggedOutbound
 from pyiwarp.fastwire import ReadRequest
 from pyiwarp.mr import MemoryRegion
 from pyiwarp.rdmap import control_octet
 
 __all__ = ["Answer", "AtomicAnswer", "ReadAnswer"]
-
-_NO_PAYLOAD: tuple[Octets, ...] = ()
 
 
 class Answer:
@@ -72,7 +70,7 @@ class ReadAnswer(TaggedOutbound, Answer):
         """Let the region go."""
         if self.region is not None:
             region, self.region = self.region, None
-            self._payload, self.single = _NO_PAYLOAD, b""
+            self.single = b""
             region.unpin()
 
 

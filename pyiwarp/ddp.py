@@ -61,20 +61,18 @@ class Outbound:
     def __init__(self, rdmap: int, payload: Payload, token: object = None) -> None:
         self.rdmap = rdmap
         self.token = token
-        self._payload = payload
-        self.single: Octets | None = None  # all of the payload, if it is contiguous
+        self.sent = 0  # octets of payload given out so far
+        self.last_given = False
         if len(payload) == 1:
-            self.single = payload[0]
+            self.single: Octets | None = payload[0]  # all of the payload, if it lies in one place
             self.nbytes = len(payload[0])
         else:
-            if not payload:
-                self.single = b""
+            self.single = None if payload else b""
             self.nbytes = sum(map(len, payload))
+            self._payload = payload
+            self._index = self._used = 0
         if self.nbytes > MAX_MESSAGE:  # DDP-5041-5.2-03
             raise UsageError(f"a message of {self.nbytes} octets; it must be shorter than 2^32 (RFC 5041 §5.2)")
-        self.sent = 0  # octets of payload given out so far
-        self._index = self._used = 0
-        self.last_given = False
 
     def next_segment(self, mulpdu: int) -> tuple[bytes, Payload, int]:
         """The next segment: its header, its payload as views, and how many octets those are.
@@ -87,8 +85,10 @@ class Outbound:
         nbytes = min(self.nbytes - offset, room)
         self.sent = offset + nbytes
         self.last_given = self.sent == self.nbytes
-        whole = self.last_given and offset == 0  # the common small message: nothing to cut
-        payload = self._payload if whole else self._cut(nbytes)
+        if self.single is None:
+            payload: Payload = self._cut(nbytes)
+        else:
+            payload = (memoryview(self.single)[offset : offset + nbytes],)
         return self._header(offset), payload, nbytes
 
     def put_header(self, buffer: memoryview, at: int, nbytes: int) -> int:
@@ -124,8 +124,8 @@ class TaggedOutbound(Outbound):
 
     HEADER_SIZE = TAGGED_SIZE
 
-    def __init__(self, rdmap: int, payload: Payload, *, stag: int, to: int, token: object = None) -> None:
-        super().__init__(rdmap, payload, token)
+    def __init__(self, rdmap: int, payload: Payload, stag: int, to: int, token: object = None) -> None:
+        Outbound.__init__(self, rdmap, payload, token)
         self.stag = stag
         self.to = to
 
@@ -153,9 +153,9 @@ class UntaggedOutbound(Outbound):
     HEADER_SIZE = UNTAGGED_SIZE
 
     def __init__(
-        self, rdmap: int, payload: Payload, *, qn: int, msn: int, inval_stag: int = 0, token: object = None
+        self, rdmap: int, payload: Payload, qn: int, msn: int, inval_stag: int = 0, token: object = None
     ) -> None:
-        super().__init__(rdmap, payload, token)
+        Outbound.__init__(self, rdmap, payload, token)
         self.qn = qn
         self.msn = msn
         self.inval_stag = inval_stag

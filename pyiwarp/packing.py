@@ -8,6 +8,7 @@ holds it to that. The plain way is taken where markers are sent and where a payl
 
 from __future__ import annotations
 
+from collections import deque
 from struct import Struct
 from typing import Final
 
@@ -22,7 +23,7 @@ __all__ = ["LARGEST_COPY", "Packer"]
 LARGEST_COPY: Final = 4096
 """Payloads of so many octets are copied: one more piece to write costs more than that."""
 
-_TRAILERS: Final = tuple(Struct(f"<{pad}xI") for pad in range(4))  # MPA-5044-4.1-03: a pad of zeros, then the CRC
+_TRAILERS: Final = tuple(Struct(f"<{pad}xI").pack_into for pad in range(4))  # MPA-5044-4.1-03: a pad of zeros, then the CRC
 
 
 class Packer:
@@ -31,7 +32,7 @@ class Packer:
     The pieces of a batch are good until `flushed`.
     """
 
-    __slots__ = ("_at", "_buffer", "_crc", "_mark", "_out", "_plain", "fpdus_left", "framer", "room")
+    __slots__ = ("_at", "_buffer", "_crc", "_fpdus_left", "_mark", "_out", "_plain", "_room", "framer")
 
     def __init__(self, *, crc: bool, markers: bool) -> None:
         self.framer = (MarkedFramer if markers else Framer)(crc=crc)
@@ -40,13 +41,13 @@ class Packer:
         self._buffer = NO_BUFFER
         self._at = self._mark = 0
         self._out: list[Octets] = []
-        self.room = self.fpdus_left = 0
+        self._room = self._fpdus_left = 0
 
     def begin(self, out: list[Octets], room: int, fpdus: int) -> None:
         """Begin a batch: the pieces go to `out`; it is full after `room` octets or `fpdus` FPDUs."""
         self._out = out
-        self.room = room
-        self.fpdus_left = fpdus
+        self._room = room
+        self._fpdus_left = fpdus
 
     def end(self) -> None:
         """The batch is complete."""
@@ -64,58 +65,80 @@ class Packer:
         self._buffer = NO_BUFFER
         self._at = self._mark = 0
 
-    def pack(self, message: Outbound, mulpdu: int) -> None:
-        """Append FPDUs of `message` until all of it is given or the batch is full."""
-        payload = message.single
-        if payload is None or self._plain:
-            self._pack_plainly(message, mulpdu)
-            return
+    @property
+    def full(self) -> bool:
+        """Whether the batch takes no more."""
+        return self._room <= 0 or self._fpdus_left <= 0
+
+    def pack(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> None:
+        """Append FPDUs of the messages at the head of `messages` until the batch is full or none is left.
+
+        What was given whole moves from `messages` to `given`. At least one FPDU is made, and with `one` no more than
+        one message is begun.
+        """
+        if self._plain or messages[0].single is None:
+            self._pack_plainly(messages, given, mulpdu)
+        else:
+            self._pack_contiguous(messages, given, mulpdu, one=one)
+
+    def _pack_contiguous(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> None:
         if not self._buffer:
             self._buffer = take_buffer()
         buffer, at, mark, out, checked = self._buffer, self._at, self._mark, self._out, self._crc
-        room, left_fpdus = self.room, self.fpdus_left
-        largest_copy = BUFFER_SIZE if message.volatile else LARGEST_COPY
-        most = mulpdu - message.HEADER_SIZE  # DDP-5041-5.2-02
+        room, fpdus_left = self._room, self._fpdus_left
         crc = 0  # MPA-5044-4.1-06: without CRC the field is there, its content free
-        while True:
-            offset = message.sent
-            nbytes = message.nbytes - offset
-            if nbytes > most:
-                nbytes = most
-            body = message.put_header(buffer, at, nbytes)
-            size = body - at + nbytes
-            pad = -size & 3  # MPA-5044-4.1-05
-            if nbytes <= largest_copy:
-                stop = body + nbytes
-                buffer[body:stop] = payload if nbytes == message.nbytes else payload[offset : offset + nbytes]
-                if checked:
-                    crc = crc32c(buffer[at:stop])
-            else:
-                stop = body  # here the trailer follows the header: the payload comes between two pieces
-                view = memoryview(payload)[offset : offset + nbytes]
-                out += (buffer[mark:body], view)
-                mark = body
-                if checked:
-                    crc = crc32c(view, crc32c(buffer[at:body]))
-            if pad and checked:
-                crc = crc32c(PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
-            _TRAILERS[pad].pack_into(buffer, stop, crc)
-            at = stop + pad + CRC_SIZE
-            room -= size + pad + CRC_SIZE
-            left_fpdus -= 1
-            if message.last_given or room <= 0 or left_fpdus <= 0:
+        while messages and room > 0 and fpdus_left > 0:
+            message = messages[0]
+            payload = message.single
+            if payload is None:
                 break
-        self.framer.fpdus += self.fpdus_left - left_fpdus
-        self.framer.octets += self.room - room
-        self.room, self.fpdus_left = room, left_fpdus
-        self._at, self._mark = at, mark
+            most = mulpdu - message.HEADER_SIZE  # DDP-5041-5.2-02
+            largest_copy = BUFFER_SIZE if message.volatile else LARGEST_COPY
+            while room > 0 and fpdus_left > 0:
+                offset = message.sent
+                nbytes = message.nbytes - offset
+                if nbytes > most:
+                    nbytes = most
+                body = message.put_header(buffer, at, nbytes)
+                size = body - at + nbytes
+                pad = -size & 3  # MPA-5044-4.1-05
+                if nbytes <= largest_copy:
+                    stop = body + nbytes
+                    buffer[body:stop] = payload if nbytes == message.nbytes else payload[offset : offset + nbytes]
+                    if checked:
+                        crc = crc32c(buffer[at:stop])
+                else:
+                    stop = body  # here the trailer follows the header: the payload comes between two pieces
+                    view = memoryview(payload)[offset : offset + nbytes]
+                    out += (buffer[mark:body], view)
+                    mark = body
+                    if checked:
+                        crc = crc32c(view, crc32c(buffer[at:body]))
+                if pad and checked:
+                    crc = crc32c(PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
+                _TRAILERS[pad](buffer, stop, crc)
+                at = stop + pad + CRC_SIZE
+                room -= size + pad + CRC_SIZE
+                fpdus_left -= 1
+                if message.last_given:
+                    given.append(messages.popleft())
+                    break
+            if one:
+                break
+        self.framer.fpdus += self._fpdus_left - fpdus_left
+        self.framer.octets += self._room - room
+        self._room, self._fpdus_left, self._at, self._mark = room, fpdus_left, at, mark
 
-    def _pack_plainly(self, message: Outbound, mulpdu: int) -> None:
+    def _pack_plainly(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int) -> None:
         self._seal()
-        while not message.last_given and self.room > 0 and self.fpdus_left > 0:
+        message = messages[0]
+        while self._room > 0 and self._fpdus_left > 0:
             header, payload, nbytes = message.next_segment(mulpdu)
-            self.room -= self.framer.frame(header, payload, nbytes, self._out)
-            self.fpdus_left -= 1
+            self._room -= self.framer.frame(header, payload, nbytes, self._out)
+            self._fpdus_left -= 1
+            if message.last_given:
+                given.append(messages.popleft())
+                break
 
     def _seal(self) -> None:
         """What lies in the buffer and was not given yet is one piece."""

@@ -59,6 +59,13 @@ BATCH_OCTETS: Final = 192 * 1024
 BATCH_FPDUS: Final = 64
 
 _LARGEST_TERMINATE: Final = 64  # control, length, DDP and RDMA header make 52 at most; anything longer is no Terminate
+_WRITE: Final = rdmap.control_octet(Opcode.WRITE)
+_SEND_OCTETS: Final = {  # by whether it is solicited, and whether it invalidates an STag
+    (False, False): rdmap.control_octet(Opcode.SEND),
+    (True, False): rdmap.control_octet(Opcode.SEND_SE),
+    (False, True): rdmap.control_octet(Opcode.SEND_INVAL),
+    (True, True): rdmap.control_octet(Opcode.SEND_SE_INVAL),
+}
 _NO_PAYLOAD: Final[tuple[Octets, ...]] = ()
 _NOTHING: Final = memoryview(b"")
 ATOMIC_REQUEST_SIZE: Final = 52
@@ -140,8 +147,9 @@ class Stream:
         self._events: list[Event] = []
         self._immediate = b""
         self._messages: deque[Outbound] = deque()
-        self._answers: deque[ReadAnswer | AtomicAnswer] = deque()
-        self._current: Outbound | None = None
+        self._answers: deque[Outbound] = deque()
+        self._terminates: deque[Outbound] = deque()  # one at most
+        self._underway: deque[Outbound] | None = None  # the queue of whose head some was given
         self._unflushed: list[Outbound] = []
         self._prologue = prologue
         self._mute = agreement.role is Role.RESPONDER  # MPA-5044-7.1.2-16
@@ -149,7 +157,6 @@ class Stream:
         self._atomic_octets = bytearray(ATOMIC_RESPONSE_SIZE)
         self._next_request_id = 0
         self._respond_next = False
-        self._terminate: Outbound | None = None
         self._finishing = False
         self.violation: ProtocolViolation | None = None
         self.in_transit = False
@@ -199,8 +206,8 @@ class Stream:
         if self.in_transit or self._prologue:
             return False
         if self.violation is not None:
-            return self._terminate is None
-        return self._finishing and not (self._messages or self._answers or self._current)
+            return not self._terminates
+        return self._finishing and not (self._messages or self._answers)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -380,15 +387,13 @@ class Stream:
     def drop_output(self) -> None:
         """Forget what has not been handed over: nobody is there to read it."""
         for answer in self._answers:
-            answer.done()
-        if isinstance(self._current, Answer):
-            if self.in_transit:
-                self._unflushed.append(self._current)  # the transport still reads its first segments
-            else:
-                self._current.done()
+            if answer.sent and self.in_transit:
+                self._unflushed.append(answer)  # the transport still reads its first segments
+            elif isinstance(answer, Answer):
+                answer.done()
         self._messages.clear()
         self._answers.clear()
-        self._current = None
+        self._underway = None
         self._prologue = b""
 
     def _fail(self, violation: ProtocolViolation) -> None:
@@ -402,7 +407,7 @@ class Stream:
         self.drop_output()
         self._prologue = prologue
         if not self._mute:  # wire ambiguity 1: a Responder may not speak before the first valid FPDU
-            self._terminate = self._terminate_message(violation, segment)
+            self._terminates.append(self._terminate_message(violation, segment))
         self._events.append(Violated(violation))
 
     def _terminate_message(self, violation: ProtocolViolation, segment: bytes) -> Outbound:
@@ -433,27 +438,17 @@ class Stream:
 
     def write(self, payload: Sequence[Octets], *, stag: int, to: int, token: object) -> None:
         """Queue an RDMA Write of the octets of `payload` to the peer's `stag` and `to`."""
-        self._messages.append(TaggedOutbound(rdmap.control_octet(Opcode.WRITE), payload, stag=stag, to=to, token=token))
+        self._messages.append(TaggedOutbound(_WRITE, payload, stag, to, token))
 
     def send(
         self, payload: Sequence[Octets], *, token: object, solicited: bool = False, inval_stag: int | None = None
     ) -> None:
         """Queue a Send, of the kind that `solicited` and `inval_stag` make it (RFC 5040 §5.3)."""
-        if inval_stag is None:
-            opcode = Opcode.SEND_SE if solicited else Opcode.SEND
-        else:
-            opcode = Opcode.SEND_SE_INVAL if solicited else Opcode.SEND_INVAL
-        self._messages.append(
-            UntaggedOutbound(
-                rdmap.control_octet(opcode),
-                payload,
-                qn=QueueNumber.SEND,
-                msn=self._send_msn,
-                inval_stag=inval_stag or 0,  # RDMAP-5040-4.1-10
-                token=token,
-            )
-        )
-        self._send_msn = next_msn(self._send_msn)
+        octet = _SEND_OCTETS[solicited, inval_stag is not None]
+        msn = self._send_msn
+        # RDMAP-5040-4.1-10: without an STag to invalidate the field is zero
+        self._messages.append(UntaggedOutbound(octet, payload, QueueNumber.SEND, msn, inval_stag or 0, token))
+        self._send_msn = next_msn(msn)
 
     def read(self, request: ReadRequest, sink: memoryview, token: object) -> None:
         """Queue a Read Request for the octets of `sink`; the caller has made sure that `reads` is not full."""
@@ -527,26 +522,28 @@ class Stream:
     def _fill(self, out: list[Octets]) -> None:
         packer = self._packer
         packer.begin(out, BATCH_OCTETS, self._batch_fpdus)
-        while packer.room > 0 and packer.fpdus_left > 0:
-            message = self._current or self._next_message()
-            if message is None:
-                break
-            if isinstance(message, ReadAnswer) and message.revoked:
-                self._refuse_rest(message)
-                continue
-            packer.pack(message, self.mulpdu)
-            if message.last_given:
-                self._current = None
-                self._unflushed.append(message)
-                if isinstance(message, Answer):
-                    self._inbound.end()
+        while not packer.full and (queue := self._next_queue()):
+            if queue is self._messages:
+                packer.pack(queue, self._unflushed, self.mulpdu, one=bool(self._answers))
+                self._underway = queue if queue and queue[0].sent else None
             else:
-                self._current = message
+                self._pack_answer(queue)
         packer.end()
+
+    def _pack_answer(self, queue: deque[Outbound]) -> None:
+        """Responses go one by one: the memory of each may be withdrawn at any time."""
+        answer = queue[0]
+        if isinstance(answer, ReadAnswer) and answer.revoked:
+            self._refuse_rest(answer)
+            return
+        self._packer.pack(queue, self._unflushed, self.mulpdu, one=True)
+        self._underway = None if answer.last_given else queue
+        if answer.last_given and isinstance(answer, Answer):
+            self._inbound.end()
 
     def _refuse_rest(self, answer: ReadAnswer) -> None:
         """The memory was withdrawn while the peer read it: its Request comes back as far as it is unanswered."""
-        self._current = None
+        self._answers.popleft()
         self._unflushed.append(answer)  # the transport still reads what was sent
         request = build_read_request(answer.unanswered)
         self._request_octets[:READ_REQUEST_SIZE] = request
@@ -554,33 +551,42 @@ class Stream:
         self._fail(ReadInvalidStag(answer.request.source_stag))
         self._segment = b""
 
-    def _next_message(self) -> Outbound | None:
-        """A Terminate before all and nothing behind it (RDMAP-5040-5.4-09).
+    def _next_queue(self) -> deque[Outbound]:
+        """Whose head goes next: a Terminate before all and nothing behind it (RDMAP-5040-5.4-09).
 
-        Else Responses and the ULP's messages in turn, each in its own order.
+        Else what is under way, else Responses and the ULP's messages in turn, each in its own order.
         """
         if self.violation is not None:
-            terminate, self._terminate = self._terminate, None
-            return terminate
-        queues = (self._answers, self._messages) if self._respond_next else (self._messages, self._answers)
+            return self._terminates
+        if self._underway is not None:
+            return self._underway
         self._respond_next = not self._respond_next
-        for queue in queues:
-            if queue:
-                return queue.popleft()
-        return None
+        if self._respond_next:
+            return self._messages or self._answers
+        return self._answers or self._messages
 
     def flushed(self) -> list[Event]:
         """The kernel holds everything that `next_iov` gave (RFC 5041 §5.4 lets this be completion)."""
+        events, tokens = self.flushed_batch()
+        events.extend(map(Sent, tokens))
+        return events
+
+    def flushed_batch(self) -> tuple[list[Event], list[object]]:
+        """As `flushed`, for an owner that completes a batch in one go.
+
+        Instead of a `Sent` for each message that was sent it gives their tokens, which come after the events.
+        """
         self.in_transit = False
         self._packer.flushed()
         events, self._events = self._events, []  # what came up while octets were made
+        tokens = []
         for message in self._unflushed:
             if isinstance(message, Answer):
                 message.done()
             elif message.token is not None:
-                events.append(Sent(message.token))
+                tokens.append(message.token)
         self._unflushed.clear()
-        return events
+        return events, tokens
 
     def abandon(self) -> None:
         """TCP is gone: let go of all memory."""
@@ -591,5 +597,5 @@ class Stream:
                 message.done()
         self._unflushed.clear()
         self.drop_output()
-        self._terminate = None
+        self._terminates.clear()
         self._stop_input()
