@@ -14,7 +14,7 @@ from pyiwarp.admission import QpCap
 from pyiwarp.atomics import stored
 from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import Closed, ConnectionLost, StartupTimeout, WrongState
-from pyiwarp.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
+from pyiwarp.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
 from pyiwarp.kinds import Posted
 from pyiwarp.mr import StagTable
 from pyiwarp.profile import PROFILES, PeerProfile
@@ -283,7 +283,11 @@ class QueuePair:
 
     def flushed(self) -> None:
         """The kernel holds everything that `next_iov` gave."""
-        self._take(self.stream.flushed())
+        events, sent = self.stream.flushed_batch()
+        if events:
+            self._take(events)
+        if sent:
+            self._sq.sent(sent)
         if self.state in (QpState.TERMINATE, QpState.ERROR):
             self._flush()
 
@@ -357,13 +361,9 @@ class QueuePair:
                 return
             _HANDLERS[type(event)](self, event)
 
-    def _on_sent(self, event: Sent) -> None:
-        self._done(event.token)
-
     def _on_read_done(self, event: ReadDone) -> None:
         if event.token is not None:  # else the Read that opened the stream: nobody's work request, but in ORD
-            self._sq.answered()
-            self._done(event.token)
+            self._sq.answered(event.token)
         self._sq.start_waiting(self.stream)
 
     def _on_atomic_done(self, event: AtomicDone) -> None:
@@ -372,17 +372,11 @@ class QueuePair:
         posted.value = event.value
         for memory in posted.payload:
             memoryview(memory)[:] = stored(event.value)
-        self._sq.answered()
-        self._done(posted)
+        self._sq.answered(posted)
         self._sq.start_waiting(self.stream)
 
     def _on_delivered(self, event: Delivered) -> None:
         self._rq.delivered(event)
-
-    def _done(self, token: object) -> None:
-        assert isinstance(token, Posted)
-        token.done = True
-        self._sq.complete()
 
     def _on_peer_closed(self, event: PeerClosed) -> None:
         if self._half_close and self.state is QpState.RTS:
@@ -429,7 +423,6 @@ class QueuePair:
 
 
 _HANDLERS: Final[Mapping[type[Event], Callable[[QueuePair, Any], None]]] = {
-    Sent: QueuePair._on_sent,
     ReadDone: QueuePair._on_read_done,
     AtomicDone: QueuePair._on_atomic_done,
     Delivered: QueuePair._on_delivered,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pyiwarp.admission import QpCap
 from pyiwarp.cq import CompletionQueue
@@ -78,11 +78,19 @@ class SendQueue:
             self.answers_due += posted.kind.answered
             posted.kind.start(stream, posted)
 
-    def answered(self) -> None:
-        """One of the requests that wait for the peer's answer has it."""
+    def answered(self, token: object) -> None:
+        """The peer's answer to one of the requests that wait for it has come."""
         self.answers_due -= 1
+        self.sent((token,))
 
-    def complete(self) -> None:
+    def sent(self, tokens: Iterable[object]) -> None:
+        """What these tokens stand for is done: in time, all that was asked of the transport or of the peer."""
+        for posted in tokens:
+            assert isinstance(posted, Posted)
+            posted.done = True
+        self._complete()
+
+    def _complete(self) -> None:
         """Complete the requests at the head of the queue that are done (RDMAP-5040-5.5-12)."""
         queue = self._posted
         while queue and queue[0].done:
