@@ -23,7 +23,9 @@ __all__ = ["LARGEST_COPY", "Packer"]
 LARGEST_COPY: Final = 4096
 """Payloads of so many octets are copied: one more piece to write costs more than that."""
 
-_TRAILERS: Final = tuple(Struct(f"<{pad}xI").pack_into for pad in range(4))  # MPA-5044-4.1-03: a pad of zeros, then the CRC
+_TRAILERS: Final = tuple(
+    Struct(f"<{pad}xI").pack_into for pad in range(4)
+)  # MPA-5044-4.1-03: a pad of zeros, then the CRC
 
 
 class Packer:
