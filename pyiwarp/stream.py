@@ -1,22 +1,20 @@
 """The engine: one RDMA stream, octets in and events out, messages in and octets out.
 
-This is the one file that sees all three layers. Receiving: `mpa` finds and verifies a ULPDU, `fastwire` reads its
-header, `rdmap` says whether such a message may come, `ddp` or `mr` say where its octets belong, and they are placed.
-Sending: messages wait in two queues, `ddp` cuts them, `mpa` frames them. Nothing here blocks, reads a clock or knows
-of work requests.
+It sees all three layers. Receiving: `mpa` finds and verifies a ULPDU, `fastwire` reads its header, `rdmap` says whether
+such a message may come, `ddp` or `mr` say where its octets belong, and they are placed; what is ordinary goes the short
+way of `express`. Sending is the other half, in `sending`. Nothing here blocks, reads a clock or knows of work requests.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from pyiwarp import rdmap
 from pyiwarp.answers import Answer, AtomicAnswer, ReadAnswer
 from pyiwarp.atomics import perform
-from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU, Opcode, QueueNumber, Rtr
-from pyiwarp.ddp import Outbound, TaggedOutbound, UntaggedOutbound, UntaggedQueue, next_msn
+from pyiwarp.codes import Opcode, QueueNumber
+from pyiwarp.ddp import Outbound, UntaggedOutbound, UntaggedQueue, next_msn
 from pyiwarp.errors import (
     ConnectionLost,
     InvalidMo,
@@ -24,53 +22,34 @@ from pyiwarp.errors import (
     NoBufferForMsn,
     ProtocolViolation,
     ReadInvalidStag,
-    UsageError,
 )
-from pyiwarp.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Sent, Violated
+from pyiwarp.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
 from pyiwarp.express import Express
 from pyiwarp.fastwire import (
     READ_REQUEST_SIZE,
     TAGGED,
     TAGGED_SIZE,
     UNTAGGED_SIZE,
-    ReadRequest,
     Untagged,
     build_read_request,
     parse_read_request,
     parse_tagged,
     parse_untagged,
 )
-from pyiwarp.mpa import Deframer, Discarder, MarkedDeframer, mulpdu_for
+from pyiwarp.mpa import Deframer, Discarder, MarkedDeframer
 from pyiwarp.mr import StagTable
-from pyiwarp.packing import Packer
 from pyiwarp.profile import PROFILES, PeerProfile
-from pyiwarp.startup import Agreement, Role
-
-if TYPE_CHECKING:
-    from pyiwarp.wire import AtomicRequest
+from pyiwarp.sending import SendingHalf
+from pyiwarp.startup import Agreement
 
 __all__ = ["Stream"]
 
 Octets = bytes | bytearray | memoryview
 
-BATCH_OCTETS: Final = 192 * 1024
-"""What one `next_iov` gives at most, so that a Terminate and the other queue are never far away."""
-
-BATCH_FPDUS: Final = 64
-
 _LARGEST_TERMINATE: Final = 64  # control, length, DDP and RDMA header make 52 at most; anything longer is no Terminate
-_WRITE: Final = rdmap.control_octet(Opcode.WRITE)
-_SEND_OCTETS: Final = {  # by whether it is solicited, and whether it invalidates an STag
-    (False, False): rdmap.control_octet(Opcode.SEND),
-    (True, False): rdmap.control_octet(Opcode.SEND_SE),
-    (False, True): rdmap.control_octet(Opcode.SEND_INVAL),
-    (True, True): rdmap.control_octet(Opcode.SEND_SE_INVAL),
-}
-_NO_PAYLOAD: Final[tuple[Octets, ...]] = ()
 _NOTHING: Final = memoryview(b"")
 ATOMIC_REQUEST_SIZE: Final = 52
 ATOMIC_RESPONSE_SIZE: Final = 12
-_RTR_STAG: Final = 1  # a zero-length Write may name any STag; 0 upsets a known peer (wire ambiguity 29)
 
 
 def _immediate_data(opcode: Opcode, header: Untagged, payload: memoryview) -> bytes:
@@ -90,7 +69,7 @@ class Scope(Protocol):
         """Whether other streams reach the regions of the protection domain too."""
 
 
-class Stream:
+class Stream(SendingHalf):
     """One RDMA stream in Full Operation.
 
     `take_receive` gives the views of the next posted receive, or None. With `pause_when_starved` a Send that finds
@@ -114,18 +93,11 @@ class Stream:
         extensions: bool = True,
         scope: Scope | None = None,
     ) -> None:
-        if mulpdu is not None and not MIN_MULPDU <= mulpdu <= MAX_MULPDU:
-            raise UsageError(f"MULPDU {mulpdu} is outside 128..64768 (RFC 5044 §3)")
-        self.agreement = agreement
-        self.mulpdu = mulpdu or MIN_MULPDU
-        self._fixed_mulpdu = mulpdu is not None
+        super().__init__(agreement, mulpdu, prologue, profile)
         self._table = table
         self._pd = pd
         self._scope = scope
-        self._packer = Packer(crc=agreement.crc, markers=agreement.send_markers)
         self._deframer = (MarkedDeframer if agreement.receive_markers else Deframer)(crc=agreement.crc)
-        self.reads = rdmap.OutstandingReads(agreement.ord)
-        self._inbound = rdmap.InboundReads(agreement.ird)
         self._extensions = extensions
         # one buffer serves for all Requests: each is used up on delivery
         self._request_octets = bytearray(ATOMIC_REQUEST_SIZE if extensions else READ_REQUEST_SIZE)
@@ -140,36 +112,14 @@ class Stream:
         if not agreement.receive_markers:
             self._express = Express(table, pd, scope, self.reads, self._queues[QueueNumber.SEND])
         self._profile = profile
-        self._batch_fpdus = 1 if profile.one_fpdu_per_write else BATCH_FPDUS
         self._pause_when_starved = pause_when_starved
         self._held: memoryview | None = None  # a ULPDU that waits for a receive
         self._segment: Octets = b""  # the ULPDU at hand, for the Terminate that it may deserve
-        self._events: list[Event] = []
         self._immediate = b""
-        self._messages: deque[Outbound] = deque()
-        self._answers: deque[Outbound] = deque()
-        self._terminates: deque[Outbound] = deque()  # one at most
-        self._underway: deque[Outbound] | None = None  # the queue of whose head some was given
-        self._unflushed: list[Outbound] = []
-        self._prologue = prologue
-        self._mute = agreement.role is Role.RESPONDER  # MPA-5044-7.1.2-16
-        self._send_msn = self._read_msn = self._answer_msn = 1
         self._atomic_octets = bytearray(ATOMIC_RESPONSE_SIZE)
-        self._next_request_id = 0
-        self._respond_next = False
-        self._finishing = False
-        self.violation: ProtocolViolation | None = None
-        self.in_transit = False
         self.peer_closed = False
-        if agreement.rtr:
-            self._queue_rtr(agreement.rtr)
 
     # --- figures -----------------------------------------------------------------------------------------------------
-
-    @property
-    def fpdus_sent(self) -> int:
-        """FPDUs made so far."""
-        return self._packer.framer.fpdus
 
     @property
     def fpdus_received(self) -> int:
@@ -177,37 +127,14 @@ class Stream:
         return self._deframer.fpdus
 
     @property
-    def octets_sent(self) -> int:
-        """Octets of FPDUs made so far."""
-        return self._packer.framer.octets
-
-    @property
     def progress(self) -> int:
         """A number that grows whenever an FPDU is sent or received."""
         return self._packer.framer.fpdus + self._deframer.fpdus
 
     @property
-    def muted(self) -> bool:
-        """Whether this Responder still waits for the Initiator's first FPDU (RFC 5044 §7.1.2 rule 4)."""
-        return self._mute
-
-    def speak_first(self) -> None:
-        """Let this Responder send before an FPDU has come, on the word of its program; see `QueuePair.speak_first`."""
-        self._mute = False
-
-    @property
     def starved(self) -> bool:
         """Whether a Send waits for a receive, and everything behind it too."""
         return self._held is not None
-
-    @property
-    def output_ended(self) -> bool:
-        """Whether everything has been sent of what was asked for, and no more will be asked."""
-        if self.in_transit or self._prologue:
-            return False
-        if self.violation is not None:
-            return not self._terminates
-        return self._finishing and not (self._messages or self._answers)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -384,18 +311,6 @@ class Stream:
         if self._held is not None:
             self._stop_input()
 
-    def drop_output(self) -> None:
-        """Forget what has not been handed over: nobody is there to read it."""
-        for answer in self._answers:
-            if answer.sent and self.in_transit:
-                self._unflushed.append(answer)  # the transport still reads its first segments
-            elif isinstance(answer, Answer):
-                answer.done()
-        self._messages.clear()
-        self._answers.clear()
-        self._underway = None
-        self._prologue = b""
-
     def _fail(self, violation: ProtocolViolation) -> None:
         """Turn the first error into one Terminate (RDMAP-5040-7.1-05); no input is looked at after it."""
         if self.violation is not None:
@@ -431,116 +346,6 @@ class Stream:
 
     # --- sending -----------------------------------------------------------------------------------------------------
 
-    def set_emss(self, emss: int) -> None:
-        """TCP's segment size is `emss` octets now (MPA-5044-4.5-06); segments made earlier stay as they are."""
-        if not self._fixed_mulpdu:
-            self.mulpdu = mulpdu_for(emss, markers=self.agreement.send_markers)
-
-    def write(self, payload: Sequence[Octets], *, stag: int, to: int, token: object) -> None:
-        """Queue an RDMA Write of the octets of `payload` to the peer's `stag` and `to`."""
-        self._messages.append(TaggedOutbound(_WRITE, payload, stag, to, token))
-
-    def send(
-        self, payload: Sequence[Octets], *, token: object, solicited: bool = False, inval_stag: int | None = None
-    ) -> None:
-        """Queue a Send, of the kind that `solicited` and `inval_stag` make it (RFC 5040 §5.3)."""
-        octet = _SEND_OCTETS[solicited, inval_stag is not None]
-        msn = self._send_msn
-        # RDMAP-5040-4.1-10: without an STag to invalidate the field is zero
-        self._messages.append(UntaggedOutbound(octet, payload, QueueNumber.SEND, msn, inval_stag or 0, token))
-        self._send_msn = next_msn(msn)
-
-    def read(self, request: ReadRequest, sink: memoryview, token: object) -> None:
-        """Queue a Read Request for the octets of `sink`; the caller has made sure that `reads` is not full."""
-        self.reads.add(rdmap.OutstandingRead(request.sink_stag, request.sink_to, sink, token))
-        self._messages.append(
-            UntaggedOutbound(
-                rdmap.control_octet(Opcode.READ_REQUEST),
-                (build_read_request(request),),
-                qn=QueueNumber.READ_REQUEST,
-                msn=self._read_msn,
-            )
-        )
-        self._read_msn = next_msn(self._read_msn)
-
-    def atomic(self, request: AtomicRequest, token: object) -> None:
-        """Queue an Atomic Request, whose identifier is set here; the caller has made sure that `reads` is not full."""
-        from pyiwarp import wire
-
-        request = request._replace(request_id=self._next_request_id)
-        self._next_request_id = (self._next_request_id + 1) & 0xFFFF_FFFF
-        self.reads.add(rdmap.OutstandingAtomic(request.request_id, token))
-        self._messages.append(
-            UntaggedOutbound(
-                rdmap.control_octet(Opcode.ATOMIC_REQUEST),
-                (wire.build_atomic_request(request),),
-                qn=QueueNumber.READ_REQUEST,
-                msn=self._read_msn,
-                token=None,
-            )
-        )
-        self._read_msn = next_msn(self._read_msn)
-
-    def immediate(self, data: bytes, *, token: object, solicited: bool = False) -> None:
-        """Queue Immediate Data: eight octets for the peer's next receive (RFC 7306 §6.3)."""
-        self._messages.append(
-            UntaggedOutbound(
-                rdmap.control_octet(Opcode.IMMEDIATE_SE if solicited else Opcode.IMMEDIATE),
-                (data,),
-                qn=QueueNumber.SEND,
-                msn=self._send_msn,  # EXT-7306-6.3-02: the MSNs of Sends go on
-                token=token,
-            )
-        )
-        self._send_msn = next_msn(self._send_msn)
-
-    def _queue_rtr(self, rtr: Rtr) -> None:
-        """The zero-length message that opens a peer-to-peer stream (MPA2-6581-9.2-10)."""
-        if rtr is Rtr.WRITE:
-            self.write(_NO_PAYLOAD, stag=_RTR_STAG, to=0, token=None)
-        elif rtr is Rtr.READ:
-            self.read(ReadRequest(_RTR_STAG, 0, 0, _RTR_STAG, 0), memoryview(b""), token=None)
-        else:
-            self.send(_NO_PAYLOAD, token=None)
-
-    def next_iov(self) -> list[Octets]:
-        """The octets to write now, as views where they are a user's; [] when there are none.
-
-        Nothing more is given before `flushed`.
-        """
-        if self.in_transit:
-            return []
-        out: list[Octets] = []
-        if self._prologue:
-            out.append(self._prologue)
-            self._prologue = b""
-        if not self._mute:
-            self._fill(out)
-        self.in_transit = bool(out)
-        return out
-
-    def _fill(self, out: list[Octets]) -> None:
-        packer = self._packer
-        packer.begin(out, BATCH_OCTETS, self._batch_fpdus)
-        while not packer.full and (queue := self._next_queue()):
-            if queue is self._messages:
-                packer.pack(queue, self._unflushed, self.mulpdu, one=bool(self._answers))
-                self._underway = queue if queue and queue[0].sent else None
-            else:
-                self._pack_answer(queue)
-        packer.end()
-
-    def _pack_answer(self, queue: deque[Outbound]) -> None:
-        """Responses go one by one: the memory of each may be withdrawn at any time."""
-        answer = queue[0]
-        if isinstance(answer, ReadAnswer) and answer.revoked:
-            self._refuse_rest(answer)
-            return
-        self._packer.pack(queue, self._unflushed, self.mulpdu, one=True)
-        self._underway = None if answer.last_given else queue
-        if answer.last_given and isinstance(answer, Answer):
-            self._inbound.end()
-
     def _refuse_rest(self, answer: ReadAnswer) -> None:
         """The memory was withdrawn while the peer read it: its Request comes back as far as it is unanswered."""
         self._answers.popleft()
@@ -550,43 +355,6 @@ class Stream:
         self._segment = answer.header + request
         self._fail(ReadInvalidStag(answer.request.source_stag))
         self._segment = b""
-
-    def _next_queue(self) -> deque[Outbound]:
-        """Whose head goes next: a Terminate before all and nothing behind it (RDMAP-5040-5.4-09).
-
-        Else what is under way, else Responses and the ULP's messages in turn, each in its own order.
-        """
-        if self.violation is not None:
-            return self._terminates
-        if self._underway is not None:
-            return self._underway
-        self._respond_next = not self._respond_next
-        if self._respond_next:
-            return self._messages or self._answers
-        return self._answers or self._messages
-
-    def flushed(self) -> list[Event]:
-        """The kernel holds everything that `next_iov` gave (RFC 5041 §5.4 lets this be completion)."""
-        events, tokens = self.flushed_batch()
-        events.extend(map(Sent, tokens))
-        return events
-
-    def flushed_batch(self) -> tuple[list[Event], list[object]]:
-        """As `flushed`, for an owner that completes a batch in one go.
-
-        Instead of a `Sent` for each message that was sent it gives their tokens, which come after the events.
-        """
-        self.in_transit = False
-        self._packer.flushed()
-        events, self._events = self._events, []  # what came up while octets were made
-        tokens = []
-        for message in self._unflushed:
-            if isinstance(message, Answer):
-                message.done()
-            elif message.token is not None:
-                tokens.append(message.token)
-        self._unflushed.clear()
-        return events, tokens
 
     def abandon(self) -> None:
         """TCP is gone: let go of all memory."""

@@ -41,9 +41,37 @@ MUTATIONS: Final = (
     Mutation(
         "the CRC leaves out the pad",
         "mpa",
-        "                crc = crc32c(_PADS[pad], crc)  #",
+        "                crc = crc32c(PADS[pad], crc)  #",
         "                crc = crc  #",
         ("MPA-5044-4.4-13",),
+    ),
+    Mutation(
+        "the CRC leaves out the pad of what is packed",
+        "packing",
+        "                    crc = crc32c(PADS[pad], crc)  #",
+        "                    crc = crc  #",
+        ("MPA-5044-4.4-13",),
+    ),
+    Mutation(
+        "the pad of what is packed is one octet too long",
+        "packing",
+        "pad = -size & 3",
+        "pad = 3 - size & 3",
+        ("MPA-5044-4.1-05",),
+    ),
+    Mutation(
+        "a wrong CRC is overlooked in a Write",
+        "express",
+        "            if crc and crc32c(view[start:stop]) != INTACT:  # MPA",
+        "            if False:  # MPA",
+        ("MPA-5044-6-01",),
+    ),
+    Mutation(
+        "a wrong CRC is overlooked in a Send",
+        "express",
+        "            if crc and crc32c(view[start:stop]) != INTACT:\n",
+        "            if False:\n",
+        ("MPA-5044-6-01",),
     ),
     Mutation(
         "a wrong CRC is overlooked",
@@ -55,8 +83,8 @@ MUTATIONS: Final = (
     Mutation(
         "the CRC is checked although both sides said no",
         "mpa",
-        "        if self._crc:\n            self._verify(start, start + body)",
-        "        if True:\n            self._verify(start, start + body)",
+        "        if self.crc:\n            self._verify(start, start + size - CRC_SIZE)\n        self.adv",
+        "        if True:\n            self._verify(start, start + size - CRC_SIZE)\n        self.adv",
         ("MPA-5044-4.1-07", "MPA-5044-7.1.1-08"),
     ),
     Mutation(
@@ -127,7 +155,7 @@ MUTATIONS: Final = (
     Mutation(
         "the CRC of a received FPDU leaves out the leading marker",
         "mpa",
-        "self._verify(self._start, start + size - CRC_SIZE)",
+        "self._verify(self.start, start + size - CRC_SIZE)",
         "self._verify(start, start + size - CRC_SIZE)",
         ("MPA-5044-4.4-15",),
     ),
@@ -240,34 +268,59 @@ MUTATIONS: Final = (
     # --- DDP ---------------------------------------------------------------------------------------------------------
     Mutation("the first MSN is 0", "ddp", "FIRST_MSN: Final = 1", "FIRST_MSN: Final = 0", ("DDP-5041-4.3-08",)),
     Mutation("MSNs do not wrap", "ddp", "return (msn + 1) & MSN_MASK", "return msn + 1", ("DDP-5041-4.3-09",)),
+    Mutation(
+        "a Write may begin before its region",
+        "express",
+        "not 0 <= offset <= limit",
+        "not offset <= limit",
+        ("DDP-5041-7.1-12",),
+    ),
+    Mutation(
+        "a Write may run over its region",
+        "express",
+        "not 0 <= offset <= limit",
+        "not 0 <= offset <= limit + 1",
+        ("DDP-5041-7.1-13",),
+    ),
+    Mutation(
+        "any MSN will do for a Send",
+        "express",
+        "if qn_msn != queue.due_msn:",
+        "if qn_msn >> 32:",
+        ("DDP-5041-7.1-09",),
+    ),
     Mutation("any MSN will do", "ddp", "if header.msn != self.due_msn:", "if False:", ("DDP-5041-7.1-09",)),
     Mutation(
         "an MO outside the buffer has the wrong code",
         "ddp",
-        "if header.mo >= self._size and header.mo:",
+        "if header.mo >= self.size and header.mo:",
         "if False:",
         ("DDP-5041-7.2-05",),
     ),
     Mutation(
         "a message may run over its buffer",
         "ddp",
-        "        if end > self._size:\n            self._refuse(header, end)\n",
+        "        if end > self.size:\n            self._refuse(header, end)\n",
         "",
         ("DDP-5041-7.1-08",),
     ),
     Mutation(
         "every segment is the last",
         "ddp",
-        "        self.last_given = self._left == 0\n",
-        "        self.last_given = True\n",
+        "last = sent == self.nbytes\n        control = _TAGGED_LAST",
+        "last = True\n        control = _TAGGED_LAST",
         ("DDP-5041-4.1-04",),
     ),
-    Mutation("the TO does not grow", "ddp", "self.stag, self.to + offset", "self.stag, self.to", ("DDP-5041-5.2-09",)),
+    Mutation("the TO does not grow", "ddp", "to = self.to + offset & TO_MASK", "to = self.to", ("DDP-5041-5.2-09",)),
     Mutation(
-        "the MO does not grow", "ddp", "self.qn, self.msn, offset)", "self.qn, self.msn, 0)", ("DDP-5041-5.2-07",)
+        "the MO does not grow", "ddp", "self.qn, self.msn, offset)\n", "self.qn, self.msn, 0)\n", ("DDP-5041-5.2-07",)
     ),
     Mutation(
-        "segments exceed the MULPDU", "ddp", "room = mulpdu - self.HEADER_SIZE", "room = mulpdu", ("DDP-5041-5.2-02",)
+        "segments exceed the MULPDU",
+        "packing",
+        "most = mulpdu - message.HEADER_SIZE",
+        "most = mulpdu",
+        ("DDP-5041-5.2-02",),
     ),
     Mutation(
         "a message is delivered with its first segment",
@@ -279,22 +332,22 @@ MUTATIONS: Final = (
     Mutation(
         "DV of tagged segments is not checked",
         "fastwire",
-        "        raise TaggedVersion(control & _VERSION_MASK)",
+        "        raise TaggedVersion(control & VERSION_MASK)",
         "        pass",
         ("DDP-5041-7.2-03",),
     ),
     Mutation(
         "DV of untagged segments is not checked",
         "fastwire",
-        "        raise UntaggedVersion(control & _VERSION_MASK)",
+        "        raise UntaggedVersion(control & VERSION_MASK)",
         "        pass",
         ("DDP-5041-7.2-04",),
     ),
     Mutation(
         "the reserved bits of DDP are checked",
         "fastwire",
-        "_VERSION_MASK: Final = 0x03",
-        "_VERSION_MASK: Final = 0x3F",
+        "VERSION_MASK: Final = 0x03",
+        "VERSION_MASK: Final = 0x3F",
         ("DDP-5041-4.1-10",),
     ),
     # --- RDMAP -------------------------------------------------------------------------------------------------------
@@ -384,7 +437,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the Responder speaks first",
-        "stream",
+        "sending",
         "self._mute = agreement.role is Role.RESPONDER",
         "self._mute = False",
         ("MPA-5044-7.1.2-16",),
@@ -412,16 +465,16 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "Solicited Event is lost on the way",
-        "stream",
-        "opcode = Opcode.SEND_SE if solicited else Opcode.SEND\n",
-        "opcode = Opcode.SEND\n",
+        "sending",
+        "(True, False): rdmap.control_octet(Opcode.SEND_SE)",
+        "(True, False): rdmap.control_octet(Opcode.SEND)",
         ("RDMAP-5040-4.1-05",),
     ),
     Mutation(
         "Responses come newest first",
-        "stream",
-        "                return queue.popleft()",
-        "                return queue.pop()",
+        "sending",
+        "        answer = queue[0]\n",
+        "        queue.rotate(1)\n        answer = queue[0]\n",
         ("RDMAP-5040-5.2.2-07",),
     ),
     Mutation(
@@ -455,9 +508,9 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a Read of withdrawn memory goes on",
-        "stream",
-        "            if isinstance(message, ReadAnswer) and message.revoked:",
-        "            if False:",
+        "sending",
+        "        if isinstance(answer, ReadAnswer) and answer.revoked:",
+        "        if False:",
         ("RDMAP-5040-4.8-16",),
     ),
     Mutation(

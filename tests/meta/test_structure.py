@@ -19,10 +19,11 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 ROWS = [
     "codes",
-    "errors",
+    "errors pool",
     "events fastwire wire profile capture qpstate",
     "mpa startup ddp rdmap mr atomics",
-    "answers",
+    "answers express packing",
+    "sending",
     "stream",
     "work",
     "admission cq",

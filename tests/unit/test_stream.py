@@ -23,8 +23,8 @@ from pyiwarp.events import PeerTerminated
 from pyiwarp.fastwire import ReadRequest, parse_tagged, parse_untagged
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
 from pyiwarp.qp import QpState
+from pyiwarp.sending import BATCH_OCTETS
 from pyiwarp.startup import Role
-from pyiwarp.stream import BATCH_OCTETS
 from pyiwarp.work import Read, Recv, Send, Status, Write
 from tests.harness import (
     Heard,

@@ -1,0 +1,271 @@
+"""Short ways and plain ways are twins: the same octets out of the same messages, the same fate for any input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from crc32c import crc32c
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pyiwarp.codes import Opcode
+from pyiwarp.express import INTACT
+from pyiwarp.fastwire import ReadRequest
+from pyiwarp.mr import Access, RemoteRegion
+from pyiwarp.packing import LARGEST_COPY
+from pyiwarp.stream import Stream
+from pyiwarp.work import Read
+from tests.harness import Node, RawPeer, Segment, agreed, feed, octets_of, read, response, send, write
+
+MANY = settings(max_examples=300)
+
+
+# --- receiving -------------------------------------------------------------------------------------------------------
+
+Deed = Callable[["Side"], Segment | bytes]
+
+
+class Side:
+    """A queue pair with memory of every kind; `short` says which way it takes."""
+
+    def __init__(self, *, short: bool, crc: bool) -> None:
+        self.node = Node(mulpdu=128, pause_when_starved=False)
+        self.peer = RawPeer(self.node, crc=crc)
+        self.regions = {
+            "open": self.node.region(600),
+            "small": self.node.region(24),
+            "read only": self.node.region(64, Access.REMOTE_READ),
+            "local": self.node.region(64, Access.LOCAL_WRITE),
+            "another domain's": self.node.context.alloc_pd().register(bytearray(64), Access.REMOTE_WRITE),
+        }
+        self.sinks = [self.node.region(300, Access.LOCAL_WRITE) for _ in range(2)]
+        for number, (name, region) in enumerate([*self.regions.items(), *enumerate(self.sinks)]):
+            table = self.node.context.stags if name != "another domain's" else region.table
+            table._regions[0x100 + number] = table._regions.pop(region.stag)
+            region.stag, region.to = 0x100 + number, 0x1000
+        self.inbox = [self.node.receive(size, number) for number, size in enumerate((40, 300, 40, 0, 40))]
+        for number, sink in enumerate(self.sinks):
+            self.node.post(Read(sink[: 100 + number], RemoteRegion(0, 5, 100 + number), f"read {number}"))
+        if not short:
+            self.node.qp.stream._express = None
+
+    def outcome(self) -> object:
+        """All that can be seen of what happened."""
+        heard = [frame.ulpdu for frame in self.peer.hears()]
+        done = [
+            (c.wr_id, c.status, c.nbytes, c.solicited, c.inval_stag, str(c.error))
+            for c in [*self.node.sent(), *self.node.received()]
+        ]
+        memory = [octets_of(region) for region in [*self.regions.values(), *self.sinks, *self.inbox] if region.is_open]
+        stream = self.node.qp.stream
+        return heard, done, memory, self.node.qp.state, str(self.node.qp.error), stream.fpdus_received, stream.muted
+
+
+payloads = st.binary(max_size=48)
+lasts = st.booleans()
+names = st.sampled_from(["open"] * 20 + ["small", "read only", "local", "another domain's"])
+offsets = st.integers(0, 40) | st.integers(0, 500) | st.sampled_from([-1, 552, 560, 599, 600])
+
+
+def writes() -> st.SearchStrategy[Deed]:
+    return st.builds(
+        lambda name, at, payload, last: lambda s: write(s.regions[name].stag, 0x1000 + at, payload, last=last),
+        names,
+        offsets,
+        payloads,
+        lasts,
+    )
+
+
+def responses() -> st.SearchStrategy[Deed]:
+    return st.builds(
+        lambda n, at, payload, last: lambda s: response(s.sinks[n].stag, 0x1000 + at, payload, last=last),
+        st.sampled_from([0, 0, 0, 1]),
+        st.integers(0, 60),
+        payloads,
+        st.sampled_from([False, False, False, True]),
+    )
+
+
+def sends() -> st.SearchStrategy[Deed]:
+    return st.builds(
+        lambda payload, last, mo, opcode: lambda s: send(payload, last=last, mo=mo, opcode=opcode),
+        payloads,
+        lasts | st.just(True),
+        st.just(0) | st.integers(0, 30),
+        st.sampled_from([Opcode.SEND] * 3 + [Opcode.SEND_SE]),
+    )
+
+
+def oddities() -> st.SearchStrategy[Deed]:
+    """What the short way leaves alone."""
+    odd: list[Deed] = [
+        lambda s: send(opcode=Opcode.SEND_INVAL, inval_stag=s.regions["open"].stag),
+        lambda s: send(b"12345678", opcode=Opcode.IMMEDIATE),
+        lambda s: read(s.regions["open"], size=9),
+        lambda s: send(b"abc", msn=7),
+        lambda s: write(s.regions["open"].stag, 0x1000, b"abc", dv=2),
+        lambda s: write(s.regions["open"].stag, 0x1000, b"abc", rv=2),
+        lambda s: write(s.regions["open"].stag, 0x1000, b"abc", ddp_rsvd=9, rdmap_rsvd=3),
+        lambda s: send(b"abc", ddp_rsvd=9, rdmap_rsvd=3, inval_stag=77),
+        lambda s: send(b"abc", qn=3, msn=1),
+        lambda s: b"\xff\xff" + bytes(40),
+        lambda s: bytes(30),
+    ]
+    return st.sampled_from(odd)
+
+
+@MANY
+@given(
+    script=st.lists(st.one_of(*[writes()] * 4, *[responses()] * 4, *[sends()] * 4, oddities()), max_size=14),
+    chunks=st.lists(st.integers(1, 300), max_size=30),
+    crc=st.booleans(),
+    damage=st.none() | st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)),
+)
+def test_any_input_has_the_same_fate(
+    script: list[Deed], chunks: list[int], crc: bool, damage: tuple[float, int] | None
+) -> None:  # MPA-5044-6-01, MPA-5044-4.4-18, DDP-5041-7.1-12, DDP-5041-7.1-09
+    assert_same_fate(script, chunks, crc=crc, damage=damage)
+
+
+def assert_same_fate(
+    script: list[Deed], chunks: list[int], *, crc: bool = True, damage: tuple[float, int] | None = None
+) -> Side:
+    """Play the script to both; returns the side that took the short way."""
+    sides = []
+    for short in (False, True):
+        side = Side(short=short, crc=crc)
+        octets = bytearray()
+        for deed in script:
+            deeds = deed(side)
+            octets += deeds if isinstance(deeds, bytes) else side.peer.frames(deeds)
+        if damage is not None and octets:
+            octets[int(damage[0] * len(octets))] ^= damage[1]
+        side.peer.hears()
+        feed(side.node.qp, octets, chunks)
+        sides.append(side)
+    plain, shortened = sides
+    assert shortened.outcome() == plain.outcome()
+    return shortened
+
+
+def to_open(at: int, nbytes: int, **fields: Any) -> Deed:
+    return lambda s: write(s.regions["open"].stag, 0x1000 + at, bytes([1 + at % 250]) * nbytes, **fields)
+
+
+def answered(at: int, nbytes: int) -> Deed:
+    return lambda s: response(s.sinks[0].stag, 0x1000 + at, bytes([1 + at % 250]) * nbytes, last=False)
+
+
+@pytest.mark.parametrize("crc", [False, True])
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        ([to_open(600 - n, n) for n in (1, 40, 600)], ""),
+        ([to_open(500, 40), to_open(560, 40), to_open(561, 40)], "outside the region"),  # DDP-5041-7.1-13
+        ([to_open(0, 40), to_open(-1, 40)], "outside the region"),  # DDP-5041-7.1-12
+        ([to_open(0, 40), to_open(0, 601)], "outside the region"),
+        ([answered(0, 50), answered(50, 50)], ""),
+        ([answered(0, 40), answered(40, 40), answered(60, 40)], "outside the region"),  # RDMAP-5040-5.2.2-08
+        ([answered(0, 40), answered(61, 40)], "outside the region"),
+        ([lambda s: send(bytes(39)), lambda s: send(bytes(300)), lambda s: send(bytes(41))], "41 octets"),
+        ([lambda s: send(bytes(39), qn=1, msn=1)], "queue 1"),
+        ([lambda s: send(bytes(39)), lambda s: send(bytes(39), dv=0)], "version"),
+        ([lambda s: write(s.regions["another domain's"].stag, 0x1000, b"abc")], "not associated"),
+        ([lambda s: write(s.regions["read only"].stag, 0x1000, b"abc")], "does not allow"),
+        ([lambda s: send(b"ab", last=False), lambda s: send(b"cd", mo=2), lambda s: send(b"e", mo=1)], ""),
+    ],
+)
+def test_what_is_allowed_up_to_the_last_octet_and_what_is_not(script: list[Deed], error: str, crc: bool) -> None:
+    for chunks in ([], [1] * 1500, [37] * 60):
+        side = assert_same_fate(script, chunks, crc=crc)
+        assert error in str(side.node.qp.error)
+        assert (side.node.qp.error is None) is (error == "")
+
+
+@pytest.mark.parametrize("deed", [to_open(0, 40), answered(0, 40), lambda s: send(bytes(40))])
+def test_a_damaged_octet_anywhere_is_noticed_before_anything_is_placed(deed: Deed) -> None:  # MPA-5044-6-01
+    script = [deed, deed]
+    for at in range(100, 200):
+        side = assert_same_fate(script, [], damage=(at / 200, 0x40))
+        assert side.node.qp.stream.fpdus_received == 1
+
+
+@given(octets=st.binary(max_size=200))
+def test_octets_with_their_crc_behind_them_have_one_crc(octets: bytes) -> None:
+    assert crc32c(octets + crc32c(octets).to_bytes(4, "little")) == INTACT
+
+
+def test_memory_that_was_withdrawn_is_not_reached_the_short_way() -> None:  # SEC-5042-6.2.2-02
+    side = Side(short=True, crc=True)
+    region = side.regions["open"]
+    frames = b"".join(side.peer.frames(write(region.stag, 0x1000 + n, b"x")) for n in range(4))
+    feed(side.node.qp, frames[: len(frames) // 2])
+    region.retire()
+    feed(side.node.qp, frames[len(frames) // 2 :])
+    assert "names no region" in str(side.node.qp.error)
+
+
+# --- sending ---------------------------------------------------------------------------------------------------------
+
+sizes = st.integers(0, 700) | st.sampled_from([LARGEST_COPY - 1, LARGEST_COPY, LARGEST_COPY + 1, 20_000])
+Message = tuple[str, list[int]]
+kinds = st.sampled_from(["write", "write", "send", "send_se", "send_inval", "answer", "answer", "answer read-only"])
+messages: st.SearchStrategy[Message] = st.tuples(kinds, st.lists(sizes, min_size=1, max_size=3) | st.just([]))
+
+
+def said(script: list[Message], *, short: bool, mulpdu: int, crc: bool) -> tuple[list[bytes], list[Any], int, int]:
+    """The batches that a stream gives for these messages, the tokens that come back, and its counts."""
+    node = Node(mulpdu=mulpdu)
+    source = memoryview(bytearray(bytes(range(251)) * 300))
+    table = node.context.stags
+    for readonly, stag in ((False, 0x500), (True, 0x600)):
+        region = node.pd.register(source.toreadonly() if readonly else source, Access.REMOTE_READ | Access.ZERO_BASED)
+        table._regions[stag] = table._regions.pop(region.stag)
+    stream = Stream(agreed(crc=crc, ird=100), table, node.pd, lambda: None, mulpdu=mulpdu)
+    peer = RawPeer(Node())
+    stream._packer._plain = not short
+    for number, (kind, parts) in enumerate(script):
+        at, payload = number, []
+        for size in parts:
+            payload.append(source[at : at + size])
+            at += size
+        if kind == "write":
+            stream.write(payload, stag=7, to=1 << 63, token=number)
+        elif kind.startswith("send"):
+            inval = 9 if kind == "send_inval" else None
+            stream.send(payload, token=number, solicited=kind == "send_se", inval_stag=inval)
+        else:
+            stag = 0x600 if kind == "answer read-only" else 0x500
+            request = ReadRequest(3, (1 << 64) - 5, sum(parts), stag, number)
+            asked = read(size=request.read_size, sink_stag=3, sink_to=request.sink_to, source_stag=stag)
+            feed(stream, peer.frames(asked))
+    batches, tokens = [], []
+    while iov := stream.next_iov():
+        batches.append(b"".join(iov))
+        tokens += stream.flushed()
+    return batches, tokens, stream.fpdus_sent, stream.octets_sent
+
+
+@MANY
+@given(script=st.lists(messages, max_size=8), mulpdu=st.sampled_from([128, 129, 500, 5000, 64_768]), crc=st.booleans())
+def test_any_messages_become_the_same_octets(script: list[Message], mulpdu: int, crc: bool) -> None:
+    # MPA-5044-4.1-01, -03, -05, MPA-5044-4.4-13, DDP-5041-5.2-02, -07, -09, DDP-5041-4.1-03
+    plain = said(script, short=False, mulpdu=mulpdu, crc=crc)
+    assert said(script, short=True, mulpdu=mulpdu, crc=crc) == plain
+
+
+def test_small_messages_are_one_piece_and_large_payloads_are_not_copied() -> None:
+    source = memoryview(bytearray(200_000))
+    stream = Stream(agreed(), Node().context.stags, None, lambda: None, mulpdu=64_768)
+    for number in range(20):
+        stream.write([source[:100]], stag=1, to=0, token=number)
+    assert [len(piece) for piece in stream.next_iov()] == [20 * (16 + 100 + 4)]
+    stream.flushed()
+    stream.send([source[:70_000]], token="large")
+    pieces = stream.next_iov()
+    assert [len(piece) for piece in pieces] == [20, 64_750, 2 + 4 + 20, 5250, 2 + 4]
+    source[0] = 7
+    assert pieces[1][0] == 7, "the user's memory itself"
