@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from crc32c import crc32c
 
 from interop import deviations, peers, scenarios
 from interop.deviations import Deviation
@@ -23,7 +24,7 @@ from interop.scenarios import Scenario
 from interop.siw import prepare_image
 from interop.siw.errors import GuestDied
 from interop.stage import Difference, Stage
-from pyiwarp.mpa import Framer, Octets
+from pyiwarp import packing
 
 ROOT = Path(__file__).parents[2]
 PYIWARP = peers.ALL["pyiwarp"]
@@ -188,18 +189,13 @@ def test_an_incomplete_declaration_is_refused(tmp_path: Path, change: str) -> No
 # --- what a failure says ---------------------------------------------------------------------------------------------
 
 
-def _wrong_crc(self: Framer, header: bytes, payload: list[Octets], nbytes: int, out: list[Octets]) -> int:
-    size = _frame(self, header, payload, nbytes, out)
-    out[-1] = bytes(out[-1][:-1]) + bytes([out[-1][-1] ^ 1])
-    return size
-
-
-_frame = Framer.frame
+def _wrong_crc(octets: bytes | memoryview, crc: int = 0) -> int:
+    return crc32c(octets, crc) ^ 1
 
 
 @pytest.mark.parametrize("role", Role)
 def test_a_broken_framer_turns_the_matrix_red(role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Framer, "frame", _wrong_crc)
+    monkeypatch.setattr(packing, "crc32c", _wrong_crc)
     (result,) = play(list(cells([PYIWARP], scenarios.ALL.values(), [role], ["startup"])), timeout=5.0)
     assert result.outcome is Outcome.FAIL
     assert f"startup with pyiwarp, {role.value}" in result.message
