@@ -21,7 +21,8 @@ def test_a_read_that_comes_after_the_fin_ends_the_connection(run: Runner) -> Non
             remote = await exchange_advertisement(source, other, one)
             sink = one.register(bytearray(100))
             closing = asyncio.ensure_future(other.close())
-            await asyncio.sleep(0.01)  # its FIN has left
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # its FIN has left, and this side has not seen it
             with pytest.raises(ConnectionLost):
                 await one.read(sink[:], remote)
             await asyncio.wait_for(closing, 2)
@@ -35,7 +36,8 @@ def test_a_fault_that_is_found_after_the_fin_is_not_told(run: Runner) -> None:
             target = other.register(bytearray(100), Access.REMOTE_READ | Access.LOCAL_WRITE)
             remote = await exchange_advertisement(target, other, one)
             closing = asyncio.ensure_future(other.close())
-            await asyncio.sleep(0.01)  # its FIN has left
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # its FIN has left, and this side has not seen it
             await one.write(bytes(100), remote)  # which it grants nobody
             await asyncio.wait_for(closing, 2)
 
