@@ -14,7 +14,7 @@ from crc32c import crc32c
 
 from pyiwarp.codes import MAX_MULPDU, Opcode
 from pyiwarp.ddp import UntaggedQueue, scatter
-from pyiwarp.events import Delivered, Event
+from pyiwarp.events import Delivered, Event, ReadDone
 from pyiwarp.fastwire import (
     LAST,
     TAGGED,
@@ -49,6 +49,7 @@ class _Aim(NamedTuple):
     nbytes: int
     size: int
     read: OutstandingRead | None
+    last: bool
 
 
 class Express:
@@ -70,17 +71,18 @@ class Express:
 
         `events` is told what was delivered.
         """
-        before = deframer.fpdus
-        taken = -1
-        while taken != deframer.fpdus and deframer.end - deframer.start > _TAGGED_BODY:
-            taken = deframer.fpdus
+        ran = False
+        while deframer.end - deframer.start > _TAGGED_BODY:
             if deframer.view[deframer.start + LENGTH_SIZE] & TAGGED:
-                self._place(deframer)
+                taken = self._place(deframer, events)
             else:
-                self._deliver(deframer, events)
-        return deframer.fpdus != before
+                taken = self._deliver(deframer, events)
+            if not taken:
+                break
+            ran = True
+        return ran
 
-    def _place(self, deframer: Deframer) -> None:
+    def _place(self, deframer: Deframer, events: list[Event]) -> int:
         view, crc, end = deframer.view, deframer.crc, deframer.end
         begin = start = deframer.start
         enough = end - _TAGGED_BODY - CRC_SIZE
@@ -94,7 +96,7 @@ class Express:
                 aim = aims.get(word) or self._aim(word)
                 if aim is None:
                     break
-                memory, base, limit, nbytes, size, read = aims[word] = aim
+                memory, base, limit, nbytes, size, read, last = aims[word] = aim
                 known = word
             stop = start + size
             offset = to - base
@@ -103,14 +105,21 @@ class Express:
             if crc and crc32c(view[start:stop]) != INTACT:  # MPA-5044-6-01: before anything is placed
                 break
             if read is not None:
-                if nbytes > read.left:
+                if nbytes > read.left or (last and nbytes < read.left):
                     break
                 read.left -= nbytes
             body = start + _TAGGED_BODY
             memory[offset : offset + nbytes] = view[body : body + nbytes]
             start = stop
             fpdus += 1
-        deframer.advance(start - begin, fpdus)
+            if last and read is not None:
+                done = self._reads.delivered()
+                events.append(ReadDone(done.token, done.nbytes))
+                aims.clear()  # the next Read has memory of its own
+                known = -1
+        if fpdus:
+            deframer.advance(start - begin, fpdus)
+        return fpdus
 
     def _aim(self, word: int) -> _Aim | None:
         """Where FPDUs go that begin with these eight octets: length, control of DDP and of RDMAP, and STag."""
@@ -124,13 +133,14 @@ class Express:
             if region is None:
                 return None
             memory = region.pinned_view(0, region.nbytes)
-            return _Aim(memory, region.to, region.nbytes - nbytes, nbytes, fpdu_size(length), None)
+            return _Aim(memory, region.to, region.nbytes - nbytes, nbytes, fpdu_size(length), None, False)
         read = self._reads.due
-        if opcode is not Opcode.READ_RESPONSE or control & LAST or read is None or read.sink_stag != stag:
+        if opcode is not Opcode.READ_RESPONSE or read is None or read.sink_stag != stag:
             return None
-        return _Aim(read.sink, read.sink_to, read.nbytes - nbytes, nbytes, fpdu_size(length), read)
+        last = control & LAST != 0
+        return _Aim(read.sink, read.sink_to, read.nbytes - nbytes, nbytes, fpdu_size(length), read, last)
 
-    def _deliver(self, deframer: Deframer, events: list[Event]) -> None:
+    def _deliver(self, deframer: Deframer, events: list[Event]) -> int:
         view, crc, end, queue = deframer.view, deframer.crc, deframer.end, self._queue
         begin = start = deframer.start
         enough = end - _UNTAGGED_BODY - CRC_SIZE
@@ -168,4 +178,6 @@ class Express:
                 msn = queue.due_msn
                 queue.close()
                 events.append(Delivered(opcode, msn, mo + nbytes, opcode in SOLICITED_OPCODES, None))
-        deframer.advance(start - begin, fpdus)
+        if fpdus:
+            deframer.advance(start - begin, fpdus)
+        return fpdus

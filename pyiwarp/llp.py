@@ -97,6 +97,9 @@ class Llp(asyncio.BufferedProtocol):
         self._clogged = False
         self._resuming = False
         self._kicked = False
+        self._receiving = False  # octets are being digested; a look at the output follows
+        self._running = False
+        self._written_early = False  # the kernel has a batch of which the pump does not know yet
         self._reading = True
         self._sent_fin = False
         self._aborted = False
@@ -132,7 +135,12 @@ class Llp(asyncio.BufferedProtocol):
         if self._tap is not None and self._view is not None:
             self._tap.received(self._view[:nbytes])
             self._view = None
-        self.pump.received(nbytes)
+        self._tell_of_early_write()
+        self._receiving = True
+        try:
+            self.pump.received(nbytes)
+        finally:
+            self._receiving = False
         self._run()
 
     def eof_received(self) -> bool:
@@ -162,6 +170,7 @@ class Llp(asyncio.BufferedProtocol):
         self._transport = self._socket = None
         if self._tap is not None:
             self._tap.closed()
+        self._tell_of_early_write()
         self.pump.lost(exc)
         if self._timer is not None:
             self._timer.cancel()
@@ -181,17 +190,32 @@ class Llp(asyncio.BufferedProtocol):
         return _address(self._transport, "sockname")
 
     def kick(self) -> None:
-        """There may be something to write: look once in the loop's next turn, however often this is called."""
-        if not self._kicked and self._transport is not None:
+        """There may be something to write: one batch leaves at once, the rest in the loop's next turn.
+
+        The pump is told of nothing before that turn, so this may be called from wherever work is posted; however often
+        that is, the turn comes once.
+        """
+        if self._kicked or self._receiving or self._transport is None:
+            return
+        self._look_later()
+        if not (self._running or self._clogged or self._sent_fin or self._transport.is_closing()):
+            iov = self.pump.next_iov()
+            if iov:
+                self._clogged = not self._write(self._transport, iov)
+                self._written_early = not self._clogged
+
+    def _look_later(self) -> None:
+        if not self._kicked:
             self._kicked = True
             self._loop.call_soon(self._on_kick)
 
     def exchange(self, pump: Pump) -> None:
         """Drive `pump` from now on: Full Operation begins (RFC 5044 §7.1.2 rule 4)."""
+        self._tell_of_early_write()
         self.pump = pump
         self._writes = 0
         self.exchanged()
-        self.kick()
+        self._look_later()
 
     def abort(self) -> None:
         """End TCP at once, or as soon as it begins; what was not sent is lost."""
@@ -212,26 +236,48 @@ class Llp(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._run()
 
+    def _tell_of_early_write(self) -> None:
+        if self._written_early:
+            self._written_early = False
+            self.pump.flushed()
+
     def _run(self) -> None:
         """Write what there is to write, then settle everything that may have changed."""
-        self.pump.resume()  # even while clogged: a peer that is clogged too waits for this side to read
-        for _ in range(TURN_BATCHES):
-            if self._clogged or self._transport is None or self._transport.is_closing():
-                break
-            self._refresh_emss()
-            iov = self.pump.next_iov()
-            if not iov:
-                break
-            if self._sent_fin:  # what the peer asks for now cannot be answered: this half is closed
-                self.abort()
-                return
-            self._write(self._transport, iov)
-        else:
-            self.kick()
-        if self._transport is not None:
+        self._tell_of_early_write()
+        self._running = True
+        try:
+            ended = self._run_pump(self.pump)
+        finally:
+            self._running = False
+        if ended:  # what the peer asks for now cannot be answered: this half is closed
+            self.abort()
+        elif self._transport is not None:
             self._settle(self._transport)
 
-    def _write(self, transport: asyncio.Transport, iov: list[Octets]) -> None:
+    def _run_pump(self, pump: Pump) -> bool:
+        """Write some batches; returns whether there was one that can not be written any more."""
+        pump.resume()  # even while clogged: a peer that is clogged too waits for this side to read
+        for _ in range(TURN_BATCHES):
+            if self._clogged or self._transport is None or self._transport.is_closing():
+                return False
+            if self._writes % EMSS_REFRESH == 0:
+                self._refresh_emss()
+            iov = pump.next_iov()
+            if not iov:
+                return False
+            if self._sent_fin:
+                return True
+            if not self._write(self._transport, iov):
+                self._clogged = True  # resume_writing will follow
+                return False
+            self._clogged = False
+            pump.flushed()
+        self._look_later()
+        return False
+
+    def _write(self, transport: asyncio.Transport, iov: list[Octets]) -> bool:
+        """Give a batch to the transport; returns whether the kernel has taken all of it."""
+        self._writes += 1
         if self._tap is not None:
             self._tap.sent(iov)
         if len(iov) == 1:
@@ -240,17 +286,12 @@ class Llp(asyncio.BufferedProtocol):
             transport.write(b"".join(iov))
         else:
             transport.writelines(iov)
-        if transport.get_write_buffer_size() == 0:
-            self._clogged = False
-            self.pump.flushed()
-        else:
-            self._clogged = True  # resume_writing will follow
+        return transport.get_write_buffer_size() == 0
 
     def _refresh_emss(self) -> None:
         """Let the pump know TCP's segment size (MPA-5044-4.5-06)."""
-        if self._writes % EMSS_REFRESH == 0 and self._socket is not None and self._socket.fileno() >= 0:
+        if self._socket is not None and self._socket.fileno() >= 0:
             self.pump.set_emss(self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
-        self._writes += 1
 
     def _settle(self, transport: asyncio.Transport) -> None:
         pump = self.pump
@@ -258,7 +299,7 @@ class Llp(asyncio.BufferedProtocol):
             self._reading = pump.wants_input
             (transport.resume_reading if self._reading else transport.pause_reading)()
         if self._resuming and (pump.over or pump.output_ended):
-            self.kick()
+            self._look_later()
             return
         if pump.over:
             self._close(transport)

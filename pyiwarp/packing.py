@@ -52,35 +52,33 @@ class Packer:
 
     def end(self) -> None:
         """The batch is complete."""
-        self._seal()
+        if self._at > self._mark:
+            self._seal()
         self._out = []
 
     def flushed(self) -> None:
         """Nobody looks at the pieces of the batch any more."""
-        if self._buffer:
+        if self._at:
             give_buffer(self._buffer)
-        self.forget()
+            self._buffer = NO_BUFFER
+            self._at = self._mark = 0
 
     def forget(self) -> None:
         """Let go of the batch though a transport may still look at it."""
         self._buffer = NO_BUFFER
         self._at = self._mark = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether the batch takes no more."""
-        return self._room <= 0 or self._fpdus_left <= 0
-
-    def pack(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> None:
+    def pack(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> bool:
         """Append FPDUs of the messages at the head of `messages` until the batch is full or none is left.
 
         What was given whole moves from `messages` to `given`. At least one FPDU is made, and with `one` no more than
-        one message is begun.
+        one message is begun. Returns whether the batch takes more.
         """
         if self._plain or messages[0].single is None:
             self._pack_plainly(messages, given, mulpdu)
         else:
             self._pack_contiguous(messages, given, mulpdu, one=one)
+        return self._room > 0 and self._fpdus_left > 0
 
     def _pack_contiguous(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> None:
         if not self._buffer:
@@ -131,7 +129,8 @@ class Packer:
         self._room, self._fpdus_left, self._at, self._mark = room, fpdus_left, at, mark
 
     def _pack_plainly(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int) -> None:
-        self._seal()
+        if self._at > self._mark:
+            self._seal()
         message = messages[0]
         while self._room > 0 and self._fpdus_left > 0:
             header, payload, nbytes = message.next_segment(mulpdu)
@@ -143,6 +142,5 @@ class Packer:
 
     def _seal(self) -> None:
         """What lies in the buffer and was not given yet is one piece."""
-        if self._at > self._mark:
-            self._out.append(self._buffer[self._mark : self._at])
-            self._mark = self._at
+        self._out.append(self._buffer[self._mark : self._at])
+        self._mark = self._at

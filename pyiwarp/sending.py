@@ -188,7 +188,7 @@ class SendingHalf:
 
         Nothing more is given before `flushed`.
         """
-        if self.in_transit:
+        if self.in_transit or not (self._messages or self._answers or self._terminates or self._prologue):
             return []
         out: list[Octets] = []
         if self._prologue:
@@ -202,24 +202,26 @@ class SendingHalf:
     def _fill(self, out: list[Octets]) -> None:
         packer = self._packer
         packer.begin(out, BATCH_OCTETS, self._batch_fpdus)
-        while not packer.full and (queue := self._next_queue()):
+        more = True
+        while more and (queue := self._next_queue()):
             if queue is self._messages:
-                packer.pack(queue, self._unflushed, self.mulpdu, one=bool(self._answers))
+                more = packer.pack(queue, self._unflushed, self.mulpdu, one=bool(self._answers))
                 self._underway = queue if queue and queue[0].sent else None
             else:
-                self._pack_answer(queue)
+                more = self._pack_answer(queue)
         packer.end()
 
-    def _pack_answer(self, queue: deque[Outbound]) -> None:
+    def _pack_answer(self, queue: deque[Outbound]) -> bool:
         """Responses go one by one: the memory of each may be withdrawn at any time."""
         answer = queue[0]
         if isinstance(answer, ReadAnswer) and answer.revoked:
             self._refuse_rest(answer)
-            return
-        self._packer.pack(queue, self._unflushed, self.mulpdu, one=True)
+            return True
+        more = self._packer.pack(queue, self._unflushed, self.mulpdu, one=True)
         self._underway = None if answer.last_given else queue
         if answer.last_given and isinstance(answer, Answer):
             self._inbound.end()
+        return more
 
     def _next_queue(self) -> deque[Outbound]:
         """Whose head goes next: a Terminate before all and nothing behind it (RDMAP-5040-5.4-09).

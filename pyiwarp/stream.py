@@ -149,13 +149,17 @@ class Stream(SendingHalf):
 
     def resume(self) -> list[Event]:
         """Digest what has come; after a starved stop, once a receive was posted."""
+        express = self._express
         try:
             while True:
                 ulpdu = self._held
                 if ulpdu is None:
-                    if self._express is not None and self._express.run(self._deframer, self._events):
+                    deframer = self._deframer
+                    if express is not None and express.run(deframer, self._events):
                         self._mute = False
-                    ulpdu = self._deframer.next_ulpdu()
+                    if deframer.start == deframer.end:
+                        break
+                    ulpdu = deframer.next_ulpdu()
                 if ulpdu is None:
                     break
                 self._mute = False  # one FPDU was verified: from now on both directions are open

@@ -22,6 +22,7 @@ def test_a_read_that_comes_after_the_fin_ends_the_connection(run: Runner) -> Non
             sink = one.register(bytearray(100))
             closing = asyncio.ensure_future(other.close())
             await asyncio.sleep(0)
+            await asyncio.sleep(0)  # its FIN has left, and this side has not seen it
             with pytest.raises(ConnectionLost):
                 await one.read(sink[:], remote)
             await asyncio.wait_for(closing, 2)
@@ -36,6 +37,7 @@ def test_a_fault_that_is_found_after_the_fin_is_not_told(run: Runner) -> None:
             remote = await exchange_advertisement(target, other, one)
             closing = asyncio.ensure_future(other.close())
             await asyncio.sleep(0)
+            await asyncio.sleep(0)  # its FIN has left, and this side has not seen it
             await one.write(bytes(100), remote)  # which it grants nobody
             await asyncio.wait_for(closing, 2)
 

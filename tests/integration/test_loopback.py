@@ -319,11 +319,12 @@ def test_a_reader_that_is_woken_and_cancelled_at_once_passes_the_news_on(run: Ru
         async with joined() as (one, other):
             first, second = start(other.recv()), start(other.recv())
             await asyncio.sleep(0)
-            await one.send(b"news")
+            sending = start(one.send(b"news"))  # it is on its way before this side knows of it
             while not other._inbox:  # noqa: ASYNC110 - to be there before the reader runs
                 await asyncio.sleep(0)
             assert not first.done()
             first.cancel()
+            await sending
             async with asyncio.timeout(2):
                 assert await second == b"news"
             with pytest.raises(asyncio.CancelledError):

@@ -213,3 +213,61 @@ async def test_loops_whose_writelines_never_pauses(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("pyiwarp.llp._WRITELINES_NEVER_PAUSES", never_pauses)
     _, transport = driven(FakePump([b"a", b"b"]))
     assert transport.written == ([b"ab"] if never_pauses else [b"a", b"b"])
+
+
+async def test_a_kick_writes_at_once_and_tells_the_pump_later() -> None:
+    """Whoever posts work waits for no turn of the loop, and is not called back in the middle of posting."""
+    pump = FakePump()
+    llp, transport = driven(pump)
+    pump.batches = [[b"one"], [b"two"]]
+    llp.kick()
+    assert (transport.written, pump.calls.count("flushed")) == ([b"one"], 0)
+    llp.kick()
+    assert transport.written == [b"one"], "the rest of a burst goes together, in the next turn"
+    await turn()
+    assert (transport.written, pump.calls.count("flushed")) == ([b"one", b"two"], 2)
+
+
+async def test_a_kick_while_the_kernel_takes_nothing_more() -> None:
+    pump = FakePump()
+    llp, transport = driven(pump, takes=2)
+    pump.batches = [[b"one"]]
+    llp.kick()
+    llp.pause_writing()
+    await turn()
+    assert pump.calls.count("flushed") == 0
+    transport.held = 0
+    llp.resume_writing()
+    assert pump.calls.count("flushed") == 1
+
+
+@pytest.mark.parametrize("event", ["exchange", "octets", "end"])
+async def test_a_pump_hears_of_its_early_write_before_anything_else(event: str) -> None:
+    pump = FakePump()
+    llp, _ = driven(pump)
+    pump.batches = [[b"one"]]
+    llp.kick()
+    before = len(pump.calls)
+    if event == "exchange":
+        llp.exchange(cast("Any", FakePump()))
+    elif event == "octets":
+        llp.buffer_updated(1)
+    else:
+        llp.connection_lost(None)
+    assert pump.calls[before:][:1] == ["flushed"]
+    await turn()
+    assert pump.calls.count("flushed") == 1
+
+
+async def test_work_posted_while_octets_are_digested_is_written_behind_them() -> None:
+    pump = FakePump()
+    llp, transport = driven(pump)
+
+    def received(nbytes: int) -> None:
+        pump.batches = [[b"one"]]
+        llp.kick()
+        assert transport.written == []
+
+    pump.received = received  # type: ignore[attr-defined]
+    llp.buffer_updated(1)
+    assert transport.written == [b"one"]
