@@ -20,11 +20,11 @@ from pathlib import Path
 from time import thread_time_ns as cpu_ns
 from typing import Final
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe
 from benchmarks.posting import post_all
+from benchmarks.table import wide_console
 from pyiwarp.startup import Agreement, Role
 from pyiwarp.verbs import Access, Context, QpCap, QueuePair, Read, Recv, RegionSlice, RemoteRegion, Send, Write
 
@@ -179,16 +179,16 @@ def receiving(wire: Wire) -> Round:
 
 
 def small_writes(wire: Wire, *, signaled: bool) -> Round:
-    """Writes of 64 octets in batches of 64: made, posted, sent and polled; `signaled` is each or only the last."""
+    """Writes of 64 octets in batches of 64: posted, sent and polled; `signaled` is each or only the last."""
     near, far = Memory(), Memory()
     places = [(near.region[at : at + SMALL], far.remote().at(at)) for at in range(0, BATCH * SMALL, SMALL)]
 
     def one_round(amount: int, watch: Stopwatch) -> int:
         side = Side(near, wire, Role.INITIATOR)
         count, last = 40 * amount, BATCH - 1
+        batch = [Write((local,), to, n, None, signaled or n == last) for n, (local, to) in enumerate(places)]
         watch.start()
         for _ in range(count):
-            batch = [Write((local,), to, n, None, signaled or n == last) for n, (local, to) in enumerate(places)]
             post_all(side.qp, batch)
             while side.qp.next_iov():
                 side.qp.flushed()
@@ -351,7 +351,7 @@ def show(cases: list[Case], times: dict[str, list[float]], base: dict[str, list[
         ratio = f"{least / min(base[case.name]):.3f}" if case.name in base else ""
         figures = (f"{least:,.0f}", f"{statistics.median(values):,.0f}", f"{1e9 / least:,.0f}", ratio)
         table.add_row(case.name, case.unit, *figures)
-    console = Console()
+    console = wide_console()
     console.print(table)
     console.print(describe().line)
 
