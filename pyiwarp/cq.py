@@ -16,7 +16,7 @@ class CompletionQueue:
     """A bounded queue of completions, and one call when something comes in, as `ibv_req_notify_cq` arms it.
 
     `on_overflow` is called once when a completion finds the queue full; the queue takes nothing after that, and its
-    queue pairs go to ERROR.
+    queue pairs go to ERROR. `progress` holds what `poll` calls first: the drivers that have no loop to run them.
     """
 
     def __init__(self, capacity: int, on_overflow: Callable[[CompletionQueue], None] | None = None) -> None:
@@ -25,6 +25,7 @@ class CompletionQueue:
         self.capacity = capacity
         self.overflowed = False
         self.users = 0
+        self.progress: list[Callable[[], object]] = []
         self._completions: deque[Completion] = deque()
         self._armed: Callable[[], None] | None = None
         self._solicited_only = False
@@ -44,9 +45,14 @@ class CompletionQueue:
         self.close()
 
     def poll(self, limit: int | None = None) -> list[Completion]:
-        """Take up to `limit` completions, oldest first; all of them by default. Never waits."""
+        """Take up to `limit` completions, oldest first; all of them by default. Never waits.
+
+        Where queue pairs are driven by polling, their connections make progress first.
+        """
         if not self._open:
             raise Closed(f"the completion queue is closed: {self!r}")
+        for make_progress in self.progress:
+            make_progress()
         completions = self._completions
         if limit is None or limit >= len(completions):
             taken = list(completions)

@@ -76,6 +76,7 @@ __all__ = [
     "VersionMismatch",
     "WorkFailed",
     "WrongState",
+    "WrongThread",
 ]
 
 
@@ -168,6 +169,10 @@ class RegionInUse(UsageError, RuntimeError):
 
 class Closed(UsageError, RuntimeError):
     """The object was closed before the call."""
+
+
+class WrongThread(UsageError, RuntimeError):
+    """The object belongs to another thread: it has no locks, and may be used in the thread alone that made it."""
 
 
 # --- startup ---------------------------------------------------------------------------------------------------------

@@ -12,14 +12,13 @@ import socket
 import sys
 from collections.abc import Callable
 from struct import Struct
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from pyiwarp.capture import Tap
+from pyiwarp.pump import Octets, Pump, address_word
 from pyiwarp.startup import TimeLimit
 
 __all__ = ["Llp", "Pump"]
-
-Octets = bytes | bytearray | memoryview
 
 TURN_BATCHES: Final = 4
 """Batches written in one turn of the loop at most, so that other connections have their turn."""
@@ -35,52 +34,6 @@ _WRITELINES_NEVER_PAUSES: Final = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9
     13,
     0,
 ) <= sys.version_info[:3] < (3, 13, 2)
-
-
-class Pump(Protocol):
-    """What a driver drives; nothing here blocks, sleeps or reads a clock."""
-
-    def receive_view(self) -> memoryview:
-        """Where the next octets shall land; never empty."""
-
-    def received(self, nbytes: int) -> None:
-        """They landed there."""
-
-    def received_eof(self) -> None:
-        """The peer closed its half."""
-
-    def set_emss(self, emss: int) -> None:
-        """TCP's segment size is `emss` octets now."""
-
-    def resume(self) -> None:
-        """Go on with what had to wait inside the pump, such as a message for which a receive was posted."""
-
-    def next_iov(self) -> list[Octets]:
-        """Octets to write now; [] when there are none."""
-
-    def flushed(self) -> None:
-        """The kernel holds everything that `next_iov` gave."""
-
-    def time_limit(self) -> TimeLimit | None:
-        """How long the present wait may last; a changed answer begins a new wait."""
-
-    def timed_out(self, limit: TimeLimit) -> None:
-        """That wait was too long."""
-
-    def lost(self, cause: Exception | None) -> None:
-        """TCP has ended; `cause` is None if both halves were closed."""
-
-    @property
-    def wants_input(self) -> bool:
-        """Whether octets may be received now."""
-
-    @property
-    def output_ended(self) -> bool:
-        """Whether nothing will be written any more."""
-
-    @property
-    def over(self) -> bool:
-        """Whether the connection is of no more use."""
 
 
 class Llp(asyncio.BufferedProtocol):
@@ -306,8 +259,4 @@ def _nothing() -> None:
 
 def _address(transport: asyncio.Transport | None, kind: str) -> str:
     """Host and port of one end, as one word."""
-    name = None if transport is None else transport.get_extra_info(kind)
-    if name is None:
-        return "?"
-    host, port = name[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return address_word(None if transport is None else transport.get_extra_info(kind))

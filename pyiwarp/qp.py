@@ -397,6 +397,11 @@ class QueuePair:
         self._lose(ConnectionLost(f"the connection was lost: {cause or 'it ended without a word'}"))
 
     @property
+    def steady(self) -> bool:
+        """Whether only octets matter to the driver now: input is wanted, nothing is timed, no end is near."""
+        return self.state is QpState.RTS and not (self._settling or self.stream.starved or self.stream.muted)
+
+    @property
     def wants_input(self) -> bool:
         """Whether the driver should read: not while a Send waits for a receive."""
         return not self.stream.starved

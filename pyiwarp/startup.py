@@ -254,6 +254,11 @@ class Startup:
             self._fail(ConnectionLost(STREAMING_EOF if cause is None else f"the connection was lost: {cause}"))
 
     @property
+    def steady(self) -> bool:
+        """Startup is all waits and ends."""
+        return False
+
+    @property
     def wants_input(self) -> bool:
         """Startup always reads: a Responder that decides must notice a peer that leaves."""
         return True

@@ -511,7 +511,7 @@ def unframe(octets: Octets, offset: int, *, markers: bool, crc: bool = True) -> 
 class _NoPump:
     """Stands behind the end that only listens."""
 
-    wants_input = output_ended = over = False
+    steady = wants_input = output_ended = over = False
 
     def receive_view(self) -> memoryview:
         raise AssertionError("a raw peer has no buffer")

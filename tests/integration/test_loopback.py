@@ -575,10 +575,10 @@ def test_requests_of_initiators_that_left_are_not_given(run: Runner) -> None:
     async def main() -> None:
         async with await listen(HOST) as listener:
             gone = start(pyiwarp.connect(HOST, listener.port).__aenter__())
-            await soon(lambda: listener._listener._waiting)
+            await soon(lambda: listener._listener._reception._waiting)
             gone.cancel()
             await asyncio.gather(gone, return_exceptions=True)
-            await soon(lambda: not listener._listener._waiting)
+            await soon(lambda: not listener._listener._reception._waiting)
             async with connecting(listener, None) as (one, other):
                 await one.send(b"x")
                 assert await other.recv() == b"x"
@@ -608,7 +608,7 @@ def test_the_backlog_is_a_bound(run: Runner) -> None:  # RFC 5042 §6.4
             await soon(lambda: sum(task.done() for task in connecting_) == 5)
             lost = [task for task in connecting_ if task.done()]
             assert all(isinstance(task.exception(), ConnectionError) for task in lost)
-            assert len(listener._listener._starting) == 3
+            assert len(listener._listener._reception._starting) == 3
             kept = [await (await anext(listener)).accept() for _ in range(3)]
             mine = [await task for task in connecting_ if task not in lost]
             async with connecting(listener, None) as (one, other):
@@ -629,7 +629,7 @@ def test_closing_a_listener(run: Runner) -> None:
         refused = start(pyiwarp.connect(HOST, listener.port, options=QUICK).__aenter__())
         other_request = await anext(listener)
         untaken = start(pyiwarp.connect(HOST, listener.port).__aenter__())
-        await soon(lambda: listener._listener._waiting)
+        await soon(lambda: listener._listener._reception._waiting)
         listener.close()
         listener.close()
         assert listener.port == 0

@@ -20,17 +20,19 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     "codes",
     "errors",
-    "events fastwire wire profile capture qpstate",
+    "events fastwire wire profile capture qpstate interrupts",
     "mpa startup ddp rdmap mr atomics",
-    "answers",
+    "answers pump",
     "stream",
     "work",
     "admission cq",
     "qp",
-    "verbs llp",
-    "cm",
+    "verbs llp polling",
+    "handshake",
+    "cm pollcm",
+    "endpoint rdmacm",
     "connection",
-    "api",
+    "api blocking",
     "cli",
 ]
 RANK = {name: row for row, names in enumerate(ROWS) for name in names.split()}
@@ -75,7 +77,7 @@ def test_the_conformance_tests_share_nothing_with_the_engine() -> None:
 
 
 def test_no_sockets_and_no_clocks_in_the_core() -> None:
-    drivers = {"llp", "cm", "connection", "api", "capture"}
+    drivers = {"llp", "polling", "interrupts", "cm", "pollcm", "rdmacm", "connection", "api", "blocking", "capture"}
     forbidden = re.compile(
         r"^\s*(?:import|from) (asyncio|socket|select|selectors|time|threading|uvloop)\b", re.MULTILINE
     )

@@ -1,0 +1,94 @@
+"""The contract between engine and drivers, as both sides see it.
+
+MPA startup and queue pairs are pumps; the asyncio driver and the polling driver drive them. MPA startup hands a
+connection over by exchanging one pump for the other.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pyiwarp.startup import TimeLimit
+
+__all__ = ["Driver", "Octets", "Pump", "address_word"]
+
+Octets = bytes | bytearray | memoryview
+
+
+class Pump(Protocol):
+    """What a driver drives; nothing here blocks, sleeps or reads a clock."""
+
+    def receive_view(self) -> memoryview:
+        """Where the next octets shall land; never empty."""
+
+    def received(self, nbytes: int) -> None:
+        """They landed there."""
+
+    def received_eof(self) -> None:
+        """The peer closed its half."""
+
+    def set_emss(self, emss: int) -> None:
+        """TCP's segment size is `emss` octets now."""
+
+    def resume(self) -> None:
+        """Go on with what had to wait inside the pump, such as a message for which a receive was posted."""
+
+    def next_iov(self) -> list[Octets]:
+        """Octets to write now; [] when there are none."""
+
+    def flushed(self) -> None:
+        """The kernel holds everything that `next_iov` gave."""
+
+    def time_limit(self) -> TimeLimit | None:
+        """How long the present wait may last; a changed answer begins a new wait."""
+
+    def timed_out(self, limit: TimeLimit) -> None:
+        """That wait was too long."""
+
+    def lost(self, cause: Exception | None) -> None:
+        """TCP has ended; `cause` is None if both halves were closed."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether only octets matter now: input is wanted, nothing is timed, no end is near."""
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether octets may be received now."""
+
+    @property
+    def output_ended(self) -> bool:
+        """Whether nothing will be written any more."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection is of no more use."""
+
+
+class Driver(Protocol):
+    """What moves octets between TCP and a pump, as far as connection managers know it."""
+
+    def kick(self) -> None:
+        """There may be something to write."""
+
+    def exchange(self, pump: Pump) -> None:
+        """Drive `pump` from now on."""
+
+    def abort(self) -> None:
+        """End TCP at once; what was not sent is lost."""
+
+    @property
+    def peername(self) -> str:
+        """The peer's address, for messages."""
+
+    @property
+    def sockname(self) -> str:
+        """This side's address, for messages."""
+
+
+def address_word(name: tuple[str, int] | tuple[str, int, int, int] | None) -> str:
+    """Host and port of one end as one word, from what a socket calls it."""
+    if name is None:
+        return "?"
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
