@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from benchmarks import iwarp, loops, messaging, programs, scale, sockets
+from benchmarks import iwarp, iwarp_polling, loops, messaging, programs, scale, sockets
 from benchmarks.machine import is_compiled
 from benchmarks.pairs import Client, Job, Sample, Server, run_pair
 from benchmarks.targets import Ahead, AtLeast, AtMost, Target
@@ -67,15 +67,22 @@ def _iwarp(name: str, **changes: Any) -> Candidate:
     return _pair(name, iwarp.stream_server, iwarp.stream_client, **changes)
 
 
+def _polling(name: str, **changes: Any) -> Candidate:
+    return _pair(name, iwarp_polling.stream_server, iwarp_polling.stream_client, **changes)
+
+
 STREAMS: Final = _pair("asyncio streams", loops.streams_server, loops.streams_client)
 UCXX: Final = _pair("ucxx", messaging.ucxx_server, messaging.ucxx_client)
 ZMQ: Final = _pair(
     "pyzmq", messaging.zmq_server, messaging.zmq_client, "its input and output have threads of their own"
 )
+ZMQ_LATENCY: Final = _pair("pyzmq", messaging.zmq_latency_server, messaging.zmq_latency_client)
 UCX_PUT, UCX_GET = _ucx("UCX put", "ucp_put_bw"), _ucx("UCX get", "ucp_get")
 POLLED: Final = _pair("bare socket, busy-polled", sockets.polled_server, sockets.polled_client)
 PROTOCOL: Final = _pair("bare uvloop protocol", loops.protocol_server, loops.protocol_client)
 AWAITED: Final = _pair("pyiwarp, awaited", iwarp.awaited_server, iwarp.awaited_client)
+POLLING: Final = _pair("pyiwarp, polling", iwarp_polling.latency_server, iwarp_polling.latency_client)
+UCX_LATENCY: Final = _ucx("UCX put", "ucp_put_lat")
 FABRIC: Final = Candidate("libfabric tcp", programs.fabric_ping_pong)
 
 MIB: Final = Job()
@@ -126,6 +133,14 @@ ROWS: Final[tuple[Row, ...]] = (
         (AtLeast("pyiwarp", ETHERNET_SHARE, of="bare socket", or_value=ETHERNET_RATE),),
     ),
     Row(
+        "latency-polling",
+        "Send and Recv back and forth, 64 octets, polling: one way",
+        "µs",
+        SMALL,
+        (POLLED, POLLING, UCX_LATENCY, FABRIC, ZMQ_LATENCY),
+        (AtMost("pyiwarp, polling", 2.5, of="bare socket, busy-polled"), Ahead("pyiwarp, polling", "UCX put")),
+    ),
+    Row(
         "latency-uvloop",
         "Send and Recv back and forth, 64 octets, awaited on uvloop: one way",
         "µs",
@@ -146,6 +161,7 @@ ROWS: Final[tuple[Row, ...]] = (
             _ucx("UCX put", "ucp_put_bw"),
             _iwarp("pyiwarp"),
             _iwarp("pyiwarp, each signalled", batch=1),
+            _polling("pyiwarp, polling"),
         ),
         (AtLeast("pyiwarp", 250_000),),
     ),
@@ -198,21 +214,21 @@ ROWS: Final[tuple[Row, ...]] = (
         "Write, 1 MiB, by driver",
         "GB/s",
         MIB,
-        (_iwarp("uvloop"), _iwarp("asyncio", loop="asyncio")),
+        (_iwarp("uvloop"), _iwarp("asyncio", loop="asyncio"), _polling("polling")),
     ),
     Row(
         "latency-8",
         "Back and forth, 8 octets, one way",
         "µs",
         Job(size=8),
-        (POLLED, AWAITED),
+        (POLLED, POLLING, PROTOCOL, AWAITED),
     ),
     Row(
         "latency-4k",
         "Back and forth, 4 KiB, one way",
         "µs",
         Job(size=4096),
-        (POLLED, AWAITED),
+        (POLLED, POLLING, PROTOCOL, AWAITED),
     ),
     Row(
         "setup",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, cast
 
 import pyiwarp
-from benchmarks.iwarp import options_of
+from benchmarks.lanes import options_of
 from benchmarks.loops import run_on
 from benchmarks.pairs import HOST, Absent, Job, Sample
 from benchmarks.timing import now

@@ -18,9 +18,9 @@ def wide_console() -> Console:
 
 
 def figure(value: float) -> str:
-    """A number in four digits that count."""
-    if value == 0:
-        return "0"
+    """A number in three or four digits that count."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"
+    if abs(value) < 1:
+        return f"{value:.3g}"
     return f"{value:.{3 if abs(value) < 10 else 2 if abs(value) < 100 else 1}f}"
