@@ -14,6 +14,7 @@ from typing import Any
 
 from pyiwarp import cm
 from pyiwarp.connection import Connection, Options
+from pyiwarp.endpoint import options_for
 from pyiwarp.errors import ConnectionLost, IwarpError, UsageError
 from pyiwarp.llp import Llp
 from pyiwarp.verbs import Context, ProtectionDomain
@@ -61,7 +62,7 @@ def connect(
     protection domain between connections. Raises `OSError` if TCP cannot be established, `Rejected`,
     `StartupTimeout` or another `StartupError` if startup fails, `ConnectionLost`. Cancelling leaves nothing behind.
     """
-    options = options or Options()
+    options = options or options_for(pd)
 
     async def make() -> Connection:
         connection = _new_connection(pd, options)
@@ -165,7 +166,7 @@ async def listen(
 
     Raises `OSError` if the address cannot be had.
     """
-    options = options or Options()
+    options = options or options_for(pd)
     return Listener(
         await cm.listen(host, port, options.offer(b""), backlog=backlog, make_tap=lambda: options.tap(initiator=False)),
         pd,

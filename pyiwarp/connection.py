@@ -9,101 +9,22 @@ program that awaits a `read` while messages pile up should take messages in a ta
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
-from pyiwarp.admission import IMMEDIATE_SIZE
 from pyiwarp.atomics import ALL_ONES, ATOMIC_SIZE
-from pyiwarp.capture import Capture, Tap
-from pyiwarp.codes import Rtr
-from pyiwarp.errors import BadWorkRequest, Closed, Disconnected, UsageError, WorkFailed
+from pyiwarp.endpoint import Endpoint, Message, Options, check_fits, immediate_of
+from pyiwarp.errors import Disconnected, WorkFailed
 from pyiwarp.llp import Llp
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
-from pyiwarp.profile import PROFILES, PeerProfile
-from pyiwarp.qp import QpCap, QueuePair
-from pyiwarp.startup import Agreement, Offer
 from pyiwarp.verbs import ProtectionDomain
-from pyiwarp.work import CompareSwap, Completion, FetchAdd, Immediate, Read, Recv, Send, SendRequest, Write
+from pyiwarp.work import CompareSwap, Completion, FetchAdd, Immediate, Read, Send, SendRequest, Write
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["Connection", "Message", "Options", "Region"]
-
-INLINE_LIMIT: Final = 4096
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How a connection is set up; every value has a default that suits a peer of any make.
-
-    `recv_depth` receives of `recv_size` octets are posted; a longer Send of the peer ends the connection.
-    With `fall_back` a peer that hangs up on a Request of revision 2 is tried once more with revision 1.
-    `send_depth` work requests may be in flight, more wait. `crc`, `markers`, `revision`, `ird`, `ord`, `rtr`,
-    `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in octets;
-    by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds.
-    Without `extensions` the messages of RFC 7306 are refused. With `half_close` this side may go on sending when the
-    peer has closed its half, until `close`; `recv` raises `Disconnected` then. `capture` takes down every octet for
-    Wireshark.
-    `profile` says how to get on with the peer; where `crc` is None it says that too.
-    """
-
-    recv_depth: int = 16
-    recv_size: int = 4096
-    send_depth: int = 128
-    crc: bool | None = None
-    markers: bool = False
-    revision: int = 2
-    fall_back: bool = False
-    ird: int = 16
-    ord: int = 16
-    rtr: Rtr = field(default_factory=lambda: Rtr.WRITE | Rtr.READ)
-    timeout: float = 10.0
-    first_fpdu_timeout: float | None = 60.0
-    mulpdu: int | None = None
-    linger: float = 5.0
-    extensions: bool = True
-    half_close: bool = False
-    capture: Capture | None = None
-    profile: PeerProfile = PROFILES["rfc"]
-
-    def tap(self, *, initiator: bool) -> Tap | None:
-        """A tap for one connection, if there is a capture."""
-        return None if self.capture is None else self.capture.flow(initiator=initiator)
-
-    def offer(self, private_data: bytes) -> Offer:
-        """The part of the options that MPA startup needs; raises `UsageError` for what the peer would not take."""
-        room = self.profile.max_private_data - (4 if self.revision > 1 else 0)
-        if len(private_data) > room:
-            raise UsageError(f"{len(private_data)} octets of private data; a {self.profile.name} peer takes {room}")
-        return Offer(
-            revision=self.revision,
-            crc=self.profile.crc if self.crc is None else self.crc,
-            markers=self.markers,
-            private_data=private_data,
-            ird=self.profile.depth(self.ird),
-            ord=self.profile.depth(self.ord),
-            rtr=self.rtr if self.revision > 1 else Rtr(0),
-            open_at_once=True,
-            timeout=self.timeout,
-            first_fpdu_timeout=self.first_fpdu_timeout,
-            close_last=self.profile.close_last,
-        )
-
-
-class Message(NamedTuple):
-    """One received Send: its octets, whether it solicited an event, and the STag that it invalidated here.
-
-    With `immediate` the octets are eight of Immediate Data (RFC 7306 §6).
-    """
-
-    data: bytes
-    solicited: bool = False
-    inval_stag: int | None = None
-    immediate: bool = False
 
 
 class Region(MemoryRegion):
@@ -134,74 +55,23 @@ class Region(MemoryRegion):
         await released.wait()
 
 
-class Connection:
+class Connection(Endpoint):
     """One end of an RDMA connection, made by `connect`, `serve` or `Request.accept`.
 
     It belongs to the event loop that made it. `async with` closes it, `async for` gives the peer's messages.
     """
 
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
-        self.pd = pd
-        self.options = options
-        self._owns_pd = owns_pd
         self._llp: Llp | None = None
-        self._send_cq = pd.context.create_cq(options.send_depth + 1)
-        self._recv_cq = pd.context.create_cq(options.recv_depth + 1)
-        cap = QpCap(max_send_wr=options.send_depth, max_recv_wr=options.recv_depth, max_inline=INLINE_LIMIT)
-        self.qp: QueuePair = pd.create_qp(
-            self._send_cq,
-            self._recv_cq,
-            cap,
-            pause_when_starved=True,
-            mulpdu=options.mulpdu,
-            linger=options.linger,
-            profile=options.profile,
-            extensions=options.extensions,
-            half_close=options.half_close,
-        )
-        self.qp.on_ended = self._wake_all
-        self.qp.on_half_closed = self._wake_all
-        self._receives = pd.register(bytearray(options.recv_depth * options.recv_size))
-        self._inbox: deque[Completion] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
         self._room: deque[asyncio.Future[None]] = deque()
-        self._closed = False
-        for slot in range(options.recv_depth):
-            self._post_receive(slot)
-        self._send_cq.arm(self._on_sent)
-        self._recv_cq.arm(self._on_received)
-
-    def __repr__(self) -> str:
-        peer = "" if self._llp is None else f" with {self.peername}"
-        return f"<Connection{peer} {self.qp.state.value}>"
+        super().__init__(pd, options, owns_pd=owns_pd)
 
     async def __aenter__(self) -> Connection:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
-
-    # --- what was agreed ---------------------------------------------------------------------------------------------
-
-    @property
-    def agreement(self) -> Agreement:
-        """What startup settled: revision, CRC, markers, IRD, ORD, and the peer's private data."""
-        return self.qp.stream.agreement
-
-    @property
-    def private_data(self) -> bytes:
-        """The private data of the peer's startup frame."""
-        return self.agreement.private_data
-
-    @property
-    def peername(self) -> str:
-        """The peer's address."""
-        return "?" if self._llp is None else self._llp.peername
-
-    @property
-    def close_reason(self) -> Exception | None:
-        """Why the connection ended; None while it lasts and after a graceful end."""
-        return self.qp.error
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
@@ -220,16 +90,8 @@ class Connection:
         Returning means that the memory is the caller's again, not that the peer has the message. Cancelling does
         not unsend it. Raises the cause if the connection ends first.
         """
-        if isinstance(data, RegionSlice):
-            await self._do(lambda done: Send((data,), done, None, invalidate, solicited))
-            return
-        with memoryview(data) as octets:  # not kept: a cancelled call's traceback would keep the memory unresizable
-            copy = octets.tobytes() if octets.nbytes <= INLINE_LIMIT else None
-        if copy is not None:
-            await self._do(lambda done: Send((), done, copy, invalidate, solicited))
-            return
-        with self._lent(data) as region:
-            await self._do(lambda done: Send((region[:],), done, None, invalidate, solicited))
+        with self._payload(data, self._inline_limit) as (sges, inline):
+            await self._do(lambda done: Send(sges, done, inline, invalidate, solicited))
 
     async def write(self, local: RegionSlice | Buffer, remote: RemoteRegion) -> None:
         """RDMA Write the octets of `local` into the peer's memory (RFC 5040 §5.1).
@@ -239,13 +101,9 @@ class Connection:
         that is changed before this returns may reach the peer damaged and end the connection with a CRC error.
         Cancelling does not undo it. Raises the cause if the connection ends first.
         """
-        if isinstance(local, RegionSlice):
-            _check_fits(local.nbytes, remote)
-            await self._do(lambda done: Write((local,), remote, done))
-            return
-        with self._lent(local) as region:
-            _check_fits(region.nbytes, remote)
-            await self._do(lambda done: Write((region[:],), remote, done))
+        with self._payload(local) as (sges, _):
+            check_fits(sges[0].nbytes, remote)
+            await self._do(lambda done: Write(sges, remote, done))
 
     async def read(self, local: RegionSlice, remote: RemoteRegion) -> None:
         """RDMA Read from the peer's memory until `local` is full (RFC 5040 §5.2); returns when the octets are here.
@@ -253,7 +111,7 @@ class Connection:
         Cancelling stops the wait; the octets may still come, so the memory stays pinned until they have. Raises
         the cause if the connection ends first.
         """
-        _check_fits(local.nbytes, remote)
+        check_fits(local.nbytes, remote)
         await self._do(lambda done: Read(local, remote, done))
 
     async def fetch_add(self, remote: RemoteRegion, add: int, *, mask: int = 0) -> int:
@@ -263,7 +121,7 @@ class Connection:
         a field that is added by itself. The memory lies at a multiple of eight. Cancelling does not undo it. Raises
         the cause if the connection ends first.
         """
-        _check_fits(ATOMIC_SIZE, remote)
+        check_fits(ATOMIC_SIZE, remote)
         return await self._ask(lambda done: FetchAdd(remote, add, mask, wr_id=done))
 
     async def compare_swap(
@@ -279,7 +137,7 @@ class Connection:
 
         The masks say which bits are compared, and which are put. Otherwise as `fetch_add`.
         """
-        _check_fits(ATOMIC_SIZE, remote)
+        check_fits(ATOMIC_SIZE, remote)
         return await self._ask(lambda done: CompareSwap(remote, compare, swap, compare_mask, swap_mask, wr_id=done))
 
     async def send_immediate(self, data: bytes, *, solicited: bool = False) -> None:
@@ -293,12 +151,10 @@ class Connection:
 
         Nothing is sent if either is unfit, and the octets never without the Write. Otherwise as `write`.
         """
-        told = bytes(data)
-        if len(told) != IMMEDIATE_SIZE:  # EXT-7306-6.3-05: found before the Write is on its way
-            raise BadWorkRequest(f"Immediate Data has 8 octets, not {len(told)} (RFC 7306 §6.2)")
-        with contextlib.nullcontext(local) if isinstance(local, RegionSlice) else self._whole(local) as octets:
-            _check_fits(octets.nbytes, remote)
-            written = await self._post(lambda done: Write((octets,), remote, done))
+        told = immediate_of(data)
+        with self._payload(local) as (sges, _):
+            check_fits(sges[0].nbytes, remote)
+            written = await self._post(lambda done: Write(sges, remote, done))
             sent = await self._post(lambda done: Immediate(told, done, solicited))  # EXT-7306-6.3-06
             await _outcome(written)
             await _outcome(sent)
@@ -313,19 +169,9 @@ class Connection:
         Raises `Disconnected` when the peer has closed gracefully and all is received, else the cause of the end.
         """
         while not self._inbox:
-            self._check_alive()
-            if self.qp.stream.peer_closed:
-                raise Disconnected(f"the peer closed its half of the connection: {self!r}")
+            self._check_more_to_come()
             await self._wait(self._readers)
-        completion = self._inbox.popleft()
-        slot = completion.wr_id
-        assert isinstance(slot, int), "receives are numbered by their slot"
-        start = slot * self.options.recv_size
-        data = bytes(self._receives.view[start : start + completion.nbytes])  # a copy: the slot is used again
-        self._post_receive(slot)
-        if completion.immediate is not None:
-            return Message(completion.immediate, completion.solicited, immediate=True)
-        return Message(data, completion.solicited, completion.inval_stag)
+        return self._take_message()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -360,45 +206,12 @@ class Connection:
         self.qp.close()
         if self._llp is not None:
             self._llp.abort()
-        self._on_sent()
-        self._on_received()
-        self._inbox.clear()
-        if self._receives.is_open:
-            self._receives.close()
-        if self._owns_pd:
-            self.pd.close(force=True)
+        self._let_go()
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _lent(self, octets: Buffer) -> Iterator[Region]:
-        """Memory for one operation; who cancels that does not wait, the memory is let go when the work completes."""
-        region = self.register(octets, Access(0))
-        try:
-            yield region
-        finally:
-            region.retire()
-
-    @contextlib.contextmanager
-    def _whole(self, octets: Buffer) -> Iterator[RegionSlice]:
-        """All of the memory of one operation, as `_lent` lends it."""
-        with self._lent(octets) as region:
-            yield region[:]
-
     def _attach(self, llp: Llp) -> None:
-        self._llp = llp
-
-    def _post_receive(self, slot: int) -> None:
-        size = self.options.recv_size
-        if self._receives.is_open:
-            self.qp.post_recv(Recv((self._receives[slot * size : (slot + 1) * size],), slot))
-
-    def _check_alive(self) -> None:
-        """Raise what a new operation on an ended connection raises."""
-        if self._closed:
-            raise Closed(f"the connection was closed: {self!r}")
-        if not self.qp.alive:
-            raise self.qp.error or Disconnected(f"the peer closed the connection: {self!r}")
+        self._llp = self._driver = llp
 
     async def _wait(self, waiters: deque[asyncio.Future[None]]) -> None:
         waiter = asyncio.get_running_loop().create_future()
@@ -430,21 +243,15 @@ class Connection:
         self.qp.post_send(request(done))
         return done
 
-    def _on_sent(self) -> None:
-        for completion in self._send_cq.poll():
-            done = completion.wr_id
-            assert isinstance(done, asyncio.Future)
-            if not done.done():
-                done.set_result(completion)
-            _wake_one(self._room)
-        self._send_cq.arm(self._on_sent)
+    def _on_work_done(self, completion: Completion) -> None:
+        done = completion.wr_id
+        assert isinstance(done, asyncio.Future)
+        if not done.done():
+            done.set_result(completion)
+        _wake_one(self._room)
 
-    def _on_received(self) -> None:
-        for completion in self._recv_cq.poll():
-            if completion.ok:
-                self._inbox.append(completion)
-                _wake_one(self._readers)
-        self._recv_cq.arm(self._on_received)
+    def _on_message(self) -> None:
+        _wake_one(self._readers)
 
     def _wake_all(self) -> None:
         """The connection has ended: everybody who waits shall see why."""
@@ -467,9 +274,3 @@ def _wake_one(waiters: deque[asyncio.Future[None]]) -> None:
         if not waiter.done():
             waiter.set_result(None)
             return
-
-
-def _check_fits(nbytes: int, remote: RemoteRegion) -> None:
-    """A Write or Read past what was advertised would end the connection; better to hear of it here."""
-    if nbytes > remote.nbytes:
-        raise BadWorkRequest(f"{nbytes} octets do not fit the advertised memory: {remote}")

@@ -98,7 +98,7 @@ class _Dialer:
             self._release()
             self._done(sock, None)
             return
-        self._fail(OSError(code, os.strerror(code)))
+        self._fail(self._refusal(code))
         self.start()
 
     def expired(self) -> None:
@@ -123,12 +123,15 @@ class _Dialer:
                 sock.bind((self._local_host, 0))
             code = sock.connect_ex(address.address)
         except OSError as error:
-            code, self._error = error.errno or errno.EINVAL, error
+            code = error.errno or errno.EINVAL
         if code in (0, errno.EINPROGRESS):  # even what is established at once is told by the poller
             self._poller.watch(self, _OUT)
             self._poller.look_at_time(self.deadline)
         else:
-            self._fail(OSError(code, f"{os.strerror(code)}: {self._target[0]} port {self._target[1]}"))
+            self._fail(self._refusal(code))
+
+    def _refusal(self, code: int) -> OSError:
+        return OSError(code, f"{os.strerror(code)}: {self._target[0]} port {self._target[1]}")
 
     def _release(self) -> None:
         self._poller.forget(self)
@@ -301,7 +304,7 @@ class Listener:
         self.port = port
         try:
             for address in _addresses(host, port, socket.AI_PASSIVE):
-                self._open(address, backlog)
+                self._open(address)
         except BaseException:
             self.close()
             raise
@@ -346,7 +349,7 @@ class Listener:
         self._reception.close()
         self._requests.clear()
 
-    def _open(self, address: _Address, backlog: int) -> None:
+    def _open(self, address: _Address) -> None:
         sock = socket.socket(address.family, address.kind, address.protocol)
         try:
             sock.setblocking(False)
@@ -355,7 +358,7 @@ class Listener:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             host = address.address[0]
             sock.bind((host, self.port))  # every address the same port, once the system has chosen one
-            sock.listen(backlog)
+            sock.listen(DEFAULT_BACKLOG)  # the system's own queue, of those that TCP has established
         except BaseException:
             sock.close()
             raise

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pyiwarp.codes import Rtr
 from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import BadWorkRequest, Closed, RegionInUse, UsageError
 from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion, StagTable
@@ -60,7 +61,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A soft RNIC: its name and its limits. `max_ird` and `max_ord` count Reads at once per queue pair."""
+    """A soft RNIC: its name, its limits, and what it says in MPA startup where a program has no wish of its own.
+
+    `max_ird` and `max_ord` count Reads at once per queue pair. `revision`, `crc` (None: as suits the peer), `markers`
+    and `rtr` are as in `Options`, whose `of` takes them from here.
+    """
 
     name: str = "pyiwarp0"
     max_qp_wr: int = 32_768
@@ -70,6 +75,10 @@ class Device:
     max_mr: int = 1 << 20
     max_ird: int = 128
     max_ord: int = 128
+    revision: int = 2
+    crc: bool | None = None
+    markers: bool = False
+    rtr: Rtr = Rtr.WRITE | Rtr.READ  # flags do not change
 
     def open(self, random_index: Callable[[], int] | None = None) -> Context:
         """A context of this device; `random_index` replaces the source of STag indices, for tests."""

@@ -34,7 +34,7 @@ def _facts(loop: str) -> dict[str, object]:
     from pyiwarp.codes import MAX_MULPDU, MAX_PRIVATE_DATA, MIN_MULPDU
     from pyiwarp.verbs import Device
 
-    device = asdict(Device())
+    device = {name: value for name, value in asdict(Device()).items() if name == "name" or name.startswith("max_")}
     return {
         "pyiwarp": __version__,
         "python": platform.python_version(),

@@ -604,7 +604,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a connection asks for no CRC",
-        "connection",
+        "endpoint",
         "crc=self.profile.crc if self.crc is None else self.crc,",
         "crc=bool(self.crc),",
         ("MPA-5044-1.2-02", "MPA-5044-4.4-04"),

@@ -28,7 +28,7 @@ ROWS = [
     "admission cq",
     "qp",
     "verbs llp polling",
-    "handshake",
+    "handshake devices",
     "cm pollcm",
     "endpoint rdmacm",
     "connection",
