@@ -16,6 +16,7 @@ import statistics
 import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from rich.table import Table
 
@@ -26,6 +27,10 @@ from benchmarks.table import figure, wide_console
 from benchmarks.targets import Verdict
 
 __all__ = ["main"]
+
+ROUNDS, SECONDS = 5, 1.0
+QUICK_SECONDS: Final = 0.02
+QUICK_CONNECTIONS: Final = 20
 
 
 @dataclass(slots=True)
@@ -51,7 +56,7 @@ def measure(row: Row, rounds: int, *, quick: bool, seconds: float) -> Results:
     """All rounds of a row."""
     job = replace(row.job, seconds=seconds, warmup=min(row.job.warmup, seconds / 2))
     if quick:
-        job = replace(job, connections=20)
+        job = replace(job, connections=QUICK_CONNECTIONS)
     results = {candidate.name: Result() for candidate in row.candidates}
     for _ in range(rounds):
         for candidate in row.candidates:
@@ -131,8 +136,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round: whether it works, not how fast it is")
     parser.add_argument("--only", action="append", metavar="ROW", help=f"one of {', '.join(row.name for row in ROWS)}")
-    parser.add_argument("--rounds", type=int, help="measurements of each candidate (default 5)")
-    parser.add_argument("--seconds", type=float, help="how long one measurement takes (default 1)")
+    parser.add_argument("--rounds", type=int, help=f"measurements of each candidate (default {ROUNDS})")
+    parser.add_argument("--seconds", type=float, help=f"how long one measurement takes (default {SECONDS:g})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement to this file")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw all rows to this PNG or SVG")
     options = parser.parse_args(arguments)
@@ -140,8 +145,8 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown := set(options.only or ()) - names:
         parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(row.name for row in ROWS)}")
     rows = [row for row in ROWS if row.name in (options.only or names)]
-    rounds = options.rounds or (1 if options.quick else 5)
-    seconds = options.seconds or (0.05 if options.quick else 1.0)
+    rounds = options.rounds or (1 if options.quick else ROUNDS)
+    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     machine = describe()
     results: dict[str, Results] = {}
     for row in rows:
