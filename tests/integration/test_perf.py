@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -370,6 +371,51 @@ def test_two_processes_measure(test: str) -> None:
         assert told["role"] == "server"
         assert ("iterations" in told) == (test != "read_lat")
         server.ended(0)
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("write_bw", ("-q", "3", "-l", "4", "-b", "-s", "64")),
+        ("read_bw", ("-q", "3", "-b")),
+        ("write_bw", ("-l", "7", "-t", "10", "-Q", "10", "-s", "64")),
+        ("read_bw", ("-q", "2", "-t", "3")),
+        ("send_bw", ("-l", "6", "-r", "9", "-s", "64")),
+    ],
+)
+def test_two_processes_measure_many_connections_lists_and_both_ways(test: str, words: tuple[str, ...]) -> None:
+    with process("perf", test, "-p", "0", *WORDS, *words) as server:
+        place = f"{HOST}:{server.told()['port']}"
+        facts = json.loads(command("perf", test, place, *WORDS, *words).stdout.splitlines()[-1])
+        assert facts["iterations"] == 50 * (int(words[1]) if words[0] == "-q" else 1)
+        assert server.told()["event"] == "connected"
+        told = server.told()
+        if "-b" in words:  # each told the other: both have the sum
+            assert told["average"] == pytest.approx(facts["average"])
+            assert told["rate"] == pytest.approx(facts["rate"])
+        server.ended(0)
+
+
+def test_every_connection_carries_its_share_both_ways(run: Runner) -> None:
+    both = replace(plan(PerfTest.WRITE_BW), qps=3, both_ways=True, post_list=2, cq_mod=2)
+    sessions = [PerfSession(both, Options(linger=1.0), 5.0) for _ in range(2)]
+    posted: list[list[int]] = []
+
+    async def main() -> None:
+        listener = await listen_verbs(HOST, 0)
+        async with listener:
+            served = asyncio.ensure_future(sessions[0].run_server(listener))
+            measured = await sessions[1].run_client(HOST, listener.port)
+            result = await served
+        assert isinstance(result, Bandwidth)
+        assert isinstance(measured, Bandwidth)
+        assert measured.iterations == 3 * COUNT
+        assert measured.average == pytest.approx(result.average)
+        for one in sessions:
+            posted.append([end.qp.stream.octets_sent // SIZE for end in one._ends[1:]])
+
+    run(main)
+    assert all(len(counts) == 3 and min(counts) >= COUNT for counts in posted)
 
 
 @pytest.mark.parametrize(
