@@ -23,6 +23,7 @@ from pyiwarp.cq import CompletionQueue
 from pyiwarp.endpoint import Endpoint, Message, Options, check_fits, immediate_of, options_for
 from pyiwarp.errors import ConnectionLost, Disconnected, UsageError, WorkFailed
 from pyiwarp.handshake import ConnectRequest
+from pyiwarp.interrupts import waiting_module
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
 from pyiwarp.polling import Poller, PollingLlp
 from pyiwarp.qp import QueuePair
@@ -50,6 +51,9 @@ __all__ = [
 ]
 
 
+waiting_module(__name__)
+
+
 class _Own(threading.local):
     """What each thread has for itself."""
 
@@ -74,7 +78,8 @@ def progress() -> int:
 def wait_until(done: Callable[[], object], timeout: float | None = None) -> bool:
     """Make progress until `done()` is true or `timeout` seconds have passed; returns whether it is true.
 
-    `done` is asked after whatever happened; it may look at several connections, or try to receive with `timeout=0`.
+    `done` is asked after whatever happened on a connection; it may look at several, or try to receive with
+    `timeout=0`. What other threads change wakes nobody.
     """
     return poller().wait(done, timeout)
 

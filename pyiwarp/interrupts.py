@@ -3,37 +3,48 @@
 `KeyboardInterrupt` can appear between any two steps of a Python program. Between "the kernel has the octets" and "they
 are counted" it would leave a stream that lies to its peer. So Python's own handler of SIGINT, and no other, is replaced
 by one that looks where it strikes: outside the stack, or where the stack only waits, it raises at once as always;
-inside, it raises as soon as the stack has finished what it was about.
+inside, it raises as soon as the stack has finished what it was about. A callback of the program's that the stack calls
+counts as inside: the stack is beneath it, half way through something.
 """
 
 from __future__ import annotations
 
 import _thread
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import CodeType, FrameType
-from typing import Final, TypeVar
+from typing import Final
 
-__all__ = ["interruptible", "pending", "raise_pending", "take_over"]
+__all__ = ["interruptible", "pending", "raise_pending", "take_over", "waiting", "waiting_module"]
 
 RETRY: Final = 0.002
 """How soon an interrupt that found the stack at work strikes again, in seconds."""
 
 _PACKAGE: Final = __name__.partition(".")[0]
 _interruptible: Final[set[CodeType]] = set()
+_waiting: Final[set[CodeType]] = set()
+_waiting_modules: Final[set[str]] = set()
 _again: Final[list[bool]] = []  # not empty: the next SIGINT is no new one
 
 pending: Final[list[bool]] = []
 """Not empty while an interrupt waits."""
 
-Function = TypeVar("Function", bound=Callable[..., object])
 
-
-def interruptible(function: Function) -> Function:
-    """Mark a function of the stack in which an interrupt does no harm, because all that it does is wait."""
+def interruptible(function: Callable[..., object]) -> None:
+    """Mark a function of the stack in which an interrupt does no harm, because all that it does is look and wait."""
     _interruptible.add(function.__code__)
-    return function
+
+
+def waiting(function: Callable[..., object]) -> None:
+    """Mark a function of the stack that may be left by an interrupt of what it calls, though not between its steps."""
+    _waiting.add(function.__code__)
+
+
+def waiting_module(name: str) -> None:
+    """Mark all functions of a module as `waiting` does."""
+    _waiting_modules.add(name)
 
 
 def take_over() -> None:
@@ -45,8 +56,8 @@ def take_over() -> None:
 
 
 def raise_pending() -> None:
-    """Raise the `KeyboardInterrupt` that found the stack at work, if one did; called where the stack is whole."""
-    if pending:
+    """Raise the `KeyboardInterrupt` that found the stack at work, if one did and it may be raised here."""
+    if pending and not _inside_stack(sys._getframe(1), calling=True):
         pending.clear()
         raise KeyboardInterrupt
 
@@ -71,11 +82,19 @@ def _strike_again() -> None:
         _thread.interrupt_main(signal.SIGINT)
 
 
-def _inside_stack(frame: FrameType | None) -> bool:
-    """Whether the innermost frame that belongs to the stack is one that must not be left half way."""
+def _inside_stack(frame: FrameType | None, *, calling: bool = False) -> bool:
+    """Whether some function of the stack would be left half way.
+
+    That at which the interrupt strikes must be interruptible; those that have called it, or with `calling` all of
+    them, must at least be waiting.
+    """
     while frame is not None:
         name: str = frame.f_globals.get("__name__", "")
         if name.partition(".")[0] == _PACKAGE:
-            return frame.f_code not in _interruptible
+            code = frame.f_code
+            waits = calling and (code in _waiting or name in _waiting_modules)
+            if not waits and code not in _interruptible:
+                return True
+            calling = True
         frame = frame.f_back
     return False

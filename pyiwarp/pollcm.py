@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from pyiwarp.capture import Tap
 from pyiwarp.errors import Closed, StartupTimeout
 from pyiwarp.handshake import ConnectRequest, Reception, check_idle, initiate
+from pyiwarp.interrupts import waiting
 from pyiwarp.polling import NEVER, Poller, PollingLlp
 from pyiwarp.qp import QueuePair
 from pyiwarp.startup import Offer, Startup
@@ -384,3 +385,7 @@ def accept(request: ConnectRequest[PollingLlp], qp: QueuePair, offer: Offer | No
     request.driver.poller.check_thread()
     _follow(request.driver.poller, qp)
     return request.accept(qp, offer)
+
+
+waiting(connect)
+waiting(Listener.get_request)

@@ -18,8 +18,9 @@ from time import monotonic
 from typing import Final, Protocol
 
 from pyiwarp.capture import Tap
+from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import UsageError, WrongThread
-from pyiwarp.interrupts import interruptible, pending, raise_pending, take_over
+from pyiwarp.interrupts import interruptible, pending, raise_pending, take_over, waiting
 from pyiwarp.pump import Octets, Pump, address_word
 from pyiwarp.startup import TimeLimit
 
@@ -73,7 +74,7 @@ class Poller:
         self._pollables: dict[int, Pollable] = {}
         self._masks: dict[Pollable, int] = {}
         self._next_deadline = NEVER
-        self._busy = False
+        self.busy = False
         take_over()
 
     def __repr__(self) -> str:
@@ -124,12 +125,12 @@ class Poller:
         """
         if get_ident() != self._thread:
             self.check_thread()
-        if self._busy:
+        if self.busy:
             return 0
         ready = self._look(0)
         if ready or self._next_deadline != NEVER:
             self._serve(ready)
-        elif pending:
+        if pending:
             raise_pending()
         return len(ready)
 
@@ -139,7 +140,7 @@ class Poller:
         Looks without pause for `spin` seconds from the last news on, then sleeps until the system has some.
         """
         self.check_thread()
-        if self._busy:
+        if self.busy:
             raise UsageError("a callback of the stack must not wait: what it waits for could not happen")
         self.progress()
         now = monotonic()
@@ -158,13 +159,12 @@ class Poller:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    @interruptible
     def _sleep(self, seconds: float) -> list[tuple[int, int]]:
         raise_pending()
         return self._look(None if seconds == NEVER else math.ceil(max(0.0, seconds) * 1000))
 
     def _serve(self, ready: list[tuple[int, int]]) -> None:
-        self._busy = True
+        self.busy = True
         try:
             for fd, happened in ready:
                 pollable = self._pollables.get(fd)  # one may have closed another
@@ -173,8 +173,7 @@ class Poller:
             if self._next_deadline != NEVER and self._next_deadline <= monotonic():
                 self._expire()
         finally:
-            self._busy = False
-        raise_pending()
+            self.busy = False
 
     def _expire(self) -> None:
         now = monotonic()
@@ -185,6 +184,12 @@ class Poller:
 
     def _find_next_deadline(self) -> None:
         self._next_deadline = min((pollable.deadline for pollable in self._masks), default=NEVER)
+
+
+interruptible(Poller.progress)
+interruptible(Poller._sleep)
+waiting(Poller.wait)
+waiting(CompletionQueue.poll)
 
 
 class PollingLlp:
@@ -266,11 +271,14 @@ class PollingLlp:
         self.poller.check_thread()
         if self._busy or self.closed:
             return  # whoever is busy looks for more to write before it is done
-        self._busy = True
+        poller = self.poller
+        was_busy = poller.busy
+        self._busy = poller.busy = True  # what callbacks poll makes no progress beneath
         try:
             self._run()
         finally:
             self._busy = False
+            poller.busy = was_busy
 
     def exchange(self, pump: Pump) -> None:
         """Drive `pump` from now on: Full Operation begins (RFC 5044 §7.1.2 rule 4)."""

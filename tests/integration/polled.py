@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -24,7 +24,9 @@ def nothing_left() -> Iterator[None]:
     """Fails if what runs inside leaves sockets behind."""
     before = open_sockets()
     yield
-    blocking.wait_until(lambda: not open_sockets() - before, 2.0)
+    deadline = monotonic() + 2.0
+    while open_sockets() - before and monotonic() < deadline:
+        blocking.wait_until(lambda: False, 0.002)
     assert not open_sockets() - before, f"sockets were left: {open_sockets() - before}"
 
 
@@ -89,6 +91,7 @@ class Peer:
 
 
 def soon(condition: Callable[[], object], patience: float = 5.0) -> None:
-    """Make progress until it holds; the test fails if it never does."""
-    with suppress(TimeoutError):
-        assert blocking.wait_until(condition, patience), "it never came true"
+    """Make progress until it holds, by this thread's doing or another's; the test fails if it never does."""
+    deadline = monotonic() + patience
+    while not blocking.wait_until(condition, 0.005):
+        assert monotonic() < deadline, "it never came true"

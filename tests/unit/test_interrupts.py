@@ -1,0 +1,121 @@
+"""Ctrl-C: where it strikes decides when it raises."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType, ModuleType
+from typing import Any
+
+import pytest
+
+from pyiwarp import interrupts
+
+
+@pytest.fixture(autouse=True)
+def _taken_over() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    interrupts.take_over()
+    yield
+    interrupts.pending.clear()
+    signal.signal(signal.SIGINT, before)
+
+
+def inside(source: str, **names: object) -> Any:
+    """A function of a module of the package, as far as its frames can tell."""
+    module = ModuleType("pyiwarp.made_up")
+    vars(module).update(names)
+    exec(source, vars(module))
+    return module
+
+
+STRIKE = """
+def work(then=lambda: None):
+    signal.raise_signal(signal.SIGINT)
+    done.append("whole")
+    then()
+"""
+
+
+def test_outside_the_stack_it_raises_at_once() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert not interrupts.pending
+
+
+def test_inside_it_waits_until_the_work_is_done() -> None:
+    done: list[str] = []
+    module = inside(STRIKE, signal=signal, done=done)
+    module.work()
+    assert done == ["whole"]
+    assert interrupts.pending
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.raise_pending()
+    interrupts.raise_pending()  # once is enough
+
+
+def test_it_comes_back_when_nobody_looks() -> None:
+    done: list[str] = []
+    module = inside(STRIKE, signal=signal, done=done)
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012 - the program goes on until it strikes
+        module.work()
+        time.sleep(0.5)
+    assert done == ["whole"]
+    assert not interrupts.pending
+
+
+def test_it_does_not_come_back_twice() -> None:
+    module = inside(STRIKE, signal=signal, done=[])
+    module.work()
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.raise_pending()
+    time.sleep(5 * interrupts.RETRY)
+
+
+def test_it_is_not_raised_through_what_is_half_way() -> None:
+    """The stack calls the program, which polls: it is raised when neither is at work any more."""
+    done: list[str] = []
+    module = inside(STRIKE, signal=signal, done=done)
+    module.work(interrupts.raise_pending)
+    assert done == ["whole"]
+    interrupts.waiting(module.work)
+    with pytest.raises(KeyboardInterrupt):
+        module.work(interrupts.raise_pending)
+
+
+def test_a_callback_is_inside_too() -> None:
+    """The stack is beneath it, half way through something."""
+    done: list[str] = []
+    module = inside("def call(back):\n    back()\n    done.append('whole')\n", done=done)
+    module.call(lambda: signal.raise_signal(signal.SIGINT))
+    assert done == ["whole"]
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.raise_pending()
+
+
+def test_where_the_stack_waits_it_raises_at_once() -> None:
+    done: list[str] = []
+    module = inside(STRIKE, signal=signal, done=done)
+    interrupts.interruptible(module.work)
+    with pytest.raises(KeyboardInterrupt):
+        module.work()
+    assert done == []
+
+
+def test_a_handler_of_the_programs_own_stays() -> None:
+    def own(signum: int, frame: FrameType | None) -> None:
+        raise AssertionError("nobody sends it")
+
+    signal.signal(signal.SIGINT, own)
+    interrupts.take_over()
+    assert signal.getsignal(signal.SIGINT) is own
+
+
+def test_other_threads_leave_signals_alone() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=interrupts.take_over)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
