@@ -21,7 +21,7 @@ from typing import Final
 from rich.table import Table
 
 from benchmarks.machine import Machine, describe
-from benchmarks.pairs import Absent, Sample
+from benchmarks.pairs import BUSY, Absent, Sample
 from benchmarks.rows import ROWS, Candidate, Row
 from benchmarks.table import figure, wide_console
 from benchmarks.targets import Verdict
@@ -29,6 +29,7 @@ from benchmarks.targets import Verdict
 __all__ = ["main"]
 
 ROUNDS, SECONDS = 5, 1.0
+IF_BUSY: Final = "if busy"
 QUICK_SECONDS: Final = 0.02
 QUICK_CONNECTIONS: Final = 20
 
@@ -63,10 +64,16 @@ def measure(row: Row, rounds: int, *, quick: bool, seconds: float) -> Results:
             result = results[candidate.name]
             if not result.absent:
                 try:
-                    result.samples.append(candidate.measure(job))
+                    result.samples.append(_with_rate_if_busy(candidate.measure(job), row))
                 except Absent as absent:
                     result.absent = str(absent)
     return results
+
+
+def _with_rate_if_busy(sample: Sample, row: Row) -> Sample:
+    """Add what a rate would be if the busier process had its processor for itself."""
+    busy = sample.get(BUSY)
+    return {**sample, IF_BUSY: sample[row.figure] / busy} if busy and row.more_is_better else sample
 
 
 def judge(row: Row, results: Results) -> list[Verdict]:
@@ -94,7 +101,7 @@ def show(row: Row, results: Results) -> None:
     console = wide_console()
     table = Table(title=f"{row.name}: {row.title}", title_justify="left", min_width=100)
     reference = results[row.candidates[0].name]
-    for heading in ("candidate", f"median {row.figure}", "lowest", "highest", "÷ first"):
+    for heading in ("candidate", f"median {row.figure}", "lowest", "highest", "÷ first", "busy", "if busy"):
         table.add_column(heading, justify="left" if heading == "candidate" else "right")
     for candidate in row.candidates:
         table.add_row(*_line(candidate, row.figure, results[candidate.name], reference))
@@ -107,13 +114,16 @@ def show(row: Row, results: Results) -> None:
 
 def _line(candidate: Candidate, figure_name: str, result: Result, reference: Result) -> tuple[str, ...]:
     if result.absent:
-        return candidate.name, "absent", result.absent, "", ""
+        return candidate.name, "absent", result.absent, "", "", "", ""
     values = result.values(figure_name)
     median = statistics.median(values)
     first = statistics.median(reference.values(figure_name)) if reference.samples else 0.0
     ratio = figure(median / first) if first > 0 else ""
     name = f"{candidate.name} ({candidate.note})" if candidate.note else candidate.name
-    return name, figure(median), figure(min(values)), figure(max(values)), ratio
+    busy = result.medians.get(BUSY)
+    share = "" if busy is None else f"{busy:.0%}"
+    alone = "" if not busy or not figure_name.endswith("/s") else figure(statistics.median(result.values(IF_BUSY)))
+    return name, figure(median), figure(min(values)), figure(max(values)), ratio, share, alone
 
 
 def summarize(rows: list[Row], results: dict[str, Results], machine: Machine) -> None:

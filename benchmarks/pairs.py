@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import multiprocessing
 import os
 import signal
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["Absent", "Client", "Job", "Sample", "Server", "cpu_of", "run_pair"]
+__all__ = ["BUSY", "Absent", "Client", "Job", "Sample", "Server", "cpu_of", "run_pair"]
 
 HOST: Final = "127.0.0.1"
 PRELOADED: Final = ["__main__", "uvloop", "pyiwarp", "pyiwarp.wire", "pyiwarp.pollcm", "pyiwarp.cli.endpoint"]
+
+BUSY: Final = "busy"
+"""The figure that every measurement in two processes has: the share of the time that the busier one ran."""
 
 Sample = Mapping[str, float]
 """The figures of one measurement by name: GB/s, messages/s, µs, …"""
@@ -74,13 +80,39 @@ def run_pair(server: Server, client: Client, job: Job) -> Sample:
         port: int = _answer(here, serving, 60.0)
         measuring = context.Process(target=_measure, args=(client, job, port, cpus[1], send), daemon=True)
         measuring.start()
+        meter = _BusyMeter(serving, measuring)
         try:
             sample: Sample = _answer(got, measuring, 60.0 + 10 * (job.seconds + job.warmup))
+            busy = meter.busy
         finally:
             _end(measuring, grace=1.0)
-        return sample
+        return {**sample, BUSY: busy}
     finally:
         _end(serving)
+
+
+class _BusyMeter:
+    """How much of the time the busier of two processes has had a processor."""
+
+    def __init__(self, *processes: multiprocessing.process.BaseProcess) -> None:
+        self._began = time.perf_counter()
+        self._tasks = [Path(f"/proc/{process.pid}/task") for process in processes]
+        self._before = [_processor_time(tasks) for tasks in self._tasks]
+
+    @property
+    def busy(self) -> float:
+        """Between 0 and 1; above where a process has several threads on several processors."""
+        spent = [_processor_time(tasks) - before for tasks, before in zip(self._tasks, self._before, strict=True)]
+        return max(spent) / (time.perf_counter() - self._began)
+
+
+def _processor_time(tasks: Path) -> float:
+    """Seconds that all threads of a process have run, as the scheduler counts them."""
+    nanoseconds = 0
+    for task in tasks.glob("*/schedstat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            nanoseconds += int(task.read_text().split()[0])
+    return nanoseconds / 1e9
 
 
 def _end(process: multiprocessing.process.BaseProcess, grace: float = 0.0) -> None:
