@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
-from benchmarks import iwarp, iwarp_polling, loops, messaging, programs, scale, sockets
+from benchmarks import iwarp, iwarp_blocking, iwarp_polling, loops, messaging, programs, scale, sockets
 from benchmarks.machine import is_compiled
 from benchmarks.pairs import Client, Job, Sample, Server, run_pair
 from benchmarks.targets import Ahead, AtLeast, AtMost, Target
@@ -82,6 +82,7 @@ POLLED: Final = _pair("bare socket, busy-polled", sockets.polled_server, sockets
 PROTOCOL: Final = _pair("bare uvloop protocol", loops.protocol_server, loops.protocol_client)
 AWAITED: Final = _pair("pyiwarp, awaited", iwarp.awaited_server, iwarp.awaited_client)
 POLLING: Final = _pair("pyiwarp, polling", iwarp_polling.latency_server, iwarp_polling.latency_client)
+BLOCKING: Final = _pair("pyiwarp.blocking", iwarp_blocking.latency_server, iwarp_blocking.latency_client)
 UCX_LATENCY: Final = _ucx("UCX put", "ucp_put_lat")
 FABRIC: Final = Candidate("libfabric tcp", programs.fabric_ping_pong)
 
@@ -137,7 +138,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "Send and Recv back and forth, 64 octets, polling: one way",
         "µs",
         SMALL,
-        (POLLED, POLLING, UCX_LATENCY, FABRIC, ZMQ_LATENCY),
+        (POLLED, POLLING, BLOCKING, UCX_LATENCY, FABRIC, ZMQ_LATENCY),
         (AtMost("pyiwarp, polling", 2.5, of="bare socket, busy-polled"), Ahead("pyiwarp, polling", "UCX put")),
     ),
     Row(

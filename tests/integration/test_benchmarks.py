@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.hotpath import CASES
+from benchmarks.plot import draw_rows, draw_sweep
 from benchmarks.rows import ROWS
 from benchmarks.targets import Ahead, AtLeast, AtMost
 
@@ -74,6 +75,23 @@ def test_hotpath_measures_every_case(tmp_path: Path) -> None:
     once_more = ("--only", "Write 64, placed", "--rounds", "1", "--amount", "1", "--base", str(base))
     again = run("hotpath", tmp_path / "again.json", *once_more)
     assert list(again["nanoseconds"]) == ["Write 64, placed"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_results_are_drawn(suffix: str, tmp_path: Path) -> None:
+    sample = {"GB/s": 1.5}
+    candidates = {
+        "bare socket": {"medians": sample, "samples": [sample, {"GB/s": 1.4}]},
+        "pyiwarp": {"medians": {"GB/s": 1.0}, "samples": [{"GB/s": 1.0}]},
+        "UCX put": {"absent": "ucx_perftest is not installed"},
+    }
+    rows = {name: {"title": name, "figure": "GB/s", "candidates": candidates} for name in ("one", "two", "three")}
+    drawn, swept = tmp_path / f"rows.{suffix}", tmp_path / f"sweep.{suffix}"
+    draw_rows(rows, "a machine", drawn)
+    draw_sweep({"pyiwarp": [(8, 0.1), (64, 0.5)], "none": []}, "a machine", swept, across="octets", figure_name="GB/s")
+    start = b"\x89PNG" if suffix == "png" else b"<?xml"
+    assert drawn.read_bytes().startswith(start)
+    assert swept.read_bytes().startswith(start)
 
 
 MEDIANS: Mapping[str, Mapping[str, float]] = {
