@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import struct
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -28,6 +30,7 @@ __all__ = ["run"]
 
 SIZE = 64
 COUNT = 6
+TWO = struct.pack("!d", 2.0)
 KEYS = {
     PerfTest.WRITE_BW: 3,
     PerfTest.READ_BW: 3,
@@ -183,6 +186,44 @@ def test_write_bw_measured(run: Runner) -> None:
                 with pytest.raises(Disconnected):
                     await side.control.recv()
             check_report(lines, await measured)
+
+    run(main)
+
+
+def test_two_connections_both_ways_measured(run: Runner) -> None:
+    """-q 2 -b: a record for each connection, each again, the first again, and once more when both are ready."""
+
+    async def main() -> None:
+        async with await listening() as listener:
+            both = replace(plan(PerfTest.WRITE_BW), qps=2, both_ways=True)
+            measured = asyncio.ensure_future(
+                PerfSession(both, Options(linger=1.0), 5.0).run_client(HOST, listener.port)
+            )
+            async with AsyncExitStack() as stack:
+                control = await (await anext(listener)).accept(options=perfscript.options())
+                await stack.enter_async_context(control)
+                memories = [control.register(bytearray(4096), perfscript.EVERYTHING) for _ in range(2)]
+                side = Side(control.pd, control, memories[0])
+                for step in (*perfscript.STEPS, perfscript.MTU, NOTHING):
+                    await side.answer(step)
+                options = perfscript.data_options(0, SIZE, 0)
+                lanes = [await (await anext(listener)).accept(options=options) for _ in range(2)]
+                for lane in lanes:
+                    await stack.enter_async_context(lane)
+                await side.answer(NOTHING)
+                records = [perfscript.record(memory.stag, memory.to) for memory in memories]
+                told = [await side.answer(records[number]) for number in (0, 1, 0, 1, 0, 0)]
+                assert told == [told[0], told[1], told[0], told[1], told[0], told[0]]
+                for lane, record in zip(lanes, told, strict=False):
+                    await lane.write(b"\xa5" * SIZE, perfscript.memory_in(record, 4096))
+                lines = [await side.answer(line) for line in (bytes(8), bytes(8), *[TWO] * 3)]
+                assert [line.hex() for line in lines[:2]] == ["0000000000000040", "000000000000000c"]
+                assert all(any(memory.view) for memory in memories)
+                assert len(await side.answer(records[0])) == 56
+                result = await measured
+            assert isinstance(result, Bandwidth)
+            mine = [struct.unpack("!d", line)[0] for line in lines[2:]]
+            assert [result.peak, result.average, result.rate] == [figure + 2 for figure in mine]
 
     run(main)
 
