@@ -11,7 +11,6 @@ nothing moves, and a peer that wants an answer waits.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from time import monotonic
@@ -25,7 +24,7 @@ from pyiwarp.errors import ConnectionLost, Disconnected, UsageError, WorkFailed
 from pyiwarp.handshake import ConnectRequest
 from pyiwarp.interrupts import waiting_module
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
-from pyiwarp.polling import Poller, PollingLlp
+from pyiwarp.polling import Poller, PollingLlp, poller
 from pyiwarp.qp import QueuePair
 from pyiwarp.startup import Offer
 from pyiwarp.verbs import Context, ProtectionDomain
@@ -52,22 +51,6 @@ __all__ = [
 
 
 waiting_module(__name__)
-
-
-class _Own(threading.local):
-    """What each thread has for itself."""
-
-    poller: Poller | None = None
-
-
-_own = _Own()
-
-
-def poller() -> Poller:
-    """The poller of the calling thread, made at the first call; its `spin` says how long to look before sleeping."""
-    if _own.poller is None:
-        _own.poller = Poller()
-    return _own.poller
 
 
 def progress() -> int:
@@ -98,7 +81,7 @@ def wait(cq: CompletionQueue, count: int = 1, timeout: float | None = None) -> l
 class Region(MemoryRegion):
     """Registered memory whose closing waits for the work that uses it; `with` closes it.
 
-    A block that is left because of Ctrl-C does not wait: the memory is let go when no work uses it any more.
+    A block that is left by an exception does not wait: the memory is let go when no work uses it any more.
     """
 
     __slots__ = ("poller",)
@@ -109,8 +92,8 @@ class Region(MemoryRegion):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if exc and exc[0] is KeyboardInterrupt:
-            self.retire()  # a peer that has fallen silent must not hold up whoever was told to stop
+        if exc and exc[0] is not None:
+            self.retire()  # a peer that has fallen silent must not hold up whoever gave it up
         else:
             self.drain()
 

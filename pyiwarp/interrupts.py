@@ -9,7 +9,6 @@ counts as inside: the stack is beneath it, half way through something.
 
 from __future__ import annotations
 
-import _thread
 import signal
 import sys
 import threading
@@ -77,9 +76,10 @@ def _on_interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _strike_again() -> None:
-    if pending:
+    main = threading.main_thread().ident
+    if pending and main is not None:
         _again.append(True)
-        _thread.interrupt_main(signal.SIGINT)
+        signal.pthread_kill(main, signal.SIGINT)  # which ends a sleep too
 
 
 def _inside_stack(frame: FrameType | None, *, calling: bool = False) -> bool:

@@ -24,7 +24,7 @@ from pyiwarp.interrupts import interruptible, pending, raise_pending, take_over,
 from pyiwarp.pump import Octets, Pump, address_word
 from pyiwarp.startup import TimeLimit
 
-__all__ = ["Pollable", "Poller", "PollingLlp"]
+__all__ = ["Pollable", "Poller", "PollingLlp", "poller"]
 
 TURN_BATCHES: Final = 4
 """Batches written at a stretch at most, so that other connections have their turn."""
@@ -192,6 +192,22 @@ waiting(Poller.wait)
 waiting(CompletionQueue.poll)
 
 
+class _Own(threading.local):
+    """What each thread has for itself."""
+
+    poller: Poller | None = None
+
+
+_own = _Own()
+
+
+def poller() -> Poller:
+    """The poller of the calling thread, made at the first call; its `spin` says how long to look before sleeping."""
+    if _own.poller is None:
+        _own.poller = Poller()
+    return _own.poller
+
+
 class PollingLlp:
     """One TCP connection under a pump, progressed by a poller. The pump may be exchanged; startup does so once.
 
@@ -216,7 +232,7 @@ class PollingLlp:
         self._sendmsg = sock.sendmsg
         self._tap = tap
         self._pending: list[Octets] = []  # what the kernel did not take yet
-        self._writes = 0
+        self._emss_serves = 0  # so many more writes
         self._mask = 0
         self._busy = False
         self._steady = False
@@ -283,7 +299,7 @@ class PollingLlp:
     def exchange(self, pump: Pump) -> None:
         """Drive `pump` from now on: Full Operation begins (RFC 5044 §7.1.2 rule 4)."""
         self.pump = pump
-        self._writes = 0
+        self._emss_serves = 0
         self._steady = False
         self.on_exchanged()
         self.kick()
@@ -331,7 +347,8 @@ class PollingLlp:
             if batches == TURN_BATCHES:
                 self._more = True  # the poller comes back at once: the socket takes octets
                 break
-            if self._writes % EMSS_REFRESH == 0:  # MPA-5044-4.5-06
+            if self._emss_serves == 0:  # MPA-5044-4.5-06
+                self._emss_serves = EMSS_REFRESH
                 self.pump.set_emss(self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
             iov = self.pump.next_iov()
             if not iov:
@@ -339,7 +356,7 @@ class PollingLlp:
             if self._sent_fin:  # what the peer asks for now cannot be answered: this half is closed
                 self.abort()
                 return
-            self._writes += 1
+            self._emss_serves -= 1
             batches += 1
             if self._tap is not None:
                 self._tap.sent(iov)

@@ -112,7 +112,7 @@ def test_atomics_and_immediate_data() -> None:
             assert other.recv(timeout=PATIENCE) == b"followed"
 
 
-def test_back_pressure_moves_all_the_octets() -> None:  # DDP-5041-5.4-01
+def test_back_pressure_moves_all_the_octets() -> None:
     """Far more than TCP holds: the kernel takes parts of gather writes, and reading goes on meanwhile."""
     nbytes = 24 << 20
     data = octets(nbytes)
@@ -186,7 +186,7 @@ def test_an_abort_is_no_graceful_end() -> None:  # MPA-5044-8-01
             other.recv(timeout=PATIENCE)
 
 
-def test_a_violation_reaches_both_programs() -> None:  # RDMAP-5040-7.1-05
+def test_a_violation_reaches_both_programs() -> None:
     with pair() as (one, other):
         one.write(b"x", RemoteRegion(to=0, stag=0x1234_5678, nbytes=8))
         with pytest.raises(InvalidStag):
@@ -333,7 +333,7 @@ def test_garbage_and_strangers_do_no_harm() -> None:
             stranger.close()
 
 
-def test_the_backlog_is_bounded() -> None:  # SEC-5042-6.4-01
+def test_the_backlog_is_bounded() -> None:  # RFC 5042 §6.4
     with nothing_left(), blocking.listen(HOST, backlog=3) as listener:
         crowd = [socket.create_connection((HOST, listener.port)) for _ in range(5)]
         soon(lambda: len(listener._listener._reception._starting) == 3)

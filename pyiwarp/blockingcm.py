@@ -1,0 +1,205 @@
+"""rdma_cm's model for scripts: `CmId`, whose steps are waited for, and shorthands for the usual orders of them.
+
+Without a channel each step returns when it is over, as librdmacm's synchronous identifiers do. With an `EventChannel`
+it returns at once and the channel tells, whenever the thread makes progress. Everything belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple, cast
+
+from pyiwarp import pollcm
+from pyiwarp.cmid import (
+    CONNECT_TIMEOUT,
+    DEFAULT_BACKLOG,
+    BaseChannel,
+    BaseId,
+    CmEvent,
+    CmEventType,
+    CmState,
+    ConnParam,
+    Pending,
+)
+from pyiwarp.errors import Closed, WrongState
+from pyiwarp.handshake import ConnectRequest
+from pyiwarp.interrupts import waiting_module
+from pyiwarp.polling import PollingLlp, poller
+from pyiwarp.pump import Driver
+from pyiwarp.qp import QpCap, QueuePair
+from pyiwarp.startup import Offer
+from pyiwarp.verbs import Context, ProtectionDomain
+
+__all__ = [
+    "AddrInfo",
+    "CmEvent",
+    "CmEventType",
+    "CmId",
+    "CmState",
+    "ConnParam",
+    "EventChannel",
+    "create_ep",
+    "getaddrinfo",
+]
+
+waiting_module(__name__)
+
+
+class EventChannel(BaseChannel):
+    """Events of many identifiers of one thread; `for` gives them as they happen, for ever."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._poller = poller()
+
+    def get_event(self, *, timeout: float | None = None) -> CmEvent:
+        """Wait for the next event; raises `TimeoutError` if none comes in `timeout` seconds."""
+        if not self._poller.wait(lambda: self._events, timeout):
+            raise TimeoutError(f"no event came within {timeout:g} s: {self!r}")
+        return self._events.popleft()
+
+    def __iter__(self) -> Iterator[CmEvent]:
+        while True:
+            yield self.get_event()
+
+
+class CmId(BaseId):
+    """An identifier that blocks, or with a channel does not; see `BaseId`. `with` closes it.
+
+    A step that fails raises the cause when it is waited for. Time limits are in seconds.
+    """
+
+    channel: EventChannel | None
+
+    def __init__(self, channel: EventChannel | None = None, *, context: Context | None = None) -> None:
+        super().__init__(channel, context)
+        self._poller = poller()
+        self._listener: pollcm.Listener | None = None
+
+    def __enter__(self) -> CmId:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def resolve_addr(self, host: str, port: int) -> CmEvent | None:
+        """Find the address of `host` and the way to it: ADDR_RESOLVED or ADDR_ERROR; takes the resolver's time."""
+        pending = self._begin_resolve(host, port)
+        try:
+            self._resolved(pending, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), None)
+        except OSError as error:
+            self._resolved(pending, (), error)
+        return self._wait(pending)
+
+    def resolve_route(self) -> CmEvent | None:
+        """Find the route: ROUTE_RESOLVED, since that is TCP's business."""
+        return self._wait(self._resolve_route())
+
+    def connect(self, param: ConnParam | None = None, *, timeout: float = CONNECT_TIMEOUT) -> CmEvent | None:
+        """Connect the queue pair: ESTABLISHED, REJECTED, UNREACHABLE or CONNECT_ERROR."""
+        qp, offer = self._begin_connect(param, timeout)
+        pending = Pending()
+        assert self.local_addr is not None, "an address that was resolved has another end"
+        assert self.peer_addr is not None, "it was resolved"
+        host, port = self.peer_addr
+        connecting = pollcm.Connecting(
+            self._poller,
+            qp,
+            host,
+            port,
+            offer,
+            local_host=self.local_addr[0],
+            on_finished=lambda over: self._connected(pending, over.driver, over.error),
+        )
+        if not connecting.finished:
+            self._stop = connecting.cancel
+        return self._wait(pending)
+
+    def listen(self, backlog: int = DEFAULT_BACKLOG) -> None:
+        """Listen at the address that was bound; each peer is a CONNECT_REQUEST. Raises `OSError` if that fails."""
+        host, port, offer = self._begin_listen()
+        listener = self._listener = pollcm.Listener(
+            self._poller, host, port, offer, backlog=backlog, on_request=self._look_for_requests
+        )
+        self.local_addr = (host or "", listener.port)
+        self._stop = listener.close
+
+    def get_request(self, *, timeout: float | None = None) -> CmId:
+        """Wait for the next peer that asks, for an identifier without channel.
+
+        Raises `TimeoutError` if none does in `timeout` seconds, `Closed` when the identifier is closed.
+        """
+        if self.channel is not None:
+            raise WrongState(f"the channel gives the requests: {self!r}")
+        if self._closed:
+            raise Closed(f"the identifier is closed: {self!r}")
+        if not self._poller.wait(lambda: self._requests, timeout):
+            raise TimeoutError(f"nobody asked to connect within {timeout:g} s: {self!r}")
+        return cast("CmId", self._requests.popleft())
+
+    def accept(self, param: ConnParam | None = None) -> CmEvent | None:
+        """Accept the peer that asked: ESTABLISHED. Raises `ConnectionLost` if it has left meanwhile."""
+        return self._wait(self._accept(param))
+
+    def disconnect(self) -> CmEvent | None:
+        """End the connection gracefully: DISCONNECTED, when both sides have."""
+        return self._wait(self._disconnect())
+
+    def _look_for_requests(self) -> None:
+        assert self._listener is not None, "it listens"
+        while (request := self._listener.take_request()) is not None:
+            self._requested(cast("ConnectRequest[Driver]", request))
+
+    def _wait(self, pending: Pending) -> CmEvent | None:
+        if self.channel is not None:
+            return None
+        self._poller.wait(lambda: pending.event)
+        return pending.result()
+
+    def _new_id(self) -> CmId:
+        return CmId(self.channel, context=self.context)
+
+    def _take(self, request: ConnectRequest[Driver], qp: QueuePair, offer: Offer) -> None:
+        pollcm.accept(cast("ConnectRequest[PollingLlp]", request), qp, offer)
+
+
+class AddrInfo(NamedTuple):
+    """One end of a connection to be: where it is, and whether it listens there."""
+
+    host: str | None
+    port: int
+    passive: bool = False
+
+
+def getaddrinfo(host: str | None, port: int, *, passive: bool = False) -> AddrInfo:
+    """Look up where to connect to or, with `passive`, to listen; as `rdma_getaddrinfo`. Raises `OSError`."""
+    flags = socket.AI_PASSIVE if passive else 0
+    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)[0][4]
+    return AddrInfo(str(address[0]), int(address[1]), passive)
+
+
+def create_ep(
+    info: AddrInfo,
+    pd: ProtectionDomain | None = None,
+    cap: QpCap | None = None,
+    *,
+    context: Context | None = None,
+) -> CmId:
+    """An identifier for `info`, as `rdma_create_ep`: ready to `listen`, or resolved and with a queue pair to `connect`.
+
+    `pd` brings its context along. Raises `OSError` if there is no way to the peer.
+    """
+    cm_id = CmId(context=context if pd is None else pd.context)
+    try:
+        if info.passive:
+            cm_id.bind_addr(info.host or "", info.port)
+        else:
+            assert info.host is not None, "who connects knows whom to"
+            cm_id.resolve_addr(info.host, info.port)
+            cm_id.resolve_route()
+            cm_id.create_qp(pd, cap)
+    except BaseException:
+        cm_id.close()
+        raise
+    return cm_id

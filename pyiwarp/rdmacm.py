@@ -1,0 +1,202 @@
+"""rdma_cm's model on asyncio: `CmId`, whose steps are awaited, and `EventChannel`, whose events are iterated.
+
+    channel = EventChannel()
+    listener = CmId(channel)
+    listener.bind_addr("0.0.0.0", 4420)
+    await listener.listen()
+    async for event in channel:
+        if event.type is CmEventType.CONNECT_REQUEST:
+            event.id.create_qp()
+            event.id.accept()
+
+A step begins when it is called. It may be awaited, its event may be taken from the channel, or both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator
+from typing import Any, cast
+
+from pyiwarp import cm
+from pyiwarp.cmid import (
+    CONNECT_TIMEOUT,
+    DEFAULT_BACKLOG,
+    RESOLVE_TIMEOUT,
+    BaseChannel,
+    BaseId,
+    CmEvent,
+    CmEventType,
+    CmState,
+    ConnParam,
+    Pending,
+)
+from pyiwarp.errors import Closed, IwarpError, WrongState
+from pyiwarp.handshake import ConnectRequest
+from pyiwarp.pump import Driver
+from pyiwarp.qp import QueuePair
+from pyiwarp.startup import Offer
+from pyiwarp.verbs import Context
+
+__all__ = ["CmEvent", "CmEventType", "CmId", "CmState", "ConnParam", "EventChannel", "Step"]
+
+
+class EventChannel(BaseChannel):
+    """Events of many identifiers; `async for` gives them until `close`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._news = asyncio.Event()
+        self._open = True
+
+    def post(self, event: CmEvent) -> None:
+        """Add an event; for identifiers."""
+        super().post(event)
+        self._news.set()
+
+    async def get_event(self) -> CmEvent:
+        """The next event. Cancelling loses none. Raises `Closed` when the channel is closed and empty."""
+        while not self._events:
+            if not self._open:
+                raise Closed(f"the channel is closed: {self!r}")
+            self._news.clear()
+            await self._news.wait()
+        return self._events.popleft()
+
+    async def __aiter__(self) -> AsyncIterator[CmEvent]:
+        while self._open or self._events:
+            try:
+                yield await self.get_event()
+            except Closed:
+                return
+
+    def close(self) -> None:
+        """Wake whoever waits; what happens later is lost."""
+        self._open = False
+        self._news.set()
+
+
+class Step(Awaitable[CmEvent]):
+    """A step that has begun; awaiting it gives its event, or raises the cause of its failure.
+
+    Cancelling whoever awaits does not cancel the step; closing the identifier does.
+    """
+
+    def __init__(self, pending: Pending) -> None:
+        self._pending = pending
+
+    def __await__(self) -> Generator[Any, None, CmEvent]:
+        if self._pending.event is None:
+            over = asyncio.Event()
+            self._pending.call_when_over(over.set)
+            yield from over.wait().__await__()
+        return self._pending.result()
+
+
+class CmId(BaseId):
+    """An identifier on asyncio; see `BaseId`. `async with` closes it. Time limits are in seconds."""
+
+    channel: EventChannel | None
+
+    def __init__(self, channel: EventChannel | None = None, *, context: Context | None = None) -> None:
+        super().__init__(channel, context)
+        self._loop = asyncio.get_running_loop()
+        self._work: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._listener: cm.Listener | None = None
+
+    async def __aenter__(self) -> CmId:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.close()
+        if self._work is not None:
+            await asyncio.gather(self._work, return_exceptions=True)
+
+    def resolve_addr(self, host: str, port: int, *, timeout: float = RESOLVE_TIMEOUT) -> Step:
+        """Find the address of `host` and the way to it: ADDR_RESOLVED or ADDR_ERROR."""
+        pending = self._begin_resolve(host, port)
+
+        async def resolve() -> None:
+            try:
+                async with asyncio.timeout(timeout):
+                    found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                self._resolved(pending, found, None)
+            except OSError as error:  # a TimeoutError is one
+                self._resolved(pending, (), error)
+
+        self._start(resolve())
+        return Step(pending)
+
+    def resolve_route(self) -> Step:
+        """Find the route: ROUTE_RESOLVED, since that is TCP's business."""
+        return Step(self._resolve_route())
+
+    def connect(self, param: ConnParam | None = None, *, timeout: float = CONNECT_TIMEOUT) -> Step:
+        """Connect the queue pair: ESTABLISHED, REJECTED, UNREACHABLE or CONNECT_ERROR."""
+        qp, offer = self._begin_connect(param, timeout)
+        pending = Pending()
+        assert self.local_addr is not None, "an address that was resolved has another end"
+        assert self.peer_addr is not None, "it was resolved"
+        (local, _), (host, port) = self.local_addr, self.peer_addr
+
+        async def connect() -> None:
+            try:
+                llp = await cm.connect(qp, host, port, offer, local_host=local)
+            except (OSError, IwarpError) as error:
+                self._connected(pending, None, error)
+            else:
+                self._connected(pending, llp, None)
+
+        self._start(connect())
+        return Step(pending)
+
+    async def listen(self, backlog: int = DEFAULT_BACKLOG) -> None:
+        """Listen at the address that was bound; each peer is a CONNECT_REQUEST. Raises `OSError` if that fails."""
+        host, port, offer = self._begin_listen()
+        listener = self._listener = await cm.listen(host, port, offer, backlog=backlog)
+        self.local_addr = (host or "", listener.port)
+        self._stop = listener.close
+
+        async def take_in() -> None:
+            async for request in listener:
+                self._requested(cast("ConnectRequest[Driver]", request))
+                self._news.set()
+
+        self._start(take_in(), keep_stop=True)
+
+    async def get_request(self) -> CmId:
+        """The next peer that asks, for an identifier without channel. Cancelling loses none. Raises `Closed`."""
+        if self.channel is not None:
+            raise WrongState(f"the channel gives the requests: {self!r}")
+        while not self._requests:
+            if self._closed:
+                raise Closed(f"the identifier is closed: {self!r}")
+            self._news.clear()
+            await self._news.wait()
+        return cast("CmId", self._requests.popleft())
+
+    def accept(self, param: ConnParam | None = None) -> Step:
+        """Accept the peer that asked: ESTABLISHED. Raises `ConnectionLost` if it has left meanwhile."""
+        return Step(self._accept(param))
+
+    def disconnect(self) -> Step:
+        """End the connection gracefully: DISCONNECTED, when both sides have."""
+        return Step(self._disconnect())
+
+    def close(self) -> None:
+        """Give the identifier up: stop listening, abort the connection, close the queue pair. Twice does nothing."""
+        super().close()
+        self._news.set()
+
+    def _start(self, work: Coroutine[Any, Any, None], *, keep_stop: bool = False) -> None:
+        self._work = self._loop.create_task(work)
+        if not keep_stop:
+            self._stop = self._work.cancel  # type: ignore[assignment]
+
+    def _new_id(self) -> CmId:
+        return CmId(self.channel, context=self.context)
+
+    def _take(self, request: ConnectRequest[Driver], qp: QueuePair, offer: Offer) -> None:
+        request.accept(qp, offer)

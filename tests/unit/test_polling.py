@@ -1,0 +1,363 @@
+"""The polling driver alone: a TCP connection to a bare socket, and a pump that the test plays."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import pytest
+
+from pyiwarp.errors import UsageError, WrongThread
+from pyiwarp.polling import EMSS_REFRESH, NEVER, TURN_BATCHES, Poller, PollingLlp
+from pyiwarp.startup import TimeLimit
+
+HOST = "127.0.0.1"
+
+
+class FakePump:
+    """A pump that gives what it was told to."""
+
+    steady = False
+    wants_input = True
+    output_ended = False
+    over = False
+
+    def __init__(self, *batches: list[bytes]) -> None:
+        self.batches = list(batches)
+        self.calls: list[str] = []
+        self.emss: list[int] = []
+        self.limit: TimeLimit | None = None
+        self.buffer = bytearray(1 << 16)
+        self.got = b""
+
+    def receive_view(self) -> memoryview:
+        return memoryview(self.buffer)
+
+    def received(self, nbytes: int) -> None:
+        self.got += self.buffer[:nbytes]
+
+    def next_iov(self) -> list[bytes]:
+        return self.batches.pop(0) if self.batches else []
+
+    def time_limit(self) -> TimeLimit | None:
+        return self.limit
+
+    def set_emss(self, emss: int) -> None:
+        self.emss.append(emss)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args: self.calls.append(name)
+
+
+class FakeTap:
+    """Writes down what it sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, bytes]] = []
+
+    def opened(self, local: object, peer: object) -> None:
+        self.seen.append(("opened", b""))
+
+    def sent(self, octets: Any) -> None:
+        self.seen.append(("sent", b"".join(octets)))
+
+    def received(self, octets: Any) -> None:
+        self.seen.append(("received", bytes(octets)))
+
+    def closed(self) -> None:
+        self.seen.append(("closed", b""))
+
+
+@contextmanager
+def driven(pump: FakePump, tap: FakeTap | None = None) -> Iterator[tuple[Poller, PollingLlp, socket.socket]]:
+    """A driver of `pump`, and the bare socket at the other end."""
+    with socket.create_server((HOST, 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        far, _ = server.accept()
+    poller = Poller(spin=0.0)
+    llp = PollingLlp(poller, cast("Any", pump), near, cast("Any", tap))
+    far.settimeout(2)
+    try:
+        yield poller, llp, far
+    finally:
+        llp.abort()
+        far.close()
+
+
+def test_a_batch_is_written_within_the_kick() -> None:
+    pump = FakePump([b"one"], [b"two", memoryview(b"three")])  # type: ignore[list-item]
+    with driven(pump) as (_, llp, far):
+        llp.kick()
+        assert far.recv(100) == b"onetwothree"
+        assert pump.calls.count("flushed") == 2
+        assert "127.0.0.1" in repr(llp)
+
+
+def test_what_the_kernel_does_not_take_is_kept_as_views() -> None:
+    big = bytes(range(256)) * 40_000
+    pump = FakePump([b"head", big, b"tail"], [b"next"])
+    with driven(pump) as (poller, llp, far):
+        llp.kick()
+        assert "flushed" not in pump.calls, "the kernel cannot hold ten million octets"
+        llp.kick()
+        assert pump.batches == [[b"next"]], "nothing more is asked for meanwhile"
+        assert pump.calls.count("resume") == 2, "what waits inside the pump goes on all the same"
+        got = b""
+        whole = b"head" + big + b"tailnext"
+        while len(got) < len(whole):
+            poller.progress()
+            got += far.recv(1 << 20)
+        assert got == whole
+        assert pump.calls.count("flushed") == 2
+
+
+def test_more_pieces_than_one_gather_write_takes() -> None:
+    pieces = [b"%04d" % number for number in range(3000)]
+    pump = FakePump(pieces)
+    with driven(pump) as (poller, llp, far):
+        llp.kick()
+        got = b""
+        while len(got) < 12_000:
+            poller.progress()
+            got += far.recv(1 << 16)
+        assert got == b"".join(pieces)
+        assert pump.calls.count("flushed") == 1
+
+
+def test_other_connections_have_their_turn() -> None:
+    pump = FakePump(*[[bytes([number])] for number in range(TURN_BATCHES + 2)])
+    with driven(pump) as (poller, llp, _):
+        llp.kick()
+        assert len(pump.batches) == 2
+        assert poller.progress() == 1, "the rest goes out with the next look"
+        assert pump.batches == []
+        assert poller.progress() == 0
+
+
+def test_the_segment_size_is_read_again_and_again() -> None:  # MPA-5044-4.5-06
+    pump = FakePump()
+    with driven(pump) as (_, llp, _):
+        for _ in range(EMSS_REFRESH + 1):
+            pump.batches.append([b"x"])
+            llp.kick()
+        maxseg = llp._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        assert len(pump.emss) == 2
+        assert pump.emss[-1] == maxseg
+        read = len(pump.emss)
+        llp.exchange(cast("Any", FakePump([b"y"])))
+        assert len(pump.emss) == read
+        assert cast("Any", llp.pump).emss == [maxseg], "Full Operation begins with the present size"
+
+
+def test_reading_pauses_and_goes_on() -> None:
+    pump = FakePump()
+    with driven(pump) as (poller, llp, far):
+        pump.wants_input = False
+        llp.kick()
+        far.send(b"wait")
+        time.sleep(0.01)
+        assert poller.progress() == 0
+        pump.wants_input = True
+        llp.kick()
+        assert poller.progress() == 1
+        assert pump.got == b"wait"
+
+
+def test_the_half_is_closed_once_and_the_connection_once() -> None:  # MPA-5044-7.2-01
+    pump = FakePump([b"last"])
+    with driven(pump) as (poller, llp, far):
+        pump.output_ended = True
+        llp.kick()
+        assert far.recv(10) == b"last"
+        assert far.recv(10) == b""
+        far.send(b"answer")
+        poller.wait(lambda: pump.got, 1)
+        assert pump.got == b"answer", "this half is still read"
+        far.shutdown(socket.SHUT_WR)
+        poller.wait(lambda: "received_eof" in pump.calls, 1)
+        assert poller.progress() == 0, "what has ended is not looked at again"
+        pump.over = True
+        ended: list[bool] = []
+        llp.on_closed = lambda: ended.append(True)
+        llp.kick()
+        llp.kick()
+        assert (llp.closed, ended, pump.calls.count("lost")) == (True, [True], 1)
+
+
+def test_output_after_the_fin_ends_all() -> None:
+    pump = FakePump()
+    with driven(pump) as (_, llp, far):
+        pump.output_ended = True
+        llp.kick()
+        pump.batches.append([b"too late"])
+        llp.kick()
+        assert llp.closed
+        assert far.recv(10) == b""
+
+
+def test_no_fin_cuts_what_is_still_to_be_written() -> None:
+    big = bytes(8 << 20)
+    pump = FakePump([big])
+    with driven(pump) as (poller, llp, far):
+        pump.output_ended = True
+        llp.kick()
+        assert not llp._sent_fin
+        got = 0
+        while piece := far.recv(1 << 20):
+            got += len(piece)
+            poller.progress()
+        assert got == len(big)
+
+
+def test_whoever_is_done_does_not_wait_for_a_stuck_peer() -> None:
+    pump = FakePump([bytes(8 << 20)])
+    with driven(pump) as (_, llp, _):
+        llp.kick()
+        pump.over = True
+        llp.kick()
+        assert llp.closed
+
+
+def test_an_abort_is_a_reset() -> None:
+    pump = FakePump()
+    with driven(pump) as (_, llp, far):
+        llp.kick()
+        llp.abort()
+        llp.abort()
+        llp.kick()
+        assert pump.calls.count("lost") == 1
+        with pytest.raises(ConnectionResetError):
+            far.recv(1)
+
+
+def test_a_reset_is_a_loss() -> None:
+    pump = FakePump()
+    with driven(pump) as (poller, llp, far):
+        llp.kick()
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        far.close()
+        poller.wait(lambda: llp.closed, 1)
+        assert pump.calls[-1] == "lost"
+
+
+def test_what_came_before_a_reset_is_read_when_writing_fails() -> None:
+    pump = FakePump()
+    with driven(pump) as (_, llp, far):
+        llp.kick()
+        far.send(b"why")
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        far.close()
+        pump.batches.append([b"x"])
+        llp.kick()
+        assert pump.got == b"why"
+        assert llp.closed
+
+
+def test_time_limits() -> None:
+    pump = FakePump()
+    pump.limit = TimeLimit("a reply", 0.02)
+    with driven(pump) as (poller, llp, _):
+        llp.kick()
+        first = llp.deadline
+        llp.kick()
+        assert llp.deadline == first, "the same wait goes on"
+        pump.limit = TimeLimit("a reply", 0.02, progress=1)
+        time.sleep(0.001)
+        llp.kick()
+        assert llp.deadline > first, "progress begins another"
+        poller.progress()
+        assert "timed_out" not in pump.calls
+        before = time.monotonic()
+        poller.wait(lambda: "timed_out" in pump.calls, 1)
+        assert time.monotonic() - before < 0.5
+        pump.limit = None
+        llp.kick()
+        assert poller._next_deadline == NEVER, "nobody reads the clock for nothing"
+        pump.limit = TimeLimit("another", 0.0)
+        llp.kick()
+        llp.abort()
+        before_calls = pump.calls.count("timed_out")
+        poller.progress()
+        assert pump.calls.count("timed_out") == before_calls
+
+
+def test_a_steady_pump_is_asked_nothing_else() -> None:
+    pump = FakePump()
+    with driven(pump) as (poller, llp, far):
+        pump.limit = TimeLimit("a reply", 5)
+        llp.kick()
+        assert llp.deadline != NEVER
+        pump.steady = True
+        llp.kick()
+        assert llp.deadline == NEVER
+        pump.calls.clear()
+        far.send(b"x")
+        poller.wait(lambda: pump.got, 1)
+        assert pump.calls == []
+        pump.steady = False
+        llp.kick()
+        assert llp.deadline != NEVER
+
+
+def test_a_tap_sees_all() -> None:
+    tap = FakeTap()
+    pump = FakePump([b"a", b"b"])
+    with driven(pump, tap) as (poller, llp, far):
+        llp.kick()
+        far.send(b"c")
+        poller.wait(lambda: pump.got, 1)
+    assert tap.seen == [("opened", b""), ("sent", b"ab"), ("received", b"c"), ("closed", b"")]
+
+
+def test_a_callback_that_kicks_and_polls() -> None:
+    """What a pump's owner does in a callback is done before the driver is."""
+    pump = FakePump([b"first"])
+    with driven(pump) as (poller, llp, far):
+        order: list[str] = []
+
+        def flushed() -> None:
+            if not order:
+                order.append("flushed")
+                pump.batches.append([b"second"])
+                llp.kick()
+                assert poller.progress() == 0
+                with pytest.raises(UsageError, match="must not wait"):
+                    poller.wait(lambda: False, 1)
+                order.append("kicked")
+
+        pump.flushed = flushed  # type: ignore[attr-defined]
+        llp.kick()
+        assert far.recv(100) == b"firstsecond"
+        assert order == ["flushed", "kicked"]
+
+
+def test_a_peer_that_is_gone_before_it_begins() -> None:
+    with socket.create_server((HOST, 0)) as server:
+        far = socket.create_connection(server.getsockname())
+        near, _ = server.accept()
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    far.close()
+    time.sleep(0.01)
+    pump, tap = FakePump(), FakeTap()
+    poller = Poller()
+    llp = PollingLlp(poller, cast("Any", pump), near, cast("Any", tap))
+    assert llp.peername == "?"
+    llp.kick()
+    poller.wait(lambda: llp.closed, 1)
+    assert pump.calls[-1] == "lost"
+    assert [what for what, _ in tap.seen] == ["closed"]
+
+
+def test_the_poller_belongs_to_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    pump = FakePump([b"x"])
+    with driven(pump) as (poller, llp, _):
+        monkeypatch.setattr(poller, "_thread", 0)
+        for call in (poller.progress, llp.kick, lambda: poller.wait(lambda: True)):
+            with pytest.raises(WrongThread, match="belongs to thread 0"):
+                call()
+        assert pump.batches
+        assert "1 sockets" in repr(poller)
+        monkeypatch.undo()
