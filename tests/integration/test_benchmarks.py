@@ -19,7 +19,7 @@ from benchmarks.rows import ROWS
 from benchmarks.targets import Ahead, AtLeast, AtMost
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 120
+PATIENCE = 240
 
 
 def run(program: str, to: Path, *arguments: str) -> dict[str, Any]:
