@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 TESTS := tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types pytest interop compliance format clean distclean
+.PHONY: help demo test lint types pytest interop bench compliance format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -31,6 +31,10 @@ pytest: $(VENV)/.test  ## the tests alone; TESTS=tests/unit runs a part
 interop: $(VENV)/.test  ## the scenarios against Linux siw in a virtual machine, then the tests that need it
 	$(PYTHON) -m interop
 	$(PYTHON) -m pytest -m siw
+
+bench: $(VENV)/.test  ## pyiwarp beside sockets and what else is there: some minutes on a quiet machine
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(PYTHON) -m benchmarks.compare
 
 compliance: $(VENV)/.test  ## write docs/compliance.md anew from the citations
 	$(PYTHON) -m tests.meta.compliance

@@ -5,12 +5,14 @@
 Two queue pairs live in this process and this program is their driver: it asks one for octets and shows them to the
 other, as a socket would. What counts is the processor time of this thread, in which no system call lies: the least of
 several rounds, which others who use the machine disturb but little. Copies between the two are left out where they
-would show (messages of 1 MiB sent and received). Compare a change by `--json before.json`, then `--base before.json`.
+would show (messages of 1 MiB sent and received). Beside it stands how many functions are called, Python's and C's,
+which nobody disturbs at all. Compare a change by `--json before.json`, then `--base before.json`.
 """
 
 from __future__ import annotations
 
 import argparse
+import cProfile
 import gc
 import json
 import statistics
@@ -18,13 +20,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import thread_time_ns as cpu_ns
-from typing import Final
+from typing import Final, Protocol
 
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe
 from benchmarks.posting import post_all
+from benchmarks.table import wide_console
 from pyiwarp.startup import Agreement, Role
 from pyiwarp.verbs import Access, Context, QpCap, QueuePair, Read, Recv, RegionSlice, RemoteRegion, Send, Write
 
@@ -127,16 +129,39 @@ class Stopwatch:
         return self.spent
 
 
+class CallCounter:
+    """Counts function calls between `start` and `stop`, Python's and C's: the same number on any machine."""
+
+    def __init__(self) -> None:
+        self._profile = cProfile.Profile()
+        self.start = self._profile.enable
+        self.stop = self._profile.disable
+
+    @property
+    def calls(self) -> int:
+        # the last call of each stretch is that of `stop`
+        entries = self._profile.getstats()
+        return sum(entry.callcount for entry in entries if "disable" not in str(entry.code))
+
+
+class Watch(Protocol):
+    """What a round is measured by: each stretch from `start` to `stop`."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 # --- the cases: a round does `amount` of it on the stopwatch, and says how many things were done ---------------------
 
-Round = Callable[[int, Stopwatch], int]
+Round = Callable[[int, Watch], int]
 
 
 def sending(wire: Wire) -> Round:
     """FPDUs of Writes of 1 MiB are made: `next_iov` and `flushed`."""
     near, far = Memory(), Memory()
 
-    def one_round(amount: int, watch: Stopwatch) -> int:
+    def one_round(amount: int, watch: Watch) -> int:
         qp = Side(near, wire, Role.INITIATOR).qp
         for _ in range(amount):
             qp.post_send(Write((near.local(),), far.remote()))
@@ -156,7 +181,7 @@ def receiving(wire: Wire) -> Round:
     """
     near, far = Memory(), Memory()
 
-    def one_round(amount: int, watch: Stopwatch) -> int:
+    def one_round(amount: int, watch: Watch) -> int:
         source, sink = pair(near, far, wire)
         qp = sink.qp
         for _ in range(amount):
@@ -179,16 +204,16 @@ def receiving(wire: Wire) -> Round:
 
 
 def small_writes(wire: Wire, *, signaled: bool) -> Round:
-    """Writes of 64 octets in batches of 64: made, posted, sent and polled; `signaled` is each or only the last."""
+    """Writes of 64 octets in batches of 64: posted, sent and polled; `signaled` is each or only the last."""
     near, far = Memory(), Memory()
     places = [(near.region[at : at + SMALL], far.remote().at(at)) for at in range(0, BATCH * SMALL, SMALL)]
 
-    def one_round(amount: int, watch: Stopwatch) -> int:
+    def one_round(amount: int, watch: Watch) -> int:
         side = Side(near, wire, Role.INITIATOR)
         count, last = 40 * amount, BATCH - 1
+        batch = [Write((local,), to, n, None, signaled or n == last) for n, (local, to) in enumerate(places)]
         watch.start()
         for _ in range(count):
-            batch = [Write((local,), to, n, None, signaled or n == last) for n, (local, to) in enumerate(places)]
             post_all(side.qp, batch)
             while side.qp.next_iov():
                 side.qp.flushed()
@@ -204,7 +229,7 @@ def small_writes_placed(wire: Wire) -> Round:
     """The other side of these Writes: FPDUs of 64 octets are verified and placed."""
     near, far = Memory(), Memory()
 
-    def one_round(amount: int, watch: Stopwatch) -> int:
+    def one_round(amount: int, watch: Watch) -> int:
         source, sink = pair(near, far, wire)
         post_all(source.qp, [Write((near.local(SMALL),), far.remote(SMALL), signaled=False)] * (16 * BATCH))
         said = list(source.octets())
@@ -223,7 +248,7 @@ def small_sends(wire: Wire) -> Round:
     near, far = Memory(), Memory()
     receive = Recv((far.local(SMALL),))
 
-    def one_round(amount: int, watch: Stopwatch) -> int:
+    def one_round(amount: int, watch: Watch) -> int:
         source, sink = pair(near, far, wire)
         for _ in range(40 * amount):
             post_all(source.qp, [Send((near.local(SMALL),), signaled=False)] * BATCH)
@@ -245,7 +270,7 @@ def ping_pong(wire: Wire) -> Round:
     """A Send of 64 octets, one way: posted and sent here, received and polled there, its receive posted anew."""
     near, far = Memory(), Memory()
 
-    def one_round(amount: int, watch: Stopwatch) -> int:
+    def one_round(amount: int, watch: Watch) -> int:
         sides = pair(near, far, wire)
         sends = [Send((side.memory.local(SMALL),)) for side in sides]
         receives = [Recv((side.memory.local(SMALL),)) for side in sides]
@@ -271,7 +296,7 @@ def reads(wire: Wire, nbytes: int) -> Round:
     """Reads of `nbytes`, 16 at a time, both sides together: asked for, answered, placed and polled."""
     near, far = Memory(), Memory()
 
-    def one_round(amount: int, watch: Stopwatch) -> int:
+    def one_round(amount: int, watch: Watch) -> int:
         here, there = pair(near, far, wire)
         count = amount if nbytes > SMALL else 50 * amount
         requests = [Read(near.local(nbytes), far.remote(nbytes))] * READS
@@ -335,23 +360,32 @@ def measure(cases: list[Case], rounds: int, amount: int) -> dict[str, list[float
     return times
 
 
+def count_calls(case: Case) -> float:
+    """Function calls per thing."""
+    one_round, counter = case.make(), CallCounter()
+    count = one_round(1, counter)
+    return counter.calls / count
+
+
 def _per_thing(one_round: Round, amount: int) -> float:
     watch = Stopwatch()
     count = one_round(amount, watch)
     return watch.spent / count
 
 
-def show(cases: list[Case], times: dict[str, list[float]], base: dict[str, list[float]]) -> None:
+def show(
+    cases: list[Case], times: dict[str, list[float]], calls: dict[str, float], base: dict[str, list[float]]
+) -> None:
     table = Table(title=f"nanoseconds of processor time, least of {len(next(iter(times.values())))} rounds")
-    for heading in ("case", "per", "least", "median", "per second", "÷ base"):
+    for heading in ("case", "per", "least", "median", "per second", "calls", "÷ base"):
         table.add_column(heading, justify="left" if heading in ("case", "per") else "right", no_wrap=True)
     for case in cases:
         values = times[case.name]
         least = min(values)
         ratio = f"{least / min(base[case.name]):.3f}" if case.name in base else ""
-        figures = (f"{least:,.0f}", f"{statistics.median(values):,.0f}", f"{1e9 / least:,.0f}", ratio)
-        table.add_row(case.name, case.unit, *figures)
-    console = Console()
+        figures = (f"{least:,.0f}", f"{statistics.median(values):,.0f}", f"{1e9 / least:,.0f}")
+        table.add_row(case.name, case.unit, *figures, f"{calls[case.name]:.1f}", ratio)
+    console = wide_console()
     console.print(table)
     console.print(describe().line)
 
@@ -368,10 +402,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not cases:
         parser.error(f"no case has {options.only!r} in its name; there are: {'; '.join(case.name for case in CASES)}")
     times = measure(cases, options.rounds, options.amount)
+    calls = {case.name: count_calls(case) for case in cases}
     base = json.loads(options.base.read_text())["nanoseconds"] if options.base else {}
-    show(cases, times, base)
+    show(cases, times, calls, base)
     if options.json:
-        facts = {"machine": describe().data(), "rounds": options.rounds, "nanoseconds": times}
+        facts = {"machine": describe().data(), "rounds": options.rounds, "nanoseconds": times, "calls": calls}
         options.json.write_text(json.dumps(facts, indent=1) + "\n")
     return 0
 

@@ -22,10 +22,10 @@ __all__ = ["Endpoint", "MessageLink", "watch"]
 class Endpoint:
     """A queue pair for `depth` work requests each way, connected by `connect` or `accept`.
 
-    Waits have no limit of their own: see `watch`.
+    With `pause_when_starved` a Send of the peer's waits for its receive. Waits have no limit of their own: see `watch`.
     """
 
-    def __init__(self, pd: ProtectionDomain, options: Options, depth: int) -> None:
+    def __init__(self, pd: ProtectionDomain, options: Options, depth: int, *, pause_when_starved: bool = False) -> None:
         self.options = options
         self._send_cq = pd.context.create_cq(depth + 1)
         self._recv_cq = pd.context.create_cq(depth + 1)
@@ -33,6 +33,7 @@ class Endpoint:
             self._send_cq,
             self._recv_cq,
             QpCap(max_send_wr=depth, max_recv_wr=depth),
+            pause_when_starved=pause_when_starved,
             mulpdu=options.mulpdu,
             linger=options.linger,
             profile=options.profile,
@@ -115,12 +116,13 @@ class Endpoint:
                 return _checked(done)
             self.check_alive()
             waiter = asyncio.get_running_loop().create_future()
-            self._waiters = [waiter]
+            self._waiters.append(waiter)
             cq.arm(self._wake)
             await waiter
 
     def _wake(self) -> None:
-        for waiter in self._waiters:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import ClassVar, Final
 
 __all__ = ["Bandwidth", "Latency", "peak_interval"]
@@ -42,6 +42,12 @@ class Bandwidth:
             peak=size * 1e9 / best / MIB,
             average=per_second * size / MIB,
             rate=per_second / 1e6,
+        )
+
+    def __add__(self, other: Bandwidth) -> Bandwidth:
+        """Both directions together; each counted the messages that it sent."""
+        return replace(
+            self, peak=self.peak + other.peak, average=self.average + other.average, rate=self.rate + other.rate
         )
 
     def __str__(self) -> str:

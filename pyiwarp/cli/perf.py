@@ -27,6 +27,7 @@ __all__ = ["make_plan", "perf"]
 PORT: Final = 18515
 PATIENCE: Final = 30.0
 LARGEST: Final = 1 << 23
+LARGEST_QPS: Final = 1024
 TX_DEPTH: Final = 128
 RX_DEPTH: Final = 512
 NO_MODERATION: Final = 8192
@@ -52,6 +53,13 @@ def perf(
     cq_mod: Annotated[
         int | None, typer.Option("--cq-mod", "-Q", min=1, help="Messages to a completion: 100, or 1 above 8192 octets.")
     ] = None,
+    post_list: Annotated[
+        int, typer.Option("--post_list", "-l", min=1, help="Sends posted at a time, as one list.")
+    ] = 1,
+    qps: Annotated[int, typer.Option("--qp", "-q", min=1, max=LARGEST_QPS, help="Connections at once.")] = 1,
+    both_ways: Annotated[
+        bool, typer.Option("--bidirectional", "-b", help="Both sides send at once; figures are of both together.")
+    ] = False,
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="TCP port.")] = PORT,
     json: JsonOption = False,
@@ -67,7 +75,17 @@ def perf(
     """Measure bandwidth or latency. Speaks the -R exchange of perftest 4.5, so the other side may be ib_write_bw."""
     from pyiwarp.cli.perfcommand import measure, serve_once
 
-    plan = make_plan(test, size, iterations, tx_depth, rx_depth, cq_mod)
+    plan = make_plan(
+        test,
+        size,
+        iterations,
+        tx_depth,
+        rx_depth,
+        cq_mod,
+        post_list=post_list,
+        qps=qps,
+        both_ways=both_ways,
+    )
     options = tool_options(peer, timeout, crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng)
     if server is None:
         run(serve_once(plan, options, timeout, host, port, json=json), loop)
@@ -82,18 +100,41 @@ def make_plan(
     tx_depth: int = TX_DEPTH,
     rx_depth: int = RX_DEPTH,
     cq_mod: int | None = None,
+    *,
+    post_list: int = 1,
+    qps: int = 1,
+    both_ways: bool = False,
 ) -> Plan:
-    """perftest's defaults for what the user did not say, and its limits for what he did."""
+    """perftest's defaults for what the user did not say, and its limits for what he did; raises a usage error."""
     from pyiwarp.cli.perfruns import Plan
 
+    if (qps > 1 or both_ways) and test not in (PerfTest.WRITE_BW, PerfTest.READ_BW):
+        raise typer.BadParameter(
+            f"{test.value} goes one way at a time on one connection; -q and -b are for write_bw and read_bw"
+        )
+    if post_list > 1 and test.is_latency:
+        raise typer.BadParameter(f"{test.value} sends one message at a time; -l is for bandwidth")
+    if post_list > tx_depth or (test.sends and post_list > _longest_list(rx_depth)):
+        raise typer.BadParameter(f"a list of {post_list} sends; -t allows {tx_depth} underway, -r receives {rx_depth}")
     size = size or (2 if test.is_latency else 65536)
     iterations = iterations or (5000 if test is PerfTest.WRITE_BW else 1000)
     tx_depth = min(tx_depth, iterations)
+    rx_depth = min(rx_depth, iterations)
+    post_list = min(post_list, tx_depth, _longest_list(rx_depth) if test.sends else tx_depth)
+    usual = post_list if post_list > 1 else 1 if size > NO_MODERATION else 100
     return Plan(
         test=test,
         size=size,
         iterations=iterations,
         tx_depth=tx_depth,
-        rx_depth=min(rx_depth, iterations),
-        cq_mod=min(cq_mod or (1 if size > NO_MODERATION else 100), tx_depth),
+        rx_depth=rx_depth,
+        cq_mod=min(cq_mod or usual, tx_depth - post_list + 1),  # a list waits for room that a completion tells of
+        post_list=post_list,
+        qps=qps,
+        both_ways=both_ways,
     )
+
+
+def _longest_list(rx_depth: int) -> int:
+    """Sends that find their receives posted, though the peer tells of them only three times per `rx_depth`."""
+    return rx_depth - rx_depth // 3

@@ -1,4 +1,4 @@
-"""The six tests themselves: what each side does on the data connection once both have the other's record."""
+"""The six tests themselves: what each side does on the data connections once both have the other's records."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
 
 from pyiwarp.cli.endpoint import Endpoint
 from pyiwarp.cli.measure import Bandwidth, Latency, peak_interval
@@ -25,9 +27,10 @@ now = time.perf_counter_ns
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to be done; both sides must be given the same test, size, iterations and `rx_depth`.
+    """What is to be done; both sides must be given the same test, size, iterations, `rx_depth`, `qps` and `both_ways`.
 
-    So many sends may be underway, so many receives are posted, and each `cq_mod`-th message asks for a completion.
+    On each of `qps` connections so many sends may be underway, posted `post_list` at a time, so many receives are
+    posted, and each `cq_mod`-th message asks for a completion. With `both_ways` the server does what the client does.
     """
 
     test: PerfTest
@@ -36,6 +39,9 @@ class Plan:
     tx_depth: int
     rx_depth: int
     cq_mod: int
+    post_list: int = 1
+    qps: int = 1
+    both_ways: bool = False
 
 
 class Lane:
@@ -90,15 +96,14 @@ class Lane:
             self.end.qp.post_recv(Recv((RegionSlice(self.target, offset, self.plan.size),)))
 
 
-async def run_client(lane: Lane) -> Bandwidth | Latency:
+async def run_client(lanes: Sequence[Lane]) -> Bandwidth | Latency:
     """The client's part."""
+    lane = lanes[0]
     match lane.plan.test:
-        case PerfTest.WRITE_BW:
-            return await _stream(lane, lambda n, tell: Write((lane.local(n),), lane.far(n), n, signaled=tell))
-        case PerfTest.READ_BW:
-            return await _stream(lane, lambda n, tell: Read(lane.local(n), lane.far(n), n, signaled=tell))
+        case PerfTest.WRITE_BW | PerfTest.READ_BW:
+            return await _stream_on_all(lanes)
         case PerfTest.SEND_BW:
-            return await _stream_on_credit(lane)
+            return _bandwidth(lane.plan, [await _stream_on_credit(lane)])
         case PerfTest.WRITE_LAT:
             return await _write_back_and_forth(lane, client=True)
         case PerfTest.READ_LAT:
@@ -107,8 +112,11 @@ async def run_client(lane: Lane) -> Bandwidth | Latency:
             return await _send_back_and_forth(lane, client=True)
 
 
-async def run_server(lane: Lane) -> Bandwidth | Latency | None:
+async def run_server(lanes: Sequence[Lane]) -> Bandwidth | Latency | None:
     """The server's part; None where only the client measures, and the server has nothing to do but be there."""
+    lane = lanes[0]
+    if lane.plan.both_ways:
+        return await _stream_on_all(lanes)
     match lane.plan.test:
         case PerfTest.SEND_BW:
             return await _receive_and_give_credit(lane)
@@ -122,29 +130,74 @@ async def run_server(lane: Lane) -> Bandwidth | Latency | None:
 # --- bandwidth -------------------------------------------------------------------------------------------------------
 
 
+class _Times(NamedTuple):
+    """Of one connection: when each message was posted, and how many were complete when, in nanoseconds."""
+
+    posted: list[int]
+    completed: list[tuple[int, int]]
+
+
+def _bandwidth(plan: Plan, runs: Sequence[_Times]) -> Bandwidth:
+    """The figures of all connections together."""
+    posted = sorted(at for run in runs for at in run.posted)
+    news = sorted(
+        (at, count - before)
+        for run in runs
+        for (before, _), (count, at) in zip([(0, 0), *run.completed], run.completed, strict=False)
+    )
+    totals = accumulate(count for _, count in news)
+    completed = [(total, at) for total, (at, _) in zip(totals, news, strict=True)]
+    best = peak_interval(posted, completed)
+    return Bandwidth.of(plan.size, len(posted), completed[-1][1] - posted[0], best)
+
+
 def _always(sent: int) -> bool:
     return True
 
 
+async def _stream_on_all(lanes: Sequence[Lane]) -> Bandwidth:
+    """Writes or Reads on every connection at once."""
+    make = _read if lanes[0].plan.test.reads else _write
+    return _bandwidth(lanes[0].plan, await asyncio.gather(*(_stream(lane, make) for lane in lanes)))
+
+
+def _write(lane: Lane, number: int, signaled: bool) -> SendRequest:
+    return Write((lane.local(number),), lane.far(number), number, signaled=signaled)
+
+
+def _read(lane: Lane, number: int, signaled: bool) -> SendRequest:
+    return Read(lane.local(number), lane.far(number), number, signaled=signaled)
+
+
+def _send(lane: Lane, number: int, signaled: bool) -> SendRequest:
+    return Send((lane.local(number),), number, signaled=signaled)
+
+
 async def _stream(
-    lane: Lane, request: Callable[[int, bool], SendRequest], may_send: Callable[[int], bool] = _always
-) -> Bandwidth:
-    """Keep the send queue full until all is complete."""
+    lane: Lane, make: Callable[[Lane, int, bool], SendRequest], may_send: Callable[[int], bool] = _always
+) -> _Times:
+    """Keep the send queue full until all is complete; `may_send` is asked of the last message of each list."""
     plan, end = lane.plan, lane.end
     posted: list[int] = []
     completed: list[tuple[int, int]] = []
     done = 0
     while done < plan.iterations:
-        while (sent := len(posted)) < min(plan.iterations, done + plan.tx_depth) and may_send(sent):
-            posted.append(now())
-            end.qp.post_send(request(sent, (sent + 1) % plan.cq_mod == 0 or sent == plan.iterations - 1))
-        stalled = sent < min(plan.iterations, done + plan.tx_depth)
+        stalled = False
+        while (sent := len(posted)) < plan.iterations:
+            upto = min(sent + plan.post_list, plan.iterations)
+            if upto > done + plan.tx_depth:
+                break
+            if stalled := not may_send(upto - 1):
+                break
+            posted += [now()] * (upto - sent)
+            for number in range(sent, upto):
+                signaled = (number + 1) % plan.cq_mod == 0 or number == plan.iterations - 1
+                end.qp.post_send(make(lane, number, signaled))
         for completion in await (_sent_or_not(end) if stalled else end.sent()):
             assert isinstance(completion.wr_id, int), "messages are numbered"
             done = completion.wr_id + 1
             completed.append((done, now()))
-    best = peak_interval(posted, completed)
-    return Bandwidth.of(plan.size, plan.iterations, completed[-1][1] - posted[0], best)
+    return _Times(posted, completed)
 
 
 async def _sent_or_not(end: Endpoint) -> list[Completion]:
@@ -154,14 +207,14 @@ async def _sent_or_not(end: Endpoint) -> list[Completion]:
     return end.poll_sent()
 
 
-async def _stream_on_credit(lane: Lane) -> Bandwidth:
+async def _stream_on_credit(lane: Lane) -> _Times:
     """Sends, as many as the server has receives for: it writes down here how many it has received."""
     word, depth = lane.credit.view, lane.plan.rx_depth
 
     def may_send(sent: int) -> bool:
         return sent + 1 - int.from_bytes(word, sys.byteorder) < depth
 
-    return await _stream(lane, lambda n, tell: Send((lane.local(n),), n, signaled=tell), may_send)
+    return await _stream(lane, _send, may_send)
 
 
 async def _receive_and_give_credit(lane: Lane) -> Bandwidth:

@@ -1,16 +1,17 @@
 """One perftest session from the first connection to the last: control, agreement, data, test, results.
 
-The control connection comes first and the data connection second, to the same port. Nothing here waits for ever: when
-nothing moves on either connection for `patience` seconds, both are broken off.
+The control connection comes first and the data connections after it, to the same port. Nothing here waits for ever:
+when nothing moves on any connection for `patience` seconds, all are broken off.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from pyiwarp import cm
@@ -62,14 +63,14 @@ class PerfSession:
             end, link = self._new_control()
             await end.connect(host, port)
             control = Control(link, client=True)
-            lane = await self._begin(control)
-            await self._connect_data(lane, host, port)
-            await self._meet(control, lane)
-            result = await run_client(lane)
-            await self._finish(control, lane, result)
+            lanes = await self._begin(control)
+            for lane in lanes:
+                await self._connect_data(lane, host, port)
+            await self._meet(control, lanes)
+            result = await self._finish(control, lanes[0], await run_client(lanes))
             if self._plan.test is PerfTest.WRITE_LAT:
                 # nothing closes this test: a FIN right behind the last Write can overtake the server's last completion
-                await self._see_off(lane.end, GRACE)
+                await self._see_off(lanes[0].end, GRACE)
             for other in reversed(self._ends):
                 await other.close()
             return result
@@ -81,12 +82,12 @@ class PerfSession:
             end, link = self._new_control()
             end.accept(request)
             control = Control(link, client=False)
-            lane = await self._begin(control)
-            self._ends.append(lane.end)
-            lane.end.accept(await within(self._patience, listener.get_request(), "the data connection"))
-            await self._meet(control, lane)
-            result = await run_server(lane)
-            result = await self._finish(control, lane, result)
+            lanes = await self._begin(control)
+            for lane in lanes:
+                self._ends.append(lane.end)
+                lane.end.accept(await within(self._patience, listener.get_request(), "the data connection"))
+            await self._meet(control, lanes)
+            result = await self._finish(control, lanes[0], await run_server(lanes))
             for other in reversed(self._ends):
                 await self._see_off(other, self._options.linger)
                 await other.close()
@@ -110,13 +111,14 @@ class PerfSession:
         self._ends.append(end)
         return end, MessageLink(end, self._pd, RECORD_SIZE)
 
-    async def _begin(self, control: Control) -> Lane:
-        """All that comes before the data connection."""
+    async def _begin(self, control: Control) -> list[Lane]:
+        """All that comes before the data connections."""
         terms = await control.agree()
         depth = max(self._plan.tx_depth, self._plan.rx_depth, 16)
-        lane = Lane(self._plan, terms, self._pd, lambda: Endpoint(self._pd, self._data_options, depth))
+        make_end = partial(Endpoint, self._pd, self._data_options, depth)
+        lanes = [Lane(self._plan, terms, self._pd, make_end) for _ in range(self._plan.qps)]
         await control.exchange_record(Record())
-        return lane
+        return lanes
 
     async def _connect_data(self, lane: Lane, host: str, port: int) -> None:
         """The server listens anew for it, which may take a moment."""
@@ -133,24 +135,34 @@ class PerfSession:
                 self._ends.append(end)
                 return
 
-    async def _meet(self, control: Control, lane: Lane) -> None:
-        """Both know of the data connection; then each tells where its memory is, as often as this test has it."""
+    async def _meet(self, control: Control, lanes: Sequence[Lane]) -> None:
+        """Both know of the data connections; then each tells where its memory is, as often as this test has it.
+
+        First comes a record for each connection, in the order that they were made in, then each once more, then the
+        first again. A test both ways begins with one more, when both are ready.
+        """
         await control.exchange_record(Record())
-        record = lane.record(secrets.randbits(24), self._out_reads)
-        for _ in range(self._plan.test.key_exchanges):
-            lane.meet(await control.exchange_record(record))
-        self._on_ready(lane.end.peername)
+        again = self._plan.test.key_exchanges - 2 + self._plan.both_ways
+        records = {lane: lane.record(secrets.randbits(24), self._out_reads) for lane in lanes}
+        for lane in (*lanes, *lanes, *[lanes[0]] * again):
+            lane.meet(await control.exchange_record(records[lane]))
+        self._on_ready(lanes[0].end.peername)
 
     async def _finish(self, control: Control, lane: Lane, result: Result) -> Result:
-        """Both are done; where only the client measures bandwidth, the server is told."""
+        """Both are done; where only the client measures bandwidth, the server is told, else each tells the other."""
         test = self._plan.test
         if test is PerfTest.WRITE_LAT:
             return result
         record = lane.record(secrets.randbits(24), self._out_reads)
-        await control.exchange_record(record)
+        if not self._plan.both_ways:
+            await control.exchange_record(record)
         if test in (PerfTest.WRITE_BW, PerfTest.READ_BW):
             assert not isinstance(result, Latency), "these are tests of bandwidth"
-            result = await control.report(result)
+            theirs = await control.report(result)
+            if result is None:
+                result = theirs
+            elif self._plan.both_ways:
+                result += theirs
             await control.exchange_record(record)
         return result
 

@@ -121,14 +121,14 @@ class Control:
         return Record.parse(await self.exchange(bytes(record)))
 
     async def report(self, bandwidth: Bandwidth | None) -> Bandwidth:
-        """The client's results; the server, which has none, gives None."""
+        """Tell this side's results, or None if it has none; returns the other's, which mean nothing if it has none."""
         mine = bandwidth or Bandwidth(size=0, iterations=0, peak=0, average=0, rate=0)
         size = await self._integer(mine.size)
         iterations = await self._integer(mine.iterations)
         peak = await self._double(mine.peak)
         average = await self._double(mine.average)
         rate = await self._double(mine.rate)
-        return bandwidth or Bandwidth(size=size, iterations=iterations, peak=peak, average=average, rate=rate)
+        return Bandwidth(size=size, iterations=iterations, peak=peak, average=average, rate=rate)
 
     async def _greater(self, mine: int, what: str) -> int:
         (theirs,) = _INT.unpack(await self.exchange(_INT.pack(mine), what))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import struct
 import sys
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -27,6 +30,7 @@ __all__ = ["run"]
 
 SIZE = 64
 COUNT = 6
+TWO = struct.pack("!d", 2.0)
 KEYS = {
     PerfTest.WRITE_BW: 3,
     PerfTest.READ_BW: 3,
@@ -182,6 +186,44 @@ def test_write_bw_measured(run: Runner) -> None:
                 with pytest.raises(Disconnected):
                     await side.control.recv()
             check_report(lines, await measured)
+
+    run(main)
+
+
+def test_two_connections_both_ways_measured(run: Runner) -> None:
+    """-q 2 -b: a record for each connection, each again, the first again, and once more when both are ready."""
+
+    async def main() -> None:
+        async with await listening() as listener:
+            both = replace(plan(PerfTest.WRITE_BW), qps=2, both_ways=True)
+            measured = asyncio.ensure_future(
+                PerfSession(both, Options(linger=1.0), 5.0).run_client(HOST, listener.port)
+            )
+            async with AsyncExitStack() as stack:
+                control = await (await anext(listener)).accept(options=perfscript.options())
+                await stack.enter_async_context(control)
+                memories = [control.register(bytearray(4096), perfscript.EVERYTHING) for _ in range(2)]
+                side = Side(control.pd, control, memories[0])
+                for step in (*perfscript.STEPS, perfscript.MTU, NOTHING):
+                    await side.answer(step)
+                options = perfscript.data_options(0, SIZE, 0)
+                lanes = [await (await anext(listener)).accept(options=options) for _ in range(2)]
+                for lane in lanes:
+                    await stack.enter_async_context(lane)
+                await side.answer(NOTHING)
+                records = [perfscript.record(memory.stag, memory.to) for memory in memories]
+                told = [await side.answer(records[number]) for number in (0, 1, 0, 1, 0, 0)]
+                assert told == [told[0], told[1], told[0], told[1], told[0], told[0]]
+                for lane, record in zip(lanes, told, strict=False):
+                    await lane.write(b"\xa5" * SIZE, perfscript.memory_in(record, 4096))
+                lines = [await side.answer(line) for line in (bytes(8), bytes(8), *[TWO] * 3)]
+                assert [line.hex() for line in lines[:2]] == ["0000000000000040", "000000000000000c"]
+                assert all(any(memory.view) for memory in memories)
+                assert len(await side.answer(records[0])) == 56
+                result = await measured
+            assert isinstance(result, Bandwidth)
+            mine = [struct.unpack("!d", line)[0] for line in lines[2:]]
+            assert [result.peak, result.average, result.rate] == [figure + 2 for figure in mine]
 
     run(main)
 
@@ -370,6 +412,51 @@ def test_two_processes_measure(test: str) -> None:
         assert told["role"] == "server"
         assert ("iterations" in told) == (test != "read_lat")
         server.ended(0)
+
+
+@pytest.mark.parametrize(
+    ("test", "words"),
+    [
+        ("write_bw", ("-q", "3", "-l", "4", "-b", "-s", "64")),
+        ("read_bw", ("-q", "3", "-b")),
+        ("write_bw", ("-l", "7", "-t", "10", "-Q", "10", "-s", "64")),
+        ("read_bw", ("-q", "2", "-t", "3")),
+        ("send_bw", ("-l", "6", "-r", "9", "-s", "64")),
+    ],
+)
+def test_two_processes_measure_many_connections_lists_and_both_ways(test: str, words: tuple[str, ...]) -> None:
+    with process("perf", test, "-p", "0", *WORDS, *words) as server:
+        place = f"{HOST}:{server.told()['port']}"
+        facts = json.loads(command("perf", test, place, *WORDS, *words).stdout.splitlines()[-1])
+        assert facts["iterations"] == 50 * (int(words[1]) if words[0] == "-q" else 1)
+        assert server.told()["event"] == "connected"
+        told = server.told()
+        if "-b" in words:  # each told the other: both have the sum
+            assert told["average"] == pytest.approx(facts["average"])
+            assert told["rate"] == pytest.approx(facts["rate"])
+        server.ended(0)
+
+
+def test_every_connection_carries_its_share_both_ways(run: Runner) -> None:
+    both = replace(plan(PerfTest.WRITE_BW), qps=3, both_ways=True, post_list=2, cq_mod=2)
+    sessions = [PerfSession(both, Options(linger=1.0), 5.0) for _ in range(2)]
+    posted: list[list[int]] = []
+
+    async def main() -> None:
+        listener = await listen_verbs(HOST, 0)
+        async with listener:
+            served = asyncio.ensure_future(sessions[0].run_server(listener))
+            measured = await sessions[1].run_client(HOST, listener.port)
+            result = await served
+        assert isinstance(result, Bandwidth)
+        assert isinstance(measured, Bandwidth)
+        assert measured.iterations == 3 * COUNT
+        assert measured.average == pytest.approx(result.average)
+        for one in sessions:
+            posted.append([end.qp.stream.octets_sent // SIZE for end in one._ends[1:]])
+
+    run(main)
+    assert all(len(counts) == 3 and min(counts) >= COUNT for counts in posted)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,12 @@ def test_the_columns_are_perftests() -> None:
     assert figures.data() == {"size": 64, "iterations": 5, "peak": 0.534, "average": 0.1175, "rate": 0.001926}
 
 
+def test_both_directions_add_up() -> None:
+    mine = Bandwidth(size=64, iterations=5, peak=3.0, average=2.0, rate=0.5)
+    theirs = Bandwidth(size=64, iterations=5, peak=0.5, average=1.0, rate=0.25)
+    assert mine + theirs == Bandwidth(size=64, iterations=5, peak=3.5, average=3.0, rate=0.75)
+
+
 def test_the_peak_is_the_best_stretch_between_a_post_and_a_completion() -> None:
     posted = [0, 10, 20, 30]
     assert peak_interval(posted, [(4, 130)]) == pytest.approx(130 / 4)

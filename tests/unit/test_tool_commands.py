@@ -34,6 +34,13 @@ runner = CliRunner()
         ("perf", "write_bw", "localhost", "-s", "8388609"),
         ("perf", "write_bw", "localhost", "-r", "2"),
         ("perf", "write_bw", "localhost/path"),
+        ("perf", "send_bw", "localhost", "-q", "2"),
+        ("perf", "send_bw", "localhost", "-b"),
+        ("perf", "write_lat", "localhost", "-q", "2"),
+        ("perf", "read_lat", "localhost", "-l", "2"),
+        ("perf", "write_bw", "localhost", "-l", "129"),
+        ("perf", "send_bw", "localhost", "-l", "7", "-r", "9"),
+        ("perf", "write_bw", "localhost", "-q", "1025"),
         ("perf", "write_bw", "localhost", "--peer", "nobody"),
     ],
 )
@@ -78,3 +85,12 @@ def test_what_the_user_does_not_say_is_as_perftest_has_it() -> None:
 def test_no_depth_is_greater_than_the_count() -> None:
     plan = make_plan(PerfTest.SEND_BW, size=64, iterations=20, cq_mod=50)
     assert (plan.tx_depth, plan.rx_depth, plan.cq_mod) == (20, 20, 20)
+
+
+def test_a_list_has_one_completion_and_always_finds_room() -> None:
+    plan = make_plan(PerfTest.WRITE_BW, size=64, post_list=64, qps=4, both_ways=True)
+    assert (plan.post_list, plan.cq_mod, plan.qps, plan.both_ways) == (64, 64, 4, True)
+    # 7 of 10 are posted, 7 more find no room: among those 7 one must ask for its completion
+    assert make_plan(PerfTest.WRITE_BW, size=64, tx_depth=10, post_list=7, cq_mod=10).cq_mod == 4
+    assert make_plan(PerfTest.WRITE_BW, iterations=20, post_list=64).post_list == 20
+    assert make_plan(PerfTest.SEND_BW, iterations=20, post_list=64).post_list == 14

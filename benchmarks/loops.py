@@ -1,0 +1,127 @@
+"""What asyncio offers without RDMA: streams for bandwidth, a `BufferedProtocol` for latency."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, cast
+
+import uvloop
+
+from benchmarks.pairs import HOST, Job, Sample
+from benchmarks.timing import back_and_forth_awaited, now
+
+__all__ = ["protocol_client", "protocol_server", "run_on", "streams_client", "streams_server"]
+
+CHUNK: Final = 1 << 20
+
+
+def run_on(loop: str, main: Coroutine[Any, Any, Any]) -> Any:
+    """Run `main` on the loop of that name: uvloop or asyncio."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop) as runner:
+        return runner.run(main)
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+
+
+def streams_server(job: Job, announce: Callable[[int], None]) -> None:
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(CHUNK):
+            pass
+        writer.write(b"!")
+        await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(take, HOST, 0, limit=2 * CHUNK)
+        announce(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    run_on(job.loop, main())
+
+
+def streams_client(job: Job, port: int) -> Sample:
+    async def phase(seconds: float) -> float:
+        reader, writer = await asyncio.open_connection(HOST, port, limit=2 * CHUNK)
+        message, nbytes = memoryview(bytes(job.size)), 0
+        began = now()
+        while now() < began + seconds:
+            writer.write(message)
+            await writer.drain()
+            nbytes += job.size
+        writer.write_eof()
+        await reader.readexactly(1)
+        rate = nbytes / (now() - began)
+        writer.close()
+        await writer.wait_closed()
+        return rate
+
+    async def main() -> Sample:
+        await phase(job.warmup)
+        rate = await phase(job.seconds)
+        return {"GB/s": rate / 1e9, "messages/s": rate / job.size}
+
+    return cast("Sample", run_on(job.loop, main()))
+
+
+# --- a protocol of its own -------------------------------------------------------------------------------------------
+
+
+class Echo(asyncio.BufferedProtocol):
+    """Collects a message and answers with it, or wakes who awaits it."""
+
+    def __init__(self, size: int, *, answers: bool) -> None:
+        self._memory = memoryview(bytearray(size))
+        self._have = 0
+        self._answers = answers
+        self._arrived: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._memory[self._have :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._have += nbytes
+        if self._have < len(self._memory):
+            return
+        self._have = 0
+        if self._answers:
+            self.write()
+        elif self._arrived is not None:
+            self._arrived.set_result(None)
+
+    def write(self) -> None:
+        assert self._transport is not None, "there is a connection"
+        self._transport.write(self._memory)
+
+    async def there_and_back(self) -> None:
+        self._arrived = asyncio.get_running_loop().create_future()
+        self.write()
+        await self._arrived
+
+
+def protocol_server(job: Job, announce: Callable[[int], None]) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Echo(job.size, answers=True), HOST, 0)
+        announce(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    run_on(job.loop, main())
+
+
+def protocol_client(job: Job, port: int) -> Sample:
+    async def main() -> Sample:
+        loop = asyncio.get_running_loop()
+        transport, echo = await loop.create_connection(lambda: Echo(job.size, answers=False), HOST, port)
+        sample = await back_and_forth_awaited(job, echo.there_and_back)
+        transport.close()
+        return sample
+
+    return cast("Sample", run_on(job.loop, main()))

@@ -1,0 +1,108 @@
+"""Programs that others wrote: UCX's `ucx_perftest` and libfabric's `fi_pingpong`, both over TCP on loopback.
+
+Their own figures are read from what they print. Debian has them in `ucx-utils` and `libfabric-bin`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from benchmarks.pairs import HOST, Absent, Job, Sample, cpu_of
+
+__all__ = ["fabric_ping_pong", "ucx"]
+
+MIB: Final = 1 << 20
+PATIENCE: Final = 120.0
+STARTING: Final = 0.4
+GUESS: Final = 0.4e9
+"""Octets per second that UCX is expected to move, to choose how many messages make up the time of a job."""
+
+UCX_ROUND_TRIPS: Final = 30_000
+FABRIC_ROUND_TRIPS: Final = 10_000
+
+
+def ucx(test: str, job: Job) -> Sample:
+    """One of ucx_perftest's tests, such as `ucp_put_bw`: GB/s and messages/s, or µs for those of latency."""
+    program = _found("ucx_perftest", "ucx-utils")
+    latency = test.endswith("_lat")
+    per_second = UCX_ROUND_TRIPS if latency else min(GUESS / job.size, 500_000)
+    count = max(20, int(per_second * job.seconds))
+    port = _free_port()
+    what = ["-t", test, "-s", str(job.size), "-n", str(count), "-w", str(max(10, count // 10)), "-f"]
+    if not latency:
+        what += ["-O", str(job.outstanding)]
+    environment = {**os.environ, "UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo", "UCX_WARN_UNUSED_ENV_VARS": "n"}
+    said = _both([program, "-p", str(port)], [program, HOST, "-p", str(port), *what], environment)
+    figures = _last_numbers(said, 8)
+    if latency:
+        return {"µs": figures[1]}
+    return {"GB/s": figures[5] * MIB / 1e9, "messages/s": figures[7]}
+
+
+def fabric_ping_pong(job: Job) -> Sample:
+    """Messages back and forth through libfabric's tcp provider: µs of one way."""
+    program = _found("fi_pingpong", "libfabric-bin")
+    count = max(100, int(FABRIC_ROUND_TRIPS * job.seconds))
+    port = _free_port()
+    how = ["-p", "tcp", "-e", "msg", "-S", str(job.size), "-I", str(count)]
+    said = _both([program, *how, "-B", str(port)], [program, *how, "-P", str(port), HOST], dict(os.environ))
+    return {"µs": _last_numbers(said, 3)[1]}
+
+
+def _found(program: str, package: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        raise Absent(f"{program} is not installed (Debian: {package})")
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _both(serve: Sequence[str], measure: Sequence[str], environment: dict[str, str]) -> str:
+    """Run a server and its client, each on a processor of its own; what the client printed."""
+    server = subprocess.Popen(
+        [*_pinned(1), *serve], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        time.sleep(STARTING)
+        client = subprocess.run(
+            [*_pinned(0), *measure], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{measure[0]} took more than {PATIENCE:g} s") from error
+    finally:
+        server.terminate()
+        server.wait(10)
+    if client.returncode:
+        raise RuntimeError(f"{' '.join(measure)} ended with {client.returncode}: {client.stderr or client.stdout}")
+    return client.stdout
+
+
+def _pinned(role: int) -> list[str]:
+    taskset = shutil.which("taskset")
+    return [taskset, "-c", str(cpu_of(role))] if taskset else []
+
+
+def _last_numbers(said: str, count: int) -> list[float]:
+    """The numbers that end the last line with so many of them."""
+    for line in reversed(said.splitlines()):
+        numbers: list[float] = []
+        for word in line.split()[-count:]:
+            try:
+                numbers.append(float(word))
+            except ValueError:
+                break
+        if len(numbers) == count:
+            return numbers
+    raise RuntimeError(f"no line of {count} numbers was printed: {said[-300:]}")

@@ -1,0 +1,249 @@
+"""The rows of the comparison: who takes part in each, what is measured, and what pyiwarp should reach.
+
+The first candidate of a row is what the others are put in proportion to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+from benchmarks import iwarp, iwarp_blocking, iwarp_polling, loops, messaging, programs, scale, sockets
+from benchmarks.machine import is_compiled
+from benchmarks.pairs import Client, Job, Sample, Server, run_pair
+from benchmarks.targets import Ahead, AtLeast, AtMost, Target
+
+__all__ = ["ROWS", "Candidate", "Row", "row_named"]
+
+Measure = Callable[[Job], Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Who takes part in a row, and how one measurement of it is made; `note` is what is peculiar to it."""
+
+    name: str
+    measure: Measure
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison: `figure` is what counts of a sample, `job` what each candidate is told."""
+
+    name: str
+    title: str
+    figure: str
+    job: Job
+    candidates: tuple[Candidate, ...]
+    targets: tuple[Target, ...] = ()
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether the figure is a rate, not a cost."""
+        return self.figure.endswith("/s")
+
+
+def _pair(name: str, server: Server, client: Client, note: str = "", **changes: Any) -> Candidate:
+    """A candidate in two processes; `changes` are made to the row's job."""
+
+    def measure(job: Job) -> Sample:
+        return run_pair(server, client, replace(job, **changes))
+
+    return Candidate(name, measure, note)
+
+
+def _ucx(name: str, test: str, note: str = "") -> Candidate:
+    return Candidate(name, partial(programs.ucx, test), note)
+
+
+def _bare(**changes: Any) -> Candidate:
+    return _pair("bare socket", sockets.bandwidth_server, sockets.bandwidth_client, **changes)
+
+
+def _iwarp(name: str, **changes: Any) -> Candidate:
+    return _pair(name, iwarp.stream_server, iwarp.stream_client, **changes)
+
+
+def _polling(name: str, **changes: Any) -> Candidate:
+    return _pair(name, iwarp_polling.stream_server, iwarp_polling.stream_client, **changes)
+
+
+STREAMS: Final = _pair("asyncio streams", loops.streams_server, loops.streams_client)
+UCXX: Final = _pair("ucxx", messaging.ucxx_server, messaging.ucxx_client)
+ZMQ: Final = _pair(
+    "pyzmq", messaging.zmq_server, messaging.zmq_client, "its input and output have threads of their own"
+)
+ZMQ_LATENCY: Final = _pair("pyzmq", messaging.zmq_latency_server, messaging.zmq_latency_client)
+UCX_PUT, UCX_GET = _ucx("UCX put", "ucp_put_bw"), _ucx("UCX get", "ucp_get")
+POLLED: Final = _pair("bare socket, busy-polled", sockets.polled_server, sockets.polled_client)
+PROTOCOL: Final = _pair("bare uvloop protocol", loops.protocol_server, loops.protocol_client)
+AWAITED: Final = _pair("pyiwarp, awaited", iwarp.awaited_server, iwarp.awaited_client)
+POLLING: Final = _pair("pyiwarp, polling", iwarp_polling.latency_server, iwarp_polling.latency_client)
+BLOCKING: Final = _pair("pyiwarp.blocking", iwarp_blocking.latency_server, iwarp_blocking.latency_client)
+UCX_LATENCY: Final = _ucx("UCX put", "ucp_put_lat")
+FABRIC: Final = Candidate("libfabric tcp", programs.fabric_ping_pong)
+
+MIB: Final = Job()
+SMALL: Final = Job(size=64)
+
+ETHERNET_RATE: Final = 0.5 * (2 if is_compiled() else 1)
+ETHERNET_SHARE: Final = 0.15 * (2 if is_compiled() else 1)
+
+ROWS: Final[tuple[Row, ...]] = (
+    Row(
+        "write-1m",
+        "Write, 1 MiB, 16 outstanding, uvloop",
+        "GB/s",
+        MIB,
+        (_bare(), _iwarp("pyiwarp"), STREAMS, UCXX, UCX_PUT),
+        (AtLeast("pyiwarp", 0.85, of="bare socket"), Ahead("pyiwarp", "asyncio streams", "ucxx", "UCX put")),
+    ),
+    Row(
+        "read-1m",
+        "Read, 1 MiB, 16 outstanding, uvloop",
+        "GB/s",
+        replace(MIB, kind="read"),
+        (_bare(), _iwarp("pyiwarp"), STREAMS, UCXX, UCX_GET),
+        (AtLeast("pyiwarp", 0.85, of="bare socket"), Ahead("pyiwarp", "asyncio streams", "ucxx", "UCX get")),
+    ),
+    Row(
+        "nocrc-1m",
+        "Write and Read, 1 MiB, CRC negotiated off",
+        "GB/s",
+        replace(MIB, crc=False),
+        (_bare(), _iwarp("pyiwarp Write"), _iwarp("pyiwarp Read", kind="read")),
+        (AtLeast("pyiwarp Write", 0.95, of="bare socket"), AtLeast("pyiwarp Read", 0.95, of="bare socket")),
+    ),
+    Row(
+        "write-64k",
+        "Write, 64 KiB, 16 outstanding",
+        "GB/s",
+        replace(MIB, size=65536),
+        (_bare(), _iwarp("pyiwarp")),
+        (AtLeast("pyiwarp", 0.75, of="bare socket"),),
+    ),
+    Row(
+        "write-1442",
+        "Write, 1 MiB, MULPDU 1,442 (Ethernet)",
+        "GB/s",
+        replace(MIB, mulpdu=1442),
+        (_bare(), _iwarp("pyiwarp")),
+        (AtLeast("pyiwarp", ETHERNET_SHARE, of="bare socket", or_value=ETHERNET_RATE),),
+    ),
+    Row(
+        "latency-polling",
+        "Send and Recv back and forth, 64 octets, polling: one way",
+        "µs",
+        SMALL,
+        (POLLED, POLLING, BLOCKING, UCX_LATENCY, FABRIC, ZMQ_LATENCY),
+        (AtMost("pyiwarp, polling", 2.5, of="bare socket, busy-polled"), Ahead("pyiwarp, polling", "UCX put")),
+    ),
+    Row(
+        "latency-uvloop",
+        "Send and Recv back and forth, 64 octets, awaited on uvloop: one way",
+        "µs",
+        SMALL,
+        (
+            PROTOCOL,
+            AWAITED,
+            _pair("pyiwarp, awaited, asyncio", iwarp.awaited_server, iwarp.awaited_client, loop="asyncio"),
+        ),
+        (AtMost("pyiwarp, awaited", 1.6, of="bare uvloop protocol"),),
+    ),
+    Row(
+        "rate-64",
+        "Writes of 64 octets, batches of 64, only the last signalled",
+        "messages/s",
+        Job(size=64, batch=64, outstanding=256),
+        (
+            _ucx("UCX put", "ucp_put_bw"),
+            _iwarp("pyiwarp"),
+            _iwarp("pyiwarp, each signalled", batch=1),
+            _polling("pyiwarp, polling"),
+        ),
+        (AtLeast("pyiwarp", 250_000),),
+    ),
+    Row(
+        "idle-memory",
+        "Memory of an idle connection, 1,000 of them in one process",
+        "KiB",
+        Job(),
+        (
+            _pair("bare sockets", scale.bare_setup_server, scale.bare_idle_client),
+            _pair("pyiwarp", scale.setup_server, scale.idle_client),
+        ),
+        (AtMost("pyiwarp", 40, beyond="bare sockets"),),
+    ),
+    Row(
+        "qps-64",
+        "Writes of 1 MiB on 64 queue pairs at once, together",
+        "GB/s",
+        MIB,
+        (_iwarp("1 queue pair"), _iwarp("64 queue pairs", qps=64, outstanding=4)),
+        (
+            AtLeast("64 queue pairs", 0.85, of="1 queue pair"),
+            AtLeast("64 queue pairs", 0.5, key="slowest / fastest"),
+        ),
+    ),
+    # --- without a target: what else one would like to know ---
+    Row(
+        "send-1m",
+        "Send, 1 MiB, 16 outstanding, uvloop",
+        "GB/s",
+        replace(MIB, kind="send"),
+        (_bare(), _iwarp("pyiwarp"), ZMQ, _ucx("UCX tag", "tag_bw")),
+    ),
+    Row(
+        "both-ways-1m",
+        "1 MiB both ways at once, both directions together",
+        "GB/s",
+        replace(MIB, both_ways=True),
+        (_bare(), _iwarp("pyiwarp Write"), _iwarp("pyiwarp Read", kind="read"), _iwarp("pyiwarp Send", kind="send")),
+    ),
+    Row(
+        "markers-1m",
+        "Write, 1 MiB, with markers",
+        "GB/s",
+        MIB,
+        (_iwarp("without"), _iwarp("with markers", markers=True)),
+    ),
+    Row(
+        "drivers-1m",
+        "Write, 1 MiB, by driver",
+        "GB/s",
+        MIB,
+        (_iwarp("uvloop"), _iwarp("asyncio", loop="asyncio"), _polling("polling")),
+    ),
+    Row(
+        "latency-8",
+        "Back and forth, 8 octets, one way",
+        "µs",
+        Job(size=8),
+        (POLLED, POLLING, PROTOCOL, AWAITED),
+    ),
+    Row(
+        "latency-4k",
+        "Back and forth, 4 KiB, one way",
+        "µs",
+        Job(size=4096),
+        (POLLED, POLLING, PROTOCOL, AWAITED),
+    ),
+    Row(
+        "setup",
+        "Connections made and closed one after the other",
+        "connections/s",
+        Job(),
+        (
+            _pair("asyncio streams", scale.bare_setup_server, scale.bare_setup_client),
+            _pair("pyiwarp", scale.setup_server, scale.setup_client),
+        ),
+    ),
+)
+
+
+def row_named(name: str) -> Row:
+    """The row of that name; `KeyError` if there is none."""
+    return {row.name: row for row in ROWS}[name]

@@ -1,0 +1,154 @@
+"""Many connections: how fast they are made, and what an idle one costs in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final, cast
+
+import pyiwarp
+from benchmarks.lanes import options_of
+from benchmarks.loops import run_on
+from benchmarks.pairs import HOST, Absent, Job, Sample
+from benchmarks.timing import now
+from pyiwarp.connection import Connection
+
+__all__ = ["bare_idle_client", "bare_setup_client", "bare_setup_server", "idle_client", "setup_client", "setup_server"]
+
+PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+FIRST: Final = 20  # before the count begins: what the first connections cost is the program's
+SPARE_FILES: Final = 100
+
+
+# --- set-up ----------------------------------------------------------------------------------------------------------
+
+
+def setup_server(job: Job, announce: Callable[[int], None]) -> None:
+    _allow_files(job.connections)
+
+    async def stay(connection: Connection) -> None:
+        async for _ in connection:
+            pass
+
+    async def main() -> None:
+        async with await pyiwarp.serve(stay, HOST, options=options_of(job)) as server:
+            announce(server.port)
+            await server.serve_forever()
+
+    run_on(job.loop, main())
+
+
+def setup_client(job: Job, port: int) -> Sample:
+    """Connections made and closed, one after the other."""
+
+    async def once() -> None:
+        async with pyiwarp.connect(HOST, port, options=options_of(job)):
+            pass
+
+    return cast("Sample", run_on(job.loop, _again_and_again(job, once)))
+
+
+def bare_setup_server(job: Job, announce: Callable[[int], None]) -> None:
+    _allow_files(job.connections)
+
+    async def stay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(1))
+        await reader.read(1)
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(stay, HOST, 0)
+        announce(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    run_on(job.loop, main())
+
+
+def bare_setup_client(job: Job, port: int) -> Sample:
+    """The same with asyncio's streams: an octet there and one back is their startup."""
+
+    async def once() -> None:
+        reader, writer = await asyncio.open_connection(HOST, port)
+        writer.write(b"?")
+        await reader.readexactly(1)
+        writer.close()
+        await writer.wait_closed()
+
+    return cast("Sample", run_on(job.loop, _again_and_again(job, once)))
+
+
+async def _again_and_again(job: Job, once: Callable[[], Awaitable[None]]) -> Sample:
+    until = now() + job.warmup
+    while now() < until:
+        await once()
+    began, count = now(), 0
+    while now() < began + job.seconds:
+        await once()
+        count += 1
+    return {"connections/s": count / (now() - began)}
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def idle_client(job: Job, port: int) -> Sample:
+    """Hold so many connections; what this process has grown by for each."""
+    _allow_files(job.connections)
+
+    async def main() -> Sample:
+        async with AsyncExitStack() as stack:
+
+            async def connect(count: int) -> None:
+                for _ in range(count):
+                    await stack.enter_async_context(pyiwarp.connect(HOST, port, options=options_of(job)))
+
+            await connect(FIRST)
+            before = _resident()
+            await connect(job.connections)
+            sample = _each(before, job)
+        return sample
+
+    return cast("Sample", run_on(job.loop, main()))
+
+
+def bare_idle_client(job: Job, port: int) -> Sample:
+    """The same with sockets alone."""
+    _allow_files(job.connections)
+    sockets: list[socket.socket] = []
+
+    def connect(count: int) -> None:
+        for _ in range(count):
+            sockets.append(socket.create_connection((HOST, port)))
+
+    connect(FIRST)
+    before = _resident()
+    connect(job.connections)
+    sample = _each(before, job)
+    for each in sockets:
+        each.close()
+    return sample
+
+
+def _resident() -> int:
+    """Octets of memory that this process has."""
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+
+
+def _each(before: int, job: Job) -> Sample:
+    return {"KiB": (_resident() - before) / job.connections / 1024}
+
+
+def _allow_files(connections: int) -> None:
+    wanted = connections + FIRST + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        if hard < wanted:
+            raise Absent(f"{wanted} open files are needed, the limit is {hard}")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

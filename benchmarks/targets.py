@@ -1,0 +1,106 @@
+"""What pyiwarp should reach in a row, and whether it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from benchmarks.table import figure
+
+__all__ = ["Ahead", "AtLeast", "AtMost", "Target", "Verdict"]
+
+Medians = Mapping[str, Mapping[str, float]]
+"""By candidate and figure; those that are absent are not in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was wanted, what was seen, and whether that is enough; `met` is None when it cannot be known."""
+
+    wanted: str
+    seen: str
+    met: bool | None
+
+
+class Target(Protocol):
+    """Something to reach."""
+
+    def judge(self, medians: Medians, name: str, *, more_is_better: bool) -> Verdict:
+        """Look at the medians of the figure of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """`candidate` reaches `value`, or `value` times that of candidate `of`, or `or_value` if that is less.
+
+    `key` names another figure of the sample than the row's.
+    """
+
+    candidate: str
+    value: float
+    of: str = ""
+    or_value: float | None = None
+    key: str = ""
+
+    def judge(self, medians: Medians, name: str, *, more_is_better: bool) -> Verdict:
+        """See `Target`."""
+        key = self.key or name
+        wanted = f"{self.candidate}: {self.key or 'at least'} {'≥ ' if self.key else ''}{figure(self.value)}"
+        wanted += f" of {self.of}" if self.of else "" if self.key else f" {name}"
+        if self.or_value is not None:
+            wanted += f", or {figure(self.or_value)} {name}"
+        if self.candidate not in medians or (self.of and self.of not in medians):
+            return Verdict(wanted, "absent", None)
+        got = medians[self.candidate][key]
+        share = got / medians[self.of][key] if self.of else got
+        met = share >= self.value or (self.or_value is not None and got >= self.or_value)
+        return Verdict(wanted, figure(share), met)
+
+
+@dataclass(frozen=True, slots=True)
+class AtMost:
+    """`candidate` costs no more than `value`, or `value` times `of`, or `value` more than `beyond`."""
+
+    candidate: str
+    value: float
+    of: str = ""
+    beyond: str = ""
+
+    def judge(self, medians: Medians, name: str, *, more_is_better: bool) -> Verdict:
+        """See `Target`."""
+        wanted = f"{self.candidate}: at most {figure(self.value)} "
+        wanted += f"times {self.of}" if self.of else name + (f" beyond {self.beyond}" if self.beyond else "")
+        if not {self.candidate, self.of or self.candidate, self.beyond or self.candidate} <= set(medians):
+            return Verdict(wanted, "absent", None)
+        got = medians[self.candidate][name]
+        if self.of:
+            got /= medians[self.of][name]
+        if self.beyond:
+            got -= medians[self.beyond][name]
+        return Verdict(wanted, figure(got), got <= self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """`candidate` is better than every one of the `others` that is there."""
+
+    candidate: str
+    others: tuple[str, ...]
+
+    def __init__(self, candidate: str, *others: str) -> None:
+        object.__setattr__(self, "candidate", candidate)
+        object.__setattr__(self, "others", others)
+
+    def judge(self, medians: Medians, name: str, *, more_is_better: bool) -> Verdict:
+        """See `Target`."""
+        wanted = f"{self.candidate}: ahead of {', '.join(self.others)}"
+        there = [other for other in self.others if other in medians]
+        if self.candidate not in medians or not there:
+            return Verdict(wanted, "absent", None)
+        sign = 1 if more_is_better else -1
+        got = medians[self.candidate][name]
+        behind = [other for other in there if sign * got <= sign * medians[other][name]]
+        missing = [other for other in self.others if other not in there]
+        seen = f"behind {', '.join(behind)}" if behind else "ahead"
+        return Verdict(wanted, seen + (f" ({', '.join(missing)} absent)" if missing else ""), not behind)

@@ -1,0 +1,127 @@
+"""The benchmarks run, and what they write is whole; how fast anything is, no test asks."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.hotpath import CASES
+from benchmarks.plot import draw_rows, draw_sweep
+from benchmarks.rows import ROWS
+from benchmarks.targets import Ahead, AtLeast, AtMost
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 240
+
+
+def run(program: str, to: Path, *arguments: str) -> dict[str, Any]:
+    """The JSON that `program` writes."""
+    command = [sys.executable, "-W", "error", "-m", f"benchmarks.{program}", "--json", str(to), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    facts: dict[str, Any] = json.loads(to.read_text())
+    assert facts["machine"]["cpus"] >= 1
+    return facts
+
+
+def is_measured(value: object) -> bool:
+    return isinstance(value, float | int) and math.isfinite(value) and value >= 0
+
+
+@pytest.mark.slow
+def test_the_comparison_has_every_row_and_candidate(tmp_path: Path) -> None:
+    rows = run("compare", tmp_path / "compare.json", "--quick")["rows"]
+    assert list(rows) == [row.name for row in ROWS]
+    for row in ROWS:
+        found = rows[row.name]
+        assert list(found["candidates"]) == [candidate.name for candidate in row.candidates]
+        for name, result in found["candidates"].items():
+            if "absent" in result:
+                assert result["absent"], "the reason is told"
+                assert "pyiwarp" not in name
+                continue
+            assert len(result["samples"]) == 1
+            assert is_measured(result["samples"][0][row.figure])
+            assert result["medians"] == result["samples"][0]
+        assert len(found["targets"]) == len(row.targets)
+        assert all(target["met"] in (True, False, None) for target in found["targets"])
+
+
+@pytest.mark.parametrize("across", ["size", "latency", "qps"])
+def test_a_sweep_measures_every_point(across: str, tmp_path: Path) -> None:
+    facts = run("sweep", tmp_path / "sweep.json", "--quick", "--across", across)
+    points = [set(by_point) for by_point in facts["samples"].values()]
+    assert all(each == points[0] and each for each in points)
+    for by_point in facts["samples"].values():
+        assert all(is_measured(sample[facts["figure"]]) for each in by_point.values() for sample in each)
+
+
+def test_hotpath_measures_every_case(tmp_path: Path) -> None:
+    base = tmp_path / "hotpath.json"
+    facts = run("hotpath", base, "--rounds", "1", "--amount", "1")
+    assert list(facts["nanoseconds"]) == [case.name for case in CASES]
+    assert all(is_measured(value) and value > 0 for values in facts["nanoseconds"].values() for value in values)
+    assert all(calls >= 5 for calls in facts["calls"].values())
+    once_more = ("--only", "Write 64, placed", "--rounds", "1", "--amount", "1", "--base", str(base))
+    again = run("hotpath", tmp_path / "again.json", *once_more)
+    assert list(again["nanoseconds"]) == ["Write 64, placed"]
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_results_are_drawn(suffix: str, tmp_path: Path) -> None:
+    sample = {"GB/s": 1.5}
+    candidates = {
+        "bare socket": {"medians": sample, "samples": [sample, {"GB/s": 1.4}]},
+        "pyiwarp": {"medians": {"GB/s": 1.0}, "samples": [{"GB/s": 1.0}]},
+        "UCX put": {"absent": "ucx_perftest is not installed"},
+    }
+    rows = {name: {"title": name, "figure": "GB/s", "candidates": candidates} for name in ("one", "two", "three")}
+    drawn, swept = tmp_path / f"rows.{suffix}", tmp_path / f"sweep.{suffix}"
+    draw_rows(rows, "a machine", drawn)
+    draw_sweep({"pyiwarp": [(8, 0.1), (64, 0.5)], "none": []}, "a machine", swept, across="octets", figure_name="GB/s")
+    start = b"\x89PNG" if suffix == "png" else b"<?xml"
+    assert drawn.read_bytes().startswith(start)
+    assert swept.read_bytes().startswith(start)
+
+
+MEDIANS: Mapping[str, Mapping[str, float]] = {
+    "ours": {"GB/s": 0.9, "µs": 12.0, "KiB": 45.0, "slowest / fastest": 0.4},
+    "theirs": {"GB/s": 1.0, "µs": 5.0, "KiB": 6.0},
+}
+
+
+@pytest.mark.parametrize(
+    ("target", "figure", "met"),
+    [
+        (AtLeast("ours", 0.85, of="theirs"), "GB/s", True),
+        (AtLeast("ours", 0.95, of="theirs"), "GB/s", False),
+        (AtLeast("ours", 0.95, of="theirs", or_value=0.8), "GB/s", True),
+        (AtLeast("ours", 0.95, of="theirs", or_value=0.92), "GB/s", False),
+        (AtLeast("ours", 0.9), "GB/s", True),
+        (AtLeast("ours", 0.5, key="slowest / fastest"), "GB/s", False),
+        (AtLeast("ours", 0.5, of="nobody"), "GB/s", None),
+        (AtMost("ours", 2.5, of="theirs"), "µs", True),
+        (AtMost("ours", 2.3, of="theirs"), "µs", False),
+        (AtMost("ours", 40, beyond="theirs"), "KiB", True),
+        (AtMost("ours", 38, beyond="theirs"), "KiB", False),
+        (AtMost("nobody", 38, beyond="theirs"), "KiB", None),
+        (Ahead("ours", "theirs"), "GB/s", False),
+        (Ahead("theirs", "ours", "nobody"), "GB/s", True),
+        (Ahead("theirs", "ours"), "µs", True),
+        (Ahead("ours", "nobody"), "µs", None),
+    ],
+    ids=str,
+)
+def test_a_target_is_judged_by_its_medians(target: AtLeast | AtMost | Ahead, figure: str, met: bool | None) -> None:
+    assert target.judge(MEDIANS, figure, more_is_better=figure.endswith("/s")).met is met
