@@ -21,7 +21,7 @@ __all__ = ["Llp", "Pump"]
 
 Octets = bytes | bytearray | memoryview
 
-TURN_BATCHES: Final = 4
+TURN_BATCHES: Final = 2
 """Batches written in one turn of the loop at most, so that other connections have their turn."""
 
 EMSS_REFRESH: Final = 64
