@@ -20,7 +20,7 @@ from pyiwarp.startup import TimeLimit
 
 __all__ = ["Llp", "Pump"]
 
-TURN_BATCHES: Final = 4
+TURN_BATCHES: Final = 2
 """Batches written in one turn of the loop at most, so that other connections have their turn."""
 
 EMSS_REFRESH: Final = 64

@@ -15,7 +15,7 @@ from typing import Final
 from crc32c import crc32c
 
 from pyiwarp.ddp import Octets, Outbound
-from pyiwarp.mpa import CRC_SIZE, PADS, Framer, MarkedFramer
+from pyiwarp.mpa import CRC_SIZE, LARGEST_FPDU, PADS, Framer, MarkedFramer
 from pyiwarp.pool import BUFFER_SIZE, NO_BUFFER, give_buffer, take_buffer
 
 __all__ = ["LARGEST_COPY", "Packer"]
@@ -23,6 +23,7 @@ __all__ = ["LARGEST_COPY", "Packer"]
 LARGEST_COPY: Final = 4096
 """Payloads of so many octets are copied: one more piece to write costs more than that."""
 
+_FULL: Final = BUFFER_SIZE - LARGEST_FPDU  # from here on another FPDU might not fit the buffer
 # MPA-5044-4.1-03: a pad of zeros, then the CRC
 _TRAILERS: Final = tuple(Struct(f"<{pad}xI").pack_into for pad in range(4))
 
@@ -45,7 +46,10 @@ class Packer:
         self._room = self._fpdus_left = 0
 
     def begin(self, out: list[Octets], room: int, fpdus: int) -> None:
-        """Begin a batch: the pieces go to `out`; it is full after `room` octets or `fpdus` FPDUs."""
+        """Begin a batch: the pieces go to `out`; it is full after `room` octets or `fpdus` FPDUs.
+
+        It is full as well when what is copied fills the buffer.
+        """
         self._out = out
         self._room = room
         self._fpdus_left = fpdus
@@ -78,7 +82,7 @@ class Packer:
             self._pack_plainly(messages, given, mulpdu)
         else:
             self._pack_contiguous(messages, given, mulpdu, one=one)
-        return self._room > 0 and self._fpdus_left > 0
+        return self._room > 0 and self._fpdus_left > 0 and self._at <= _FULL
 
     def _pack_contiguous(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> None:
         if not self._buffer:
@@ -86,14 +90,14 @@ class Packer:
         buffer, at, mark, out, checked = self._buffer, self._at, self._mark, self._out, self._crc
         room, fpdus_left = self._room, self._fpdus_left
         crc = 0  # MPA-5044-4.1-06: without CRC the field is there, its content free
-        while messages and room > 0 and fpdus_left > 0:
+        while messages and room > 0 and fpdus_left > 0 and at <= _FULL:
             message = messages[0]
             payload = message.single
             if payload is None:
                 break
             most = mulpdu - message.HEADER_SIZE  # DDP-5041-5.2-02
             largest_copy = BUFFER_SIZE if message.volatile else LARGEST_COPY
-            while room > 0 and fpdus_left > 0:
+            while room > 0 and fpdus_left > 0 and at <= _FULL:
                 offset = message.sent
                 nbytes = message.nbytes - offset
                 if nbytes > most:

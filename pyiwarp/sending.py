@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH_OCTETS", "SendingHalf"]
 
-BATCH_OCTETS: Final = 192 * 1024
-"""What one `next_iov` gives at most, so that a Terminate and the other queue are never far away."""
+BATCH_OCTETS: Final = 1024 * 1024
+"""What one `next_iov` gives, and less than one FPDU more, so that a Terminate and the other queue are not far away.
 
-BATCH_FPDUS: Final = 64
+Both sides wake up once for a batch, so that larger ones cost less: see `docs/performance.md`.
+"""
+
+BATCH_FPDUS: Final = 128
+"""What one `next_iov` gives at most where FPDUs are small: about as many as `packing` copies into one buffer."""
 
 _WRITE: Final = rdmap.control_octet(Opcode.WRITE)
 _SEND_OCTETS: Final = {  # by whether it is solicited, and whether it invalidates an STag
