@@ -72,7 +72,7 @@ def test_hotpath_measures_every_case(tmp_path: Path) -> None:
     facts = run("hotpath", base, "--rounds", "1", "--amount", "1")
     assert list(facts["nanoseconds"]) == [case.name for case in CASES]
     assert all(is_measured(value) and value > 0 for values in facts["nanoseconds"].values() for value in values)
-    assert all(calls >= 5 for calls in facts["calls"].values())
+    assert all(calls > 0 for calls in facts["calls"].values())
     once_more = ("--only", "Write 64, placed", "--rounds", "1", "--amount", "1", "--base", str(base))
     again = run("hotpath", tmp_path / "again.json", *once_more)
     assert list(again["nanoseconds"]) == ["Write 64, placed"]
