@@ -170,6 +170,10 @@ class Closed(UsageError, RuntimeError):
     """The object was closed before the call."""
 
 
+class WrongThread(UsageError, RuntimeError):
+    """The object belongs to another thread or event loop; found in debug mode only (`Device(debug=True)`)."""
+
+
 # --- startup ---------------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pyiwarp.admission import QpCap
 from pyiwarp.cq import CompletionQueue
@@ -19,27 +19,52 @@ class SendQueue:
     """The requests that a queue pair was given to send, from their posting to their completion in `cq`.
 
     A request is begun at once, unless a fence or ORD holds it back, and everything behind it. `pd` is the protection
-    domain whose memory may be used, `qp_num` what completions say of where they come from.
+    domain whose memory may be used, `qp_num` what completions say of where they come from. With `all_signaled` every
+    request has a completion. `blame` names one request, and the status that it has when all are flushed.
     """
 
-    __slots__ = ("_late", "_posted", "_waiting", "answers_due", "cap", "cq", "pd", "qp_num")
+    __slots__ = (
+        "_late",
+        "_posted",
+        "_waiting",
+        "all_signaled",
+        "answers_due",
+        "blame",
+        "cap",
+        "cq",
+        "flushes",
+        "pd",
+        "qp_num",
+    )
 
-    def __init__(self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int) -> None:
+    blame: tuple[Posted, Status] | None
+
+    def __init__(self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int, *, all_signaled: bool = False) -> None:
         self.pd = pd
         self.cap = cap
         self.cq = cq
         self.qp_num = qp_num
-        self.answers_due = 0
+        self.all_signaled = all_signaled
+        self.flushes = 0
         self._posted: deque[Posted] = deque()
         self._waiting: deque[Posted] = deque()
-        self._late: deque[Completion] = deque()  # flushes of what was posted too late, behind what was in time
+        # behind what was in time: flushes of what was posted too late, and calls to those who wait for the end of all
+        self._late: deque[Completion | Callable[[], None]] = deque()
+        self.begin()
 
     def __len__(self) -> int:
         return len(self._posted)
 
+    def begin(self) -> None:
+        """A new connection begins."""
+        self.answers_due = 0
+        self.blame = None
+
     def check_room(self) -> None:
         """Raises `QueueFull` if nothing more can be posted."""
-        if len(self._posted) + len(self._late) >= self.cap.max_send_wr:
+        if len(self._posted) + len(self._late) < self.cap.max_send_wr:
+            return
+        if len(self._posted) + sum(isinstance(late, Completion) for late in self._late) >= self.cap.max_send_wr:
             raise QueueFull(
                 f"the send queue of queue pair {self.qp_num} holds {self.cap.max_send_wr} work requests already"
             )
@@ -82,9 +107,17 @@ class SendQueue:
                 self.answers_due += 1
             posted.kind.start(stream, posted)
 
-    def answered(self) -> None:
-        """One of the requests that wait for the peer's answer has it."""
+    def sent(self, posted: Posted) -> None:
+        """TCP has the whole message (RDMAP-5040-5.5-11)."""
+        posted.done = True
+        self.complete()
+
+    def answered(self, token: object) -> None:
+        """The request that waits longest for the peer's answer has it (RDMAP-5040-5.5-19)."""
+        assert isinstance(token, Posted)
         self.answers_due -= 1
+        token.done = True
+        self.complete()
 
     def complete(self) -> None:
         """Complete the requests at the head of the queue that are done (RDMAP-5040-5.5-12)."""
@@ -93,7 +126,7 @@ class SendQueue:
             posted = queue.popleft()
             unpin(posted.sges)
             request = posted.request
-            if request.signaled:
+            if request.signaled or self.all_signaled:
                 opcode, nbytes, value = posted.kind.opcode, posted.nbytes, posted.value
                 self.cq.push(Completion(request.wr_id, Status.SUCCESS, opcode, nbytes, self.qp_num, value=value))
         if self._late:
@@ -102,11 +135,27 @@ class SendQueue:
     def flush(self, error: Exception | None) -> None:
         """Complete everything that is posted, in order, as it will never be done (RDMAP-5040-5.4-08, -6.2.1-02)."""
         self._waiting.clear()
-        self.answers_due = 0
+        blamed, status = self.blame or (None, Status.WR_FLUSH_ERR)
+        self.begin()
+        self.flushes += len(self._posted)
         while self._posted:
             posted = self._posted.popleft()
             unpin(posted.sges)
-            self.cq.push(self._flushed(posted.request.wr_id, posted.kind, error))
+            flushed = self._flushed(posted.request.wr_id, posted.kind, error)
+            self.cq.push(flushed._replace(status=status) if posted is blamed else flushed)
+        self._complete_late()
+
+    def begun(self) -> Sequence[Posted]:
+        """The requests that were given to the stream and are not complete, in order."""
+        return list(self._posted)[: len(self._posted) - len(self._waiting)]
+
+    def requests(self) -> Sequence[Posted | None]:
+        """Those of them that the peer answers; None stands for one that is nobody's."""
+        return [posted for posted in self.begun() if posted.kind.answered]
+
+    def when_drained(self, call: Callable[[], None]) -> None:
+        """Make a call when no request is left; at once if there is none."""
+        self._late.append(call)
         self._complete_late()
 
     def _may_start(self, posted: Posted, stream: Stream) -> bool:
@@ -122,7 +171,12 @@ class SendQueue:
 
     def _complete_late(self) -> None:
         while self._late and not self._posted:
-            self.cq.push(self._late.popleft())
+            late = self._late.popleft()
+            if isinstance(late, Completion):
+                self.flushes += 1
+                self.cq.push(late)
+            else:
+                late()
 
     def _flushed(self, wr_id: object, kind: Kind, error: Exception | None) -> Completion:
         return Completion(wr_id, Status.WR_FLUSH_ERR, kind.opcode, 0, self.qp_num, error=error)
