@@ -76,6 +76,7 @@ __all__ = [
     "VersionMismatch",
     "WorkFailed",
     "WrongState",
+    "WrongThread",
 ]
 
 
