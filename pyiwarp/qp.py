@@ -108,10 +108,9 @@ class QueuePair:
         self._pause_when_starved = pause_when_starved
         self._mulpdu = mulpdu
         self._stream: Stream | None = None
-        self._confirming: ConfirmingSendQueue | None = None
-        if confirm:
-            self._confirming = ConfirmingSendQueue(pd, self.cap, send_cq, self.qp_num, all_signaled=sq_sig_all)
-        self._sq = self._confirming or SendQueue(pd, self.cap, send_cq, self.qp_num, all_signaled=sq_sig_all)
+        kind = ConfirmingSendQueue if confirm else SendQueue
+        self._sq = kind(pd, self.cap, send_cq, self.qp_num, all_signaled=sq_sig_all)
+        self._confirming = self._sq if isinstance(self._sq, ConfirmingSendQueue) else None
         self._rq = ReceiveQueue(pd, self.cap, recv_cq, self.qp_num, srq, self._on_shared_receive)
         self._attached = False  # to a driver, which has not said yet that TCP has ended
         self._past = QpCounters()  # of the connections before this one
@@ -389,7 +388,7 @@ class QueuePair:
 
     def resume(self) -> None:
         """Digest what waited for a receive, if one was posted."""
-        if self.stream.starved and self._rq.ready:
+        if self.stream.starved and self._rq.is_ready():
             self._take(self.stream.resume())
 
     def next_iov(self) -> list[Octets]:
@@ -400,7 +399,9 @@ class QueuePair:
 
     def flushed(self) -> None:
         """The kernel holds everything that `next_iov` gave."""
-        self._take(self.stream.flushed())
+        events = self.stream.flushed()
+        if self._sq.blame is None:  # else the peer has refused some of it, and of none it is known what became
+            self._take(events)
         if self.state in (QpState.TERMINATE, QpState.ERROR):
             self._flush()
 

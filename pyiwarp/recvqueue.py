@@ -51,10 +51,9 @@ class ReceiveQueue:
     def __len__(self) -> int:
         return len(self._posted)
 
-    @property
-    def ready(self) -> bool:
-        """Whether there is a receive for the next Send."""
-        return bool(self._posted or self.srq)
+    def is_ready(self) -> bool:
+        """Whether there is a receive for the next Send; if a shared queue has none, `on_posted` is called later."""
+        return bool(self._posted) or (self.srq is not None and self.srq.offers(self.on_posted))
 
     @property
     def unfinished(self) -> int:

@@ -108,10 +108,15 @@ class SharedReceiveQueue:
         self._check_open()
         return SrqAttributes(self.max_wr, self._cap.max_sge, self.limit, len(self._posted))
 
-    def take(self, on_posted: Callable[[], None]) -> Recv | None:
-        """The oldest receive, for a queue pair; None if there is none, and then `on_posted` is called when there is."""
+    def offers(self, on_posted: Callable[[], None]) -> bool:
+        """Whether there is a receive; if not, `on_posted` is called when one is posted."""
         if not self._posted:
             self._hungry[on_posted] = None
+        return bool(self._posted)
+
+    def take(self, on_posted: Callable[[], None]) -> Recv | None:
+        """The oldest receive, for a queue pair; if there is none, None and a call as with `offers`."""
+        if not self.offers(on_posted):
             return None
         receive = self._posted.popleft()
         if self.limit:
