@@ -140,8 +140,8 @@ class CompletionQueue:
         self.unacked -= count
 
     def _notify(self) -> None:
-        if self.channel is not None:
-            self.channel.put(self)
+        assert self.channel is not None, "request_notify has seen to it"
+        self.channel.put(self)
 
     # --- life --------------------------------------------------------------------------------------------------------
 

@@ -32,9 +32,8 @@ class _Bell:
             os.write(self._sounder, b"!")
 
     def silence(self) -> None:
-        if self.rung:
-            self.rung = False
-            os.read(self.fd, 1)
+        self.rung = False
+        os.read(self.fd, 1)
 
 
 def _close_both(*ends: int) -> None:

@@ -50,7 +50,7 @@ def test_memory_stays_pinned_until_the_peer_has_the_octets() -> None:
     assert region.pins == 0
 
 
-def test_an_answer_that_comes_before_the_kernel_has_everything_confirms_nothing_yet() -> None:
+def test_an_answer_that_comes_before_the_kernel_has_everything_confirms_nothing_yet() -> None:  # RDMAP-5040-5.5-11
     """A peer can answer what it was not asked yet; the octets still are the transport's."""
     peer = confirming()
     peer.end.clogged = True

@@ -96,7 +96,7 @@ def test_closing() -> None:
         with pytest.raises(RegionInUse, match="2 queue pairs"):
             cq.close()
         cq.users = 0
-    for call in (cq.poll, lambda: cq.arm(lambda: None)):
+    for call in (cq.poll, lambda: cq.arm(lambda: None), lambda: cq.resize(2)):
         with pytest.raises(Closed, match="closed"):
             call()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyiwarp.codes import Opcode
-from pyiwarp.errors import BadWorkRequest, InvalidStag, NoBufferForMsn, QueueFull, RegionInUse, UsageError
+from pyiwarp.errors import BadWorkRequest, Closed, InvalidStag, NoBufferForMsn, QueueFull, RegionInUse, UsageError
 from pyiwarp.mr import Access
 from pyiwarp.qp import QpCap, QpState
 from pyiwarp.verbs import AsyncEventType, Device, SharedReceiveQueue
@@ -169,7 +169,19 @@ def test_limits_and_strangers() -> None:
     other = node.context.alloc_pd().create_srq(1, 1)
     with pytest.raises(BadWorkRequest, match="the shared receive queue belongs to another protection domain"):
         node.pd.create_qp(node.send_cq, node.recv_cq, node.qp.cap, srq=other)
-    assert (node.send_cq.users, other.users) == (1, 0)
+    other.close()
+    own = node.pd.create_srq(1, 1)
+    own.close()
+    closed = node.context.create_cq(1)
+    closed.close()
+    with pytest.raises(Closed, match="the shared receive queue is closed"):
+        node.pd.create_qp(node.send_cq, node.recv_cq, node.qp.cap, srq=own)
+    with pytest.raises(Closed, match="the completion queue is closed"):
+        node.pd.create_qp(node.send_cq, closed, node.qp.cap)
+    for call in (own.query, own.modify):
+        with pytest.raises(Closed, match="the shared receive queue is closed"):
+            call()
+    assert (node.send_cq.users, other.users, own.users) == (1, 0, 0)
 
 
 def test_a_queue_pair_with_shared_receives_takes_none_of_its_own() -> None:
