@@ -120,6 +120,8 @@ class ReceiveQueue:
 
     def flush(self, error: Exception | None) -> None:
         """Complete every receive, in order: nothing will come for them."""
+        if self.srq is not None:
+            self.srq.forget(self.on_posted)
         receives = [*self._taken, *self._posted]
         status, self.blame = (self.blame if self._taken else Status.WR_FLUSH_ERR), Status.WR_FLUSH_ERR
         self.flushes += len(receives)

@@ -123,6 +123,10 @@ class SharedReceiveQueue:
             self._look_at_limit()
         return receive
 
+    def forget(self, on_posted: Callable[[], None]) -> None:
+        """That call is no longer wanted: its queue pair has ended."""
+        self._hungry.pop(on_posted, None)
+
     def close(self) -> None:
         """Give the queue up, and the receives in it: no queue pair has taken them, so they do not complete.
 

@@ -106,13 +106,13 @@ class Device:
 class Context:
     """An opened device: it owns the STags, the protection domains and the completion queues.
 
-    `async_events` is where it tells what befalls them, as `ibv_get_async_event` does.
+    `async_events` is where it tells what befalls them.
     """
 
     def __init__(self, device: Device | None = None, random_index: Callable[[], int] | None = None) -> None:
         self.device = device or Device()
         self.stags = StagTable(random_index)
-        self.async_events = AsyncEventQueue(MAX_ASYNC_EVENTS)
+        self._async_events: AsyncEventQueue | None = None
         self.debug = self.device.debug or debugging()
         self._past = QpCounters()  # of queue pairs that are closed
         self._pds: set[ProtectionDomain] = set()
@@ -126,6 +126,19 @@ class Context:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    @property
+    def async_events(self) -> AsyncEventQueue:
+        """The asynchronous events of this context, as `ibv_get_async_event` gives them.
+
+        They are kept from the first time on that this is looked at: events hold on to the queue pairs that they are
+        about, and a program that never takes any shall not keep those of the past. A closed context has none.
+        """
+        if self._async_events is None:
+            self._async_events = AsyncEventQueue(MAX_ASYNC_EVENTS)
+            if not self._open:
+                self._async_events.close()
+        return self._async_events
 
     def alloc_pd(self) -> ProtectionDomain:
         """A new protection domain (RFC 5041 §8.2)."""
@@ -157,12 +170,14 @@ class Context:
         total = self._past
         for qp in qps:
             total = total.plus(qp.counters())
-        events = self.async_events
-        return ContextCounters(len(qps), len(self.stags), len(events), events.missed, total)
+        events = self._async_events
+        waiting, missed = (0, 0) if events is None else (len(events), events.missed)
+        return ContextCounters(len(qps), len(self.stags), waiting, missed, total)
 
     def report(self, event: AsyncEventType, source: object, error: Exception | None = None) -> None:
         """Put an event into `async_events`; for the objects of the context."""
-        self.async_events.put(AsyncEvent(event, source, error))
+        if self._async_events is not None:
+            self._async_events.put(AsyncEvent(event, source, error))
 
     def qp_closed(self, qp: QueuePair) -> None:
         """The queue pair is gone; what it has done still counts."""
@@ -177,7 +192,8 @@ class Context:
         for pd in list(self._pds):
             pd.close(force=True)
         self._open = False
-        self.async_events.close()
+        if self._async_events is not None:
+            self._async_events.close()
 
     def _check_open(self) -> None:
         if not self._open:

@@ -333,10 +333,28 @@ def test_an_overflow_is_told_of_the_queue_and_of_its_queue_pairs() -> None:  # S
 
 
 def test_a_context_that_closes_ends_its_events() -> None:
+    context, node = Context(), Node()
+    for each in (context, node.context):
+        each.close()
+    for closed in (context, node.context):
+        with pytest.raises(Closed, match="<AsyncEventQueue 0 of 4096, 0 missed closed>"):
+            closed.async_events.get()
+
+
+def test_events_are_kept_for_programs_that_look_at_them() -> None:
     context = Context()
-    context.close()
-    with pytest.raises(Closed, match="<AsyncEventQueue 0 of 4096, 0 missed closed>"):
-        context.async_events.get()
+    pd = context.alloc_pd()
+    cq = context.create_cq(1)
+    for number in range(3):
+        node = Node.__new__(Node)
+        node.qp = pd.create_qp(cq, cq)
+        RawPeer(node).end.lose()
+        node.qp.close()
+        if number == 1:
+            assert context.counters().async_events == 0
+            assert len(context.async_events) == 0
+    assert [event.source for event in context.async_events._events] == [node.qp]
+    assert context.counters().async_events == 1
 
 
 # --- log records -----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ class Served:
     """Queue pairs of one protection domain that share their receives, each with a peer."""
 
     def __init__(self, count: int = 2, *, max_wr: int = 8, pause: bool = False) -> None:
-        first = Node()
+        first = Node()  # its context keeps events
         self.context, self.pd = first.context, first.pd
         first.qp.close()
         self.srq = self.pd.create_srq(max_wr)
@@ -101,6 +101,18 @@ def test_a_send_waits_for_a_receive_where_the_queue_pair_was_asked_to() -> None:
     assert kicked == [0, 1, 1]
     served.peers[1].hears()
     assert [ended(node.received()) for node in served.nodes] == [[(0, OK)], [(1, OK)]]
+
+
+def test_a_queue_pair_that_has_ended_is_not_told_of_receives() -> None:
+    served = Served(pause=True)
+    for peer in served.peers:
+        peer.sends(send(b"waits"))
+    served.nodes[0].qp.close()
+    kicked: list[int] = []
+    for number, node in enumerate(served.nodes):
+        node.qp.on_output = lambda number=number: kicked.append(number)  # type: ignore[misc]
+    served.post(0)
+    assert kicked == [1]
 
 
 def test_the_limit_is_told_once_and_armed_again() -> None:
