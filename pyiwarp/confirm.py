@@ -9,7 +9,7 @@ Atomic of the program's own confirms as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pyiwarp.fastwire import ReadRequest
@@ -65,20 +65,23 @@ class ConfirmingSendQueue(SendQueue):
         self._asked = _Confirmation(last)
         stream.read(_NOWHERE, memoryview(b""), self._asked)
 
-    def sent(self, posted: Posted) -> None:
-        """TCP has it; that alone does not complete it."""
-        if posted in self._confirmed:
-            self._confirmed.discard(posted)
-            super().sent(posted)
-        else:
-            self._flushed_to_tcp.add(posted)
+    def sent(self, tokens: Iterable[object]) -> None:
+        """TCP has them; that alone does not complete them."""
+        for posted in tokens:
+            assert isinstance(posted, Posted)
+            if posted in self._confirmed:
+                self._confirmed.discard(posted)
+                posted.done = True
+            else:
+                self._flushed_to_tcp.add(posted)
+        self._complete()
 
-    def answered(self, token: Posted | object) -> None:
+    def answered(self, token: object) -> None:
         """An answer has come, and says that everything before its question has been processed (RDMAP-5040-5.5-07)."""
         if isinstance(token, _Confirmation):
             self._asked = None
             self._confirm_through(token.last)
-            self.complete()
+            self._complete()
         else:
             assert isinstance(token, Posted)
             self._confirm_through(token)

@@ -477,8 +477,7 @@ class QueuePair:
             _HANDLERS[type(event)](self, event)
 
     def _on_sent(self, event: Sent) -> None:
-        assert isinstance(event.token, Posted)
-        self._sq.sent(event.token)
+        self._sq.sent((event.token,))
 
     def _on_read_done(self, event: ReadDone) -> None:
         if event.token is not None:  # else the Read that opened the stream: nobody's work request, but in ORD

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pyiwarp.admission import QpCap
 from pyiwarp.cq import CompletionQueue
@@ -107,19 +107,22 @@ class SendQueue:
                 self.answers_due += 1
             posted.kind.start(stream, posted)
 
-    def sent(self, posted: Posted) -> None:
-        """TCP has the whole message (RDMAP-5040-5.5-11)."""
-        posted.done = True
-        self.complete()
-
     def answered(self, token: object) -> None:
-        """The request that waits longest for the peer's answer has it (RDMAP-5040-5.5-19)."""
-        assert isinstance(token, Posted)
+        """The peer's answer to one of the requests that wait for it has come (RDMAP-5040-5.5-19)."""
         self.answers_due -= 1
-        token.done = True
-        self.complete()
+        self._settle((token,))
 
-    def complete(self) -> None:
+    def sent(self, tokens: Iterable[object]) -> None:
+        """TCP has the whole messages that these tokens stand for (RDMAP-5040-5.5-11)."""
+        self._settle(tokens)
+
+    def _settle(self, tokens: Iterable[object]) -> None:
+        for posted in tokens:
+            assert isinstance(posted, Posted)
+            posted.done = True
+        self._complete()
+
+    def _complete(self) -> None:
         """Complete the requests at the head of the queue that are done (RDMAP-5040-5.5-12)."""
         queue = self._posted
         while queue and queue[0].done:
