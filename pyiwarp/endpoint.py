@@ -50,7 +50,8 @@ class Options:
     Without `extensions` the messages of RFC 7306 are refused. With `half_close` this side may go on sending when the
     peer has closed its half, until `close`; `recv` raises `Disconnected` then. `capture` takes down every octet for
     Wireshark.
-    `profile` says how to get on with the peer; where `crc` is None it says that too.
+    `profile` says how to get on with the peer; where `crc` is None it says that too. With `confirm` a `send` or `write`
+    returns when the peer has processed it, and raises if the peer refused it; that takes Reads, so `ord` is 1 or more.
     """
 
     recv_depth: int = RECV_DEPTH
@@ -71,6 +72,7 @@ class Options:
     half_close: bool = False
     capture: Capture | None = None
     profile: PeerProfile = PROFILES["rfc"]
+    confirm: bool = False
 
     @classmethod
     def of(cls, device: Device) -> Options:
@@ -95,6 +97,8 @@ class Options:
         room = self.profile.max_private_data - (4 if self.revision > 1 else 0)
         if len(private_data) > room:
             raise UsageError(f"{len(private_data)} octets of private data; a {self.profile.name} peer takes {room}")
+        if self.confirm and not self.ord:
+            raise UsageError("ORD is 0: completions can be confirmed by Reads alone (RFC 5040 §6.1)")
         return Offer(
             revision=self.revision,
             crc=self.profile.crc if self.crc is None else self.crc,
@@ -145,6 +149,7 @@ class Endpoint:
             profile=options.profile,
             extensions=options.extensions,
             half_close=options.half_close,
+            confirm=options.confirm,
         )
         self.qp.on_ended = self._wake_all
         self.qp.on_half_closed = self._wake_all

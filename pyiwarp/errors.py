@@ -172,7 +172,10 @@ class Closed(UsageError, RuntimeError):
 
 
 class WrongThread(UsageError, RuntimeError):
-    """The object belongs to another thread: it has no locks, and may be used in the thread alone that made it."""
+    """The object belongs to another thread or event loop: it has no locks.
+
+    Blocking connections always look; everything else does in debug mode (`Device(debug=True)`).
+    """
 
 
 # --- startup ---------------------------------------------------------------------------------------------------------

@@ -7,13 +7,20 @@ completions. Every posted work request completes exactly once, in the order of i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pyiwarp.admission import QpCap
+from pyiwarp.asyncevents import AsyncEventType, event_of_violation
 from pyiwarp.atomics import stored
+from pyiwarp.blame import culprit, is_too_long, status_of, wrong_answer
+from pyiwarp.confirm import ConfirmingSendQueue
+from pyiwarp.counters import QpAttributes, QpCounters, figures
 from pyiwarp.cq import CompletionQueue
-from pyiwarp.errors import Closed, ConnectionLost, StartupTimeout, WrongState
+from pyiwarp.drain import Drain
+from pyiwarp.errors import Closed, ConnectionLost, LocalCatastrophe, StartupTimeout, UsageError, WrongState
 from pyiwarp.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
 from pyiwarp.kinds import Posted
 from pyiwarp.mr import StagTable
@@ -21,14 +28,17 @@ from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.qpstate import NEXT, QpInput, QpState
 from pyiwarp.recvqueue import ReceiveQueue
 from pyiwarp.sendqueue import SendQueue
+from pyiwarp.srq import SharedReceiveQueue
 from pyiwarp.startup import Agreement, Role, TimeLimit
 from pyiwarp.stream import Stream
-from pyiwarp.work import Recv, SendRequest
+from pyiwarp.work import Recv, SendRequest, Status
 
 if TYPE_CHECKING:
     from pyiwarp.stream import Octets
 
 __all__ = ["QpCap", "QpInput", "QpState", "QueuePair"]
+
+log = logging.getLogger(__name__)
 
 _qp_numbers = itertools.count(1)
 
@@ -45,6 +55,9 @@ class Owner(Protocol):
     def qp_closed(self, qp: QueuePair) -> None:
         """The queue pair is gone."""
 
+    def report(self, event: AsyncEventType, source: object, error: Exception | None = None) -> None:
+        """Something has befallen the queue pair: an asynchronous event."""
+
 
 class QueuePair:
     """One end of an RDMA connection; made by `ProtectionDomain.create_qp`.
@@ -54,6 +67,10 @@ class QueuePair:
     when a stream ends, in seconds. With `half_close` the queue pair goes on sending when the peer has closed its half,
     until `disconnect`; its receives are flushed and `on_half_closed` is called. Without, it ends when what was posted
     has been sent, as hardware does.
+
+    With `srq` receives are taken from there. With `sq_sig_all` every work request has a completion, unsignaled or not.
+    With `confirm` a Write or Send completes only when the peer has processed it, so that an error of its is laid on
+    the work request that caused it; that takes Reads, and ORD must be 1 at least.
     """
 
     def __init__(
@@ -69,11 +86,14 @@ class QueuePair:
         profile: PeerProfile = PROFILES["rfc"],
         extensions: bool = True,
         half_close: bool = False,
+        srq: SharedReceiveQueue | None = None,
+        sq_sig_all: bool = False,
+        confirm: bool = False,
     ) -> None:
         self.pd = pd
         self.send_cq = send_cq
         self.recv_cq = recv_cq
-        self.cap = cap
+        self.cap = cap if srq is None else replace(cap, max_recv_wr=0)
         self.linger = linger
         self.profile = profile
         self._settling = False
@@ -88,13 +108,19 @@ class QueuePair:
         self._pause_when_starved = pause_when_starved
         self._mulpdu = mulpdu
         self._stream: Stream | None = None
-        self._sq = SendQueue(pd, cap, send_cq, self.qp_num)
-        self._rq = ReceiveQueue(pd, cap, recv_cq, self.qp_num)
+        kind = ConfirmingSendQueue if confirm else SendQueue
+        self._sq = kind(pd, self.cap, send_cq, self.qp_num, all_signaled=sq_sig_all)
+        self._confirming = self._sq if isinstance(self._sq, ConfirmingSendQueue) else None
+        self._rq = ReceiveQueue(pd, self.cap, recv_cq, self.qp_num, srq, self._on_shared_receive)
+        self._attached = False  # to a driver, which has not said yet that TCP has ended
+        self._past = QpCounters()  # of the connections before this one
+        self._octets_received = 0
         self._over = False
         self._ended = False
         self._closed = False
-        for cq in (send_cq, recv_cq):
-            cq.users += 1
+        for used in (send_cq, recv_cq, srq):
+            if used is not None:
+                used.users += 1
 
     def __repr__(self) -> str:
         return f"<QueuePair {self.qp_num} {self.state.value} SQ {len(self._sq)} RQ {len(self._rq)}>"
@@ -136,7 +162,11 @@ class QueuePair:
         """
         self._check_open()
         self._move(QpInput.CONNECTED)
+        self._past = self.counters()
+        self._octets_received = 0
+        self._sq.begin()
         self._over = self._ended = False
+        self._attached = True
         self._stream = Stream(
             agreement,
             self.pd.stags,
@@ -161,6 +191,7 @@ class QueuePair:
         if self.state is QpState.RTS:
             self._move(QpInput.CLOSE)
             self.stream.finish()
+            self._sq.when_drained(self._on_sq_drained)
             self.on_output()
 
     def speak_first(self) -> None:
@@ -176,7 +207,7 @@ class QueuePair:
     def abort(self, error: Exception) -> None:
         """End the stream at once, without a word to the peer; `error` becomes the cause of every flush."""
         if self.state is not QpState.IDLE and not self._over:
-            self._lose(error)
+            self._lose(error, told=False)
             self.on_output()
 
     def close(self) -> None:
@@ -188,9 +219,89 @@ class QueuePair:
         self.error = self.error or (error if self._rq else None)
         self._flush()
         self._closed = True
-        for cq in (self.send_cq, self.recv_cq):
-            cq.users -= 1
+        for used in (self.send_cq, self.recv_cq, self._rq.srq):
+            if used is not None:
+                used.users -= 1
         self.pd.qp_closed(self)
+
+    def modify(self, state: QpState | None = None, *, linger: float | None = None) -> None:
+        """Move the queue pair to `state`, as far as a program may; change `linger`, in seconds.
+
+        CLOSING is `disconnect`. TERMINATE ends the stream with a Terminate (local catastrophic error), ERROR at once
+        and without a word; either flushes what is posted. IDLE makes a queue pair in ERROR ready for the next
+        `connect`, once its driver has let go of TCP. RTS is reached by `connect` alone. Raises `WrongState` for all
+        else.
+        """
+        self._check_open()
+        if linger is not None:
+            if linger < 0:
+                raise UsageError(f"a wait of {linger} seconds")
+            self.linger = linger
+        if state is None:
+            return
+        if state is QpState.IDLE:
+            self._reset()
+        elif self.state in (QpState.IDLE, QpState.ERROR) or state is QpState.RTS:
+            raise WrongState(f"a program cannot make it {state.name}: {self!r}")
+        elif state is QpState.CLOSING:
+            self.disconnect()
+        elif state is QpState.TERMINATE:
+            self._take(self.stream.fail(LocalCatastrophe("the program ended the stream")))  # RDMAP-5040-7.1-02
+            self.on_output()
+        else:
+            self.abort(Closed(f"the program moved it to ERROR: {self!r}"))
+
+    def _reset(self) -> None:
+        if self._attached and self.state is QpState.ERROR:
+            raise WrongState(f"its TCP connection has not ended yet: {self!r}")
+        self._move(QpInput.RESET)
+        self._past = self.counters()
+        self._stream = self.error = None
+        self._over = self._ended = False
+
+    def query(self) -> QpAttributes:
+        """The queue pair as it is now."""
+        stream = self._stream
+        return QpAttributes(
+            self.state,
+            self.error,
+            self.qp_num,
+            self.cap,
+            self._sq.all_signaled,
+            self._confirming is not None,
+            len(self._sq),
+            self._rq.unfinished,
+            self.send_room,
+            self.linger,
+            None if stream is None else stream.agreement,
+            0 if stream is None else len(stream.reads),
+            0 if stream is None else stream.mulpdu,
+        )
+
+    def counters(self) -> QpCounters:
+        """What has passed through the queue pair since it was made."""
+        now = self._past
+        if self._stream is not None:
+            now = now.plus(figures(self._stream, self._octets_received, self.error))
+        return now._replace(flushed=self._sq.flushes + self._rq.flushes)
+
+    def drain_sq(self, on_drained: Callable[[], None] | None = None) -> Awaitable[None]:
+        """Wait until no work request is left in the send queue: `await` it, or be called.
+
+        It ends nothing by itself. Cancelling the wait changes nothing, a callback is called all the same.
+        """
+        return Drain(on_drained, self._sq.when_drained)
+
+    def drain_rq(self, on_drained: Callable[[], None] | None = None) -> Awaitable[None]:
+        """Wait until no receive is left in the receive queue; otherwise as `drain_sq`.
+
+        Receives that no Send comes for are left until the stream ends. Those of a shared queue count when taken.
+        """
+        return Drain(on_drained, self._rq.when_drained)
+
+    def drain(self, on_drained: Callable[[], None] | None = None) -> Awaitable[None]:
+        """Wait until nothing is left in either queue; otherwise as `drain_sq`."""
+        return Drain(on_drained, self._sq.when_drained, self._rq.when_drained)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -202,6 +313,8 @@ class QueuePair:
         if key not in NEXT:
             raise WrongState(f"{fed.value}, but {self!r}")
         before, self.state = self.state, NEXT[key]
+        if before is not self.state and log.isEnabledFor(logging.DEBUG):
+            log.debug("queue pair %d: %s; %s, was %s", self.qp_num, fed.value, self.state.value, before.value)
         return before
 
     # --- posting -----------------------------------------------------------------------------------------------------
@@ -263,6 +376,7 @@ class QueuePair:
 
     def received(self, nbytes: int) -> None:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
+        self._octets_received += nbytes
         self._take(self.stream.received(nbytes))
 
     def received_eof(self) -> None:
@@ -274,20 +388,23 @@ class QueuePair:
 
     def resume(self) -> None:
         """Digest what waited for a receive, if one was posted."""
-        if self.stream.starved and self._rq:
+        if self.stream.starved and self._rq.is_ready():
             self._take(self.stream.resume())
 
     def next_iov(self) -> list[Octets]:
         """The octets to write now; [] when there are none."""
+        if self._confirming is not None and self.state in (QpState.RTS, QpState.CLOSING):
+            self._confirming.confirm(self.stream)
         return [] if self._settling else self.stream.next_iov()
 
     def flushed(self) -> None:
         """The kernel holds everything that `next_iov` gave."""
         events, sent = self.stream.flushed_batch()
-        if events:
-            self._take(events)
-        if sent:
-            self._sq.sent(sent)
+        if self._sq.blame is None:  # else the peer has refused some of it, and of none it is known what became
+            if events:
+                self._take(events)
+            if sent:
+                self._sq.sent(sent)
         if self.state in (QpState.TERMINATE, QpState.ERROR):
             self._flush()
 
@@ -321,6 +438,7 @@ class QueuePair:
 
     def lost(self, cause: Exception | None) -> None:
         """TCP ended: with a `cause` it was lost, without one it was closed after both halves had ended."""
+        self._attached = False
         if self._over:
             return
         if cause is None and self.state is QpState.CLOSING and self.output_ended and self.stream.peer_closed:
@@ -383,7 +501,17 @@ class QueuePair:
     def _on_delivered(self, event: Delivered) -> None:
         self._rq.delivered(event)
 
+    def _on_sq_drained(self) -> None:
+        if self.state is QpState.CLOSING:  # else it was flushed, which is told otherwise
+            self.pd.report(AsyncEventType.SQ_DRAINED, self)
+
+    def _on_shared_receive(self) -> None:
+        self.on_output()
+
     def _on_peer_closed(self, event: PeerClosed) -> None:
+        if self._confirming is not None and len(self._sq):
+            self._lose(ConnectionLost("the peer closed its half before it had confirmed what was sent"))
+            return
         if self._half_close and self.state is QpState.RTS:
             self._rq.flush(self.error)  # DDP-5041-6.2.1-04: this is how the program hears of it
             self.on_half_closed()
@@ -394,19 +522,37 @@ class QueuePair:
     def _on_peer_terminated(self, event: PeerTerminated) -> None:
         self._move(QpInput.PEER_TERMINATE)
         self.error = self.error or event.error
-        self.stream.drop_output()
-        self.stream.finish()
+        sq, stream = self._sq, self.stream
+        found = culprit(event.error, sq.begun(), sq.requests(), stream._send_msn, stream._read_msn)
+        if found is not None:
+            sq.blame = found, status_of(event.error.term)
+        stream.drop_output()
+        stream.finish()
+        self._tell(AsyncEventType.QP_FATAL, event.error)
         self._flush_when_let_go()
 
     def _on_violated(self, event: Violated) -> None:
         if self._move(QpInput.LOCAL_FAULT) is QpState.TERMINATE:
             return
-        self.error = event.error
+        self.error = error = event.error
+        found = wrong_answer(error, self._sq.begun())
+        if found is not None:
+            self._sq.blame = found, Status.BAD_RESP_ERR
+        elif is_too_long(error):
+            self._rq.blame = Status.LOC_LEN_ERR
+        self._tell(event_of_violation(error), error)
         self._flush_when_let_go()
 
-    def _lose(self, error: Exception) -> None:
+    def _tell(self, event: AsyncEventType, error: Exception) -> None:
+        if log.isEnabledFor(logging.INFO):
+            log.info("queue pair %d: %s: %s", self.qp_num, event.value, error)
+        self.pd.report(event, self, error)
+
+    def _lose(self, error: Exception, *, told: bool = True) -> None:
         """TCP is gone or shall be: nothing more can be said."""
-        self._move(QpInput.LLP_LOST)
+        before = self._move(QpInput.LLP_LOST)
+        if told and before in (QpState.RTS, QpState.CLOSING):  # in TERMINATE and ERROR the cause was told
+            self._tell(AsyncEventType.QP_FATAL, error)
         self.error = self.error or error
         self._over = True
         self.stream.abandon()
@@ -424,6 +570,8 @@ class QueuePair:
         self._rq.flush(self.error)
         if not self._ended:
             self._ended = True
+            if self._rq.srq is not None and self._stream is not None:
+                self.pd.report(AsyncEventType.QP_LAST_WQE_REACHED, self)
             self.on_ended()
 
 

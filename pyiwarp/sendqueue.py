@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from pyiwarp.admission import QpCap
 from pyiwarp.cq import CompletionQueue
@@ -19,28 +19,54 @@ class SendQueue:
     """The requests that a queue pair was given to send, from their posting to their completion in `cq`.
 
     A request is begun at once, unless a fence or ORD holds it back, and everything behind it. `pd` is the protection
-    domain whose memory may be used, `qp_num` what completions say of where they come from.
+    domain whose memory may be used, `qp_num` what completions say of where they come from. With `all_signaled` every
+    request has a completion. `blame` names one request, and the status that it has when all are flushed.
     """
 
-    __slots__ = ("_late", "_posted", "_waiting", "answers_due", "cap", "cq", "limit", "pd", "qp_num")
+    __slots__ = (
+        "_late",
+        "_posted",
+        "_waiting",
+        "all_signaled",
+        "answers_due",
+        "blame",
+        "cap",
+        "cq",
+        "flushes",
+        "limit",
+        "pd",
+        "qp_num",
+    )
 
-    def __init__(self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int) -> None:
+    blame: tuple[Posted, Status] | None
+
+    def __init__(self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int, *, all_signaled: bool = False) -> None:
         self.pd = pd
         self.cap = cap
         self.limit = cap.max_send_wr
         self.cq = cq
         self.qp_num = qp_num
-        self.answers_due = 0
+        self.all_signaled = all_signaled
+        self.flushes = 0
         self._posted: deque[Posted] = deque()
         self._waiting: deque[Posted] = deque()
-        self._late: deque[Completion] = deque()  # flushes of what was posted too late, behind what was in time
+        # behind what was in time: flushes of what was posted too late, and calls to those who wait for the end of all
+        self._late: deque[Completion | Callable[[], None]] = deque()
+        self.begin()
 
     def __len__(self) -> int:
         return len(self._posted)
 
+    def begin(self) -> None:
+        """A new connection begins."""
+        self.answers_due = 0
+        self.blame = None
+
     def check_room(self) -> None:
         """Raises `QueueFull` if nothing more can be posted."""
-        if len(self._posted) + len(self._late) >= self.limit:
+        if len(self._posted) + len(self._late) < self.limit:
+            return
+        if len(self._posted) + sum(isinstance(late, Completion) for late in self._late) >= self.limit:
             raise QueueFull(f"the send queue of queue pair {self.qp_num} holds {self.limit} work requests already")
 
     def post(self, stream: Stream, request: SendRequest) -> None:
@@ -79,12 +105,15 @@ class SendQueue:
             posted.kind.start(stream, posted)
 
     def answered(self, token: object) -> None:
-        """The peer's answer to one of the requests that wait for it has come."""
+        """The peer's answer to one of the requests that wait for it has come (RDMAP-5040-5.5-19)."""
         self.answers_due -= 1
-        self.sent((token,))
+        self._settle((token,))
 
     def sent(self, tokens: Iterable[object]) -> None:
-        """What these tokens stand for is done: in time, all that was asked of the transport or of the peer."""
+        """TCP has the whole messages that these tokens stand for (RDMAP-5040-5.5-11)."""
+        self._settle(tokens)
+
+    def _settle(self, tokens: Iterable[object]) -> None:
         for posted in tokens:
             assert isinstance(posted, Posted)
             posted.done = True
@@ -98,7 +127,7 @@ class SendQueue:
             for sge in posted.sges:
                 sge[0].unpin()
             request = posted.request
-            if request.signaled:
+            if request.signaled or self.all_signaled:
                 opcode, nbytes, value = posted.kind.opcode, posted.nbytes, posted.value
                 self.cq.push(Completion(request.wr_id, Status.SUCCESS, opcode, nbytes, self.qp_num, value=value))
         if self._late:
@@ -107,11 +136,27 @@ class SendQueue:
     def flush(self, error: Exception | None) -> None:
         """Complete everything that is posted, in order, as it will never be done (RDMAP-5040-5.4-08, -6.2.1-02)."""
         self._waiting.clear()
-        self.answers_due = 0
+        blamed, status = self.blame or (None, Status.WR_FLUSH_ERR)
+        self.begin()
+        self.flushes += len(self._posted)
         while self._posted:
             posted = self._posted.popleft()
             unpin(posted.sges)
-            self.cq.push(self._flushed(posted.request.wr_id, posted.kind, error))
+            flushed = self._flushed(posted.request.wr_id, posted.kind, error)
+            self.cq.push(flushed._replace(status=status) if posted is blamed else flushed)
+        self._complete_late()
+
+    def begun(self) -> Sequence[Posted]:
+        """The requests that were given to the stream and are not complete, in order."""
+        return list(self._posted)[: len(self._posted) - len(self._waiting)]
+
+    def requests(self) -> Sequence[Posted | None]:
+        """Those of them that the peer answers; None stands for one that is nobody's."""
+        return [posted for posted in self.begun() if posted.kind.answered]
+
+    def when_drained(self, call: Callable[[], None]) -> None:
+        """Make a call when no request is left; at once if there is none."""
+        self._late.append(call)
         self._complete_late()
 
     def _may_start(self, posted: Posted, stream: Stream) -> bool:
@@ -127,7 +172,12 @@ class SendQueue:
 
     def _complete_late(self) -> None:
         while self._late and not self._posted:
-            self.cq.push(self._late.popleft())
+            late = self._late.popleft()
+            if isinstance(late, Completion):
+                self.flushes += 1
+                self.cq.push(late)
+            else:
+                late()
 
     def _flushed(self, wr_id: object, kind: Kind, error: Exception | None) -> Completion:
         return Completion(wr_id, Status.WR_FLUSH_ERR, kind.opcode, 0, self.qp_num, error=error)

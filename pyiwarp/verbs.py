@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from pyiwarp.asyncevents import AsyncEvent, AsyncEventQueue, AsyncEventType
+from pyiwarp.channel import CompletionChannel
 from pyiwarp.codes import Rtr
+from pyiwarp.counters import ContextCounters, QpCounters
 from pyiwarp.cq import CompletionQueue
-from pyiwarp.errors import BadWorkRequest, Closed, RegionInUse, UsageError
+from pyiwarp.errors import BadWorkRequest, Closed, QueueFull, RegionInUse, UsageError
 from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion, StagTable
+from pyiwarp.ownership import debugging, watched
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.qp import QpCap, QpState, QueuePair
+from pyiwarp.srq import SharedReceiveQueue, SrqAttributes
 from pyiwarp.work import (
     CompareSwap,
     Completion,
@@ -35,16 +40,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Access",
+    "AsyncEvent",
+    "AsyncEventQueue",
+    "AsyncEventType",
     "CompareSwap",
     "Completion",
+    "CompletionChannel",
     "CompletionQueue",
     "Context",
+    "ContextCounters",
     "Device",
     "FetchAdd",
     "Immediate",
     "MemoryRegion",
     "ProtectionDomain",
     "QpCap",
+    "QpCounters",
     "QpState",
     "QueuePair",
     "Read",
@@ -53,10 +64,22 @@ __all__ = [
     "RemoteRegion",
     "Send",
     "Sge",
+    "SharedReceiveQueue",
+    "SrqAttributes",
     "Status",
     "WorkOpcode",
     "Write",
 ]
+
+MAX_ASYNC_EVENTS: Final = 4096
+MAX_CHANNEL_EVENTS: Final = 1 << 16
+
+_WATCHED_CQ: Final = ("poll", "arm", "request_notify", "ack_events", "resize", "push", "close", "__anext__")
+_WATCHED_SRQ: Final = ("post_recv", "modify", "query", "take", "close")
+_WATCHED_QP: Final = (
+    *("connect", "disconnect", "abort", "close", "modify", "query", "counters"),
+    *("drain", "drain_sq", "drain_rq", "post_send", "post_send_many", "post_recv"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +87,8 @@ class Device:
     """A soft RNIC: its name, its limits, and what it says in MPA startup where a program has no wish of its own.
 
     `max_ird` and `max_ord` count Reads at once per queue pair. `revision`, `crc` (None: as suits the peer), `markers`
-    and `rtr` are as in `Options`, whose `of` takes them from here.
+    and `rtr` are as in `Options`, whose `of` takes them from here. With `debug` its queue pairs and queues raise
+    `WrongThread` in a thread or event loop that they do not belong to.
     """
 
     name: str = "pyiwarp0"
@@ -79,6 +103,7 @@ class Device:
     crc: bool | None = None
     markers: bool = False
     rtr: Rtr = Rtr.WRITE | Rtr.READ  # flags do not change
+    debug: bool = False
 
     def open(self, random_index: Callable[[], int] | None = None) -> Context:
         """A context of this device; `random_index` replaces the source of STag indices, for tests."""
@@ -86,11 +111,17 @@ class Device:
 
 
 class Context:
-    """An opened device: it owns the STags, the protection domains and the completion queues."""
+    """An opened device: it owns the STags, the protection domains and the completion queues.
+
+    `async_events` is where it tells what befalls them.
+    """
 
     def __init__(self, device: Device | None = None, random_index: Callable[[], int] | None = None) -> None:
         self.device = device or Device()
         self.stags = StagTable(random_index)
+        self._async_events: AsyncEventQueue | None = None
+        self.debug = self.device.debug or debugging()
+        self._past = QpCounters()  # of queue pairs that are closed
         self._pds: set[ProtectionDomain] = set()
         self._open = True
 
@@ -103,6 +134,19 @@ class Context:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @property
+    def async_events(self) -> AsyncEventQueue:
+        """The asynchronous events of this context, as `ibv_get_async_event` gives them.
+
+        They are kept from the first time on that this is looked at: events hold on to the queue pairs that they are
+        about, and a program that never takes any shall not keep those of the past. A closed context has none.
+        """
+        if self._async_events is None:
+            self._async_events = AsyncEventQueue(MAX_ASYNC_EVENTS)
+            if not self._open:
+                self._async_events.close()
+        return self._async_events
+
     def alloc_pd(self) -> ProtectionDomain:
         """A new protection domain (RFC 5041 §8.2)."""
         self._check_open()
@@ -110,12 +154,41 @@ class Context:
         self._pds.add(pd)
         return pd
 
-    def create_cq(self, capacity: int = 1024) -> CompletionQueue:
-        """A completion queue for `capacity` completions; if it overflows its queue pairs end."""
+    def create_cq(self, capacity: int = 1024, *, channel: CompletionChannel | None = None) -> CompletionQueue:
+        """A completion queue for `capacity` completions; if it overflows its queue pairs end.
+
+        `channel` is where it tells of new completions when asked to (`CompletionQueue.request_notify`).
+        """
         self._check_open()
-        if capacity > self.device.max_cqe:
-            raise UsageError(f"{capacity} completions; {self.device.name} offers {self.device.max_cqe}")
-        return CompletionQueue(capacity, self._on_overflow)
+        max_cqe = self.device.max_cqe
+        if capacity > max_cqe:
+            raise UsageError(f"{capacity} completions; {self.device.name} offers {max_cqe}")
+        kind = watched(CompletionQueue, *_WATCHED_CQ) if self.debug else CompletionQueue
+        return kind(capacity, self._on_overflow, context=self, channel=channel, max_cqe=max_cqe)
+
+    def create_comp_channel(self, capacity: int = MAX_CHANNEL_EVENTS) -> CompletionChannel:
+        """A completion channel for the events of any number of completion queues, `capacity` at once."""
+        self._check_open()
+        return CompletionChannel(capacity)
+
+    def counters(self) -> ContextCounters:
+        """What the context holds now, and what all of its queue pairs have done since it was opened."""
+        qps = [qp for pd in self._pds for qp in pd.queue_pairs]
+        total = self._past
+        for qp in qps:
+            total = total.plus(qp.counters())
+        events = self._async_events
+        waiting, missed = (0, 0) if events is None else (len(events), events.missed)
+        return ContextCounters(len(qps), len(self.stags), waiting, missed, total)
+
+    def report(self, event: AsyncEventType, source: object, error: Exception | None = None) -> None:
+        """Put an event into `async_events`; for the objects of the context."""
+        if self._async_events is not None:
+            self._async_events.put(AsyncEvent(event, source, error))
+
+    def qp_closed(self, qp: QueuePair) -> None:
+        """The queue pair is gone; what it has done still counts."""
+        self._past = self._past.plus(qp.counters())
 
     def forget(self, pd: ProtectionDomain) -> None:
         """The protection domain is gone."""
@@ -126,6 +199,8 @@ class Context:
         for pd in list(self._pds):
             pd.close(force=True)
         self._open = False
+        if self._async_events is not None:
+            self._async_events.close()
 
     def _check_open(self) -> None:
         if not self._open:
@@ -133,10 +208,12 @@ class Context:
 
     def _on_overflow(self, cq: CompletionQueue) -> None:
         """SEC-5042-6.4.6-01: the queue pairs of other completion queues do not notice."""
-        error = UsageError(f"a completion queue overflowed: {cq!r}")
+        error = QueueFull(f"a completion queue overflowed: {cq!r}")
+        self.report(AsyncEventType.CQ_ERR, cq, error)
         for pd in list(self._pds):
             for qp in pd.queue_pairs:
-                if cq in (qp.send_cq, qp.recv_cq):
+                if cq in (qp.send_cq, qp.recv_cq) and qp.state is not QpState.IDLE and not qp.over:
+                    self.report(AsyncEventType.QP_FATAL, qp, error)
                     qp.abort(error)
 
 
@@ -147,12 +224,14 @@ class ProtectionDomain:
         self.context = context
         self.stags = context.stags
         self._qps: set[QueuePair] = set()
+        self._srqs: set[SharedReceiveQueue] = set()
         self._regions: set[MemoryRegion] = set()  # closed ones are dropped now and then
         self._tidied = 64
         self._open = True
 
     def __repr__(self) -> str:
-        return f"<ProtectionDomain {len(self.regions)} regions {len(self._qps)} queue pairs>"
+        srqs = f" {len(self._srqs)} shared receive queues" if self._srqs else ""
+        return f"<ProtectionDomain {len(self.regions)} regions {len(self._qps)} queue pairs{srqs}>"
 
     def __enter__(self) -> ProtectionDomain:
         return self
@@ -208,26 +287,23 @@ class ProtectionDomain:
         profile: PeerProfile = PROFILES["rfc"],
         extensions: bool = True,
         half_close: bool = False,
+        srq: SharedReceiveQueue | None = None,
+        sq_sig_all: bool = False,
+        confirm: bool = False,
     ) -> QueuePair:
         """A queue pair in this protection domain; see `QueuePair`.
 
         `pause_when_starved` makes a Send without receive wait instead of ending the stream. `mulpdu` fixes the
         size of FPDUs, `linger` bounds the wait for the peer at the end, in seconds.
         `profile` says how to get on with the peer. Without `extensions` RFC 7306 is unknown here. With
-        `half_close` sending goes on after the peer has closed its half.
+        `half_close` sending goes on after the peer has closed its half. `srq` is where it takes receives from;
+        `sq_sig_all` gives every work request a completion, `confirm` one that the peer has confirmed.
         """
         self._check_open()
         cap = cap or QpCap()
-        device = self.context.device
-        for name, asked, limit in (
-            ("send work requests", cap.max_send_wr, device.max_qp_wr),
-            ("receive work requests", cap.max_recv_wr, device.max_qp_wr),
-            ("SGEs", cap.max_sge, device.max_sge),
-            ("inline octets", cap.max_inline, device.max_inline),
-        ):
-            if asked > limit:
-                raise UsageError(f"{asked} {name}; {device.name} offers {limit}")
-        qp = QueuePair(
+        _check_cap(cap, self.context.device)
+        self._check_mine(send_cq, recv_cq, srq)
+        qp = (watched(QueuePair, *_WATCHED_QP) if self.context.debug else QueuePair)(
             self,
             send_cq,
             recv_cq,
@@ -238,13 +314,33 @@ class ProtectionDomain:
             profile=profile,
             extensions=extensions,
             half_close=half_close,
+            srq=srq,
+            sq_sig_all=sq_sig_all,
+            confirm=confirm,
         )
         self._qps.add(qp)
         return qp
 
+    def create_srq(self, max_wr: int = 256, max_sge: int = 16) -> SharedReceiveQueue:
+        """A shared receive queue for `max_wr` receives of at most `max_sge` elements; give it to `create_qp`."""
+        self._check_open()
+        device = self.context.device
+        if max_sge > device.max_sge:
+            raise UsageError(f"{max_sge} SGEs; {device.name} offers {device.max_sge}")
+        kind = watched(SharedReceiveQueue, *_WATCHED_SRQ) if self.context.debug else SharedReceiveQueue
+        srq = kind(self, max_wr, max_sge, self._on_srq_limit, self._srqs.discard, device.max_qp_wr)
+        self._srqs.add(srq)
+        return srq
+
     def qp_closed(self, qp: QueuePair) -> None:
         """The queue pair is gone."""
-        self._qps.discard(qp)
+        if qp in self._qps:
+            self._qps.discard(qp)
+            self.context.qp_closed(qp)
+
+    def report(self, event: AsyncEventType, source: object, error: Exception | None = None) -> None:
+        """Something has befallen an object of the protection domain."""
+        self.context.report(event, source, error)
 
     def close(self, *, force: bool = False) -> None:
         """Close an empty protection domain, or with `force` everything in it first.
@@ -256,13 +352,43 @@ class ProtectionDomain:
         if force:
             for qp in self.queue_pairs:
                 qp.close()
+            for srq in list(self._srqs):
+                srq.close()
             for region in self.regions:
                 region.close()
-        if self._qps or self.regions:
-            raise RegionInUse(f"regions or queue pairs are open: {self!r}")
+        if self._qps or self._srqs or self.regions:
+            raise RegionInUse(f"regions, queue pairs or shared receive queues are open: {self!r}")
         self._open = False
         self.context.forget(self)
 
     def _check_open(self) -> None:
         if not self._open:
             raise Closed(f"the protection domain is closed: {self!r}")
+
+    def _check_mine(self, send_cq: CompletionQueue, recv_cq: CompletionQueue, srq: SharedReceiveQueue | None) -> None:
+        """Judge the queues for a new queue pair: open, of this context, of this protection domain."""
+        for cq in (send_cq, recv_cq):
+            if not cq.is_open:
+                raise Closed(f"the completion queue is closed: {cq!r}")
+            if cq.context not in (None, self.context):
+                raise BadWorkRequest(f"the completion queue belongs to another context: {cq!r}")
+        if srq is not None:
+            if not srq.is_open:
+                raise Closed(f"the shared receive queue is closed: {srq!r}")
+            if srq.pd is not self:
+                raise BadWorkRequest(f"the shared receive queue belongs to another protection domain: {srq!r}")
+
+    def _on_srq_limit(self, srq: SharedReceiveQueue) -> None:
+        self.report(AsyncEventType.SRQ_LIMIT_REACHED, srq)
+
+
+def _check_cap(cap: QpCap, device: Device) -> None:
+    """Raises `UsageError` if a queue pair would hold more than the device offers."""
+    for name, asked, limit in (
+        ("send work requests", cap.max_send_wr, device.max_qp_wr),
+        ("receive work requests", cap.max_recv_wr, device.max_qp_wr),
+        ("SGEs", cap.max_sge, device.max_sge),
+        ("inline octets", cap.max_inline, device.max_inline),
+    ):
+        if asked > limit:
+            raise UsageError(f"{asked} {name}; {device.name} offers {limit}")

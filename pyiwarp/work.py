@@ -55,8 +55,12 @@ class Status(Enum):
     SUCCESS = "success"
     LOC_LEN_ERR = "local length error"
     LOC_PROT_ERR = "local protection error"
+    BAD_RESP_ERR = "bad response error"
+    REM_ACCESS_ERR = "remote access error"
     REM_INV_REQ_ERR = "remote invalid request error"
+    REM_OP_ERR = "remote operation error"
     WR_FLUSH_ERR = "work request flushed"
+    FATAL_ERR = "fatal error"
 
 
 class Send(NamedTuple):

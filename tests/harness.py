@@ -52,6 +52,7 @@ class Node:
 
     def __init__(self, context: Context | None = None, *, depth: int = 4096, **qp_options: Any) -> None:
         self.context = context or Context()
+        self.events = self.context.async_events  # they are kept from now on
         self.pd = self.context.alloc_pd()
         self.send_cq = self.context.create_cq(depth)
         self.recv_cq = self.context.create_cq(depth)

@@ -663,6 +663,27 @@ MUTATIONS: Final = (
         ("MPA-5044-1.2-02", "MPA-5044-4.4-04"),
     ),
     Mutation(
+        "a Read that confirms starts although ORD is used up",
+        "confirm",
+        " or stream.reads.full or stream.peer_closed",
+        " or stream.peer_closed",
+        ("RDMAP-5040-6.1-05",),
+    ),
+    Mutation(
+        "what the peer has confirmed completes before TCP lets go of it",
+        "confirm",
+        "                if posted in self._flushed_to_tcp:",
+        "                if True:",
+        ("RDMAP-5040-5.5-11",),
+    ),
+    Mutation(
+        "the program is not told of a rule that the peer broke",
+        "qp",
+        "        self._tell(event_of_violation(error), error)",
+        "        pass",
+        ("RDMAP-5040-7.1-01",),
+    ),
+    Mutation(
         "the peer's FIN ends sending although it was to go on",
         "qp",
         "if self._half_close and self.state is QpState.RTS:",

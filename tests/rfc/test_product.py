@@ -202,7 +202,13 @@ def test_everything_in_both_directions_and_a_graceful_end(case: Case) -> None:
             assert msns == list(range(1, len(msns) + 1))
 
 
-def broken_by(case: Case, *, initiator: bool, request: Callable[[MemoryRegion], SendRequest]) -> Pair:
+def broken_by(
+    case: Case,
+    *,
+    initiator: bool,
+    request: Callable[[MemoryRegion], SendRequest],
+    receive: Status = Status.WR_FLUSH_ERR,
+) -> Pair:
     """One side breaks a rule, behind something good and before more; the other says so, and both end."""
     pair = joined(case)
     if pair.right.qp.stream.muted:
@@ -218,7 +224,7 @@ def broken_by(case: Case, *, initiator: bool, request: Callable[[MemoryRegion], 
     )
     bad.post(Read(source[:4], region[:4].remote(), 4))
     pair.run()
-    assert ended(good.received()) == [("first", Status.SUCCESS), ("second", Status.WR_FLUSH_ERR)]
+    assert ended(good.received()) == [("first", Status.SUCCESS), ("second", receive)]
     assert [done.wr_id for done in bad.sent()] == [1, 2, 3, 4]
     assert octets_of(region) == b"." * 100
     assert all(end.closed for end in pair.ends)
@@ -239,7 +245,7 @@ def test_a_write_to_nowhere(case: Case) -> None:
 
 @every_case
 def test_a_message_that_is_too_long(case: Case) -> None:
-    pair = broken_by(case, initiator=False, request=lambda source: Send((source[:],)))
+    pair = broken_by(case, initiator=False, request=lambda source: Send((source[:],)), receive=Status.LOC_LEN_ERR)
     assert type(pair.left.qp.error) is MessageTooLong
 
 

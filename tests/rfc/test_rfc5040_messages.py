@@ -180,4 +180,4 @@ def test_a_receive_is_never_overrun() -> None:  # RDMAP-5040-5.3-04
     peer.sends(send(b"12345678901"))
     peer.expects_terminate(errors.MessageTooLong.term, mdr="110")
     assert octets_of(memory) == b"#" * 30
-    assert ended(peer.node.received()) == [("recv", FLUSHED)]
+    assert ended(peer.node.received()) == [("recv", Status.LOC_LEN_ERR)]
