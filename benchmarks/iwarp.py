@@ -55,7 +55,7 @@ class AwaitedLane(Lane):
         return heard
 
     async def stream(self, until: float) -> int:
-        """Keep `outstanding` messages underway until then, at least one batch; how many octets, when all are complete."""
+        """Keep `outstanding` messages underway until then, one batch at least; how many octets that were."""
         posted = underway = 0
         while underway or not posted or now() < until:
             while underway < self.room and (not posted or now() < until):

@@ -68,7 +68,7 @@ class PolledLane(Lane):
             raise self.qp.error or Disconnected("the peer closed the connection")
 
     def stream(self, until: float) -> int:
-        """Keep `outstanding` messages underway until then, at least one batch; how many octets, when all are complete."""
+        """Keep `outstanding` messages underway until then, one batch at least; how many octets that were."""
         posted = underway = 0
         while underway or not posted or now() < until:
             while underway < self.room and (not posted or now() < until):
