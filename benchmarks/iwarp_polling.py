@@ -68,10 +68,10 @@ class PolledLane(Lane):
             raise self.qp.error or Disconnected("the peer closed the connection")
 
     def stream(self, until: float) -> int:
-        """Keep `outstanding` messages underway until then; how many octets that were when all were complete."""
+        """Keep `outstanding` messages underway until then, one batch at least; how many octets that were."""
         posted = underway = 0
-        while underway or now() < until:
-            while underway < self.room and now() < until:
+        while underway or not posted or now() < until:
+            while underway < self.room and (not posted or now() < until):
                 post_all(self.qp, self.batch)
                 underway += 1
                 posted += 1
