@@ -387,6 +387,7 @@ class Connection:
 
     def _attach(self, llp: Llp) -> None:
         self._llp = llp
+        self.qp.peer = llp.peername
 
     def _post_receive(self, slot: int) -> None:
         size = self.options.recv_size

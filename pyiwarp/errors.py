@@ -75,6 +75,7 @@ __all__ = [
     "UsageError",
     "VersionMismatch",
     "WorkFailed",
+    "WorkRequestRefused",
     "WrongState",
 ]
 
@@ -168,6 +169,10 @@ class RegionInUse(UsageError, RuntimeError):
 
 class Closed(UsageError, RuntimeError):
     """The object was closed before the call."""
+
+
+class WorkRequestRefused(UsageError, RuntimeError):
+    """What a work request asks for was lawful when it was posted, and no longer is now that its turn has come."""
 
 
 # --- startup ---------------------------------------------------------------------------------------------------------

@@ -82,13 +82,14 @@ class QueuePair:
         self.qp_num = next(_qp_numbers)
         self.state = QpState.IDLE
         self.error: Exception | None = None
+        self.peer = ""  # its address, where a driver knows it: access logs name it
         self.on_output: Callable[[], None] = _nothing
         self.on_ended: Callable[[], None] = _nothing
         self.on_half_closed: Callable[[], None] = _nothing
         self._pause_when_starved = pause_when_starved
         self._mulpdu = mulpdu
         self._stream: Stream | None = None
-        self._sq = SendQueue(pd, cap, send_cq, self.qp_num)
+        self._sq = SendQueue(pd, cap, send_cq, self.qp_num, self)
         self._rq = ReceiveQueue(pd, cap, recv_cq, self.qp_num)
         self._over = False
         self._ended = False
@@ -362,7 +363,7 @@ class QueuePair:
 
     def _on_read_done(self, event: ReadDone) -> None:
         if event.token is not None:  # else the Read that opened the stream: nobody's work request, but in ORD
-            self._sq.answered()
+            self._sq.answered(event.token)
             self._done(event.token)
         self._sq.start_waiting(self.stream)
 
@@ -372,7 +373,7 @@ class QueuePair:
         posted.value = event.value
         for memory in posted.payload:
             memoryview(memory)[:] = stored(event.value)
-        self._sq.answered()
+        self._sq.answered(posted)
         self._done(posted)
         self._sq.start_waiting(self.stream)
 

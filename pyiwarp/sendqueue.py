@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from typing import Protocol
 
 from pyiwarp.admission import QpCap
 from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import BadWorkRequest, QueueFull, WrongState
-from pyiwarp.kinds import KINDS, Kind, Posted
+from pyiwarp.kinds import KINDS, Held, Kind, Posted
 from pyiwarp.stream import Stream
-from pyiwarp.work import Completion, SendRequest, Sge, Status
+from pyiwarp.work import Completion, SendRequest, Status
 
 __all__ = ["SendQueue", "unpin"]
+
+
+class QpOwner(Protocol):
+    """The queue pair, as far as its send queue needs to know it."""
+
+    def abort(self, error: Exception) -> None:
+        """End the stream at once: a work request has failed."""
 
 
 class SendQueue:
     """The requests that a queue pair was given to send, from their posting to their completion in `cq`.
 
     A request is begun at once, unless a fence or ORD holds it back, and everything behind it. `pd` is the protection
-    domain whose memory may be used, `qp_num` what completions say of where they come from.
+    domain whose memory may be used, `qp_num` what completions say of where they come from, `owner` the queue pair,
+    which owns some of the memory itself.
     """
 
-    __slots__ = ("_late", "_posted", "_waiting", "answers_due", "cap", "cq", "pd", "qp_num")
+    __slots__ = ("_late", "_posted", "_waiting", "answers_due", "cap", "cq", "owner", "pd", "qp_num")
 
-    def __init__(self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int) -> None:
+    def __init__(self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int, owner: QpOwner) -> None:
         self.pd = pd
+        self.owner = owner
         self.cap = cap
         self.cq = cq
         self.qp_num = qp_num
@@ -52,7 +61,7 @@ class SendQueue:
         """
         self.check_room()
         kind = KINDS[type(request)]
-        admitted = kind.admit(request, self.pd, self.cap)
+        admitted = kind.admit(request, self)
         if kind.answered:
             self._check_answerable(stream)
         posted = Posted(request, kind, admitted)
@@ -66,6 +75,8 @@ class SendQueue:
         if kind.answered:
             self.answers_due += 1
         kind.start(stream, posted)
+        if posted.done:
+            self.complete()
 
     def post_late(self, request: SendRequest, error: Exception | None) -> None:
         """Take a request that can only be flushed, when everything before it is complete."""
@@ -81,10 +92,16 @@ class SendQueue:
             if posted.kind.answered:
                 self.answers_due += 1
             posted.kind.start(stream, posted)
+            if posted.error is not None:
+                self.owner.abort(posted.error)  # as every work request that fails
+            elif posted.done:
+                self.complete()
 
-    def answered(self) -> None:
-        """One of the requests that wait for the peer's answer has it."""
+    def answered(self, posted: object) -> None:
+        """A request that waited for the peer's answer has it."""
         self.answers_due -= 1
+        if isinstance(posted, Posted) and posted.kind.finish is not None:
+            posted.kind.finish(posted)
 
     def complete(self) -> None:
         """Complete the requests at the head of the queue that are done (RDMAP-5040-5.5-12)."""
@@ -106,7 +123,7 @@ class SendQueue:
         while self._posted:
             posted = self._posted.popleft()
             unpin(posted.sges)
-            self.cq.push(self._flushed(posted.request.wr_id, posted.kind, error))
+            self.cq.push(self._flushed(posted.request.wr_id, posted.kind, error, posted.error))
         self._complete_late()
 
     def _may_start(self, posted: Posted, stream: Stream) -> bool:
@@ -124,11 +141,13 @@ class SendQueue:
         while self._late and not self._posted:
             self.cq.push(self._late.popleft())
 
-    def _flushed(self, wr_id: object, kind: Kind, error: Exception | None) -> Completion:
+    def _flushed(self, wr_id: object, kind: Kind, error: Exception | None, own: Exception | None = None) -> Completion:
+        if own is not None:
+            return Completion(wr_id, kind.refused, kind.opcode, 0, self.qp_num, error=own)
         return Completion(wr_id, Status.WR_FLUSH_ERR, kind.opcode, 0, self.qp_num, error=error)
 
 
-def unpin(sges: Sequence[Sge]) -> None:
-    """Work is done with the memory of these elements."""
+def unpin(sges: Held) -> None:
+    """Work is done with the memory of these elements, or with these operations."""
     for sge in sges:
         sge[0].unpin()

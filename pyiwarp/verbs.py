@@ -10,18 +10,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pyiwarp.accesslog import AccessLog, AccessRecord, RegionCounters
 from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import BadWorkRequest, Closed, RegionInUse, UsageError
+from pyiwarp.fastreg import FastRegion
+from pyiwarp.handles import StagHandle
 from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion, StagTable
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.qp import QpCap, QpState, QueuePair
+from pyiwarp.windows import MemoryWindow, WindowType
 from pyiwarp.work import (
+    BindMw,
     CompareSwap,
     Completion,
     FetchAdd,
     Immediate,
+    LocalInvalidate,
     Read,
     Recv,
+    RegMr,
     Send,
     Sge,
     Status,
@@ -34,25 +41,34 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Access",
+    "AccessLog",
+    "AccessRecord",
+    "BindMw",
     "CompareSwap",
     "Completion",
     "CompletionQueue",
     "Context",
     "Device",
+    "FastRegion",
     "FetchAdd",
     "Immediate",
+    "LocalInvalidate",
     "MemoryRegion",
+    "MemoryWindow",
     "ProtectionDomain",
     "QpCap",
     "QpState",
     "QueuePair",
     "Read",
     "Recv",
+    "RegMr",
+    "RegionCounters",
     "RegionSlice",
     "RemoteRegion",
     "Send",
     "Sge",
     "Status",
+    "WindowType",
     "WorkOpcode",
     "Write",
 ]
@@ -60,7 +76,10 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A soft RNIC: its name and its limits. `max_ird` and `max_ord` count Reads at once per queue pair."""
+    """A soft RNIC: its name and its limits. `max_ird` and `max_ord` count Reads at once per queue pair.
+
+    `max_mr` counts everything that has an STag: regions and windows. `max_pieces` buffers may make up one region.
+    """
 
     name: str = "pyiwarp0"
     max_qp_wr: int = 32_768
@@ -68,6 +87,7 @@ class Device:
     max_inline: int = 64 * 1024
     max_cqe: int = 1 << 20
     max_mr: int = 1 << 20
+    max_pieces: int = 1 << 16
     max_ird: int = 128
     max_ord: int = 128
 
@@ -139,11 +159,13 @@ class ProtectionDomain:
         self.stags = context.stags
         self._qps: set[QueuePair] = set()
         self._regions: set[MemoryRegion] = set()  # closed ones are dropped now and then
-        self._tidied = 64
+        self._handles: set[StagHandle] = set()  # these too
+        self._tidied = self._tidied_handles = 64
         self._open = True
 
     def __repr__(self) -> str:
-        return f"<ProtectionDomain {len(self.regions)} regions {len(self._qps)} queue pairs>"
+        regions = len(self.regions) + len(self.fast_regions)
+        return f"<ProtectionDomain {regions} regions {len(self.windows)} windows {len(self._qps)} queue pairs>"
 
     def __enter__(self) -> ProtectionDomain:
         return self
@@ -159,33 +181,94 @@ class ProtectionDomain:
     @property
     def regions(self) -> list[MemoryRegion]:
         """The regions that are open."""
-        return [region for region in self._regions if region.is_open]
+        return [region for region in self._regions if region.is_open and region.pd is self]
+
+    @property
+    def windows(self) -> list[MemoryWindow]:
+        """The memory windows that are not closed."""
+        return [handle for handle in self._handles if handle.is_open and isinstance(handle, MemoryWindow)]
+
+    @property
+    def fast_regions(self) -> list[FastRegion]:
+        """The regions of `alloc_stag` that are not closed, with memory and without."""
+        return [handle for handle in self._handles if handle.is_open and isinstance(handle, FastRegion)]
 
     def register(
-        self, buffer: Buffer, access: Access = Access.LOCAL_WRITE, *, qp: QueuePair | None = None
+        self,
+        buffer: Buffer,
+        access: Access = Access.LOCAL_WRITE,
+        *,
+        qp: QueuePair | None = None,
+        log: AccessLog | None = None,
     ) -> MemoryRegion:
         """Register the memory of `buffer`, without copying it; read-only buffers need `Access(0)` or REMOTE_READ.
 
         Any contiguous buffer will do: bytearray, mmap, array, NumPy, shared memory. Every queue pair of the protection
         domain lets its peer reach the memory, or only `qp` (RFC 5041 §8.2); a peer may invalidate what its stream
-        does not share. Raises `BadWorkRequest`, or `UsageError` if the device holds as many regions as it can.
+        does not share. What peers do to the memory is noted and counted in `log`, if one is given; that costs a
+        little for each segment, and nothing without. Raises `BadWorkRequest`, or `UsageError` if the device holds as
+        many regions as it can.
         """
-        return self.register_as(MemoryRegion, buffer, access, qp=qp)
+        return self.register_as(MemoryRegion, buffer, access, qp=qp, log=log)
 
-    def register_as(self, kind: type[Region], buffer: Buffer, access: Access, *, qp: QueuePair | None = None) -> Region:
+    def register_as(
+        self,
+        kind: type[Region],
+        buffer: Buffer,
+        access: Access,
+        *,
+        qp: QueuePair | None = None,
+        log: AccessLog | None = None,
+    ) -> Region:
         """As `register`, for a class of regions with more abilities."""
-        self._check_open()
+        self._check_stag_for(qp)
+        region = self.stags.register(self, buffer, access, kind, qp, log)
+        self.adopt(region)
+        return region
+
+    def adopt(self, region: MemoryRegion) -> None:
+        """The region belongs to this protection domain from now on."""
+        self.check_open()
+        if len(self._regions) > 2 * self._tidied:
+            self._regions = set(self.regions)
+            self._tidied = max(64, len(self._regions))
+        self._regions.add(region)
+
+    def alloc_stag(
+        self, max_pieces: int = 64, *, max_octets: int | None = None, qp: QueuePair | None = None
+    ) -> FastRegion:
+        """A region without memory, which `RegMr` work requests give it: at most `max_pieces` buffers at a time.
+
+        `max_octets` bounds their octets, `qp` and the errors are those of `register`.
+        """
+        self._check_stag_for(qp)
+        device = self.context.device
+        if not 1 <= max_pieces <= device.max_pieces:
+            raise UsageError(f"{max_pieces} buffers in one region; {device.name} offers 1 to {device.max_pieces}")
+        region = FastRegion(self.stags, self, max_pieces, max_octets, qp)
+        self._add_handle(region)
+        return region
+
+    def alloc_window(self, kind: WindowType = WindowType.TYPE_2B) -> MemoryWindow:
+        """A memory window onto nothing; see `WindowType`. Raises `UsageError` as `register` does."""
+        self._check_stag_for(None)
+        window = MemoryWindow(self.stags, self, kind)
+        self._add_handle(window)
+        return window
+
+    def _check_stag_for(self, qp: QueuePair | None) -> None:
+        self.check_open()
         if qp is not None and qp.pd is not self:
             raise BadWorkRequest(f"the queue pair belongs to another protection domain: {qp!r}")
         limit = self.context.device.max_mr
         if len(self.stags) >= limit:
             raise UsageError(f"{limit} regions are registered; {self.context.device.name} holds no more")
-        region = self.stags.register(self, buffer, access, kind, qp)
-        if len(self._regions) > 2 * self._tidied:
-            self._regions = set(self.regions)
-            self._tidied = max(64, len(self._regions))
-        self._regions.add(region)
-        return region
+
+    def _add_handle(self, handle: StagHandle) -> None:
+        if len(self._handles) > 2 * self._tidied_handles:
+            self._handles = {known for known in self._handles if known.is_open}
+            self._tidied_handles = max(64, len(self._handles))
+        self._handles.add(handle)
 
     def create_qp(
         self,
@@ -207,7 +290,7 @@ class ProtectionDomain:
         `profile` says how to get on with the peer. Without `extensions` RFC 7306 is unknown here. With
         `half_close` sending goes on after the peer has closed its half.
         """
-        self._check_open()
+        self.check_open()
         cap = cap or QpCap()
         device = self.context.device
         for name, asked, limit in (
@@ -240,20 +323,23 @@ class ProtectionDomain:
     def close(self, *, force: bool = False) -> None:
         """Close an empty protection domain, or with `force` everything in it first.
 
-        Raises `RegionInUse` if regions or queue pairs are open.
+        Raises `RegionInUse` if regions, windows or queue pairs are open.
         """
         if not self._open:
             return
         if force:
             for qp in self.queue_pairs:
                 qp.close()
+            for handle in (*self.windows, *self.fast_regions):
+                handle.close()
             for region in self.regions:
                 region.close()
-        if self._qps or self.regions:
-            raise RegionInUse(f"regions or queue pairs are open: {self!r}")
+        if self._qps or self.regions or self.windows or self.fast_regions:
+            raise RegionInUse(f"regions, windows or queue pairs are open: {self!r}")
         self._open = False
         self.context.forget(self)
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raises `Closed` if the protection domain was closed."""
         if not self._open:
             raise Closed(f"the protection domain is closed: {self!r}")

@@ -555,15 +555,15 @@ MUTATIONS: Final = (
     Mutation(
         "misaligned Atomics are done",
         "mr",
-        "(to - region.to + region.misalignment) % _ATOMIC_SIZE",
-        "(to - to)",
+        "if region.misalignment(to - region.to):",
+        "if False:",
         ("EXT-7306-8.2-04", "EXT-7306-5.1.1-03"),
     ),
     Mutation(
         "alignment is judged on the TO",
         "mr",
-        "(to - region.to + region.misalignment) % _ATOMIC_SIZE",
-        "to % _ATOMIC_SIZE",
+        "if region.misalignment(to - region.to):",
+        "if to % _ATOMIC_SIZE:",
         ("EXT-7306-5.2.1-07",),
     ),
     Mutation(

@@ -20,10 +20,10 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     "codes",
     "errors",
-    "events fastwire wire profile capture qpstate",
+    "events fastwire wire profile capture qpstate accesslog memory",
     "mpa startup ddp rdmap mr atomics",
-    "answers",
-    "stream",
+    "answers pages handles",
+    "stream fastreg windows",
     "work",
     "admission cq",
     "kinds",
