@@ -95,8 +95,9 @@ class FastRegion(StagHandle):
 
     def next_stag(self, key: int | None) -> int:
         """The STag of the next memory: with `key`, or the one that was chosen, or the next."""
-        chosen, self._key = self._key, None
-        return with_key(self.stag, chosen if key is None else key)
+        stag = with_key(self.stag, self._key if key is None else key)
+        self._key = None
+        return stag
 
 
 class RegMr(NamedTuple):
@@ -105,7 +106,8 @@ class RegMr(NamedTuple):
     `access` as for `ProtectionDomain.register`. `key` becomes the low 8 bits of the STag; by default the next one, so
     that what a peer was told before is void. `to` is the TO of the first octet; by default 0 if `access` has
     ZERO_BASED, else one like a virtual address. The memory is the region's from the posting on: requests posted
-    behind it may use it, also while a fence holds it back. Peers may use it when it is done.
+    behind it may name `region[a:b]`, also while a fence holds it back. Peers may use it when it is done. One that is
+    flushed may have been done: `FastRegion.is_valid` tells.
     """
 
     region: FastRegion

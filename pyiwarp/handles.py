@@ -213,7 +213,7 @@ class Assignment:
 
     def perform(self) -> None:
         """Void what the STag stood for, and let peers reach what it stands for now."""
-        if self._memory is not None and not self._memory.is_open:
+        if self._memory is not None and self._memory.is_retired:
             raise WorkRequestRefused(f"the memory was withdrawn before the work request's turn came: {self._memory!r}")
         self._performed = True
         before = self._handle.performed

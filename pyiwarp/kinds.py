@@ -225,7 +225,7 @@ def _start_local(stream: Stream, posted: Posted) -> None:
     try:
         operation.perform()
     except WorkRequestRefused as error:
-        posted.error = error
+        posted.error = error.with_traceback(None)  # its frames would keep memory unresizable
     posted.done = True
 
 

@@ -219,6 +219,11 @@ class MemoryRegion:
         return self._open
 
     @property
+    def is_retired(self) -> bool:
+        """Whether the STag is void for good: the region was closed, retired or invalidated."""
+        return self._retired
+
+    @property
     def windows(self) -> int:
         """How many memory windows are bound to the region."""
         return len(self._windows or ())
@@ -289,6 +294,8 @@ class MemoryRegion:
         if not self._open:
             raise Closed(f"the region is closed: {self!r}")
         self._check_unused()
+        if self.table.owner(self.stag) is not None:
+            raise BadWorkRequest(f"the STag is given memory by work requests: {self!r}")
         if pd is not None:
             pd.check_open()
         if pd is not None and pd.stags is not self.table:

@@ -59,6 +59,14 @@ class Binding(MemoryRegion):
         self._fixed = window.type is WindowType.TYPE_1
         region.window_bound(self)
 
+    def __repr__(self) -> str:
+        return f"<Binding of a window STag={self.stag:#010x} TO={self.to:#x} {self.nbytes} octets {self.access!r}>"
+
+    @property
+    def view(self) -> memoryview:
+        """The octets that the window shows, as a view of the region's memory."""
+        return self.region.view[self.origin : self.origin + self.nbytes]
+
     def pinned_view(self, offset: int, nbytes: int) -> memoryview:
         """Octets of the region's memory."""
         return self.region.pinned_view(self.origin + offset, nbytes)

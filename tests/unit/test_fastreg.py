@@ -217,6 +217,13 @@ def test_closing() -> None:
     assert len(context.stags) == 0
 
 
+def test_only_work_requests_register_it() -> None:
+    node = Pair().left
+    region = registered(node, bytearray(4))
+    with pytest.raises(BadWorkRequest, match="by work requests"):
+        region.memory.reregister(bytearray(1))
+
+
 def test_a_closed_region_takes_no_memory() -> None:
     node = Pair().left
     region = node.pd.alloc_stag()
@@ -280,6 +287,15 @@ def test_an_invalidation_that_a_fence_holds() -> None:
     buffer.clear()
 
 
+def test_memory_that_is_given_and_taken_behind_one_fence() -> None:
+    pair, region, buffer = held()
+    pair.left.post(RegMr(region, buffer, REMOTE, wr_id="reg", fence=True), LocalInvalidate(region, "inv"))
+    pair.run()
+    assert ended(pair.left.sent()) == [(name, Status.SUCCESS) for name in ("read", "reg", "inv")]
+    assert pair.left.context.stags.get(region.stag) is None
+    buffer.clear()
+
+
 def test_a_slice_from_before_stays_void() -> None:
     node = Pair().left
     region = registered(node, bytearray(4))
@@ -333,6 +349,21 @@ def test_what_a_flush_finds_is_undone() -> None:  # RDMAP-5040-6.2.1-02
     for handle in (region, kept, plain):
         handle.close()
     keeping.clear()
+
+
+def test_what_was_done_before_a_flush_stays_done() -> None:
+    pair = Pair()
+    region, buffer = pair.left.pd.alloc_stag(), bytearray(4)
+    pair.left_end.clogged = True
+    pair.left.post(Write(inline=b"x", remote=pair.right.region(1)[:].remote(), wr_id="write"))
+    pair.left.post(RegMr(region, buffer, REMOTE, wr_id="reg"))
+    pair.run()
+    assert pair.left.context.stags.get(region.stag) is region.memory, "nothing holds it back"
+    pair.left_end.lose()
+    assert ended(pair.left.sent()) == [("write", Status.WR_FLUSH_ERR), ("reg", Status.WR_FLUSH_ERR)]
+    assert region.is_valid
+    region.close()
+    buffer.clear()
 
 
 def test_one_queue_pair_at_a_time_changes_a_region() -> None:

@@ -64,6 +64,8 @@ def test_a_window_shows_some_octets_of_a_region(kind: WindowType) -> None:
     window = bound(pair.right, region, 8, 16, kind=kind)
     assert (window.to, window.nbytes, window.is_bound) == (region.to + 8, 8, True)
     assert window.stag != region.stag
+    assert bytes(window.binding.view) == b"89012345"
+    assert repr(window.binding).startswith(f"<Binding of a window STag={window.stag:#010x} TO={window.to:#x} 8 octets")
     assert repr(window).startswith(f"<MemoryWindow {kind.value} STag={window.stag:#010x} TO={window.to:#x} 8 octets")
     assert RemoteRegion.parse(window.advertise()) == window.remote() == RemoteRegion(window.to, window.stag, 8)
     sink = pair.left.region(8)
