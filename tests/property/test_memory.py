@@ -78,7 +78,6 @@ class Scene:
 @settings(max_examples=200, deadline=None)
 @given(steps)
 def test_every_request_completes_once_and_all_memory_is_let_go(script: list[tuple[str, bool, int]]) -> None:
-    # RDMAP-5040-5.5-12, RDMAP-5040-6.2.1-02
     scene = Scene()
     for number in range(40):
         scene.pair.right.qp.post_recv(Recv((), number))
