@@ -165,7 +165,8 @@ class ProtectionDomain:
 
     def __repr__(self) -> str:
         regions = len(self.regions) + len(self.fast_regions)
-        return f"<ProtectionDomain {regions} regions {len(self.windows)} windows {len(self._qps)} queue pairs>"
+        windows = f" {len(self.windows)} windows" if self.windows else ""
+        return f"<ProtectionDomain {regions} regions{windows} {len(self._qps)} queue pairs>"
 
     def __enter__(self) -> ProtectionDomain:
         return self

@@ -296,6 +296,19 @@ def test_memory_that_is_given_and_taken_behind_one_fence() -> None:
     buffer.clear()
 
 
+def test_a_read_under_way_is_placed_though_its_sink_is_invalidated() -> None:
+    pair = Pair()
+    buffer, source = bytearray(8), pair.right.region(b"distant!")
+    region = registered(pair.left, buffer)
+    pair.left.post(Read(region[:], source[:].remote(), "read"), LocalInvalidate(region, "inv"))
+    assert pair.left.context.stags.get(region.stag) is None, "nothing holds it back"
+    assert pair.left.sent() == []
+    pair.run()
+    assert ended(pair.left.sent()) == [("read", Status.SUCCESS), ("inv", Status.SUCCESS)]
+    assert buffer == b"distant!"
+    buffer.clear()
+
+
 def test_a_slice_from_before_stays_void() -> None:
     node = Pair().left
     region = registered(node, bytearray(4))

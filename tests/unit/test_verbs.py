@@ -114,7 +114,7 @@ def test_closed_regions_are_forgotten_now_and_then() -> None:
         pd.register(bytearray(1)).close()
     assert pd.regions == [keep]
     assert len(pd._regions) < 200
-    assert repr(pd) == "<ProtectionDomain 1 regions 0 windows 0 queue pairs>"
+    assert repr(pd) == "<ProtectionDomain 1 regions 0 queue pairs>"
 
 
 def test_a_region_of_a_class_of_one_s_own() -> None:

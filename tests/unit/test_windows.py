@@ -359,6 +359,7 @@ def test_a_protection_domain_does_not_close_over_windows() -> None:
     node = Node()
     node.qp.close()
     window = node.pd.alloc_window()
+    assert repr(node.pd) == "<ProtectionDomain 0 regions 1 windows 0 queue pairs>"
     with pytest.raises(RegionInUse, match="windows"):
         node.pd.close()
     node.pd.close(force=True)
