@@ -10,16 +10,31 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from pyiwarp.accesslog import AccessLog
 from pyiwarp.atomics import ALL_ONES, ATOMIC_SIZE
 from pyiwarp.endpoint import Endpoint, Message, Options, check_fits, immediate_of
 from pyiwarp.errors import Disconnected, WorkFailed
+from pyiwarp.fastreg import FastRegion
 from pyiwarp.llp import Llp
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
 from pyiwarp.verbs import ProtectionDomain
-from pyiwarp.work import CompareSwap, Completion, FetchAdd, Immediate, Read, Send, SendRequest, Write
+from pyiwarp.windows import MemoryWindow
+from pyiwarp.work import (
+    BindMw,
+    CompareSwap,
+    Completion,
+    FetchAdd,
+    Immediate,
+    LocalInvalidate,
+    Read,
+    RegMr,
+    Send,
+    SendRequest,
+    Write,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -50,8 +65,16 @@ class Region(MemoryRegion):
         A Read of the peer's that is being answered ends its connection (RFC 5040 §4.8). Cancelling stops the wait, not
         the closing.
         """
+        self.retire()
+        await self.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """Wait until the STag is void and no work in flight uses the memory: nobody but the caller touches it then.
+
+        Voids nothing by itself: after `retire`, or after the peer's Send with Invalidate. Cancelling stops the wait.
+        """
         released = asyncio.Event()
-        self.retire(released.set)
+        self.when_released(released.set)
         await released.wait()
 
 
@@ -75,12 +98,61 @@ class Connection(Endpoint):
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
-    def register(self, buffer: Buffer, access: Access = Access.LOCAL_WRITE, *, shared: bool = True) -> Region:
+    def register(
+        self,
+        buffer: Buffer,
+        access: Access = Access.LOCAL_WRITE,
+        *,
+        shared: bool = True,
+        log: AccessLog | None = None,
+    ) -> Region:
         """Register the memory of `buffer` for this connection's protection domain; see `ProtectionDomain.register`.
 
-        Without `shared` no other connection of the protection domain lets its peer reach it.
+        Without `shared` no other connection of the protection domain lets its peer reach it. What peers do to it is
+        noted in `log`.
         """
-        return self.pd.register_as(Region, buffer, access, qp=None if shared else self.qp)
+        return self.pd.register_as(Region, buffer, access, qp=None if shared else self.qp, log=log)
+
+    async def register_fast(
+        self,
+        region: FastRegion,
+        buffers: Buffer | Sequence[Buffer],
+        access: Access = Access.LOCAL_WRITE,
+        *,
+        key: int | None = None,
+        to: int | None = None,
+    ) -> None:
+        """Give a region of `pd.alloc_stag` memory: one buffer or several; see `RegMr`.
+
+        Returns when what was posted before is complete too; the region has its memory from the call on. Cancelling
+        does not undo it. Raises `WrongState` if the region has memory, or the cause if the connection ends first.
+        """
+        await self._do(lambda done: RegMr(region, buffers, access, key, to, done))
+
+    async def bind(
+        self,
+        window: MemoryWindow,
+        local: RegionSlice | None,
+        access: Access = Access.REMOTE_READ,
+        *,
+        key: int | None = None,
+    ) -> None:
+        """Bind a window of `pd.alloc_window` to octets of a region that grants WINDOW_BIND; see `BindMw`.
+
+        Returns when what was posted before is complete too; the window can be advertised from the call on.
+        Cancelling does not undo it. Raises `WrongState` if a window of type 2 is bound, or the cause if the connection
+        ends first.
+        """
+        await self._do(lambda done: BindMw(window, local, access, key, done))
+
+    async def invalidate(self, target: MemoryRegion | FastRegion | MemoryWindow | int, *, fence: bool = False) -> None:
+        """Void an STag of this side's: a region's, a window's of type 2, or one by its number; see `LocalInvalidate`.
+
+        Returning means that neither the peer nor work of this connection uses the memory by it. With `fence` all
+        earlier Reads and Atomics are complete before it is void. Cancelling does not undo it. Raises the cause if the
+        connection ends first.
+        """
+        await self._do(lambda done: LocalInvalidate(target, done, fence=fence))
 
     # --- operations --------------------------------------------------------------------------------------------------
 
@@ -105,14 +177,15 @@ class Connection(Endpoint):
             check_fits(sges[0].nbytes, remote)
             await self._do(lambda done: Write(sges, remote, done))
 
-    async def read(self, local: RegionSlice, remote: RemoteRegion) -> None:
+    async def read(self, local: RegionSlice, remote: RemoteRegion, *, invalidate_sink: bool = False) -> None:
         """RDMA Read from the peer's memory until `local` is full (RFC 5040 §5.2); returns when the octets are here.
 
-        Cancelling stops the wait; the octets may still come, so the memory stays pinned until they have. Raises
-        the cause if the connection ends first.
+        With `invalidate_sink` the STag of `local` is void then, as by `invalidate`. Cancelling stops the wait; the
+        octets may still come, so the memory stays pinned until they have. Raises the cause if the connection ends
+        first.
         """
         check_fits(local.nbytes, remote)
-        await self._do(lambda done: Read(local, remote, done))
+        await self._do(lambda done: Read(local, remote, done, invalidate_sink=invalidate_sink))
 
     async def fetch_add(self, remote: RemoteRegion, add: int, *, mask: int = 0) -> int:
         """Add to eight octets of the peer's memory; returns the number that was there before (RFC 7306 §5.1.1).
@@ -212,6 +285,7 @@ class Connection(Endpoint):
 
     def _attach(self, llp: Llp) -> None:
         self._llp = self._driver = llp
+        self.qp.peer = llp.peername
 
     async def _wait(self, waiters: deque[asyncio.Future[None]]) -> None:
         waiter = asyncio.get_running_loop().create_future()

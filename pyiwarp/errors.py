@@ -75,6 +75,7 @@ __all__ = [
     "UsageError",
     "VersionMismatch",
     "WorkFailed",
+    "WorkRequestRefused",
     "WrongState",
     "WrongThread",
 ]
@@ -176,6 +177,10 @@ class WrongThread(UsageError, RuntimeError):
 
     Blocking connections always look; everything else does in debug mode (`Device(debug=True)`).
     """
+
+
+class WorkRequestRefused(UsageError, RuntimeError):
+    """What a work request asks for was lawful when it was posted, and no longer is now that its turn has come."""
 
 
 # --- startup ---------------------------------------------------------------------------------------------------------

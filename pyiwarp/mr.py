@@ -6,12 +6,11 @@ long as the region is open. Work in flight pins the region; a pinned region cann
 
 from __future__ import annotations
 
-import ctypes
 import secrets
-from collections.abc import Callable
-from enum import IntFlag
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
+from pyiwarp.accesslog import AccessKind, AccessLog
 from pyiwarp.errors import (
     BadWorkRequest,
     BaseOrBounds,
@@ -31,36 +30,36 @@ from pyiwarp.errors import (
     TaggedOffsetWrap,
     UsageError,
 )
+from pyiwarp.memory import (
+    ADVERTISEMENT_SIZE,
+    PAGE,
+    REMOTE,
+    REMOTE_ATOMIC,
+    REMOTE_READ,
+    REMOTE_WRITE,
+    TO_LIMIT,
+    Access,
+    RemoteRegion,
+    check_writable,
+    octets_of,
+    page_offset,
+    with_key,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # collections.abc has it from 3.12 on
 
-__all__ = ["ADVERTISEMENT_SIZE", "Access", "MemoryRegion", "RegionSlice", "RemoteRegion", "StagTable"]
+__all__ = [
+    "ADVERTISEMENT_SIZE",
+    "Access",
+    "MemoryRegion",
+    "RegionSlice",
+    "RemoteRegion",
+    "StagTable",
+]
 
-TO_LIMIT: Final = 1 << 64
-ADVERTISEMENT_SIZE: Final = 16
-_PAGE: Final = 4096
-_KEY_MASK: Final = 0xFF
 _ATOMIC_SIZE: Final = 8
 _NO_CALLS: Final[tuple[Callable[[], None], ...]] = ()
-
-
-class Access(IntFlag):
-    """What may be done to a region; the values are those of libibverbs. Local read is always allowed."""
-
-    LOCAL_WRITE = 1
-    REMOTE_WRITE = 2
-    REMOTE_READ = 4
-    REMOTE_ATOMIC = 8
-    WINDOW_BIND = 16
-    ZERO_BASED = 32
-
-
-# Plain integers: an operation on flags costs as much as the rest of a check.
-REMOTE_WRITE: Final = int(Access.REMOTE_WRITE)
-REMOTE_READ: Final = int(Access.REMOTE_READ)
-REMOTE_ATOMIC: Final = int(Access.REMOTE_ATOMIC)
-REMOTE: Final = Access.REMOTE_WRITE | Access.REMOTE_READ | Access.REMOTE_ATOMIC
 
 
 class _Blame(NamedTuple):
@@ -74,6 +73,12 @@ class _Blame(NamedTuple):
 
 
 DDP_BLAME: Final = _Blame(InvalidStag, StagNotAssociated, TaggedOffsetWrap, BaseOrBounds, NoWriteRight)
+_KINDS: Final = {
+    REMOTE_WRITE: AccessKind.WRITE,
+    REMOTE_READ: AccessKind.READ,
+    REMOTE_ATOMIC: AccessKind.ATOMIC,
+}
+
 RDMAP_BLAME: Final = _Blame(ReadInvalidStag, ReadStagNotAssociated, ReadWrap, ReadBounds, ReadAccessRights)
 
 
@@ -81,35 +86,16 @@ def _nothing() -> None:
     """What follows when nobody waits for memory to be let go."""
 
 
-class RemoteRegion(NamedTuple):
-    """Memory of the peer as it was advertised: where it begins, its STag, and its length in octets."""
+class Domain(Protocol):
+    """A protection domain, as far as a region that moves to it needs to know it."""
 
-    to: int
-    stag: int
-    nbytes: int
+    stags: StagTable
 
-    @classmethod
-    def parse(cls, octets: bytes | bytearray | memoryview) -> RemoteRegion:
-        """Read the 16 octets of `RegionSlice.advertise`; raises `BadWorkRequest` for any other length."""
-        if len(octets) != ADVERTISEMENT_SIZE:
-            raise BadWorkRequest(f"an advertisement has 16 octets, not {len(octets)}")
-        return cls(
-            int.from_bytes(octets[:8], "big"),
-            int.from_bytes(octets[8:12], "big"),
-            int.from_bytes(octets[12:], "big"),
-        )
+    def check_open(self) -> None:
+        """Raises `Closed` if it was closed."""
 
-    def __bytes__(self) -> bytes:
-        return self.to.to_bytes(8, "big") + self.stag.to_bytes(4, "big") + self.nbytes.to_bytes(4, "big")
-
-    def at(self, offset: int) -> RemoteRegion:
-        """The part from `offset` octets on."""
-        if not 0 <= offset <= self.nbytes:
-            raise BadWorkRequest(f"offset {offset} lies outside the {self.nbytes} octets of {self}")
-        return RemoteRegion(self.to + offset, self.stag, self.nbytes - offset)
-
-    def __str__(self) -> str:
-        return f"STag={self.stag:#010x} TO={self.to:#x} [{self.nbytes} octets]"
+    def adopt(self, region: MemoryRegion) -> None:
+        """The region belongs to this protection domain from now on."""
 
 
 class RegionSlice(NamedTuple):
@@ -139,14 +125,20 @@ class MemoryRegion:
     """Registered memory: a buffer, its STag, its base TO, and what may be done to it.
 
     Made by `ProtectionDomain.register`. `region[a:b]` names octets for work requests and advertisements.
+    `access` is what was granted, `rights` what is granted without a look at `log`.
     """
 
     __slots__ = (
         "_on_released",
         "_open",
         "_pins",
+        "_published",
+        "_released",
+        "_retired",
         "_view",
+        "_windows",
         "access",
+        "log",
         "nbytes",
         "pd",
         "revoked",
@@ -157,7 +149,18 @@ class MemoryRegion:
         "to",
     )
 
-    def __init__(self, table: StagTable, pd: object, view: memoryview, access: Access, to: int, stag: int) -> None:
+    origin = 0  # where the memory begins in the region whose log notes what is done to it
+
+    def __init__(
+        self,
+        table: StagTable,
+        pd: object,
+        view: memoryview,
+        access: Access,
+        to: int,
+        stag: int,
+        log: AccessLog | None = None,
+    ) -> None:
         self.table = table
         self.pd = pd
         self.scope = pd  # whose streams may use the STag: the protection domain's, or one queue pair's
@@ -165,11 +168,17 @@ class MemoryRegion:
         self._view = view
         self.access = access
         self.rights = int(access)
+        self.log = log
+        if log is not None:  # the peer's rights are then found the long way, where the log is
+            self.rights &= ~int(REMOTE)
         self.to = to
         self.stag = stag
         self.nbytes = view.nbytes
-        self._open = True
+        self._open = True  # for this side's work requests
+        self._published = False  # for the peer
+        self._retired = self._released = False
         self._pins = 0
+        self._windows: set[MemoryRegion] | None = None
         self._on_released = _NO_CALLS
 
     def __repr__(self) -> str:
@@ -207,15 +216,28 @@ class MemoryRegion:
             return self._view[offset:stop]
         return None
 
-    @property
-    def misalignment(self) -> int:
-        """How far past a multiple of eight the buffer begins, in octets."""
-        return _page_offset(self._view) % _ATOMIC_SIZE
+    def misalignment(self, offset: int) -> int:
+        """How far past a multiple of eight, in octets, the octet at `offset` lies in memory."""
+        return (page_offset(self._view) + offset) % _ATOMIC_SIZE
+
+    def pieces(self, memory: memoryview) -> Sequence[memoryview]:
+        """The contiguous views that make up what `pinned_view` gave."""
+        return (memory,)
 
     @property
     def is_open(self) -> bool:
-        """Whether the STag still stands for this memory locally."""
+        """Whether the STag still stands for this memory locally: work requests may name it."""
         return self._open
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether the STag is void for good: the region was closed, retired or invalidated."""
+        return self._retired
+
+    @property
+    def windows(self) -> int:
+        """How many memory windows are bound to the region."""
+        return len(self._windows or ())
 
     @property
     def pins(self) -> int:
@@ -239,17 +261,88 @@ class MemoryRegion:
     def unpin(self) -> None:
         """That work is done; the last one lets a retired region go."""
         self._pins -= 1
-        if self._pins == 0 and not self._open:
+        if self._pins == 0 and self._retired:
             self._release()
+
+    # --- for windows and fast registration ---------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """Let the peer reach the memory by the STag."""
+        self._published = True
+        self.table.publish(self)
+
+    def withhold(self, withheld: bool = True) -> None:
+        """Take the memory from the work requests that are posted from now on, or give it back."""
+        self._open = not withheld and not self._retired
+
+    def window_bound(self, window: MemoryRegion) -> None:
+        """A window opens onto the memory: the region stays until it is shut."""
+        if self._windows is None:
+            self._windows = set()
+        self._windows.add(window)
+
+    def window_gone(self, window: MemoryRegion) -> None:
+        """A window is shut."""
+        if self._windows is not None:
+            self._windows.discard(window)
+
+    def why_not_invalidated(self) -> str:
+        """What keeps the STag from being invalidated; empty if nothing does."""
+        return f"{self.windows} windows are bound to it" if self._windows else ""
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def reregister(
+        self, buffer: Buffer | None = None, *, access: Access | None = None, pd: Domain | None = None
+    ) -> None:
+        """Give the region other memory, other rights, another protection domain; what is not named stays.
+
+        The STag gets the next key, so what peers knew before is void. The base TO is a new one if the memory is, or
+        if ZERO_BASED changes. Raises `RegionInUse` while work in flight pins the memory or windows are bound to it,
+        `Closed`, or `BadWorkRequest` for what `register` would refuse and for a protection domain of another context;
+        nothing has changed then.
+        """
+        if not self._open:
+            raise Closed(f"the region is closed: {self!r}")
+        self._check_unused()
+        if self.table.owner(self.stag) is not None:
+            raise BadWorkRequest(f"the STag is given memory by work requests: {self!r}")
+        if pd is not None:
+            pd.check_open()
+        if pd is not None and pd.stags is not self.table:
+            raise BadWorkRequest(f"the protection domain belongs to another context: {pd!r}")
+        if pd is not None and pd is not self.pd and self.scope is not self.pd:
+            raise BadWorkRequest(f"the region belongs to a queue pair of its protection domain: {self!r}")
+        access = self.access if access is None else access
+        view = self._view if buffer is None else octets_of(buffer)
+        check_writable(view, access)
+        if buffer is not None or (access ^ self.access) & Access.ZERO_BASED:
+            self.to = self.table.base_for(view, access)
+        if buffer is not None:
+            self._view.release()
+            self._view, self.nbytes = view, view.nbytes
+        if pd is not None and pd is not self.pd:
+            self.pd = self.scope = pd
+            pd.adopt(self)
+        self.access = access
+        self.rights = int(access) if self.log is None else int(access & ~REMOTE)
+        self.table.forget(self.stag)
+        self.stag = with_key(self.stag)
+        self.table.publish(self)
+
+    def _check_unused(self) -> None:
+        if self._pins:
+            raise RegionInUse(f"{self._pins} pieces of work in flight use the memory: {self!r}")
+        if self._windows:
+            raise RegionInUse(f"{self.windows} windows are bound to the region: {self!r}")
 
     def close(self) -> None:
         """Deregister: the STag is void and the memory the caller's alone. Closing twice does nothing.
 
-        Raises `RegionInUse` while work in flight pins the memory, even if the peer has invalidated the STag; nothing
-        has changed then.
+        Raises `RegionInUse` while work in flight pins the memory, even if the peer has invalidated the STag, or while
+        windows are bound to it; nothing has changed then.
         """
-        if self._pins:
-            raise RegionInUse(f"{self._pins} pieces of work in flight use the memory: {self!r}")
+        self._check_unused()
         self.retire()
 
     def retire(self, on_released: Callable[[], None] = _nothing, *, by_peer: bool = False) -> None:
@@ -257,19 +350,34 @@ class MemoryRegion:
 
         After a peer's access was revoked no octet of its changes the memory (SEC-5042-6.2.2-02), except those of
         work that this side itself has asked for; a Read that is being answered ends the peer's stream, unless it was
-        the peer that gave the STag up. Retiring twice is waiting twice.
+        the peer that gave the STag up. Windows onto the memory shut with it. Retiring twice is waiting twice.
         """
-        if self._open:
+        if not self._retired:
+            self._retired = True
             self._open = False
-            self.revoked = not by_peer
-            self.table.forget(self.stag)
+            if self._published:
+                self._published = False
+                self.revoked = not by_peer
+                self.table.forget(self.stag)
+            for window in tuple(self._windows or ()):
+                window.retire(by_peer=by_peer)
+        self.when_released(on_released)
+
+    def when_released(self, on_released: Callable[[], None]) -> None:
+        """Call `on_released` when the memory is the caller's alone; at once if it is. Closes nothing by itself."""
         self._on_released += (on_released,)
-        if self._pins == 0:
+        if self._retired and self._pins == 0:
             self._release()
+
+    def _let_go(self) -> None:
+        """Nothing uses the memory any more."""
+        self._view.release()
 
     def _release(self) -> None:
         calls, self._on_released = self._on_released, _NO_CALLS
-        self._view.release()
+        if not self._released:
+            self._released = True
+            self._let_go()
         for on_released in calls:
             on_released()
 
@@ -285,31 +393,64 @@ class StagTable:
 
     def __init__(self, random_index: Callable[[], int] | None = None) -> None:
         self._regions: dict[int, MemoryRegion] = {}
+        self._indices: set[int] = set()  # upper 24 bits of the STags in use, whatever their key
+        self._owners: dict[int, object] = {}  # of those that stay in use while they stand for no memory
         self._random_index = random_index or (lambda: secrets.randbits(24))
         self._next_base = (secrets.randbits(20) << 24) + (1 << 46)
 
     def __len__(self) -> int:
-        return len(self._regions)
+        return len(self._indices)
 
-    def register(self, pd: object, buffer: Buffer, access: Access, kind: type[Region], stream: object = None) -> Region:
+    def register(
+        self,
+        pd: object,
+        buffer: Buffer,
+        access: Access,
+        kind: type[Region],
+        stream: object = None,
+        log: AccessLog | None = None,
+    ) -> Region:
         """Make a region, of class `kind`, of any C-contiguous buffer, without copying it.
 
-        With `stream` no other stream may use the STag, whatever its protection domain (DDP-5041-8.2-04).
+        With `stream` no other stream may use the STag, whatever its protection domain (DDP-5041-8.2-04). What peers
+        do to the memory is noted in `log`.
         Raises `BadWorkRequest` for a buffer that is not contiguous, or that is read-only while `access` would
         have it written.
         """
-        view = _octets_of(buffer)
-        writing = access & (Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_ATOMIC)
-        if writing and view.readonly:
-            raise BadWorkRequest(
-                f"the buffer is read-only, {access!r} would have it written (RFC 5042 §7.3)"
-            )  # SEC-5042-7.3-01
-        to = 0 if access & Access.ZERO_BASED else self._new_base(view)
-        region = kind(self, pd, view, access, to, self._new_stag())
+        view = octets_of(buffer)
+        check_writable(view, access)
+        region = kind(self, pd, view, access, self.base_for(view, access), self._new_stag(), log)
         if stream is not None:
             region.scope = stream  # DDP-5041-8.3-03
-        self._regions[region.stag] = region
+        region.publish()
         return region
+
+    def reserve(self, owner: object) -> int:
+        """A new STag that stands for no memory until its owner gives it some; its index is taken until `unreserve`."""
+        stag = self._new_stag()
+        self._indices.add(stag >> 8)
+        self._owners[stag >> 8] = owner
+        return stag
+
+    def unreserve(self, stag: int) -> None:
+        """The owner gives the STag no memory any more, and has taken what it gave."""
+        self._owners.pop(stag >> 8, None)
+        self._indices.discard(stag >> 8)
+
+    def owner(self, stag: int) -> object:
+        """Who gives memory to the STags of this index, whatever their key; None for a plain region's."""
+        return self._owners.get(stag >> 8)
+
+    def publish(self, region: MemoryRegion) -> None:
+        """Let the STag of a region stand for it."""
+        self._regions[region.stag] = region
+        self._indices.add(region.stag >> 8)
+
+    def base_for(self, view: memoryview, access: Access, nbytes: int | None = None) -> int:
+        """The TO of the first octet of memory that begins with `view` and has `nbytes`: by default those of `view`."""
+        if access & Access.ZERO_BASED:
+            return 0
+        return self._new_base(view, view.nbytes if nbytes is None else nbytes)
 
     def get(self, stag: int) -> MemoryRegion | None:
         """The region that `stag` names, if any."""
@@ -318,6 +459,8 @@ class StagTable:
     def forget(self, stag: int) -> None:
         """Void an STag; the peer's next use of it is an error."""
         self._regions.pop(stag, None)
+        if stag >> 8 not in self._owners:
+            self._indices.discard(stag >> 8)
 
     def sink(
         self, stag: int, to: int, nbytes: int, pd: object, right: int = REMOTE_WRITE, stream: object = None
@@ -344,7 +487,7 @@ class StagTable:
         Raises `StreamCatastrophe` if their address is not a multiple of eight: that of the buffer, not the TO.
         """
         memory, region = self._reach(stag, to, _ATOMIC_SIZE, pd, REMOTE_ATOMIC, RDMAP_BLAME, stream)
-        if (to - region.to + region.misalignment) % _ATOMIC_SIZE:  # EXT-7306-8.2-04, EXT-7306-8.2-05
+        if region.misalignment(to - region.to):  # EXT-7306-8.2-04, EXT-7306-8.2-05
             raise StreamCatastrophe(f"an Atomic at STag {stag:#010x} TO {to:#x}, whose address is not a multiple of 8")
         return memory
 
@@ -363,6 +506,11 @@ class StagTable:
             raise CannotInvalidate(stag, "it grants the peer no access")
         if shared and region.scope is pd:
             raise CannotInvalidate(stag, "other streams share it")  # SEC-5040-8.1.1-07
+        reason = region.why_not_invalidated()
+        if reason:
+            raise CannotInvalidate(stag, reason)
+        if region.log is not None:
+            region.log.note(AccessKind.INVALIDATE, stream, stag, region.to, region.origin, 0)
         region.retire(by_peer=True)  # RDMAP-5040-5.3-14
 
     def _reach(
@@ -379,35 +527,21 @@ class StagTable:
                 raise blame.wrap(stag, to, nbytes)
             raise blame.bounds(stag, to, nbytes)  # DDP-5041-7.1-12, DDP-5041-7.1-13
         if not region.rights & right:  # DDP-5041-7.1-11, RDMAP-5040-7.2-14
-            raise blame.rights(stag)
+            if region.log is None or not region.access & right:
+                raise blame.rights(stag)
+            region.log.note(_KINDS[right], stream, stag, to, region.origin + offset, nbytes)
         return region.pinned_view(offset, nbytes), region
 
     def _new_stag(self) -> int:
         for _ in range(1000):
             # STag 0 stays free: some peers treat it as "none" (wire ambiguity 29)
-            stag = ((self._random_index() & 0xFF_FFFF) << 8) | (secrets.randbits(8) & _KEY_MASK)
-            if stag >> 8 and stag not in self._regions:
+            stag = ((self._random_index() & 0xFF_FFFF) << 8) | secrets.randbits(8)
+            if stag >> 8 and stag >> 8 not in self._indices:
                 return stag
-        raise UsageError(f"no free STag was found; {len(self._regions)} regions are registered")
+        raise UsageError(f"no free STag was found; {len(self._indices)} are taken")
 
-    def _new_base(self, view: memoryview) -> int:
+    def _new_base(self, view: memoryview, nbytes: int) -> int:
         """A base TO like a virtual address: unique here, with the buffer's own alignment, telling nothing of it."""
         base = self._next_base
-        self._next_base = (base + view.nbytes + 2 * _PAGE) // _PAGE * _PAGE
-        return base + _page_offset(view)
-
-
-def _octets_of(buffer: Buffer) -> memoryview:
-    """A flat view of the octets of any buffer."""
-    try:
-        view = memoryview(buffer)
-        return view.cast("B") if view.nbytes else memoryview(bytearray() if not view.readonly else b"")
-    except (TypeError, BufferError) as error:
-        raise BadWorkRequest(f"only a C-contiguous buffer can be registered: {error}") from error
-
-
-def _page_offset(view: memoryview) -> int:
-    """How far into its page a writable buffer begins; read-only ones are never aligned for anything."""
-    if view.readonly or not view.nbytes:
-        return 0
-    return ctypes.addressof(ctypes.c_char.from_buffer(view)) % _PAGE
+        self._next_base = (base + nbytes + 2 * PAGE) // PAGE * PAGE
+        return base + page_offset(view)

@@ -102,6 +102,7 @@ class QueuePair:
         self.qp_num = next(_qp_numbers)
         self.state = QpState.IDLE
         self.error: Exception | None = None
+        self.peer = ""  # its address, where a driver knows it: access logs name it
         self.on_output: Callable[[], None] = _nothing
         self.on_ended: Callable[[], None] = _nothing
         self.on_half_closed: Callable[[], None] = _nothing
@@ -109,7 +110,7 @@ class QueuePair:
         self._mulpdu = mulpdu
         self._stream: Stream | None = None
         kind = ConfirmingSendQueue if confirm else SendQueue
-        self._sq = kind(pd, self.cap, send_cq, self.qp_num, all_signaled=sq_sig_all)
+        self._sq = kind(pd, self.cap, send_cq, self.qp_num, self, all_signaled=sq_sig_all)
         self._confirming = self._sq if isinstance(self._sq, ConfirmingSendQueue) else None
         self._rq = ReceiveQueue(pd, self.cap, recv_cq, self.qp_num, srq, self._on_shared_receive)
         self._attached = False  # to a driver, which has not said yet that TCP has ended

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 from pyiwarp.admission import QpCap
 from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import BadWorkRequest, QueueFull, WrongState
-from pyiwarp.kinds import KINDS, Kind, Posted
+from pyiwarp.kinds import KINDS, Held, Kind, Posted
 from pyiwarp.stream import Stream
-from pyiwarp.work import Completion, SendRequest, Sge, Status
+from pyiwarp.work import Completion, SendRequest, Status
 
 __all__ = ["SendQueue", "unpin"]
+
+
+class QpOwner(Protocol):
+    """The queue pair, as far as its send queue needs to know it."""
+
+    def abort(self, error: Exception) -> None:
+        """End the stream at once: a work request has failed."""
 
 
 class SendQueue:
     """The requests that a queue pair was given to send, from their posting to their completion in `cq`.
 
     A request is begun at once, unless a fence or ORD holds it back, and everything behind it. `pd` is the protection
-    domain whose memory may be used, `qp_num` what completions say of where they come from. With `all_signaled` every
-    request has a completion. `blame` names one request, and the status that it has when all are flushed.
+    domain whose memory may be used, `qp_num` what completions say of where they come from, `owner` the queue pair,
+    which owns some of the memory itself. With `all_signaled` every request has a completion. `blame` names one request,
+    and the status that it has when all are flushed.
     """
 
     __slots__ = (
@@ -34,14 +43,18 @@ class SendQueue:
         "cq",
         "flushes",
         "limit",
+        "owner",
         "pd",
         "qp_num",
     )
 
     blame: tuple[Posted, Status] | None
 
-    def __init__(self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int, *, all_signaled: bool = False) -> None:
+    def __init__(
+        self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int, owner: QpOwner, *, all_signaled: bool = False
+    ) -> None:
         self.pd = pd
+        self.owner = owner
         self.cap = cap
         self.limit = cap.max_send_wr
         self.cq = cq
@@ -81,14 +94,16 @@ class SendQueue:
         kind = KINDS[type(request)]
         if kind.answered:
             self._check_answerable(stream)
-        nbytes, sges, payload = kind.admit(request, self.pd, self.cap)
+        nbytes, sges, payload = kind.admit(request, self)
         posted = Posted(request, kind, nbytes, sges, payload)
         queue.append(posted)
         if ((self.answers_due or kind.answered) and not self._may_start(posted, stream)) or self._waiting:
             self._waiting.append(posted)
-        else:
-            self.answers_due += kind.answered
-            kind.start(stream, posted)
+            return
+        self.answers_due += kind.answered
+        kind.start(stream, posted)
+        if posted.done:  # what is for this side alone
+            self._complete()
 
     def post_late(self, request: SendRequest, error: Exception | None) -> None:
         """Take a request that can only be flushed, when everything before it is complete."""
@@ -103,10 +118,16 @@ class SendQueue:
             posted = waiting.popleft()
             self.answers_due += posted.kind.answered
             posted.kind.start(stream, posted)
+            if posted.error is not None:
+                self.owner.abort(posted.error)  # as every work request that fails
+            elif posted.done:
+                self._complete()
 
     def answered(self, token: object) -> None:
         """The peer's answer to one of the requests that wait for it has come (RDMAP-5040-5.5-19)."""
         self.answers_due -= 1
+        if isinstance(token, Posted) and token.kind.finish is not None:
+            token.kind.finish(token)
         self._settle((token,))
 
     def sent(self, tokens: Iterable[object]) -> None:
@@ -142,7 +163,7 @@ class SendQueue:
         while self._posted:
             posted = self._posted.popleft()
             unpin(posted.sges)
-            flushed = self._flushed(posted.request.wr_id, posted.kind, error)
+            flushed = self._flushed(posted.request.wr_id, posted.kind, error, posted.error)
             self.cq.push(flushed._replace(status=status) if posted is blamed else flushed)
         self._complete_late()
 
@@ -179,11 +200,13 @@ class SendQueue:
             else:
                 late()
 
-    def _flushed(self, wr_id: object, kind: Kind, error: Exception | None) -> Completion:
+    def _flushed(self, wr_id: object, kind: Kind, error: Exception | None, own: Exception | None = None) -> Completion:
+        if own is not None:
+            return Completion(wr_id, kind.refused, kind.opcode, 0, self.qp_num, error=own)
         return Completion(wr_id, Status.WR_FLUSH_ERR, kind.opcode, 0, self.qp_num, error=error)
 
 
-def unpin(sges: Sequence[Sge]) -> None:
-    """Work is done with the memory of these elements."""
+def unpin(sges: Held) -> None:
+    """Work is done with the memory of these elements, or with these operations."""
     for sge in sges:
         sge[0].unpin()

@@ -271,7 +271,7 @@ class Stream(SendingHalf):
             return
         stag, to, nbytes = request.source_stag, request.source_to, request.read_size
         source, region = self._table.source(stag, to, nbytes, self._pd, self._scope)
-        self._answers.append(ReadAnswer(request, (source,), region, bytes(self._segment[:UNTAGGED_SIZE])))
+        self._answers.append(ReadAnswer(request, region.pieces(source), region, bytes(self._segment[:UNTAGGED_SIZE])))
 
     def _atomic_buffer(self) -> Sequence[memoryview] | None:
         """EXT-7306-5.2.2-06: a buffer for each Atomic that is outstanding, and for no other."""

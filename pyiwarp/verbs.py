@@ -10,24 +10,31 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pyiwarp.accesslog import AccessLog, AccessRecord, RegionCounters
 from pyiwarp.asyncevents import AsyncEvent, AsyncEventQueue, AsyncEventType
 from pyiwarp.channel import CompletionChannel
 from pyiwarp.codes import Rtr
 from pyiwarp.counters import ContextCounters, QpCounters
 from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import BadWorkRequest, Closed, QueueFull, RegionInUse, UsageError
+from pyiwarp.fastreg import FastRegion
+from pyiwarp.handles import StagHandle
 from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion, StagTable
 from pyiwarp.ownership import debugging, watched
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.qp import QpCap, QpState, QueuePair
 from pyiwarp.srq import SharedReceiveQueue, SrqAttributes
+from pyiwarp.windows import MemoryWindow, WindowType
 from pyiwarp.work import (
+    BindMw,
     CompareSwap,
     Completion,
     FetchAdd,
     Immediate,
+    LocalInvalidate,
     Read,
     Recv,
+    RegMr,
     Send,
     Sge,
     Status,
@@ -40,9 +47,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Access",
+    "AccessLog",
+    "AccessRecord",
     "AsyncEvent",
     "AsyncEventQueue",
     "AsyncEventType",
+    "BindMw",
     "CompareSwap",
     "Completion",
     "CompletionChannel",
@@ -50,9 +60,12 @@ __all__ = [
     "Context",
     "ContextCounters",
     "Device",
+    "FastRegion",
     "FetchAdd",
     "Immediate",
+    "LocalInvalidate",
     "MemoryRegion",
+    "MemoryWindow",
     "ProtectionDomain",
     "QpCap",
     "QpCounters",
@@ -60,6 +73,8 @@ __all__ = [
     "QueuePair",
     "Read",
     "Recv",
+    "RegMr",
+    "RegionCounters",
     "RegionSlice",
     "RemoteRegion",
     "Send",
@@ -67,6 +82,7 @@ __all__ = [
     "SharedReceiveQueue",
     "SrqAttributes",
     "Status",
+    "WindowType",
     "WorkOpcode",
     "Write",
 ]
@@ -86,6 +102,7 @@ _WATCHED_QP: Final = (
 class Device:
     """A soft RNIC: its name, its limits, and what it says in MPA startup where a program has no wish of its own.
 
+    `max_mr` counts everything that has an STag: regions and windows. `max_pieces` buffers may make up one region.
     `max_ird` and `max_ord` count Reads at once per queue pair. `revision`, `crc` (None: as suits the peer), `markers`
     and `rtr` are as in `Options`, whose `of` takes them from here. With `debug` its queue pairs and queues raise
     `WrongThread` in a thread or event loop that they do not belong to.
@@ -97,6 +114,7 @@ class Device:
     max_inline: int = 64 * 1024
     max_cqe: int = 1 << 20
     max_mr: int = 1 << 20
+    max_pieces: int = 1 << 16
     max_ird: int = 128
     max_ord: int = 128
     revision: int = 2
@@ -226,12 +244,15 @@ class ProtectionDomain:
         self._qps: set[QueuePair] = set()
         self._srqs: set[SharedReceiveQueue] = set()
         self._regions: set[MemoryRegion] = set()  # closed ones are dropped now and then
-        self._tidied = 64
+        self._handles: set[StagHandle] = set()  # these too
+        self._tidied = self._tidied_handles = 64
         self._open = True
 
     def __repr__(self) -> str:
+        regions = len(self.regions) + len(self.fast_regions)
+        windows = f" {len(self.windows)} windows" if self.windows else ""
         srqs = f" {len(self._srqs)} shared receive queues" if self._srqs else ""
-        return f"<ProtectionDomain {len(self.regions)} regions {len(self._qps)} queue pairs{srqs}>"
+        return f"<ProtectionDomain {regions} regions{windows} {len(self._qps)} queue pairs{srqs}>"
 
     def __enter__(self) -> ProtectionDomain:
         return self
@@ -247,33 +268,94 @@ class ProtectionDomain:
     @property
     def regions(self) -> list[MemoryRegion]:
         """The regions that are open."""
-        return [region for region in self._regions if region.is_open]
+        return [region for region in self._regions if region.is_open and region.pd is self]
+
+    @property
+    def windows(self) -> list[MemoryWindow]:
+        """The memory windows that are not closed."""
+        return [handle for handle in self._handles if handle.is_open and isinstance(handle, MemoryWindow)]
+
+    @property
+    def fast_regions(self) -> list[FastRegion]:
+        """The regions of `alloc_stag` that are not closed, with memory and without."""
+        return [handle for handle in self._handles if handle.is_open and isinstance(handle, FastRegion)]
 
     def register(
-        self, buffer: Buffer, access: Access = Access.LOCAL_WRITE, *, qp: QueuePair | None = None
+        self,
+        buffer: Buffer,
+        access: Access = Access.LOCAL_WRITE,
+        *,
+        qp: QueuePair | None = None,
+        log: AccessLog | None = None,
     ) -> MemoryRegion:
         """Register the memory of `buffer`, without copying it; read-only buffers need `Access(0)` or REMOTE_READ.
 
         Any contiguous buffer will do: bytearray, mmap, array, NumPy, shared memory. Every queue pair of the protection
         domain lets its peer reach the memory, or only `qp` (RFC 5041 §8.2); a peer may invalidate what its stream
-        does not share. Raises `BadWorkRequest`, or `UsageError` if the device holds as many regions as it can.
+        does not share. What peers do to the memory is noted and counted in `log`, if one is given; that costs a
+        little for each segment, and nothing without. Raises `BadWorkRequest`, or `UsageError` if the device holds as
+        many regions as it can.
         """
-        return self.register_as(MemoryRegion, buffer, access, qp=qp)
+        return self.register_as(MemoryRegion, buffer, access, qp=qp, log=log)
 
-    def register_as(self, kind: type[Region], buffer: Buffer, access: Access, *, qp: QueuePair | None = None) -> Region:
+    def register_as(
+        self,
+        kind: type[Region],
+        buffer: Buffer,
+        access: Access,
+        *,
+        qp: QueuePair | None = None,
+        log: AccessLog | None = None,
+    ) -> Region:
         """As `register`, for a class of regions with more abilities."""
-        self._check_open()
+        self._check_stag_for(qp)
+        region = self.stags.register(self, buffer, access, kind, qp, log)
+        self.adopt(region)
+        return region
+
+    def adopt(self, region: MemoryRegion) -> None:
+        """The region belongs to this protection domain from now on."""
+        self.check_open()
+        if len(self._regions) > 2 * self._tidied:
+            self._regions = set(self.regions)
+            self._tidied = max(64, len(self._regions))
+        self._regions.add(region)
+
+    def alloc_stag(
+        self, max_pieces: int = 64, *, max_octets: int | None = None, qp: QueuePair | None = None
+    ) -> FastRegion:
+        """A region without memory, which `RegMr` work requests give it: at most `max_pieces` buffers at a time.
+
+        `max_octets` bounds their octets, `qp` and the errors are those of `register`.
+        """
+        self._check_stag_for(qp)
+        device = self.context.device
+        if not 1 <= max_pieces <= device.max_pieces:
+            raise UsageError(f"{max_pieces} buffers in one region; {device.name} offers 1 to {device.max_pieces}")
+        region = FastRegion(self.stags, self, max_pieces, max_octets, qp)
+        self._add_handle(region)
+        return region
+
+    def alloc_window(self, kind: WindowType = WindowType.TYPE_2B) -> MemoryWindow:
+        """A memory window onto nothing; see `WindowType`. Raises `UsageError` as `register` does."""
+        self._check_stag_for(None)
+        window = MemoryWindow(self.stags, self, kind)
+        self._add_handle(window)
+        return window
+
+    def _check_stag_for(self, qp: QueuePair | None) -> None:
+        self.check_open()
         if qp is not None and qp.pd is not self:
             raise BadWorkRequest(f"the queue pair belongs to another protection domain: {qp!r}")
         limit = self.context.device.max_mr
         if len(self.stags) >= limit:
             raise UsageError(f"{limit} regions are registered; {self.context.device.name} holds no more")
-        region = self.stags.register(self, buffer, access, kind, qp)
-        if len(self._regions) > 2 * self._tidied:
-            self._regions = set(self.regions)
-            self._tidied = max(64, len(self._regions))
-        self._regions.add(region)
-        return region
+
+    def _add_handle(self, handle: StagHandle) -> None:
+        if len(self._handles) > 2 * self._tidied_handles:
+            self._handles = {known for known in self._handles if known.is_open}
+            self._tidied_handles = max(64, len(self._handles))
+        self._handles.add(handle)
 
     def create_qp(
         self,
@@ -299,7 +381,7 @@ class ProtectionDomain:
         `half_close` sending goes on after the peer has closed its half. `srq` is where it takes receives from;
         `sq_sig_all` gives every work request a completion, `confirm` one that the peer has confirmed.
         """
-        self._check_open()
+        self.check_open()
         cap = cap or QpCap()
         _check_cap(cap, self.context.device)
         self._check_mine(send_cq, recv_cq, srq)
@@ -323,7 +405,7 @@ class ProtectionDomain:
 
     def create_srq(self, max_wr: int = 256, max_sge: int = 16) -> SharedReceiveQueue:
         """A shared receive queue for `max_wr` receives of at most `max_sge` elements; give it to `create_qp`."""
-        self._check_open()
+        self.check_open()
         device = self.context.device
         if max_sge > device.max_sge:
             raise UsageError(f"{max_sge} SGEs; {device.name} offers {device.max_sge}")
@@ -345,7 +427,7 @@ class ProtectionDomain:
     def close(self, *, force: bool = False) -> None:
         """Close an empty protection domain, or with `force` everything in it first.
 
-        Raises `RegionInUse` if regions or queue pairs are open.
+        Raises `RegionInUse` if regions, windows or queue pairs are open.
         """
         if not self._open:
             return
@@ -354,14 +436,17 @@ class ProtectionDomain:
                 qp.close()
             for srq in list(self._srqs):
                 srq.close()
+            for handle in (*self.windows, *self.fast_regions):
+                handle.close()
             for region in self.regions:
                 region.close()
-        if self._qps or self._srqs or self.regions:
-            raise RegionInUse(f"regions, queue pairs or shared receive queues are open: {self!r}")
+        if self._qps or self._srqs or self.regions or self.windows or self.fast_regions:
+            raise RegionInUse(f"regions, windows, queue pairs or shared receive queues are open: {self!r}")
         self._open = False
         self.context.forget(self)
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raises `Closed` if the protection domain was closed."""
         if not self._open:
             raise Closed(f"the protection domain is closed: {self!r}")
 

@@ -8,20 +8,28 @@ from typing import TYPE_CHECKING, NamedTuple
 from pyiwarp.atomics import ALL_ONES
 from pyiwarp.codes import AtomicOpcode
 from pyiwarp.errors import BadWorkRequest
+from pyiwarp.fastreg import RegMr
 from pyiwarp.fastwire import ReadRequest
-from pyiwarp.mr import TO_LIMIT, RegionSlice, RemoteRegion
+from pyiwarp.handles import LocalInvalidate
+from pyiwarp.memory import TO_LIMIT
+from pyiwarp.mr import RegionSlice, RemoteRegion
+from pyiwarp.windows import BindMw
 
 if TYPE_CHECKING:
     from pyiwarp.wire import AtomicRequest
 
 __all__ = [
     "Atomic",
+    "BindMw",
     "CompareSwap",
     "Completion",
     "FetchAdd",
     "Immediate",
+    "LocalInvalidate",
+    "LocalRequest",
     "Read",
     "Recv",
+    "RegMr",
     "Send",
     "SendRequest",
     "Sge",
@@ -46,6 +54,9 @@ class WorkOpcode(Enum):
     FETCH_ADD = "fetch and add"
     COMPARE_SWAP = "compare and swap"
     IMMEDIATE = "immediate data"
+    BIND_MW = "bind memory window"
+    REG_MR = "register memory"
+    LOCAL_INV = "local invalidate"
     RECV = "recv"
 
 
@@ -61,6 +72,7 @@ class Status(Enum):
     REM_OP_ERR = "remote operation error"
     WR_FLUSH_ERR = "work request flushed"
     FATAL_ERR = "fatal error"
+    MW_BIND_ERR = "memory window bind error"
 
 
 class Send(NamedTuple):
@@ -91,13 +103,19 @@ class Write(NamedTuple):
 
 
 class Read(NamedTuple):
-    """Read as many octets as `sge` has from the memory that `remote` names (RFC 5040 §5.2)."""
+    """Read as many octets as `sge` has from the memory that `remote` names (RFC 5040 §5.2).
+
+    There is one `sge`: a Read Request names one sink STag, so a Read cannot be scattered over several; a region of
+    several buffers (`RegMr`) is one sink. With `invalidate_sink` the STag of the sink is void when the octets are here,
+    as by a `LocalInvalidate`: the verbs' Read with Local Invalidate.
+    """
 
     sge: Sge | None = None
     remote: RemoteRegion = RemoteRegion(0, 0, 0)
     wr_id: object = None
     signaled: bool = True
     fence: bool = False
+    invalidate_sink: bool = False
 
 
 class FetchAdd(NamedTuple):
@@ -151,7 +169,10 @@ class Recv(NamedTuple):
 
 
 Atomic = FetchAdd | CompareSwap
-SendRequest = Send | Write | Read | FetchAdd | CompareSwap | Immediate
+LocalRequest = BindMw | RegMr | LocalInvalidate
+"""What concerns this side's memory alone; it is done in the order of the send queue, and sends nothing."""
+
+SendRequest = Send | Write | Read | FetchAdd | CompareSwap | Immediate | BindMw | RegMr | LocalInvalidate
 
 
 class Completion(NamedTuple):

@@ -20,10 +20,10 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     "codes",
     "errors pool",
-    "events fastwire wire profile capture qpstate interrupts awaiting ownership",
+    "events fastwire wire profile capture qpstate interrupts awaiting ownership accesslog memory",
     "mpa startup ddp rdmap mr atomics eventqueue drain",
-    "answers express packing pump asyncevents",
-    "sending",
+    "answers express packing pump asyncevents pages handles",
+    "sending fastreg windows",
     "stream",
     "work",
     "admission cq",

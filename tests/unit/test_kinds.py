@@ -21,19 +21,19 @@ def test_memory_of_requests() -> None:
         (Write(sges, REMOTE), WorkOpcode.WRITE),
     ]
     for request, opcode in requests:
-        nbytes, pinned, payload = KINDS[type(request)].admit(request, node.pd, CAP)
+        nbytes, pinned, payload = KINDS[type(request)].admit(request, node.qp._sq)
         assert (nbytes, pinned) == (4, sges)
         assert [bytes(view) for view in payload] == [b"23", b"89"]
         assert KINDS[type(request)].opcode is opcode
     sink = node.region(10, Access.LOCAL_WRITE)
-    assert KINDS[Read].admit(Read(sink[:3], REMOTE), node.pd, CAP)[:2] == (3, (sink[:3],))
-    assert KINDS[Read].admit(Read(None, REMOTE), node.pd, CAP) == (0, (), ())
+    assert KINDS[Read].admit(Read(sink[:3], REMOTE), node.qp._sq)[:2] == (3, (sink[:3],))
+    assert KINDS[Read].admit(Read(None, REMOTE), node.qp._sq) == (0, (), ())
     assert KINDS[Read].opcode is WorkOpcode.READ
 
 
 def test_inline_octets_are_copied() -> None:
     octets = bytearray(b"now")
-    _, _, payload = KINDS[Send].admit(Send(inline=octets), None, CAP)
+    _, _, payload = KINDS[Send].admit(Send(inline=octets), Node().qp._sq)
     octets[:] = b"new"
     assert payload == (b"now",)
 

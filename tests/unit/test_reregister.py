@@ -1,0 +1,161 @@
+"""Re-registration, rights, and how a region ends while work is in flight (RFC 5040 §3.2, RFC 5041 §8)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pyiwarp.errors import (
+    BadWorkRequest,
+    Closed,
+    InvalidStag,
+    NoWriteRight,
+    RegionInUse,
+    StagNotAssociated,
+)
+from pyiwarp.mr import Access
+from pyiwarp.verbs import Context, Read, Recv, Send, Write
+from tests.harness import REMOTE, Node, Pair, octets_of
+
+
+def test_other_memory() -> None:
+    pair = Pair()
+    old, new = bytearray(8), bytearray(b"0123456789")
+    region = pair.right.pd.register(old, REMOTE)
+    stag, to = region.stag, region.to
+    region.reregister(new)
+    old.clear()
+    with pytest.raises(BufferError):
+        new.clear()
+    assert (region.nbytes, region.access, region.is_open) == (10, REMOTE, True)
+    assert region.stag == (stag & ~0xFF) | (stag + 1 & 0xFF)
+    assert region.to != to
+    pair.left.post(Write(inline=b"xyz", remote=region[7:].remote()))
+    pair.run()
+    assert bytes(new) == b"0123456xyz"
+    region.close()
+    new.clear()
+
+
+def test_the_old_stag_is_void() -> None:  # DDP-5041-7.1-10
+    pair = Pair()
+    region = pair.right.region(8)
+    remote = region[:].remote()
+    region.reregister(access=REMOTE)
+    pair.left.post(Write(inline=b"x", remote=remote))
+    pair.run()
+    assert isinstance(pair.right.qp.error, InvalidStag)
+
+
+def test_other_rights() -> None:  # DDP-5041-7.1-11
+    pair = Pair()
+    region = pair.right.region(8)
+    to = region.to
+    region.reregister(access=Access.LOCAL_WRITE | Access.REMOTE_READ)
+    assert region.to == to, "the same memory"
+    region.reregister(access=region.access | Access.ZERO_BASED)
+    assert region.to == 0
+    pair.left.post(Write(inline=b"x", remote=region[:].remote()))
+    pair.run()
+    assert isinstance(pair.right.qp.error, NoWriteRight)
+
+
+def test_another_protection_domain() -> None:  # DDP-5041-8.2-01
+    pair = Pair()
+    region, second = pair.right.region(8), pair.right.context.alloc_pd()
+    region.reregister(pd=second)
+    assert (pair.right.pd.regions, second.regions) == ([], [region])
+    assert region.pd is region.scope is second
+    with pytest.raises(BadWorkRequest, match="another protection domain"):
+        pair.right.post(Send((region[:],)))
+    region.reregister(pd=second)
+    pair.left.post(Write(inline=b"x", remote=region[:].remote()))
+    pair.run()
+    assert isinstance(pair.right.qp.error, StagNotAssociated)
+    with pytest.raises(RegionInUse):
+        second.close()
+    second.close(force=True)
+    assert not region.is_open
+
+
+def test_what_cannot_be_reregistered_stays_as_it_was() -> None:
+    pair = Pair()
+    node = pair.left
+    region, own = node.region(8), node.pd.register(bytearray(8), qp=node.qp)
+    before = region.stag, region.to, region.nbytes, region.access
+    closed_pd = node.context.alloc_pd()
+    closed_pd.close()
+    attempts: list[tuple[Callable[[], None], type[Exception], str]] = [
+        (lambda: region.reregister(b"constant"), BadWorkRequest, "read-only"),
+        (lambda: region.reregister(memoryview(bytearray(8))[::2]), BadWorkRequest, "C-contiguous"),
+        (lambda: region.reregister(pd=Context().alloc_pd()), BadWorkRequest, "another context"),
+        (lambda: region.reregister(bytearray(1), pd=closed_pd), Closed, "protection domain is closed"),
+        (lambda: own.reregister(pd=node.context.alloc_pd()), BadWorkRequest, "belongs to a queue pair"),
+    ]
+    for attempt, error, message in attempts:
+        with pytest.raises(error, match=message):
+            attempt()
+    node.qp.post_recv(Recv((region[:],)))
+    with pytest.raises(RegionInUse, match="1 pieces of work"):
+        region.reregister(bytearray(1))
+    assert (region.stag, region.to, region.nbytes, region.access) == before
+    assert node.context.stags.get(region.stag) is region
+    region.retire()
+    with pytest.raises(Closed):
+        region.reregister(bytearray(1))
+
+
+def test_the_key_alone_changes_and_wraps() -> None:
+    node = Node()
+    region = node.region(1)
+    stags = [region.stag]
+    for _ in range(256):
+        region.reregister()
+        stags.append(region.stag)
+    assert {stag >> 8 for stag in stags} == {region.stag >> 8}
+    assert len(set(stags)) == 256
+    assert stags[256] == stags[0]
+    region.close()
+    assert len(node.context.stags) == 0
+
+
+@pytest.mark.parametrize("right", [Access.REMOTE_WRITE, Access.REMOTE_ATOMIC])
+def test_remote_writing_does_not_ask_for_local_writing(right: Access) -> None:
+    pair = Pair()
+    region = pair.right.region(8, right)
+    with pytest.raises(BadWorkRequest, match="LOCAL_WRITE"):
+        pair.right.qp.post_recv(Recv((region[:],)))
+    with pytest.raises(BadWorkRequest, match="LOCAL_WRITE"):
+        pair.right.post(Read(region[:], pair.left.region(8)[:].remote()))
+    if right is Access.REMOTE_WRITE:
+        pair.left.post(Write(inline=b"mine", remote=region[:].remote()))
+        pair.run()
+        assert octets_of(region)[:4] == b"mine"
+
+
+# --- the end of a region ---------------------------------------------------------------------------------------------
+
+
+def test_closing_is_refused_and_retiring_waits() -> None:
+    pair = Pair()
+    buffer = bytearray(50_000)
+    region, target = pair.left.pd.register(buffer), pair.right.region(50_000)
+    pair.left_end.clogged = True
+    pair.left.post(Write((region[:],), target[:].remote()))
+    pair.run()
+    with pytest.raises(RegionInUse, match="1 pieces of work in flight"):
+        region.close()
+    calls: list[str] = []
+    region.when_released(lambda: calls.append("asked before"))
+    assert (region.is_open, calls) == (True, []), "that closes nothing"
+    region.retire(lambda: calls.append("retired"))
+    with pytest.raises(BufferError):
+        buffer.clear()
+    assert calls == []
+    pair.left_end.clogged = False
+    pair.run()
+    assert calls == ["asked before", "retired"]
+    buffer.clear()
+    region.when_released(lambda: calls.append("late"))
+    assert calls[2:] == ["late"]
