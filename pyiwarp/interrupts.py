@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Final
 
-__all__ = ["interruptible", "pending", "raise_pending", "take_over", "waiting", "waiting_module"]
+__all__ = ["give_back", "interruptible", "pending", "raise_pending", "take_over", "waiting", "waiting_module"]
 
 RETRY: Final = 0.002
 """How soon an interrupt that found the stack at work strikes again, in seconds."""
@@ -25,6 +25,7 @@ _PACKAGE: Final = __name__.partition(".")[0]
 _interruptible: Final[set[CodeType]] = set()
 _waiting: Final[set[CodeType]] = set()
 _waiting_modules: Final[set[str]] = set()
+_holders: Final[list[bool]] = []  # one for each `give_back` that is owed
 _again: Final[list[bool]] = []  # not empty: the next SIGINT is no new one
 
 pending: Final[list[bool]] = []
@@ -46,12 +47,24 @@ def waiting_module(name: str) -> None:
     _waiting_modules.add(name)
 
 
-def take_over() -> None:
-    """Handle SIGINT from now on, if Python's own handler does and this is the main thread; else do nothing."""
+def take_over() -> bool:
+    """Handle SIGINT from now on, if Python's own handler does; returns whether `give_back` is owed.
+
+    Does nothing but in the main thread, where signals are handled.
+    """
     if threading.current_thread() is not threading.main_thread():
-        return
+        return False
+    _holders.append(True)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _on_interrupt)
+    return True
+
+
+def give_back() -> None:
+    """One who took over has nothing to guard any more; with the last, Python's own handler returns."""
+    _holders.pop()
+    if not _holders and not pending and signal.getsignal(signal.SIGINT) is _on_interrupt:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def raise_pending() -> None:

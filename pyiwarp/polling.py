@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from pyiwarp.capture import Tap
 from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import UsageError, WrongThread
-from pyiwarp.interrupts import interruptible, pending, raise_pending, take_over, waiting
+from pyiwarp.interrupts import give_back, interruptible, pending, raise_pending, take_over, waiting
 from pyiwarp.pump import Octets, Pump, address_word
 from pyiwarp.startup import TimeLimit
 
@@ -75,7 +75,7 @@ class Poller:
         self._masks: dict[Pollable, int] = {}
         self._next_deadline = NEVER
         self.busy = False
-        take_over()
+        self._guarded = False
 
     def __repr__(self) -> str:
         return f"<Poller {len(self._masks)} sockets>"
@@ -93,6 +93,8 @@ class Poller:
         before = self._masks.get(pollable)
         if mask == before:
             return
+        if not self._masks:
+            self._guarded = take_over()
         fd = pollable.fileno()
         if mask:
             self._pollables[fd] = pollable
@@ -105,6 +107,9 @@ class Poller:
         """Watch `pollable` no more; its socket is still open."""
         if self._masks.pop(pollable, 0):
             self._poll.unregister(pollable.fileno())
+        if self._guarded and not self._masks:
+            self._guarded = False
+            give_back()
         self._pollables.pop(pollable.fileno(), None)
         self.look_at_time(NEVER, pollable.deadline)
 

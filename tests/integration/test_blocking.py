@@ -302,6 +302,7 @@ def struck(after: float) -> Iterator[None]:
     finally:
         timer.join()
         time.sleep(3 * interrupts.RETRY)
+        interrupts.give_back()
         signal.signal(signal.SIGINT, before)
 
 

@@ -767,4 +767,18 @@ MUTATIONS: Final = (
         "(lambda emss: None)(",
         ("MPA-5044-4.5-06",),
     ),
+    Mutation(
+        "TCP's segment size is never read on a polled socket",
+        "polling",
+        "self.pump.set_emss(",
+        "(lambda emss: None)(",
+        ("MPA-5044-4.5-06",),
+    ),
+    Mutation(
+        "a polled socket's FIN does not wait for what the kernel has not taken",
+        "polling",
+        "if pump.output_ended and not self._sent_fin and not self._pending:",
+        "if pump.output_ended and not self._sent_fin:",
+        ("MPA-5044-7.2-01",),
+    ),
 )

@@ -90,7 +90,8 @@ def test_every_request_completes_once_and_all_memory_is_let_go(script: list[tupl
     completions = scene.node.sent()
     assert [completion.wr_id for completion in completions] == scene.posted, "each once, in order"
     statuses = [completion.status for completion in completions]
-    assert set(statuses) <= {Status.SUCCESS, Status.WR_FLUSH_ERR, Status.MW_BIND_ERR}
+    refused = {Status.MW_BIND_ERR, Status.REM_ACCESS_ERR, Status.REM_INV_REQ_ERR, Status.REM_OP_ERR}
+    assert set(statuses) <= {Status.SUCCESS, Status.WR_FLUSH_ERR, *refused}
     failed = [status is not Status.SUCCESS for status in statuses]
     assert failed == sorted(failed), "nothing succeeds behind what failed"
     for handle in (*scene.windows, scene.first, *scene.fast):

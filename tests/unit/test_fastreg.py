@@ -475,7 +475,7 @@ def test_a_read_that_fails_leaves_its_sink_valid() -> None:
     region = registered(pair.left, bytearray(10))
     pair.left.post(Read(region[:], RemoteRegion(0, 0x1234, 10), "read", invalidate_sink=True))
     pair.run()
-    assert ended(pair.left.sent()) == [("read", Status.WR_FLUSH_ERR)]
+    assert ended(pair.left.sent()) == [("read", Status.REM_ACCESS_ERR)]
     assert region.is_valid
 
 

@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 from pyiwarp import interrupts
+from pyiwarp.pollcm import Listener
+from pyiwarp.polling import Poller
 
 
 @pytest.fixture(autouse=True)
 def _taken_over() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    interrupts.take_over()
+    assert interrupts.take_over()
     yield
     interrupts.pending.clear()
+    interrupts.give_back()
     signal.signal(signal.SIGINT, before)
 
 
@@ -111,13 +114,31 @@ def test_a_handler_of_the_programs_own_stays() -> None:
         raise AssertionError("nobody sends it")
 
     signal.signal(signal.SIGINT, own)
-    interrupts.take_over()
+    assert interrupts.take_over()
+    interrupts.give_back()
     assert signal.getsignal(signal.SIGINT) is own
+
+
+def test_the_handler_is_given_back_with_the_last_socket() -> None:
+    """So that whoever looks for Python's own handler, as asyncio's runner does, finds it."""
+    interrupts.give_back()  # the fixture's
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    poller = Poller()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    listeners = [Listener(poller, "127.0.0.1", 0) for _ in range(2)]
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    listeners[0].close()
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    listeners[1].close()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert interrupts.take_over()
 
 
 def test_other_threads_leave_signals_alone() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    thread = threading.Thread(target=interrupts.take_over)
+    answers: list[bool] = []
+    thread = threading.Thread(target=lambda: answers.append(interrupts.take_over()))
     thread.start()
     thread.join()
+    assert answers == [False]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

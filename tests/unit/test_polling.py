@@ -198,7 +198,7 @@ def test_output_after_the_fin_ends_all() -> None:
         assert far.recv(10) == b""
 
 
-def test_no_fin_cuts_what_is_still_to_be_written() -> None:
+def test_no_fin_cuts_what_is_still_to_be_written() -> None:  # MPA-5044-7.2-01
     big = bytes(8 << 20)
     pump = FakePump([big])
     with driven(pump) as (poller, llp, far):

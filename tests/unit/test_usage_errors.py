@@ -290,7 +290,7 @@ ROWS = [
         "A protection domain closed with something in it",
         lambda s: s.pd.close(),
         RegionInUse,
-        "regions, queue pairs or shared receive queues are open: <ProtectionDomain",
+        "regions, windows, queue pairs or shared receive queues are open: <ProtectionDomain",
     ),
     Row(
         "A queue made smaller than what is in it",
