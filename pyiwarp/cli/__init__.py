@@ -13,6 +13,7 @@ from pyiwarp.cli.files import get, ls, put, serve
 from pyiwarp.cli.info import info
 from pyiwarp.cli.perf import perf
 from pyiwarp.cli.ping import ping
+from pyiwarp.cli.target import target
 
 __all__ = ["app", "main"]
 
@@ -27,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, get, put, ls, ping, perf, info, demo):
+for command in (serve, get, put, ls, ping, perf, target, info, demo):
     app.command()(command)
 
 
