@@ -317,6 +317,7 @@ class Bench:
             return
         peer_to_peer = stream.request.word is not None and stream.request.word.peer_to_peer
         if self._control is not None and not peer_to_peer:
+            await self._control.expect_state("connected")
             await self._control.post("write", len=0, stag=PROBE_STAG, to=0, signaled=0)
         elif self._control is None and self.settings.level is Level.BARE:
             seen = await stream.observe(self.settings.quiet)
