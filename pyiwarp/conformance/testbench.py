@@ -43,7 +43,8 @@ class Settings:
 
     `timeout` is how long a reaction may take, `quiet` how long silence is awaited and `patience` how long an Initiator
     may take to connect, all in seconds. `reachable_at` is where the target finds a bench that listens, if that is not
-    the address that the control connection has here. `make_tap` is asked for a tap for each TCP connection.
+    the address that the control connection has here; its port 0 is the bench's own. `make_tap` is asked for a tap for
+    each TCP connection.
     """
 
     direction: Direction = Direction.CONNECT
@@ -200,7 +201,8 @@ class Bench:
         except TimeoutError:
             raise Unreachable(f"TCP to {settings.host} port {port} takes more than {settings.timeout:g} s") from None
         except OSError as error:
-            raise Unreachable(f"TCP to {settings.host} port {port}: {error.strerror or error}") from error
+            why = "nothing listens there" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
+            raise Unreachable(f"TCP to {settings.host} port {port} cannot be established: {why}") from error
         tcp.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return tcp
 
@@ -226,8 +228,8 @@ class Bench:
             tcp = await self._door.accept(self.settings.patience)
         else:
             self._door.clear()
-            host, port = self.settings.reachable_at or (self._control.local_host, self._door.port)
-            await self._control.command("connect", {"host": host, "port": port})
+            host, port = self.settings.reachable_at or (self._control.local_host, 0)
+            await self._control.command("connect", {"host": host, "port": port or self._door.port})
             tcp = await self._door.accept(self.settings.timeout)
         tcp.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return tcp
