@@ -32,6 +32,7 @@ __all__ = [
 LONGEST_LINE: Final = 1 << 22  # octets; a reply holds a region in hex at most
 PATTERN_SALTS: Final[Mapping[str, int]] = {"rw": 1, "ro": 2, "wo": 3, "other": 4}
 MARGIN: Final = 2.0  # seconds beyond what the target was told to wait
+PROMPT: Final = 2.0  # seconds that a reply may take at least: the program may be busy, and only its peer is judged
 
 Value = int | str | bytes | bool
 
@@ -111,7 +112,7 @@ def _written(value: Value) -> str:
 
 
 class Target:
-    """The target program at the other end of a control connection; replies must come within `timeout` seconds.
+    """The target program at the other end of a control connection; what it is told to wait for must come in `timeout` seconds.
 
     Expectations raise `Failed`; a target that does not know a word or key raises `Cannot`.
     """
@@ -160,15 +161,15 @@ class Target:
     async def command(
         self, word: str, keys: Mapping[str, Value] | None = None, *, allowance: float = 0.0
     ) -> Mapping[str, str]:
-        """One command and its reply; `allowance` is how long the target may take beyond `timeout`, in seconds."""
+        """One command and its reply; `allowance` is how long the target may wait before it replies, in seconds."""
         line = " ".join([word, *(f"{key}={_written(value)}" for key, value in (keys or {}).items())])
         try:
-            async with asyncio.timeout(self.timeout + allowance):
+            async with asyncio.timeout(limit := max(self.timeout, PROMPT) + allowance):
                 self._writer.write(line.encode() + b"\n")
                 await self._writer.drain()
                 answer = (await self._reader.readline()).decode("utf-8", "replace").strip()
         except TimeoutError as error:
-            raise ControlLost(f"no reply to {line[:80]!r} came within {self.timeout + allowance:g} s") from error
+            raise ControlLost(f"no reply to {line[:80]!r} came within {limit:g} s") from error
         except (OSError, ValueError) as error:
             raise ControlLost(f"the control connection failed at {line[:80]!r}: {error}") from error
         return self._understood(line[:80], answer)
