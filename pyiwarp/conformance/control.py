@@ -112,7 +112,7 @@ def _written(value: Value) -> str:
 
 
 class Target:
-    """The target program at the other end of a control connection; what it is told to wait for must come in `timeout` seconds.
+    """The target program at the other end of a control connection; `timeout` is how long it waits when told to.
 
     Expectations raise `Failed`; a target that does not know a word or key raises `Cannot`.
     """
