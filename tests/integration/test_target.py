@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import pytest
 from crc32c import crc32c
@@ -57,8 +58,15 @@ class Control:
         return [each.split(":") for each in told["c"].split(",")]
 
 
+class Controlled(Protocol):
+    """What takes commands."""
+
+    @property
+    def control_port(self) -> int: ...
+
+
 @asynccontextmanager
-async def controlling(target: Target) -> AsyncIterator[Control]:
+async def controlling(target: Controlled) -> AsyncIterator[Control]:
     reader, writer = await asyncio.open_connection(HOST, target.control_port, limit=4 << 20)
     try:
         yield Control(reader, writer)
@@ -457,6 +465,7 @@ def test_nonsense_is_refused_and_changes_nothing(run: Runner) -> None:
                 ("post op=read stag=1 to=0 len=65537", "bad"),
                 ("recv sizes=" + ",".join("1" * 249), "QueueFull"),
                 ("poke region=rw off=4096 data=00", "bad"),
+                ("session receives=" + ",".join(["1048576"] * 40), "full"),
             ):
                 assert await control.refusal(line) == name, line
             assert (await control.do("state"))["state"] == "waiting"
