@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pyiwarp.conformance.case import Case, Direction, Verdict
-from pyiwarp.conformance.manners import Manners
+from pyiwarp.conformance.profiles import Profile
 from pyiwarp.conformance.results import Result
-from pyiwarp.conformance.runner import Judge
 
 from ..siw import GuestError, Image
 from .ward import Ward
@@ -41,15 +40,13 @@ class Campaign:
         direction: Direction,
         *,
         timeout: float,
-        manners: Manners,
-        judge: Judge | None,
+        profile: Profile,
         ended: Callable[[Outcome], None],
     ) -> None:
         self._image = image
         self._direction = direction
         self._timeout = timeout
-        self._manners = manners
-        self._judge = judge
+        self._profile = profile
         self._ended = ended
         self._ward: Ward | None = None
         self.outcomes: list[Outcome] = []
@@ -71,8 +68,7 @@ class Campaign:
             await self._leave()
             result, confirmed = await self._attempt(case), True
             await self._leave()
-        if self._judge is not None:
-            result = self._judge.judge(result, self._direction)
+        result = self._profile.judge(result, self._direction)
         self.outcomes.append(Outcome(self._direction, result, confirmed))
         self._ended(self.outcomes[-1])
 
@@ -80,7 +76,7 @@ class Campaign:
         try:
             if self._ward is None:
                 self._ward = await Ward.open(self._image, self._direction)
-            return await self._ward.attempt(case, self._timeout, self._manners)
+            return await self._ward.attempt(case, self._timeout, self._profile.manners)
         except GuestError as error:
             await self._leave()
             return Result(case, Verdict.ERROR, reason=str(error))
