@@ -15,13 +15,14 @@ from typing import Any, Final
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.case import Cannot, Direction, Level, Need
 from pyiwarp.conformance.control import Region, Target, Value
-from pyiwarp.conformance.line import Line, build_word
+from pyiwarp.conformance.line import Line, build_startup_frame, build_word
 from pyiwarp.conformance.manners import PLAIN, Manners
 from pyiwarp.conformance.observed import Frame, Message
 from pyiwarp.conformance.patterns import message, reply, request
 from pyiwarp.conformance.stream import PROBE_STAG, Stream
 from pyiwarp.conformance.tcp import Tap, Tcp
 from pyiwarp.errors import IwarpError
+from pyiwarp.wire import REPLY_KEY
 
 __all__ = ["Bench", "NobodyConnects", "Settings", "Unreachable"]
 
@@ -117,7 +118,6 @@ class Bench:
         self._door = door
         self._lines: list[Line] = []
         self._rw: Region | None = None
-        self.offered: Frame | None = None  # the last Request of an Initiator
 
     # --- the peer ----------------------------------------------------------------------------------------------------
 
@@ -263,34 +263,45 @@ class Bench:
             answered = await line.expect_frame(reply(rejected=False))
         else:
             asked = await line.expect_frame(request())
-            answered = Frame(await self._answer(line, asked, private_data, crc=crc, markers=markers, word=word))
+            answered = await self.answer(line, asked, private_data, crc=crc, markers=markers, word=word)
         stream = self.full_operation(line, asked, answered)
         if speak_first:
-            await self._first_fpdu(stream)
+            await self.say_first(stream)
         return stream
 
-    async def _answer(
-        self, line: Line, asked: Frame, private_data: bytes, *, crc: bool, markers: bool, word: Mapping[str, Any] | None
+    async def asked(self, *, session: Mapping[str, Value] | None = None) -> tuple[Line, Frame]:
+        """A fresh connection of the peer's, and the Request that it brought."""
+        line = await self.line(session=session)
+        return line, await line.expect_frame(request())
+
+    async def answer(self, line: Line, asked: Frame, private_data: bytes = b"", **fields: Any) -> Frame:
+        """Accept the peer's Request as `build_answer` says."""
+        octets = self.build_answer(asked, private_data, **fields)
+        await line.send(octets)
+        return Frame(octets)
+
+    @staticmethod
+    def build_answer(
+        asked: Frame, private_data: bytes = b"", *, word: Mapping[str, Any] | None = None, **fields: Any
     ) -> bytes:
-        """Accept the peer's Request in its own terms."""
-        self.offered = asked
+        """A Reply in the terms of the Request, or otherwise: `fields` are those of `build_startup_frame`.
+
+        If the Request has an enhanced word, so has the Reply; `word` are fields of it that are to be different.
+        """
         if asked.word is not None:
-            fields: dict[str, Any] = {
-                "peer_to_peer": bool(asked.word.peer_to_peer),
-                "rtr_write": bool(asked.word.peer_to_peer and asked.word.rtr_write),
-                "rtr_read": bool(asked.word.peer_to_peer and asked.word.rtr_read and not asked.word.rtr_write),
-                "rtr_send": bool(asked.word.peer_to_peer and not asked.word.rtr_write and not asked.word.rtr_read),
-                "ird": asked.word.ord,
-                "ord": asked.word.ird,
+            offered = asked.word
+            peer_to_peer = bool(offered.peer_to_peer)
+            due = {
+                "peer_to_peer": peer_to_peer,
+                "rtr_write": bool(peer_to_peer and offered.rtr_write),
+                "rtr_read": bool(peer_to_peer and offered.rtr_read and not offered.rtr_write),
+                "rtr_send": bool(peer_to_peer and not offered.rtr_write and not offered.rtr_read),
+                "ird": offered.ord,
+                "ord": offered.ird,
             }
-            private_data = build_word(**{**fields, **(word or {})}) + private_data
-        return await line.reply(
-            private_data,
-            revision=asked.header.revision,
-            crc=crc,
-            markers=markers,
-            enhanced=asked.word is not None,
-        )
+            private_data = build_word(**{**due, **(word or {})}) + private_data
+        whole = {"revision": asked.header.revision, "enhanced": asked.word is not None, "key": REPLY_KEY, **fields}
+        return build_startup_frame(private_data=private_data, **whole)
 
     def full_operation(self, line: Line, asked: Frame, answered: Frame) -> Stream:
         """The stream on a line whose startup frames were exchanged."""
@@ -302,7 +313,7 @@ class Bench:
             patient=self._control is None,
         )
 
-    async def _first_fpdu(self, stream: Stream) -> None:
+    async def say_first(self, stream: Stream) -> None:
         """What must be sent before the Responder may speak."""
         if self.initiator:
             await stream.write(0, 0)
