@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <rdma/rdma_cma.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -222,14 +223,10 @@ static int add_receives(struct session *s, const char *sizes)
 	return 0;
 }
 
-static void drop_session(struct session *s)
+static void *free_session(void *dropped)
 {
-	struct session **link = &sessions;
+	struct session *s = dropped;
 	struct memory *m, *next;
-	while (*link && *link != s)
-		link = &(*link)->next;
-	if (*link)
-		*link = s->next;
 	if (s->id && s->id->qp)
 		rdma_destroy_qp(s->id);
 	if (s->cq)
@@ -251,6 +248,25 @@ static void drop_session(struct session *s)
 		ibv_dealloc_pd(s->pd);
 	free(s->posted);
 	free(s);
+	return NULL;
+}
+
+/* While it connects, an identifier is only destroyed when the peer has answered, or siw has given it up: that may take
+ * ten seconds, in which commands are to be carried out. */
+static void drop_session(struct session *s)
+{
+	struct session **link = &sessions;
+	pthread_t thread;
+	while (*link && *link != s)
+		link = &(*link)->next;
+	if (*link)
+		*link = s->next;
+	if (s->id)
+		s->id->context = NULL; /* no event of it is of interest any more */
+	if (s->id && s->state == WAITING && !s->responder && !pthread_create(&thread, NULL, free_session, s))
+		pthread_detach(thread);
+	else
+		free_session(s);
 }
 
 static struct session *new_session(int asked, size_t region_size, size_t guard, size_t scratch, const char *receives)
@@ -401,6 +417,7 @@ static void take_event(void)
 {
 	struct rdma_cm_event *event, copy;
 	unsigned char data[PRIVATE];
+	struct session *s;
 	if (rdma_get_cm_event(events, &event))
 		return;
 	copy = *event;
@@ -408,11 +425,12 @@ static void take_event(void)
 		memcpy(data, copy.param.conn.private_data, copy.param.conn.private_data_len);
 		copy.param.conn.private_data = data;
 	}
-	rdma_ack_cm_event(event); /* else the identifier could not be destroyed */
+	s = copy.event == RDMA_CM_EVENT_CONNECT_REQUEST ? NULL : copy.id->context;
+	rdma_ack_cm_event(event); /* from here on its identifier may go */
 	if (copy.event == RDMA_CM_EVENT_CONNECT_REQUEST)
 		take_request(&copy);
-	else if (copy.id->context)
-		take_cm_event(copy.id->context, &copy);
+	else if (s)
+		take_cm_event(s, &copy);
 }
 
 static const char *async_name(enum ibv_event_type type)
