@@ -350,6 +350,8 @@ static void decide(struct session *s)
 
 static void remember_peer(struct session *s, const struct rdma_conn_param *param)
 {
+	s->peer_ird = param->initiator_depth; /* librdmacm tells it as what this side may use */
+	s->peer_ord = param->responder_resources;
 	if (!param->private_data)
 		return;
 	s->peer_length = param->private_data_len; /* an octet, whatever came */
@@ -376,8 +378,6 @@ static void take_request(struct rdma_cm_event *event)
 	s->id = event->id;
 	s->id->context = s;
 	s->responder = 1;
-	s->peer_ird = event->param.conn.initiator_depth; /* librdmacm tells it as what this side may use */
-	s->peer_ord = event->param.conn.responder_resources;
 	remember_peer(s, &event->param.conn);
 	s->decide_at = milliseconds() + s->delay;
 }
