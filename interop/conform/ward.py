@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -20,7 +21,8 @@ from ..siw.target import TargetPlace, siw_target
 
 HOST: Final = "127.0.0.1"
 DYING: Final = 0.5  # seconds from what a crash of the guest's kernel breaks to its notice
-CONSOLE_LINES: Final = 12
+CONSOLE_LINES: Final = 9
+STAMP: Final = re.compile(r"^\[ *[0-9.]+\] ")
 CRASH: Final = "a crash of the kernel"
 
 
@@ -62,12 +64,10 @@ class Ward:
 
     def crashed(self, result: Result) -> Result:
         """The failure of a case in which the guest's kernel crashed."""
-        lines = console_tail(self.guest.console).splitlines()[:CONSOLE_LINES]
-        seen = f"{CRASH}: {lines[0].strip() if lines else 'the guest ended'}"
-        octets = tuple(line.rstrip() for line in lines)
-        return replace(
-            result, verdict=Verdict.FAILED, expected=result.case.accepts, seen=seen, octets=octets, reason=""
-        )
+        lines = [STAMP.sub("", line).strip() for line in console_tail(self.guest.console).splitlines()[:CONSOLE_LINES]]
+        seen = f"{CRASH}: {lines[0] if lines else 'the guest ended'}"
+        expected = result.case.accepts
+        return replace(result, verdict=Verdict.FAILED, expected=expected, seen=seen, octets=tuple(lines), reason="")
 
     def _settings(self, timeout: float, manners: Manners) -> Settings:
         port = self._place.port if self._direction is Direction.CONNECT else _free_port()
