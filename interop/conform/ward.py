@@ -40,6 +40,7 @@ class Ward:
         """A fresh guest; errors as `Guest.boot`."""
         async with AsyncExitStack() as stack:
             guest = await stack.enter_async_context(await fresh(image, variant))
+            await guest.run("echo 8 > /proc/sys/kernel/printk")  # for the kernel's last words, should it crash
             place = await stack.enter_async_context(siw_target(guest))
             return cls(direction, guest, place, stack.pop_all())
 
