@@ -302,5 +302,5 @@ async def extreme_words(bench: Bench) -> None:
     Accepts: an enhanced Reply each time.
     """
     for bits in range(16):
-        rtrs = {name: bool(bits & 2 << i) for i, name in enumerate(RTRS)}
+        rtrs: dict[str, Any] = {name: bool(bits & 2 << i) for i, name in enumerate(RTRS)}
         await _ask(bench, peer_to_peer=bool(bits & 1), **rtrs, ird=0x3FFE, ord=0x3FFE)

@@ -143,9 +143,8 @@ async def lists_what_it_takes(bench: Bench) -> None:
 
 
 async def _open_with(bench: Bench, rtr: str) -> Stream:
-    """A peer-to-peer stream whose opening message the bench has still to send; `Failed` if the peer does not take it."""
-    stream = await bench.open(revision=2, word={"peer_to_peer": True, rtr: True}, speak_first=False)
-    return stream
+    """A peer-to-peer stream for which the bench offered one opening message, and has still to send it."""
+    return await bench.open(revision=2, word={"peer_to_peer": True, rtr: True}, speak_first=False)
 
 
 @case(

@@ -184,7 +184,10 @@ class Stream:
 
     async def expect_quiet(self, seconds: float | None = None) -> None:
         """Nothing may come, and the stream may not end, for `seconds` (by default the bench's quiet time)."""
-        await self.expect(silence(), self.line.quiet if seconds is None else seconds)
+        pattern = silence()
+        seen = await self.observe(self.line.quiet if seconds is None else seconds)
+        if not pattern.fits(seen):  # nothing is passed over: it is silence that is due
+            raise Failed(str(pattern), str(seen), seen.annotated())
 
     async def probe(self) -> None:
         """The peer is alive and has processed all that was sent: it answers a Read Request for nothing.

@@ -44,8 +44,8 @@ class Settings:
 
     `timeout` is how long a reaction may take, `quiet` how long silence is awaited and `patience` how long an Initiator
     may take to connect, all in seconds. `reachable_at` is where the target finds a bench that listens, if that is not
-    the address that the control connection has here. `make_tap` is asked for a tap for each TCP connection.
-    `manners` are allowances for this peer.
+    the address that the control connection has here; its port 0 is the bench's own. `make_tap` is asked for a tap for
+    each TCP connection. `manners` are allowances for this peer.
     """
 
     direction: Direction = Direction.CONNECT
@@ -203,7 +203,8 @@ class Bench:
         except TimeoutError:
             raise Unreachable(f"TCP to {settings.host} port {port} takes more than {settings.timeout:g} s") from None
         except OSError as error:
-            raise Unreachable(f"TCP to {settings.host} port {port}: {error.strerror or error}") from error
+            why = "nothing listens there" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
+            raise Unreachable(f"TCP to {settings.host} port {port} cannot be established: {why}") from error
         tcp.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return tcp
 
@@ -229,8 +230,8 @@ class Bench:
             tcp = await self._door.accept(self.settings.patience)
         else:
             self._door.clear()
-            host, port = self.settings.reachable_at or (self._control.local_host, self._door.port)
-            await self._control.command("connect", {"host": host, "port": port})
+            host, port = self.settings.reachable_at or (self._control.local_host, 0)
+            await self._control.command("connect", {"host": host, "port": port or self._door.port})
             tcp = await self._door.accept(self.settings.timeout)
         tcp.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return tcp
@@ -320,6 +321,7 @@ class Bench:
             return
         peer_to_peer = stream.request.word is not None and stream.request.word.peer_to_peer
         if self._control is not None and not peer_to_peer:
+            await self._control.expect_state("connected")
             await self._control.post("write", len=0, stag=PROBE_STAG, to=0, signaled=0)
         elif self._control is None and self.settings.level is Level.BARE:
             seen = await stream.observe(self.settings.quiet)
