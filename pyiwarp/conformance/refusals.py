@@ -14,7 +14,7 @@ from pyiwarp.conformance.stream import Stream
 from pyiwarp.conformance.testbench import Bench
 from pyiwarp.errors import Term
 
-__all__ = ["expect_regions_unchanged", "refusal", "unknown_stag"]
+__all__ = ["Build", "expect_regions_unchanged", "refusal", "unknown_stag"]
 
 Build = Callable[[Bench, Stream], bytes | Sequence[bytes]]
 

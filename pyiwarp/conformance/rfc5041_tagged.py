@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 from pyiwarp.codes import Opcode
@@ -24,7 +25,6 @@ from pyiwarp.conformance.testbench import Bench
 __all__: list[str] = []
 
 TO_LIMIT: Final = 1 << 64
-REGION: Final = {"level": Level.RPING, "needs": [Need.REGION]}
 WRITE: Final = Opcode.WRITE
 OCTETS: Final = bytes(range(1, 9))
 
@@ -41,7 +41,12 @@ async def read_back(bench: Bench, stream: Stream, offset: int, octets: bytes) ->
 # --- placement -------------------------------------------------------------------------------------------------------
 
 
-@case("DDP-5041-4.1-01", "the payload of a tagged segment goes into its tagged buffer", **REGION)
+@case(
+    "DDP-5041-4.1-01",
+    "the payload of a tagged segment goes into its tagged buffer",
+    level=Level.RPING,
+    needs=[Need.REGION],
+)
 async def placed(bench: Bench) -> None:
     """A Write of eight octets to the beginning of the region, then a Read of the same.
 
@@ -52,7 +57,7 @@ async def placed(bench: Bench) -> None:
     await read_back(bench, stream, 0, OCTETS)
 
 
-@case("DDP-5041-4.2-09", "a tagged message may start at any TO of the buffer", **REGION)
+@case("DDP-5041-4.2-09", "a tagged message may start at any TO of the buffer", level=Level.RPING, needs=[Need.REGION])
 async def odd_offset(bench: Bench) -> None:
     """A Write of three octets to the second octet of the region, then a Read of them.
 
@@ -63,7 +68,12 @@ async def odd_offset(bench: Bench) -> None:
     await read_back(bench, stream, 1, b"abc")
 
 
-@case("DDP-5041-4.2-09/2", "a tagged message may start at the last octet of the buffer", **REGION)
+@case(
+    "DDP-5041-4.2-09/2",
+    "a tagged message may start at the last octet of the buffer",
+    level=Level.RPING,
+    needs=[Need.REGION],
+)
 async def last_octet(bench: Bench) -> None:
     """A Write of one octet to the last octet of the region, then a Read of it.
 
@@ -85,7 +95,7 @@ async def seven_segments(bench: Bench) -> None:
     octets = bytes(i * 13 & 0xFF for i in range(3000))
     edges = (0, 1, 8, 507, 1024, 1027, 2900, 3000)
     segments = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         to = bench.rw.to + 500 + start
         segments.append(build_tagged(WRITE, bench.rw.stag, to, octets[start:end], last=end == 3000))
     await stream.fpdus(segments)
@@ -110,7 +120,12 @@ async def two_regions(bench: Bench) -> None:
     await bench.target.expect_memory("wo", 0, OCTETS[::-1] + region_pattern("wo", 16)[8:])
 
 
-@case("DDP-5041-7.1-13/2", "a Write that ends exactly at the end of the region is placed", **REGION)
+@case(
+    "DDP-5041-7.1-13/2",
+    "a Write that ends exactly at the end of the region is placed",
+    level=Level.RPING,
+    needs=[Need.REGION],
+)
 async def exact_end(bench: Bench) -> None:
     """A Write of the last eight octets of the region, then a Read of them.
 
@@ -170,7 +185,9 @@ async def empty_to(bench: Bench) -> None:
     await stream.probe()
 
 
-@case("DDP-5041-7.1-15", "an empty Write behind the end of a region is no error", **REGION)
+@case(
+    "DDP-5041-7.1-15", "an empty Write behind the end of a region is no error", level=Level.RPING, needs=[Need.REGION]
+)
 async def empty_outside(bench: Bench) -> None:
     """Empty Writes to the region's STag right behind its end, far behind and before its beginning.
 
@@ -372,16 +389,17 @@ async def revoked_midway(bench: Bench) -> None:
 # --- bounds ----------------------------------------------------------------------------------------------------------
 
 
-def _outside(id: str, title: str, offset: int, nbytes: int, *, behind_end: bool, **options: object) -> None:
+def _outside(id: str, title: str, offset: int, nbytes: int, *, behind_end: bool) -> None:
     """A Write of `nbytes` octets that begins `offset` octets from the beginning or the end of the region."""
-    where = f"{abs(offset)} octets {'behind' if offset >= 0 else 'before'} the region's {'end' if behind_end else 'base'}"
+    side = "behind" if offset >= 0 else "before"
+    where = f"{abs(offset)} octets {side} the region's {'end' if behind_end else 'base'}"
 
     def build(bench: Bench, stream: Stream) -> bytes:
         base = bench.rw.to + (bench.rw.length if behind_end else 0)
         return build_tagged(WRITE, bench.rw.stag, base + offset, bytes(0xC3 for _ in range(nbytes)))
 
     sends = f"A Write of {nbytes} octets that begins {where}."
-    refusal(id, title, sends, build, DDP_TAGGED_BOUNDS, level=Level.RPING, needs=[Need.REGION], **options)
+    refusal(id, title, sends, build, DDP_TAGGED_BOUNDS, level=Level.RPING, needs=[Need.REGION])
 
 
 _outside("DDP-5041-7.1-12", "a Write to the octet before the region is refused", -1, 1, behind_end=False)

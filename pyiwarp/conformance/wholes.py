@@ -100,4 +100,3 @@ async def gather_until(stream: Stream, pattern: Pattern) -> Whole:
         parts.append(seen)
         if segment_of(seen).last:
             return Whole(tuple(parts))
-
