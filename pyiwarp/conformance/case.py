@@ -75,16 +75,25 @@ class Strictness(StrEnum):
 
 
 class Need(StrEnum):
-    """What a case needs and not every peer has; without it the case is not run, and the report says so."""
+    """What a case needs and not every peer has; without it the case is not run, and the report says so.
 
-    CRC = "crc"  # the target can be told which C bit to send
-    MARKERS = "markers"  # the peer asks for markers in what it receives when told to
+    Most are the words by which a target program tells its abilities (`docs/target.md`).
+    """
+
+    CRC = "crc"  # it can be told which C bit to send
+    MARKERS = "markers"  # it asks for markers when told to
+    REVISION = "revision"  # it can be told to speak MPA revision 1
+    DEPTHS = "depths"  # it can be told its IRD and ORD
     EXTENSIONS = "extensions"  # RFC 7306
     ENHANCED = "enhanced"  # RFC 6581
     P2P = "p2p"  # it can open as RFC 6581's peer-to-peer Initiator
-    REGION = "region"  # the peer shows memory that may be read and written
-    READER = "reader"  # the peer Reads and Writes memory that is shown to it
+    REJECT = "reject"  # its program can refuse a Request
     INVALIDATE = "invalidate"  # Send with Invalidate takes its regions away
+    SOLICITED = "solicited"  # it tells whether a Send asked for an event
+    TERMINATES = "terminates"  # it tells the octets of Terminate messages
+    ABORT = "abort"  # it can be told to reset TCP
+    REGION = "region"  # the peer shows memory that may be read and written
+    READER = "reader"  # the peer Reads memory that is shown to it
 
 
 class Verdict(StrEnum):

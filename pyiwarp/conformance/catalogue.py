@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Final
 
 from pyiwarp.conformance.case import REGISTRY, Case
 from pyiwarp.errors import UsageError
 
-__all__ = ["FILES", "cases", "matches", "select"]
+__all__ = ["case_modules", "cases", "matches", "select"]
 
-FILES: Final = (
-    "rfc5044_startup",
-    "rfc5044_fpdu",
-)
-"""The modules that hold cases; a new one is added here."""
+ORDER: Final = ("rfc5044", "rfc6581", "rfc5041", "rfc5040", "rfc7306", "rfc5042")
+"""The RFCs from the bottom of the stack up; modules that hold cases are named after theirs, as `rfc5044_fpdu`."""
+
+
+def case_modules() -> list[str]:
+    """The names of the modules that hold cases, in the order in which they run."""
+    names = [info.name for info in iter_modules([str(Path(__file__).parent)]) if info.name.startswith("rfc")]
+    return sorted(names, key=lambda name: (ORDER.index(name.partition("_")[0]), name))
 
 
 def cases() -> Sequence[Case]:
     """Every case there is."""
-    for name in FILES:
+    for name in case_modules():
         import_module(f"{__package__}.{name}")
     return [*REGISTRY.values()]
 

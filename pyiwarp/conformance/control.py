@@ -20,7 +20,7 @@ from pyiwarp.errors import IwarpError
 __all__ = ["PATTERN_SALTS", "ControlLost", "ControlRefused", "Region", "State", "Target", "Work", "region_pattern"]
 
 LONGEST_LINE: Final = 1 << 22  # octets; a reply holds a region in hex at most
-PATTERN_SALTS: Final[Mapping[str, int]] = {"rw": 1, "ro": 2, "wo": 3}
+PATTERN_SALTS: Final[Mapping[str, int]] = {"rw": 1, "ro": 2, "wo": 3, "other": 4}
 MARGIN: Final = 2.0  # seconds beyond what the target was told to wait
 
 Value = int | str | bytes | bool

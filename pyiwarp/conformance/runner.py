@@ -62,25 +62,34 @@ class Runner:
         report = Report(where, settings.direction.value, settings.level.word)
         started = time.perf_counter()
         try:
-            await self._prepare()
+            await self.open()
+            settings.needs |= await become_acquainted(Bench(settings, self._control, self._door))
             await self._run_all(cases, report)
         except (NoEndpoint, Unreachable, NobodyConnects, ControlLost, TimeoutError, OSError) as error:
             report.abandoned = str(error) or f"the control connection was not answered in {settings.timeout:g} s"
         finally:
-            if self._door is not None:
-                self._door.close()
-            if self._control is not None:
-                self._control.close()
+            self.close()
         report.seconds = time.perf_counter() - started
         return report
 
-    async def _prepare(self) -> None:
+    async def open(self) -> None:
+        """Reach the target program, if there is one, and listen, if the peer is to connect."""
         await self._reach_control()
         if self._settings.direction is Direction.LISTEN:
             self._door = Door(self._settings)
             await self._door.open()
-        bench = Bench(self._settings, self._control, self._door)
-        self._settings.needs |= await become_acquainted(bench)
+
+    def close(self) -> None:
+        """Let go of both."""
+        if self._door is not None:
+            self._door.close()
+        if self._control is not None:
+            self._control.close()
+
+    @property
+    def port(self) -> int:
+        """Where the bench listens, 0 if it does not."""
+        return self._door.port if self._door else 0
 
     async def _reach_control(self) -> None:
         """Open the control connection, anew if there was one."""
@@ -98,7 +107,7 @@ class Runner:
                 result = Result(case, why_not[0], reason=why_not[1])
             else:
                 self._begun(case)
-                result = await self._run_one(case)
+                result = await self.run_case(case)
                 lost = lost + 1 if result.verdict is Verdict.ERROR else 0
             if self._judge is not None:
                 result = self._judge.judge(result, self._settings.direction)
@@ -121,8 +130,8 @@ class Runner:
             return Verdict.CANNOT, f"it takes a peer with {', '.join(missing)}"
         return None
 
-    async def _run_one(self, case: Case) -> Result:
-        """One case on connections of its own."""
+    async def run_case(self, case: Case) -> Result:
+        """One case on connections of its own, between `open` and `close`."""
         bench = Bench(self._settings, self._control, self._door)
         limit = self._settings.timeout * PER_CASE
         started = time.perf_counter()

@@ -18,7 +18,7 @@ from pyiwarp.conformance.control import Region, Target, Value
 from pyiwarp.conformance.line import Line, build_word
 from pyiwarp.conformance.observed import Frame, Message
 from pyiwarp.conformance.patterns import message, reply, request
-from pyiwarp.conformance.stream import Stream
+from pyiwarp.conformance.stream import PROBE_STAG, Stream
 from pyiwarp.conformance.tcp import Tap, Tcp
 from pyiwarp.errors import IwarpError
 
@@ -156,6 +156,11 @@ class Bench:
     def wo(self) -> Region:
         """The target's region that may only be written."""
         return self._region("wo")
+
+    @property
+    def other(self) -> Region:
+        """The target's region in another protection domain; `Cannot` if it has only one."""
+        return self._region("other")
 
     # --- connections -------------------------------------------------------------------------------------------------
 
@@ -301,7 +306,7 @@ class Bench:
             return
         peer_to_peer = stream.request.word is not None and stream.request.word.peer_to_peer
         if self._control is not None and not peer_to_peer:
-            await self._control.post("write", len=0)
+            await self._control.post("write", len=0, stag=PROBE_STAG, to=0, signaled=0)
         elif self._control is None and self.settings.level is Level.BARE:
             seen = await stream.observe(self.settings.quiet)
             stream.first = seen if isinstance(seen, Message) else None
