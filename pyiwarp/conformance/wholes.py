@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pyiwarp.conformance.observed import Message
 from pyiwarp.conformance.patterns import Failed, Pattern, message
@@ -60,7 +61,7 @@ class Whole:
     def fields(self, **due: object) -> None:
         """Each segment must have these values in its header."""
         for name, value in due.items():
-            self.every(f"{name}={value}", lambda segment, name=name, value=value: getattr(segment, name) == value)
+            self.every(f"{name}={value}", partial(_has, name, value))
 
     def contiguous(self, start: int = 0) -> None:
         """Each offset (TO or MO) must be where the segment before has ended; the first is `start`."""
@@ -85,6 +86,10 @@ class Whole:
         """It must have come in at least so many segments, or the case shows nothing."""
         if len(self.parts) < least:
             raise Failed(f"{least} segments or more", f"{len(self.parts)}", self.parts[0].annotated())
+
+
+def _has(name: str, value: object, segment: Segment) -> bool:
+    return bool(getattr(segment, name) == value)
 
 
 async def gather(stream: Stream, opcode: int | None = None, **fields: object) -> Whole:
