@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from itertools import pairwise
 from typing import Final
 
 from pyiwarp.codes import Opcode
@@ -423,7 +424,7 @@ async def to_rises(bench: Bench) -> None:
 async def _rises(whole: Whole, name: str) -> None:
     whole.several()
     offsets = [getattr(segment, name) for segment in whole.segments]
-    for number, (one, other) in enumerate(zip(offsets, offsets[1:], strict=False), 1):
+    for number, (one, other) in enumerate(pairwise(offsets), 1):
         if other <= one:
             raise Failed(f"an offset above {one} in segment {number}", f"{other}", whole.parts[number].annotated())
 
