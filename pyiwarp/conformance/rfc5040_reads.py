@@ -21,7 +21,7 @@ from pyiwarp.conformance.terms import (
 from pyiwarp.conformance.testbench import Bench
 from pyiwarp.conformance.wholes import Whole, gather
 
-__all__: list[str] = []
+__all__ = ["request"]
 
 TARGET: Final = Level.TARGET
 REGION: Final = [Need.REGION]
