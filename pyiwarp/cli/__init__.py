@@ -8,6 +8,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from pyiwarp.cli.conform import conform
 from pyiwarp.cli.demo import demo
 from pyiwarp.cli.files import get, ls, put, serve
 from pyiwarp.cli.info import info
@@ -28,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, get, put, ls, ping, perf, target, info, demo):
+for command in (serve, get, put, ls, ping, perf, conform, target, info, demo):
     app.command()(command)
 
 

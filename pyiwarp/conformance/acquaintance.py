@@ -49,7 +49,7 @@ async def _ask(bench: Bench) -> set[Need]:
         case Frame() if seen.is_reply:
             pass
         case Frame() if seen.octets == sent:
-            raise NoEndpoint("not an iWARP endpoint: it sends back what it gets (an echo server)")
+            raise NoEndpoint("not an iWARP endpoint: it sends back what it gets, as an echo server does")
         case Octets():
             raise NoEndpoint(f"not an iWARP endpoint: it answers an MPA Request with {seen.octets[:40]!r}")
         case Closed() | Reset():

@@ -17,7 +17,17 @@ from pyiwarp.conformance.case import Cannot
 from pyiwarp.conformance.patterns import Failed
 from pyiwarp.errors import IwarpError
 
-__all__ = ["PATTERN_SALTS", "ControlLost", "ControlRefused", "Region", "State", "Target", "Work", "region_pattern"]
+__all__ = [
+    "PATTERN_SALTS",
+    "ControlLost",
+    "ControlRefused",
+    "Region",
+    "State",
+    "Target",
+    "Work",
+    "pattern_octets",
+    "region_pattern",
+]
 
 LONGEST_LINE: Final = 1 << 22  # octets; a reply holds a region in hex at most
 PATTERN_SALTS: Final[Mapping[str, int]] = {"rw": 1, "ro": 2, "wo": 3, "other": 4}
@@ -84,9 +94,14 @@ class Work:
         return f"{self.opcode} {self.wr_id} {self.status} {self.nbytes} octets"
 
 
+def pattern_octets(seed: int, length: int) -> bytes:
+    """What the target posts for `len=` and `seed=`: octet i is i * 7 plus the seed."""
+    return bytes((i * 7 + seed) & 0xFF for i in range(length))
+
+
 def region_pattern(name: str, length: int) -> bytes:
     """What a fresh region holds: octet i is i * 7 plus its salt."""
-    return bytes((i * 7 + PATTERN_SALTS[name]) & 0xFF for i in range(length))
+    return pattern_octets(PATTERN_SALTS[name], length)
 
 
 def _written(value: Value) -> str:
@@ -141,7 +156,7 @@ class Target:
             async with asyncio.timeout(self.timeout + allowance):
                 self._writer.write(line.encode() + b"\n")
                 await self._writer.drain()
-                answer = (await self._reader.readline()).decode("ascii", "replace").strip()
+                answer = (await self._reader.readline()).decode("utf-8", "replace").strip()
         except TimeoutError as error:
             raise ControlLost(f"no reply to {line[:80]!r} came within {self.timeout + allowance:g} s") from error
         except (OSError, ValueError) as error:

@@ -54,15 +54,21 @@ class Runner:
         self._ended = ended
         self._control: Target | None = None
         self._door: Door | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the run behind the case at hand, which takes its time limit at most."""
+        self._stopped = True
 
     async def run(self, cases: Iterable[Case]) -> Report:
         """Run `cases` in order. Returns a report in any case; a peer that is no iWARP endpoint is `abandoned`."""
         settings = self._settings
-        where = f"{settings.host} port {settings.port}"
-        report = Report(where, settings.direction.value, settings.level.word)
+        report = Report(f"{settings.host} port {settings.port}", settings.direction.value, settings.level.word)
         started = time.perf_counter()
         try:
             await self.open()
+            if settings.direction is Direction.LISTEN:
+                report.peer = f"whoever connects to {settings.host} port {self.port}"
             settings.needs |= await become_acquainted(Bench(settings, self._control, self._door))
             await self._run_all(cases, report)
         except (NoEndpoint, Unreachable, NobodyConnects, ControlLost, TimeoutError, OSError) as error:
@@ -102,6 +108,9 @@ class Runner:
     async def _run_all(self, cases: Iterable[Case], report: Report) -> None:
         lost = 0
         for case in cases:
+            if self._stopped:
+                report.abandoned = "interrupted"
+                return
             why_not = self._why_not(case)
             if why_not is not None:
                 result = Result(case, why_not[0], reason=why_not[1])

@@ -68,6 +68,10 @@ class Stream:
         """Send an RDMA Write in one segment; `fields` are those of `build_tagged`."""
         await self.fpdu(build_tagged(Opcode.WRITE, stag, to, payload, **fields))
 
+    async def write_badly(self) -> None:
+        """Send an empty Write whose CRC has its last octet changed."""
+        await self.fpdu(build_tagged(Opcode.WRITE, 0, 0), crc_mask=0x0100_0000)
+
     async def send(self, payload: bytes = b"", *, opcode: int = Opcode.SEND, **fields: Any) -> None:
         """Send a Send in one segment; `fields` are those of `build_untagged`, the MSN is the one due unless given."""
         await self.fpdu(self.untagged(opcode, QueueNumber.SEND, payload, **fields))
@@ -83,8 +87,14 @@ class Stream:
         **fields: Any,
     ) -> None:
         """Send a Read Request for `size` octets of the peer's region."""
+        await self.fpdu(self.read_request(stag, to, size, sink_stag=sink_stag, sink_to=sink_to, **fields))
+
+    def read_request(
+        self, stag: int, to: int, size: int, *, sink_stag: int = PROBE_STAG, sink_to: int = 0, **fields: Any
+    ) -> bytes:
+        """The segment that `read` sends."""
         payload = build_read_request(sink_stag, sink_to, size, stag, to)
-        await self.fpdu(self.untagged(Opcode.READ_REQUEST, QueueNumber.READ_REQUEST, payload, **fields))
+        return self.untagged(Opcode.READ_REQUEST, QueueNumber.READ_REQUEST, payload, **fields)
 
     async def respond(self, stag: int, to: int, payload: bytes = b"", **fields: Any) -> None:
         """Send a Read Response in one segment."""
@@ -174,7 +184,10 @@ class Stream:
 
     async def expect_quiet(self, seconds: float | None = None) -> None:
         """Nothing may come, and the stream may not end, for `seconds` (by default the bench's quiet time)."""
-        await self.expect(silence(), self.line.quiet if seconds is None else seconds)
+        pattern = silence()
+        seen = await self.observe(self.line.quiet if seconds is None else seconds)
+        if not pattern.fits(seen):  # nothing is passed over: it is silence that is due
+            raise Failed(str(pattern), str(seen), seen.annotated())
 
     async def probe(self) -> None:
         """The peer is alive and has processed all that was sent: it answers a Read Request for nothing.
@@ -202,3 +215,23 @@ class Stream:
         if len(octets) != size:
             raise Failed(f"a Read Response of {size} octets", f"one of {len(octets)}")
         return bytes(octets)
+
+    async def expect_send(self, payload: bytes, opcode: int = Opcode.SEND, msn: int | None = None) -> list[Message]:
+        """A whole message on queue 0 with this payload, in segments whose MO grows; returns them."""
+        came: list[Message] = []
+        octets = bytearray()
+        while True:
+            fields: dict[str, object] = {"tagged": False, "qn": QueueNumber.SEND, "mo": len(octets)}
+            if msn is not None:
+                fields["msn"] = msn
+            seen = await self.expect_message(message(opcode, **fields))
+            segment = seen.segment
+            assert segment is not None, "the pattern admits segments alone"
+            came.append(seen)
+            octets += segment.payload
+            if segment.last:
+                break
+        if octets != payload:
+            expected = f"a Send of {len(payload)} octets {payload[:16].hex(' ')}..."
+            raise Failed(expected, f"{len(octets)} octets {octets[:16].hex(' ')}...", came[-1].annotated())
+        return came

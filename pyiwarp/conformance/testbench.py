@@ -15,12 +15,13 @@ from typing import Any, Final
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.case import Cannot, Direction, Level, Need
 from pyiwarp.conformance.control import Region, Target, Value
-from pyiwarp.conformance.line import Line, build_word
+from pyiwarp.conformance.line import Line, build_startup_frame, build_word
 from pyiwarp.conformance.observed import Frame, Message
 from pyiwarp.conformance.patterns import message, reply, request
 from pyiwarp.conformance.stream import PROBE_STAG, Stream
 from pyiwarp.conformance.tcp import Tap, Tcp
 from pyiwarp.errors import IwarpError
+from pyiwarp.wire import REPLY_KEY
 
 __all__ = ["Bench", "NobodyConnects", "Settings", "Unreachable"]
 
@@ -42,7 +43,8 @@ class Settings:
 
     `timeout` is how long a reaction may take, `quiet` how long silence is awaited and `patience` how long an Initiator
     may take to connect, all in seconds. `reachable_at` is where the target finds a bench that listens, if that is not
-    the address that the control connection has here. `make_tap` is asked for a tap for each TCP connection.
+    the address that the control connection has here; its port 0 is the bench's own. `make_tap` is asked for a tap for
+    each TCP connection.
     """
 
     direction: Direction = Direction.CONNECT
@@ -114,7 +116,6 @@ class Bench:
         self._door = door
         self._lines: list[Line] = []
         self._rw: Region | None = None
-        self.offered: Frame | None = None  # the last Request of an Initiator
 
     # --- the peer ----------------------------------------------------------------------------------------------------
 
@@ -200,7 +201,8 @@ class Bench:
         except TimeoutError:
             raise Unreachable(f"TCP to {settings.host} port {port} takes more than {settings.timeout:g} s") from None
         except OSError as error:
-            raise Unreachable(f"TCP to {settings.host} port {port}: {error.strerror or error}") from error
+            why = "nothing listens there" if isinstance(error, ConnectionRefusedError) else error.strerror or str(error)
+            raise Unreachable(f"TCP to {settings.host} port {port} cannot be established: {why}") from error
         tcp.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return tcp
 
@@ -226,8 +228,8 @@ class Bench:
             tcp = await self._door.accept(self.settings.patience)
         else:
             self._door.clear()
-            host, port = self.settings.reachable_at or (self._control.local_host, self._door.port)
-            await self._control.command("connect", {"host": host, "port": port})
+            host, port = self.settings.reachable_at or (self._control.local_host, 0)
+            await self._control.command("connect", {"host": host, "port": port or self._door.port})
             tcp = await self._door.accept(self.settings.timeout)
         tcp.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return tcp
@@ -260,34 +262,45 @@ class Bench:
             answered = await line.expect_frame(reply(rejected=False))
         else:
             asked = await line.expect_frame(request())
-            answered = Frame(await self._answer(line, asked, private_data, crc=crc, markers=markers, word=word))
+            answered = await self.answer(line, asked, private_data, crc=crc, markers=markers, word=word)
         stream = self.full_operation(line, asked, answered)
         if speak_first:
-            await self._first_fpdu(stream)
+            await self.say_first(stream)
         return stream
 
-    async def _answer(
-        self, line: Line, asked: Frame, private_data: bytes, *, crc: bool, markers: bool, word: Mapping[str, Any] | None
+    async def asked(self, *, session: Mapping[str, Value] | None = None) -> tuple[Line, Frame]:
+        """A fresh connection of the peer's, and the Request that it brought."""
+        line = await self.line(session=session)
+        return line, await line.expect_frame(request())
+
+    async def answer(self, line: Line, asked: Frame, private_data: bytes = b"", **fields: Any) -> Frame:
+        """Accept the peer's Request as `build_answer` says."""
+        octets = self.build_answer(asked, private_data, **fields)
+        await line.send(octets)
+        return Frame(octets)
+
+    @staticmethod
+    def build_answer(
+        asked: Frame, private_data: bytes = b"", *, word: Mapping[str, Any] | None = None, **fields: Any
     ) -> bytes:
-        """Accept the peer's Request in its own terms."""
-        self.offered = asked
+        """A Reply in the terms of the Request, or otherwise: `fields` are those of `build_startup_frame`.
+
+        If the Request has an enhanced word, so has the Reply; `word` are fields of it that are to be different.
+        """
         if asked.word is not None:
-            fields: dict[str, Any] = {
-                "peer_to_peer": bool(asked.word.peer_to_peer),
-                "rtr_write": bool(asked.word.peer_to_peer and asked.word.rtr_write),
-                "rtr_read": bool(asked.word.peer_to_peer and asked.word.rtr_read and not asked.word.rtr_write),
-                "rtr_send": bool(asked.word.peer_to_peer and not asked.word.rtr_write and not asked.word.rtr_read),
-                "ird": asked.word.ord,
-                "ord": asked.word.ird,
+            offered = asked.word
+            peer_to_peer = bool(offered.peer_to_peer)
+            due = {
+                "peer_to_peer": peer_to_peer,
+                "rtr_write": bool(peer_to_peer and offered.rtr_write),
+                "rtr_read": bool(peer_to_peer and offered.rtr_read and not offered.rtr_write),
+                "rtr_send": bool(peer_to_peer and not offered.rtr_write and not offered.rtr_read),
+                "ird": offered.ord,
+                "ord": offered.ird,
             }
-            private_data = build_word(**{**fields, **(word or {})}) + private_data
-        return await line.reply(
-            private_data,
-            revision=asked.header.revision,
-            crc=crc,
-            markers=markers,
-            enhanced=asked.word is not None,
-        )
+            private_data = build_word(**{**due, **(word or {})}) + private_data
+        whole = {"revision": asked.header.revision, "enhanced": asked.word is not None, "key": REPLY_KEY, **fields}
+        return build_startup_frame(private_data=private_data, **whole)
 
     def full_operation(self, line: Line, asked: Frame, answered: Frame) -> Stream:
         """The stream on a line whose startup frames were exchanged."""
@@ -299,13 +312,14 @@ class Bench:
             patient=self._control is None,
         )
 
-    async def _first_fpdu(self, stream: Stream) -> None:
+    async def say_first(self, stream: Stream) -> None:
         """What must be sent before the Responder may speak."""
         if self.initiator:
             await stream.write(0, 0)
             return
         peer_to_peer = stream.request.word is not None and stream.request.word.peer_to_peer
         if self._control is not None and not peer_to_peer:
+            await self._control.expect_state("connected")
             await self._control.post("write", len=0, stag=PROBE_STAG, to=0, signaled=0)
         elif self._control is None and self.settings.level is Level.BARE:
             seen = await stream.observe(self.settings.quiet)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,8 +127,11 @@ def target(
     *,
     says: Callable[[], Callable[[Frame | Message], bytes | None]] | None = None,
     tells: Tells | None = None,
+    instead: Breaker | None = None,
 ) -> Breaker:
     """The target program, bent by `patch`, or with a liar between.
+
+    With `instead` its control connection is real, and its MPA port is that of another peer.
 
     `says` makes, for each connection, what changes the target's startup frames and FPDUs on their way to the bench:
     None lets one disappear. `tells` changes its replies on the control connection, given command and reply.
@@ -146,12 +149,18 @@ def target(
                 return
             way = _Way(running.port)
             async with (
-                _relay(way, says, outbound=False) as port,
+                _other_port(instead, direction, monkeypatch) if instead else _relay(way, says, outbound=False) as port,
                 _control_liar(control, way.leading_to(port, tells)) as control_port,
             ):
                 yield Place(port, (HOST, control_port), Level.TARGET)
 
-    return Breaker(name, frozenset(Direction), make)
+    return Breaker(name, instead.directions if instead else frozenset(Direction), make)
+
+
+@asynccontextmanager
+async def _other_port(instead: Breaker, direction: Direction, patch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    async with instead.make(direction, patch) as place:
+        yield place.port
 
 
 class _Way:
@@ -196,13 +205,15 @@ async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
 
     async def both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(HOST, way.port)
-        edited = _Edited(says())
+        change = says()
+        edited = _Edited(change)
+        holds_on = change is keeps_everything
         changed: Edit = edited.target_said
         plain: Edit = edited.bench_said
         try:
             await asyncio.gather(
-                _pump(reader, far_writer, changed if outbound else plain),
-                _pump(far_reader, writer, plain if outbound else changed),
+                _pump(reader, far_writer, changed if outbound else plain, holds_on and outbound),
+                _pump(far_reader, writer, plain if outbound else changed, holds_on and not outbound),
             )
         finally:
             far_writer.transport.abort()
@@ -211,10 +222,18 @@ async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
         yield place.port
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, edit: Edit) -> None:
-    while octets := await reader.read(1 << 16):
-        writer.write(edit(octets))
-        await writer.drain()
+def keeps_everything(seen: Frame | Message) -> bytes:
+    """What changes nothing; the relay that is given it never passes on the target's end."""
+    return seen.octets if isinstance(seen, Frame) else seen.fpdu.octets
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, edit: Edit, holds_on: bool) -> None:
+    with suppress(ConnectionError) if holds_on else nullcontext():
+        while octets := await reader.read(1 << 16):
+            writer.write(edit(octets))
+            await writer.drain()
+    if holds_on:
+        await asyncio.get_running_loop().create_future()
     writer.write_eof()
 
 

@@ -14,7 +14,7 @@ from pyiwarp.conformance.testbench import Settings
 from tests.conformance.breakers import all_breakers
 from tests.conformance.peers import HOST, Breaker
 
-TIMEOUT = 0.4  # seconds that a reaction may take: everything is on this machine
+TIMEOUT = 0.3  # seconds that a reaction may take: everything is on this machine
 QUIET = 0.1
 
 CASES = cases()
