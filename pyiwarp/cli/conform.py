@@ -128,6 +128,8 @@ def _run(
         judge = None if profile is None else load_profile(profile)
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
+    if judge is not None:
+        settings.manners = judge.manners
     with RunDisplay(len(cases), quiet=quiet) as display:
         runner = Runner(settings, control, strict=strict, judge=judge, begun=display.begun, ended=display.ended)
         return run(_work(runner, cases), LoopName.ASYNCIO)

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from pyiwarp.conformance.acquaintance import NoEndpoint, become_acquainted
 from pyiwarp.conformance.case import Cannot, Case, Direction, Strictness, Verdict
-from pyiwarp.conformance.control import ControlLost, Target
+from pyiwarp.conformance.control import ControlLost, ControlRefused, Target
 from pyiwarp.conformance.patterns import Failed
 from pyiwarp.conformance.results import Report, Result
 from pyiwarp.conformance.testbench import Bench, Door, NobodyConnects, Settings, Unreachable
@@ -151,6 +151,9 @@ class Runner:
         except Failed as error:
             octets = tuple(error.octets)
             result = replace(result, verdict=Verdict.FAILED, expected=error.expected, seen=error.seen, octets=octets)
+        except ControlRefused as error:
+            expected = "that the target's program can do what it is told"
+            result = replace(result, verdict=Verdict.FAILED, expected=expected, seen=str(error))
         except Cannot as error:
             result = replace(result, verdict=Verdict.CANNOT, reason=str(error))
         except TimeoutError:

@@ -126,7 +126,7 @@ class Stream:
                 while True:
                     if (fpdu := self.deframer.next()) is not None:
                         self._check(fpdu)
-                        return Message(fpdu)
+                        return Message(fpdu, self.line.manners)
                     if tcp.over:
                         return Reset(bytes(tcp.buffer)) if tcp.rst else Closed(bytes(tcp.buffer))
                     await tcp.more()
@@ -135,7 +135,7 @@ class Stream:
 
     def _check(self, fpdu: Fpdu) -> None:
         """What every FPDU must keep to."""
-        seen = Message(fpdu)
+        seen = Message(fpdu, self.line.manners)
         if self.crc and not fpdu.crc_right:  # MPA-5044-4.4-12
             raise Failed(f"CRC {fpdu.computed:#010x} in {seen}", f"CRC {fpdu.crc:#010x}", seen.annotated())
         for marker in fpdu.markers:

@@ -113,6 +113,16 @@ class Tcp(asyncio.Protocol):
         if not self.over:
             await self._changed.wait()
 
+    def hold(self) -> None:
+        """Take nothing more from the peer, so that it can send only what the kernels hold."""
+        if self._transport is not None and not self.over:
+            self._transport.pause_reading()
+
+    def release(self) -> None:
+        """Take again what the peer sends."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def finish(self) -> None:
         """Send FIN; nothing happens on a connection that has ended."""
         if self._transport is not None and not self._transport.is_closing():

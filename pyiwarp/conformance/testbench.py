@@ -16,6 +16,7 @@ from pyiwarp.codes import Opcode
 from pyiwarp.conformance.case import Cannot, Direction, Level, Need
 from pyiwarp.conformance.control import Region, Target, Value
 from pyiwarp.conformance.line import Line, build_startup_frame, build_word
+from pyiwarp.conformance.manners import PLAIN, Manners
 from pyiwarp.conformance.observed import Frame, Message
 from pyiwarp.conformance.patterns import message, reply, request
 from pyiwarp.conformance.stream import PROBE_STAG, Stream
@@ -45,7 +46,7 @@ class Settings:
     `timeout` is how long a reaction may take, `quiet` how long silence is awaited and `patience` how long an Initiator
     may take to connect, all in seconds. `reachable_at` is where the target finds a bench that listens, if that is not
     the address that the control connection has here; its port 0 is the bench's own. `make_tap` is asked for a tap for
-    each TCP connection.
+    each TCP connection. `manners` are allowances for this peer.
     """
 
     direction: Direction = Direction.CONNECT
@@ -57,6 +58,7 @@ class Settings:
     patience: float = 30.0
     reachable_at: tuple[str, int] | None = None
     make_tap: Callable[[bool], Tap | None] = lambda initiator: None
+    manners: Manners = PLAIN
     needs: set[Need] = field(default_factory=set)  # what this peer can do
 
 
@@ -183,7 +185,7 @@ class Bench:
         await self.close()  # an Initiator may make one connection at a time
         await self.prepare(**(session or {}))
         tcp = await (self._dial(mss) if self.initiator else self._accept(mss))
-        line = Line(tcp, self.settings.timeout, self.settings.quiet)
+        line = Line(tcp, self.settings.timeout, self.settings.quiet, self.settings.manners)
         self._lines.append(line)
         return line
 
