@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final, Protocol
 
 __all__ = ["Tap", "Tcp"]
@@ -125,7 +126,8 @@ class Tcp(asyncio.Protocol):
     def finish(self) -> None:
         """Send FIN."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write_eof()
+            with suppress(OSError):  # the peer has reset the connection, which the next expectation sees
+                self._transport.write_eof()
 
     def reset(self) -> None:
         """Send RST."""
