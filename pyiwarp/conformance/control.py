@@ -31,8 +31,7 @@ __all__ = [
 
 LONGEST_LINE: Final = 1 << 22  # octets; a reply holds a region in hex at most
 PATTERN_SALTS: Final[Mapping[str, int]] = {"rw": 1, "ro": 2, "wo": 3, "other": 4}
-MARGIN: Final = 2.0  # seconds beyond what the target was told to wait
-PROMPT: Final = 2.0  # seconds that a reply may take at least: the program may be busy, and only its peer is judged
+MARGIN: Final = 2.0  # seconds beyond what a reaction may take, for the target to tell of it
 
 Value = int | str | bytes | bool
 
@@ -161,10 +160,11 @@ class Target:
     async def command(
         self, word: str, keys: Mapping[str, Value] | None = None, *, allowance: float = 0.0
     ) -> Mapping[str, str]:
-        """One command and its reply; `allowance` is how long the target may wait before it replies, in seconds."""
+        """One command and its reply; `allowance` is how long it may take because it waits for something, in seconds."""
         line = " ".join([word, *(f"{key}={_written(value)}" for key, value in (keys or {}).items())])
+        limit = self.timeout + MARGIN + allowance  # a target that is slow to tell says nothing about its stack
         try:
-            async with asyncio.timeout(limit := max(self.timeout, PROMPT) + allowance):
+            async with asyncio.timeout(limit):
                 self._writer.write(line.encode() + b"\n")
                 await self._writer.drain()
                 answer = (await self._reader.readline()).decode("utf-8", "replace").strip()
@@ -208,7 +208,7 @@ class Target:
     async def wait(self, *states: str) -> State:
         """Wait until its connection is in one of `states`; the state in which it is after the time limit."""
         limit = int(self.timeout * 1000)
-        reply = await self.command("wait", {"state": "|".join(states), "timeout": limit}, allowance=MARGIN)
+        reply = await self.command("wait", {"state": "|".join(states), "timeout": limit})
         return self._state(reply)
 
     @staticmethod
@@ -231,7 +231,7 @@ class Target:
     async def completions(self, n: int = 0, seconds: float | None = None) -> list[Work]:
         """What completed since the last time: at least `n`, unless `seconds` (by default `timeout`) pass before."""
         seconds = self.timeout if seconds is None else seconds
-        reply = await self.command("completions", {"n": n, "timeout": int(seconds * 1000)}, allowance=seconds + MARGIN)
+        reply = await self.command("completions", {"n": n, "timeout": int(seconds * 1000)}, allowance=seconds)
         return [self._work(text) for text in reply.get("c", "").split(",") if text]
 
     @staticmethod

@@ -126,7 +126,7 @@ class Tcp(asyncio.Protocol):
     def finish(self) -> None:
         """Send FIN; nothing happens on a connection that has ended."""
         if self._transport is not None and not self._transport.is_closing():
-            with suppress(OSError):  # the peer's RST may be in the kernel and not here yet
+            with suppress(OSError):  # the peer has reset the connection, which the next expectation sees
                 self._transport.write_eof()
 
     def reset(self) -> None:

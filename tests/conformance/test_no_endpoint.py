@@ -92,7 +92,7 @@ async def test_a_control_port_that_is_closed_or_silent(monkeypatch: pytest.Monke
     async with SILENT.make(Direction.CONNECT, monkeypatch) as place:
         settings = Settings(port=place.port, timeout=TIMEOUT)
         report = await Runner(settings, (HOST, place.port)).run(select())
-        assert report.abandoned == "no reply to 'hello' came within 2 s"
+        assert report.abandoned == "no reply to 'hello' came within 2.3 s"
     report = await Runner(settings, (HOST, place.port)).run(select())
     assert report.abandoned == f"no control connection to {HOST} port {place.port}: nothing listens there"
 
