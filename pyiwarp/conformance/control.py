@@ -111,7 +111,7 @@ def _written(value: Value) -> str:
 
 
 class Target:
-    """The target program at the other end of a control connection; replies must come within `timeout` seconds.
+    """The target program at the other end of a control connection; `timeout` is how long it waits when told to.
 
     Expectations raise `Failed`; a target that does not know a word or key raises `Cannot`.
     """
@@ -126,11 +126,21 @@ class Target:
 
     @classmethod
     async def connect(cls, host: str, port: int, timeout: float) -> Self:
-        """Open a control connection and say hello; raises `ControlLost` or `OSError`."""
-        async with asyncio.timeout(timeout):
-            reader, writer = await asyncio.open_connection(host, port, limit=LONGEST_LINE)
+        """Open a control connection and say hello; raises `ControlLost`."""
+        try:
+            async with asyncio.timeout(timeout):
+                reader, writer = await asyncio.open_connection(host, port, limit=LONGEST_LINE)
+        except OSError as error:  # TimeoutError too
+            why = (
+                "nothing listens there" if isinstance(error, ConnectionRefusedError) else str(error) or "it takes long"
+            )
+            raise ControlLost(f"no control connection to {host} port {port}: {why}") from error
         target = cls(reader, writer, timeout)
-        target.capabilities = await target.command("hello")
+        try:
+            target.capabilities = await target.command("hello")
+        except BaseException:
+            target.close()
+            raise
         return target
 
     @property

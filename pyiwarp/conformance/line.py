@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from pyiwarp.conformance.manners import PLAIN, Manners
 from pyiwarp.conformance.observed import Closed, Frame, Observation, Octets, Reset, Silence
 from pyiwarp.conformance.patterns import Failed, Pattern, silence
 from pyiwarp.conformance.tcp import Tcp
@@ -66,10 +67,11 @@ def build_startup_frame(
 class Line:
     """One TCP connection of the bench; `timeout` is how long a reaction may take, `quiet` how long silence is awaited.
 
-    Both are in seconds. An expectation that is not met raises `Failed`.
+    Both are in seconds. `manners` are allowances for the peer. An expectation that is not met raises `Failed`.
     """
 
-    def __init__(self, tcp: Tcp, timeout: float, quiet: float) -> None:
+    def __init__(self, tcp: Tcp, timeout: float, quiet: float, manners: Manners = PLAIN) -> None:
+        self.manners = manners
         self.tcp = tcp
         self.timeout = timeout
         self.quiet = quiet
@@ -99,7 +101,12 @@ class Line:
 
     async def observe(self, seconds: float | None = None) -> Observation:
         """The next startup frame, or what else happens within `seconds` (by default `timeout`)."""
-        seconds = self.timeout if seconds is None else seconds
+        seen = await self._next(self.timeout if seconds is None else seconds)
+        if isinstance(seen, Frame) and seen.is_reply:
+            await asyncio.sleep(self.manners.settle)
+        return seen
+
+    async def _next(self, seconds: float) -> Observation:
         try:
             async with asyncio.timeout(seconds):
                 while True:

@@ -10,6 +10,7 @@ from construct import ConstructError
 
 from pyiwarp.conformance.annotate import annotate_fpdu, annotate_octets, annotate_startup
 from pyiwarp.conformance.framing import Fpdu
+from pyiwarp.conformance.manners import PLAIN, Manners
 from pyiwarp.conformance.segments import Segment, parse_segment
 from pyiwarp.errors import MalformedMessage, Term
 from pyiwarp.wire import REPLY_KEY, REQUEST_KEY, EnhancedWord, StartupHeader, Terminate, parse_terminate
@@ -91,9 +92,10 @@ class Octets:
 
 @dataclass(frozen=True)
 class Message:
-    """An FPDU and the DDP segment in it."""
+    """An FPDU and the DDP segment in it; `manners` are how the peer's Terminates are read."""
 
     fpdu: Fpdu
+    manners: Manners = PLAIN
 
     @cached_property
     def segment(self) -> Segment | None:
@@ -106,7 +108,7 @@ class Message:
         if self.segment is None or not self.segment.is_terminate:
             return None
         try:
-            return parse_terminate(self.segment.payload)
+            return parse_terminate(self.manners.read_terminate(self.segment.payload))
         except MalformedMessage:
             return None
 
@@ -119,7 +121,10 @@ class Message:
 
     def annotated(self) -> list[str]:
         """The octets by their fields."""
-        return annotate_fpdu(self.fpdu)
+        lines = annotate_fpdu(self.fpdu)
+        if self.manners.little_endian_terminates and self.terminate is not None:
+            lines.append(f"      (in the layout of this peer that is Terminate {self.terminate.term})")
+        return lines
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,14 @@ any more: a profile tells the truth about its peer or the run fails.
     name = "siw"
     about = "Linux 6.1 soft-iWARP"
 
+    [peer]                             # optional: allowances without which little else could be tested
+    settle = 0.02                      # seconds to wait behind its Reply
+    terminate_layout = "little-endian bit-fields"
+
     [[deviation]]
     cases = ["MPA-5044-4.3-*"]         # ids or shell patterns
     directions = ["connect"]           # optional; both, if it is not there
-    seen = "reset"                     # a shell pattern for what comes instead; anything, if it is not there
+    seen = "reset"                     # shell patterns for what comes instead, one or a list; anything, if not there
     sometimes = true                   # optional: it need not happen in every run
     reason = "siw cannot send markers"
     reference = "drivers/infiniband/sw/siw/siw_cm.c"
@@ -26,6 +30,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pyiwarp.conformance.case import Case, Direction, Verdict
+from pyiwarp.conformance.manners import PLAIN, Manners
 from pyiwarp.conformance.results import Result
 from pyiwarp.errors import UsageError
 
@@ -33,6 +38,7 @@ __all__ = ["Deviation", "Profile", "built_in_profiles", "load_profile"]
 
 _NEEDED: Final = {"cases", "reason"}
 _KNOWN: Final = _NEEDED | {"directions", "seen", "sometimes", "reference"}
+_LAYOUTS: Final = {"rfc": False, "little-endian bit-fields": True}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class Deviation:
     reason: str
     reference: str
     directions: frozenset[Direction]
-    seen: str
+    seen: tuple[str, ...]
     sometimes: bool
 
     def concerns(self, case: Case, direction: Direction) -> bool:
@@ -53,16 +59,17 @@ class Deviation:
     def explains(self, result: Result) -> bool:
         """Whether what came is what was declared."""
         seen = f"error: {result.reason}" if result.verdict is Verdict.ERROR else result.seen
-        return fnmatchcase(seen, self.seen)
+        return any(fnmatchcase(seen, pattern) for pattern in self.seen)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The declared deviations of one peer."""
+    """The declared deviations of one peer, and the allowances that the bench makes for it."""
 
     name: str
     about: str
     deviations: tuple[Deviation, ...]
+    manners: Manners = PLAIN
 
     def judge(self, result: Result, direction: Direction) -> Result:
         """The result in the light of what is declared."""
@@ -75,7 +82,7 @@ class Profile:
             if each.explains(result):
                 reason = each.reason + (f" ({each.reference})" if each.reference else "")
                 return replace(result, verdict=Verdict.DEVIATES, reason=reason)
-        others = "; ".join(each.seen for each in declared)
+        others = "; ".join(pattern for each in declared for pattern in each.seen)
         return replace(
             result, reason=f"the profile {self.name} declares something else: {others}. {result.reason}".strip()
         )
@@ -120,7 +127,17 @@ def _parse(name: str, text: str) -> Profile:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the profile {name} is no TOML: {error}") from error
     entries: list[dict[str, Any]] = data.get("deviation", [])
-    return Profile(data.get("name", name), data.get("about", ""), tuple(_deviation(name, entry) for entry in entries))
+    deviations = tuple(_deviation(name, entry) for entry in entries)
+    return Profile(data.get("name", name), data.get("about", ""), deviations, _manners(name, data.get("peer", {})))
+
+
+def _manners(name: str, peer: dict[str, Any]) -> Manners:
+    layout, settle = peer.get("terminate_layout", "rfc"), peer.get("settle", 0.0)
+    if unknown := peer.keys() - {"terminate_layout", "settle"}:
+        raise UsageError(f"[peer] in the profile {name} has {', '.join(sorted(unknown))}, which mean nothing")
+    if layout not in _LAYOUTS or not isinstance(settle, int | float):
+        raise UsageError(f"[peer] in the profile {name}: settle is in seconds, a layout one of {', '.join(_LAYOUTS)}")
+    return Manners(settle=settle, little_endian_terminates=_LAYOUTS[layout])
 
 
 def _deviation(name: str, entry: dict[str, Any]) -> Deviation:
@@ -135,10 +152,14 @@ def _deviation(name: str, entry: dict[str, Any]) -> Deviation:
     except ValueError as error:
         raise UsageError(f"a deviation in the profile {name} has {error}: connect and listen are meant") from error
     return Deviation(
-        tuple(entry["cases"]),
-        entry["reason"],
+        _patterns(entry["cases"]),
+        " ".join(entry["reason"].split()),
         entry.get("reference", ""),
         directions,
-        entry.get("seen", "*"),
+        _patterns(entry.get("seen", "*")),
         entry.get("sometimes", False),
     )
+
+
+def _patterns(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)

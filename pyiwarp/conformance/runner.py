@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from pyiwarp.conformance.acquaintance import NoEndpoint, become_acquainted
 from pyiwarp.conformance.case import Cannot, Case, Direction, Strictness, Verdict
-from pyiwarp.conformance.control import ControlLost, Target
+from pyiwarp.conformance.control import ControlLost, ControlRefused, Target
 from pyiwarp.conformance.patterns import Failed
 from pyiwarp.conformance.results import Report, Result
 from pyiwarp.conformance.testbench import Bench, Door, NobodyConnects, Settings, Unreachable
@@ -71,8 +71,8 @@ class Runner:
                 report.peer = f"whoever connects to {settings.host} port {self.port}"
             settings.needs |= await become_acquainted(Bench(settings, self._control, self._door))
             await self._run_all(cases, report)
-        except (NoEndpoint, Unreachable, NobodyConnects, ControlLost, TimeoutError, OSError) as error:
-            report.abandoned = str(error) or f"the control connection was not answered in {settings.timeout:g} s"
+        except (NoEndpoint, Unreachable, NobodyConnects, ControlLost, OSError) as error:
+            report.abandoned = str(error)
         finally:
             self.close()
         report.seconds = time.perf_counter() - started
@@ -151,6 +151,9 @@ class Runner:
         except Failed as error:
             octets = tuple(error.octets)
             result = replace(result, verdict=Verdict.FAILED, expected=error.expected, seen=error.seen, octets=octets)
+        except ControlRefused as error:
+            expected = "that the target's program can do what it is told"
+            result = replace(result, verdict=Verdict.FAILED, expected=expected, seen=str(error))
         except Cannot as error:
             result = replace(result, verdict=Verdict.CANNOT, reason=str(error))
         except TimeoutError:

@@ -88,9 +88,8 @@ class Commands:
         return reply(program="pyiwarp", version=__version__, protocol=PROTOCOL, **abilities, **limits)
 
     async def _prepare(self, words: Words) -> str:
-        settings = Settings.of(words)
+        session = Session(Settings.of(words))
         self.close()
-        session = Session(settings)
         try:
             port = await self._door.admit(session)
         except BaseException:
@@ -215,7 +214,7 @@ class Commands:
 
 _ABILITIES: Final = (
     *("crc", "markers", "revision", "enhanced", "depths", "p2p", "extensions", "reject"),
-    *("invalidate", "terminates", "initiator", "solicited", "abort", "profile"),
+    *("invalidate", "invalidated", "terminates", "initiator", "solicited", "abort", "profile"),
 )
 
 _COMMANDS: Final[Mapping[str, Callable[[Commands, Words], Awaitable[str]]]] = {
