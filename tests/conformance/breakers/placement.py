@@ -333,6 +333,10 @@ OTHER_GIVEN_VALUE = target(
     "a target whose program is given another value",
     tells=_completions(r":[0-9a-f]{15}(?=[0-9a-f])", ":123456789abcdef"),
 )
+COMPLETES_AT_ONCE = target(
+    "a target that completes Sends at once",
+    tells=_completions(r"n=.*", "n=20 c=" + ",".join(f"{n}:success:send:1000000:-:0:-" for n in range(20))),
+)
 FORGETS_TERMINATES = target(
     "a target whose program is not told of a Terminate",
     tells=lambda said, answer: re.sub(r"got=\S*", "got=", answer),
