@@ -35,6 +35,7 @@ DirectionName = Annotated[Direction | None, typer.Option("--direction", help="On
 JsonFile = Annotated[Path, typer.Option("--json", help="Write all results to this file.")]
 DocsFile = Annotated[Path, typer.Option("--docs", help="Write the page of a whole run to this file.")]
 Timeout = Annotated[float, typer.Option(min=0.2, help="Seconds that a reaction of siw may take.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Guests at a time.")]
 Cache = Annotated[
     Path | None, typer.Option(help="Directory of the guest's image (default: $PYIWARP_CACHE or ~/.cache).")
 ]
@@ -47,7 +48,8 @@ def run(
     direction: DirectionName = None,
     json: JsonFile = Path("siw-conformance.json"),
     docs: DocsFile = PAGE,
-    timeout: Timeout = 2.0,
+    timeout: Timeout = 1.0,
+    jobs: Jobs = 4,
     cache: Cache = None,
 ) -> None:
     """Run the cases against siw in both directions. Status 1 if something is not as the profile `siw` declares."""
@@ -64,8 +66,14 @@ def run(
             console.print("\n".join(lines), markup=False, soft_wrap=True)
 
     directions = [direction] if direction else [*Direction]
-    campaigns = [Campaign(image, each, timeout=timeout, profile=profile, ended=ended) for each in directions]
-    outcomes = asyncio.run(run_campaigns(campaigns, cases))
+    shares = max(1, jobs // len(directions))
+    campaigns = [
+        (Campaign(image, each, timeout=timeout, profile=profile, ended=ended), cases[part::shares])
+        for each in directions
+        for part in range(shares)
+    ]
+    outcomes = asyncio.run(run_campaigns(campaigns))
+    outcomes.sort(key=lambda outcome: (outcome.direction is Direction.LISTEN, cases.index(outcome.result.case)))
     json.write_text(jsonlib.dumps([outcome.as_data() for outcome in outcomes], indent=1) + "\n")
     seconds = time.monotonic() - begun
     if not (only or skip or direction):

@@ -97,7 +97,7 @@ class Campaign:
             await ward.close()
 
 
-async def run_campaigns(campaigns: Sequence[Campaign], cases: Sequence[Case]) -> list[Outcome]:
-    """Run several at the same time, each in guests of its own."""
-    done = await asyncio.gather(*(campaign.run(cases) for campaign in campaigns))
+async def run_campaigns(campaigns: Sequence[tuple[Campaign, Sequence[Case]]]) -> list[Outcome]:
+    """Run several at the same time, each with cases and guests of its own."""
+    done = await asyncio.gather(*(campaign.run(cases) for campaign, cases in campaigns))
     return [outcome for outcomes in done for outcome in outcomes]

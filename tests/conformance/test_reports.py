@@ -1,9 +1,8 @@
-"""Verdicts in the light of a profile, and what reports say of them."""
+"""What reports say of a run: JUnit XML, JSON, and the story of a failure."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -11,88 +10,13 @@ import pytest
 from pyiwarp.conformance.case import Direction, Verdict
 from pyiwarp.conformance.catalogue import select
 from pyiwarp.conformance.junit import junit
-from pyiwarp.conformance.profiles import built_in_profiles, load_profile
 from pyiwarp.conformance.results import Report, Result
-from pyiwarp.errors import UsageError
 from tests.conformance.breakers.generic import OTHER_CODE
 from tests.conformance.test_every_case_can_fail import try_case
 
 (CASE,) = select(["MPA-5044-8-10"])
 PASSED = Result(CASE, Verdict.PASSED)
-FAILED = Result(CASE, Verdict.FAILED, expected="Terminate 2/0/02", seen="reset")
 ERROR = Result(CASE, Verdict.ERROR, reason="the control connection failed")
-
-DECLARED = """
-name = "other"
-about = "a peer"
-[[deviation]]
-cases = ["MPA-5044-8-*"]
-directions = ["connect"]
-seen = "reset"
-reason = "it never sends a Terminate"
-reference = "its manual"
-"""
-
-
-def judged(tmp_path: Path, text: str, result: Result, direction: Direction = Direction.CONNECT) -> Result:
-    file = tmp_path / "other.toml"
-    file.write_text(text)
-    return load_profile(str(file)).judge(result, direction)
-
-
-def test_a_declared_deviation_is_reported_as_such(tmp_path: Path) -> None:
-    result = judged(tmp_path, DECLARED, FAILED)
-    assert result.verdict is Verdict.DEVIATES
-    assert result.reason == "it never sends a Terminate (its manual)"
-
-
-def test_an_undeclared_one_fails(tmp_path: Path) -> None:
-    assert judged(tmp_path, DECLARED, FAILED, Direction.LISTEN) == FAILED
-    other = judged(tmp_path, DECLARED, Result(CASE, Verdict.FAILED, expected="Terminate 2/0/02", seen="silence"))
-    assert other.verdict is Verdict.FAILED
-    assert other.reason.startswith("the profile other declares something else: reset")
-
-
-def test_a_declared_one_that_no_longer_happens_fails(tmp_path: Path) -> None:
-    result = judged(tmp_path, DECLARED, PASSED)
-    assert result.verdict is Verdict.FAILED
-    assert "it never sends a Terminate" in result.expected
-    assert judged(tmp_path, DECLARED + "sometimes = true\n", PASSED) == PASSED
-    assert judged(tmp_path, DECLARED, PASSED, Direction.LISTEN) == PASSED
-
-
-def test_an_error_can_be_declared(tmp_path: Path) -> None:
-    assert judged(tmp_path, DECLARED, ERROR).verdict is Verdict.ERROR
-    text = DECLARED.replace('"reset"', '"error: the control connection*"')
-    assert judged(tmp_path, text, ERROR).verdict is Verdict.DEVIATES
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("[[deviation]]\ncases = []\n", "lacks reason"),
-        ("[[deviation]]\ncases = []\nreason = ''\nwhy = 3\n", "why, which mean nothing"),
-        ("[[deviation]]\ncases = []\nreason = ''\ndirections = ['up']\n", "connect and listen"),
-        ("[[", "no TOML"),
-    ],
-)
-def test_profiles_that_are_none(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        judged(tmp_path, text, PASSED)
-
-
-def test_the_profiles_of_the_package_can_be_read() -> None:
-    assert "siw" in built_in_profiles()
-    ids = {case.id for case in select()}
-    for name in built_in_profiles():
-        profile = load_profile(name)
-        assert profile.name == name
-        assert profile.about
-        for deviation in profile.deviations:
-            assert any(deviation.concerns(case, direction) for case in select() for direction in Direction), deviation
-    assert ids
-    with pytest.raises(UsageError, match="siw"):
-        load_profile("/no/such/profile.toml")
 
 
 def a_report() -> Report:

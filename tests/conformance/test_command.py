@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from pyiwarp.cli import app
 
 SECONDS = 60
-SOME = ["--only", "MPA-5044-8-0", "--only", "MPA2-6581-9.2-1"]
+SOME = [word for name in ("8-02", "8-07", "8-10", "9.2-14", "9.2-15", "9.2-17") for word in ("--only", f"*-{name}*")]
 TSHARK = shutil.which("tshark")
 
 
@@ -52,7 +52,7 @@ def test_a_good_peer_that_connects(target: tuple[str, str]) -> None:
     report = json.loads(done.stdout)
     assert report["passed"]
     assert report["direction"] == "listen"
-    assert report["counts"]["passed"] >= 10
+    assert report["counts"]["passed"] >= 5
 
 
 def test_bare_cases_run_without_a_target_program(target: tuple[str, str]) -> None:
