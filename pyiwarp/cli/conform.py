@@ -4,13 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json as jsonlib
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from pyiwarp.cli.address import Address
+from pyiwarp.cli.conformoptions import (
+    ControlOption,
+    HostArgument,
+    JsonOption,
+    JunitOption,
+    LevelName,
+    LevelOption,
+    ListenOption,
+    ListOption,
+    OnlyOption,
+    PatienceOption,
+    PortArgument,
+    ProfileOption,
+    ReachableAtOption,
+    SkipOption,
+    StrictOption,
+    TimeoutOption,
+)
 from pyiwarp.cli.options import PcapngOption, capture_in
 from pyiwarp.cli.running import LoopName, fail, run
 
@@ -23,61 +40,24 @@ if TYPE_CHECKING:
 __all__ = ["conform"]
 
 NOT_IWARP: Final = 2
-WHICH = "Which cases"
-REPORT = "Report"
-PEER = "The peer"
-
-
-class LevelName(StrEnum):
-    """What the peer runs."""
-
-    BARE = "bare"
-    RPING = "rping"
-    TARGET = "target"
 
 
 def conform(
-    host: Annotated[str | None, typer.Argument(help="Where the peer listens.", show_default=False)] = None,
-    port: Annotated[int | None, typer.Argument(min=1, max=65535, help="Its TCP port.", show_default=False)] = None,
-    listen: Annotated[
-        str | None,
-        typer.Option(metavar="[HOST:]PORT", help="Wait here for a peer that connects.", rich_help_panel=PEER),
-    ] = None,
-    control: Annotated[
-        str | None,
-        typer.Option(metavar="[HOST:]PORT", help="Where its target program takes commands.", rich_help_panel=PEER),
-    ] = None,
-    reachable_at: Annotated[
-        str | None,
-        typer.Option(metavar="HOST[:PORT]", help="Where the peer finds --listen.", rich_help_panel=PEER),
-    ] = None,
-    level: Annotated[
-        LevelName | None,
-        typer.Option(help="What the peer runs; target with --control, else bare.", rich_help_panel=PEER),
-    ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|FILE", help="Its known deviations: siw, or a TOML file.", rich_help_panel=PEER),
-    ] = None,
-    list_: Annotated[bool, typer.Option("--list", help="List the cases and end.", rich_help_panel=WHICH)] = False,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(metavar="CASES", help="Id, its beginning, pattern, group.", rich_help_panel=WHICH),
-    ] = None,
-    skip: Annotated[
-        list[str] | None, typer.Option(metavar="CASES", help="Leave these out.", rich_help_panel=WHICH)
-    ] = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Hold the peer to SHOULDs too.", rich_help_panel=WHICH)
-    ] = False,
-    timeout: Annotated[float, typer.Option(min=0.05, help="Seconds that one reaction may take.")] = 5.0,
-    patience: Annotated[
-        float, typer.Option(min=0.05, help="Seconds to wait for a peer that connects by itself.")
-    ] = 30.0,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.", rich_help_panel=REPORT)] = False,
-    junit: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write JUnit XML.", rich_help_panel=REPORT)
-    ] = None,
+    host: HostArgument = None,
+    port: PortArgument = None,
+    listen: ListenOption = None,
+    control: ControlOption = None,
+    reachable_at: ReachableAtOption = None,
+    level: LevelOption = None,
+    profile: ProfileOption = None,
+    list_: ListOption = False,
+    only: OnlyOption = None,
+    skip: SkipOption = None,
+    strict: StrictOption = False,
+    timeout: TimeoutOption = 5.0,
+    patience: PatienceOption = 30.0,
+    json: JsonOption = False,
+    junit: JunitOption = None,
     pcapng: PcapngOption = None,
 ) -> None:
     """Test an iWARP endpoint clause by clause; ends with 0 if nothing failed, 1 if something did, 2 if it is none."""

@@ -39,8 +39,8 @@ _MESSAGES: dict[int, Construct[Any, Any]] = {
 
 
 def annotate_fpdu(fpdu: Fpdu) -> list[str]:
-    """Lines for an FPDU: length, ULPDU by its headers, pad, CRC, and each marker where it lies."""
-    lines = [_line(fpdu.offset, len(fpdu.ulpdu).to_bytes(2, "big"), "ULPDU_Length", str(len(fpdu.ulpdu)))]
+    """Lines for an FPDU: length, ULPDU by its headers, pad, CRC; then its markers, which no other offset counts."""
+    lines = [_line(0, len(fpdu.ulpdu).to_bytes(2, "big"), "ULPDU_Length", str(len(fpdu.ulpdu)))]
     lines += annotate_ulpdu(fpdu.ulpdu, 2)
     if fpdu.pad:
         lines.append(_line(2 + len(fpdu.ulpdu), fpdu.pad, "pad", ""))
@@ -61,7 +61,7 @@ def annotate_ulpdu(ulpdu: bytes, base: int = 0) -> list[str]:
     lines, rest = _walk(definition, ulpdu, base)
     if len(rest) + definition.sizeof() == len(ulpdu):
         inner = _MESSAGES.get(ulpdu[1] & 0x0F) if ulpdu[0] < 0x80 else None
-        if inner is not None:
+        if inner is not None and rest:
             more, rest = _walk(inner, rest, base + definition.sizeof())
             lines += more
     if rest:

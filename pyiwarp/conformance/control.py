@@ -31,7 +31,7 @@ __all__ = [
 
 LONGEST_LINE: Final = 1 << 22  # octets; a reply holds a region in hex at most
 PATTERN_SALTS: Final[Mapping[str, int]] = {"rw": 1, "ro": 2, "wo": 3, "other": 4}
-MARGIN: Final = 2.0  # seconds beyond what the target was told to wait
+MARGIN: Final = 2.0  # seconds beyond what a reaction may take, for the target to tell of it
 
 Value = int | str | bytes | bool
 
@@ -111,7 +111,7 @@ def _written(value: Value) -> str:
 
 
 class Target:
-    """The target program at the other end of a control connection; replies must come within `timeout` seconds.
+    """The target program at the other end of a control connection; `timeout` is how long it waits when told to.
 
     Expectations raise `Failed`; a target that does not know a word or key raises `Cannot`.
     """
@@ -126,11 +126,21 @@ class Target:
 
     @classmethod
     async def connect(cls, host: str, port: int, timeout: float) -> Self:
-        """Open a control connection and say hello; raises `ControlLost` or `OSError`."""
-        async with asyncio.timeout(timeout):
-            reader, writer = await asyncio.open_connection(host, port, limit=LONGEST_LINE)
+        """Open a control connection and say hello; raises `ControlLost`."""
+        try:
+            async with asyncio.timeout(timeout):
+                reader, writer = await asyncio.open_connection(host, port, limit=LONGEST_LINE)
+        except OSError as error:  # TimeoutError too
+            why = (
+                "nothing listens there" if isinstance(error, ConnectionRefusedError) else str(error) or "it takes long"
+            )
+            raise ControlLost(f"no control connection to {host} port {port}: {why}") from error
         target = cls(reader, writer, timeout)
-        target.capabilities = await target.command("hello")
+        try:
+            target.capabilities = await target.command("hello")
+        except BaseException:
+            target.close()
+            raise
         return target
 
     @property
@@ -150,15 +160,16 @@ class Target:
     async def command(
         self, word: str, keys: Mapping[str, Value] | None = None, *, allowance: float = 0.0
     ) -> Mapping[str, str]:
-        """One command and its reply; `allowance` is how long the target may take beyond `timeout`, in seconds."""
+        """One command and its reply; `allowance` is how long it may take because it waits for something, in seconds."""
         line = " ".join([word, *(f"{key}={_written(value)}" for key, value in (keys or {}).items())])
+        limit = self.timeout + MARGIN + allowance  # a target that is slow to tell says nothing about its stack
         try:
-            async with asyncio.timeout(self.timeout + allowance):
+            async with asyncio.timeout(limit):
                 self._writer.write(line.encode() + b"\n")
                 await self._writer.drain()
                 answer = (await self._reader.readline()).decode("utf-8", "replace").strip()
         except TimeoutError as error:
-            raise ControlLost(f"no reply to {line[:80]!r} came within {self.timeout + allowance:g} s") from error
+            raise ControlLost(f"no reply to {line[:80]!r} came within {limit:g} s") from error
         except (OSError, ValueError) as error:
             raise ControlLost(f"the control connection failed at {line[:80]!r}: {error}") from error
         return self._understood(line[:80], answer)
@@ -197,7 +208,7 @@ class Target:
     async def wait(self, *states: str) -> State:
         """Wait until its connection is in one of `states`; the state in which it is after the time limit."""
         limit = int(self.timeout * 1000)
-        reply = await self.command("wait", {"state": "|".join(states), "timeout": limit}, allowance=MARGIN)
+        reply = await self.command("wait", {"state": "|".join(states), "timeout": limit})
         return self._state(reply)
 
     @staticmethod
@@ -220,7 +231,7 @@ class Target:
     async def completions(self, n: int = 0, seconds: float | None = None) -> list[Work]:
         """What completed since the last time: at least `n`, unless `seconds` (by default `timeout`) pass before."""
         seconds = self.timeout if seconds is None else seconds
-        reply = await self.command("completions", {"n": n, "timeout": int(seconds * 1000)}, allowance=seconds + MARGIN)
+        reply = await self.command("completions", {"n": n, "timeout": int(seconds * 1000)}, allowance=seconds)
         return [self._work(text) for text in reply.get("c", "").split(",") if text]
 
     @staticmethod

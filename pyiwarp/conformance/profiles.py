@@ -11,7 +11,7 @@ any more: a profile tells the truth about its peer or the run fails.
     terminate_layout = "little-endian bit-fields"
 
     [[deviation]]
-    cases = ["MPA-5044-4.3-*"]         # ids or shell patterns
+    cases = ["MPA-5044-4.3-01", "*-12-01"]  # ids or shell patterns
     directions = ["connect"]           # optional; both, if it is not there
     seen = "reset"                     # shell patterns for what comes instead, one or a list; anything, if not there
     sometimes = true                   # optional: it need not happen in every run

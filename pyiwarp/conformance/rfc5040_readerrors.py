@@ -78,22 +78,45 @@ refusal(
     level=TARGET,
 )
 for _id, _title, _sends, _build in (
-    ("11", "a Read of the octet before the region is refused", "one octet before the region", _read("rw", -1, 1)),
-    ("11/2", "a Read of the octet behind the region is refused", "one octet behind", _read("rw", 0, 1, from_end=True)),
-    ("11/3", "a Read far behind the region is refused", "a megabyte behind", _read("rw", 1 << 20, 8, from_end=True)),
-    ("11/4", "the upper half of the source TO counts", "the region plus 2^60", _read("rw", 1 << 60, 8)),
-    ("12", "a Read of one octet too many is refused", "the last octet and one more", _read("rw", -1, 2, from_end=True)),
     (
-        "12/2",
+        "RDMAP-5040-7.2-11",
+        "a Read of the octet before the region is refused",
+        "one octet before the region",
+        _read("rw", -1, 1),
+    ),
+    (
+        "RDMAP-5040-7.2-11/2",
+        "a Read of the octet behind the region is refused",
+        "one octet behind",
+        _read("rw", 0, 1, from_end=True),
+    ),
+    (
+        "RDMAP-5040-7.2-11/3",
+        "a Read far behind the region is refused",
+        "a megabyte behind",
+        _read("rw", 1 << 20, 8, from_end=True),
+    ),
+    ("RDMAP-5040-7.2-11/4", "the upper half of the source TO counts", "the region plus 2^60", _read("rw", 1 << 60, 8)),
+    (
+        "RDMAP-5040-7.2-12",
+        "a Read of one octet too many is refused",
+        "the last octet and one more",
+        _read("rw", -1, 2, from_end=True),
+    ),
+    (
+        "RDMAP-5040-7.2-12/2",
         "a Read across both ends is refused",
         "one octet before the base to behind the end",
         _read("rw", -1, 4098),
     ),
-    ("12/3", "a Read of the greatest size is refused", "the region, 2^32 - 1 octets", _read("rw", 0, (1 << 32) - 1)),
+    (
+        "RDMAP-5040-7.2-12/3",
+        "a Read of the greatest size is refused",
+        "the region, 2^32 - 1 octets",
+        _read("rw", 0, (1 << 32) - 1),
+    ),
 ):
-    refusal(
-        f"RDMAP-5040-7.2-{_id}", _title, f"A Read: {_sends}.", _build, RDMAP_BOUNDS, level=Level.RPING, needs=REGION
-    )
+    refusal(_id, _title, f"A Read: {_sends}.", _build, RDMAP_BOUNDS, level=Level.RPING, needs=REGION)
 refusal(
     "RDMAP-5040-7.2-13",
     "a Read past 2^64 is refused",

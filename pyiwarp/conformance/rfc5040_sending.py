@@ -16,6 +16,8 @@ __all__: list[str] = []
 
 TARGET: Final = Level.TARGET
 LONG: Final = 100_000
+MILLION: Final = 1_000_000
+TOO_MUCH: Final = 20  # millions of octets: more than the kernels hold
 KINDS: Final = {
     Opcode.SEND: 0x43,
     Opcode.SEND_SE: 0x45,
@@ -82,7 +84,7 @@ async def no_stag(bench: Bench) -> None:
             whole.fields(inval_stag=0)
 
 
-@case("RDMAP-5040-4.1-03", "a Send with Invalidate carries the STag", level=TARGET)
+@case("RDMAP-5040-4.1-03", "a Send with Invalidate carries the STag", level=TARGET, also=("RDMAP-5040-5.3-12",))
 async def stag_to_invalidate(bench: Bench) -> None:
     """The target Sends with Invalidate of STag 0x11223344.
 
@@ -272,6 +274,25 @@ async def empty_sends(bench: Bench) -> None:
         await say(bench, "send", len=nbytes)
     for msn, nbytes in ((1, 0), (2, 0), (3, 1)):
         (await gather(stream, Opcode.SEND, msn=msn)).carries(pattern(nbytes))
+
+
+@case("RDMAP-5040-5.5-11", "a Send does not complete before TCP has taken it", level=TARGET)
+async def completes_when_taken(bench: Bench) -> None:
+    """The target posts twenty Sends of a million octets, of which the bench takes none for a while.
+
+    Accepts: fewer than twenty completions; the others when the octets are taken.
+    """
+    stream = await bench.open(session={"receives": "", "regionsize": 64})
+    stream.line.tcp.hold()
+    for number in range(TOO_MUCH):
+        await bench.target.post("send", wr=number, len=MILLION)
+    early = await bench.target.completions(TOO_MUCH, 2 * bench.settings.quiet)
+    if len(early) >= TOO_MUCH:
+        raise Failed(f"fewer than {TOO_MUCH} completions", f"{len(early)}")
+    stream.line.tcp.release()
+    for msn in range(1, TOO_MUCH + 1):
+        await gather(stream, Opcode.SEND, msn=msn)
+    await bench.target.expect_completions(TOO_MUCH - len(early))
 
 
 # --- the Terminate among other messages ------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from pyiwarp.conformance.segments import build_tagged, build_untagged
 from pyiwarp.conformance.stream import Stream
 from pyiwarp.conformance.terms import (
     DDP_TAGGED_STAG,
+    DDP_UNTAGGED_NO_BUFFER,
     DDP_UNTAGGED_QN,
     DDP_UNTAGGED_TOO_LONG,
     MPA_CRC,
@@ -502,7 +503,7 @@ async def no_transfer(bench: Bench) -> None:
     await expect_regions_unchanged(bench)
 
 
-@case("RDMAP-5040-7-03", "after a Terminate TCP is closed", also=("DDP-5041-6.2-02",))
+@case("RDMAP-5040-7-03", "after a Terminate TCP is closed", also=("DDP-5041-6.2-02", "RDMAP-5040-6.2.1-03"))
 async def tcp_closed(bench: Bench) -> None:
     """A Write to an unknown STag.
 
@@ -532,12 +533,12 @@ async def graceful_with_data_in_flight(bench: Bench) -> None:
 async def long_send_quoted(bench: Bench) -> None:
     """A Send of 100 octets to a receive of 64.
 
-    Accepts: Terminate 1/2/05 with length 118 and the 18 octets of the header.
+    Accepts: Terminate 1/2/05 or 1/2/02 with length 118 and the 18 octets of the header.
     """
     stream = await bench.open(session={"receives": "64"})
     segment = stream.untagged(Opcode.SEND, 0, bytes(100))
     await stream.fpdu(segment)
-    answer = await said(stream, DDP_UNTAGGED_TOO_LONG)
+    answer = await said(stream, DDP_UNTAGGED_TOO_LONG, DDP_UNTAGGED_NO_BUFFER)
     if answer.length != 118 or answer.ddp_header != segment[:UNTAGGED_SIZE]:
         raise answer.fail(
             f"length 118 and {segment[:UNTAGGED_SIZE].hex()}", f"{answer.length} {answer.ddp_header.hex()}"

@@ -129,7 +129,7 @@ async def tagged_bit(bench: Bench) -> None:
         whole.fields(tagged=whole.opcode in (Opcode.WRITE, Opcode.READ_RESPONSE))
 
 
-@case("DDP-5041-4.3-06", "each message is on its queue", level=TARGET)
+@case("DDP-5041-4.3-06", "each message is on its queue", level=TARGET, also=("RDMAP-5040-3.1-02",))
 async def queues(bench: Bench) -> None:
     """The target sends all four Sends, a Read Request and a Terminate.
 

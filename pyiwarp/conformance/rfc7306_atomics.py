@@ -257,7 +257,13 @@ async def response(bench: Bench) -> None:
     whole.fields(tagged=False, opcode=RESPONSE, qn=RESPONSE_QUEUE, mo=0, last=True, payload=due)
 
 
-@case("EXT-7306-5-05", "an Atomic Response is untagged and on queue 3", level=TARGET, needs=EXTENDED)
+@case(
+    "EXT-7306-5-05",
+    "an Atomic Response is untagged and on queue 3",
+    level=TARGET,
+    needs=EXTENDED,
+    also=("EXT-7306-5.2-02", "EXT-7306-5.2.2-03", "EXT-7306-4.1-05"),
+)
 async def response_queue(bench: Bench) -> None:
     """A FetchAdd.
 
@@ -430,7 +436,13 @@ async def response_order(bench: Bench) -> None:
         await word.answer(number)
 
 
-@case("EXT-7306-7-01", "Reads and Atomics are answered in one order", level=TARGET, needs=EXTENDED)
+@case(
+    "EXT-7306-7-01",
+    "Reads and Atomics are answered in one order",
+    level=TARGET,
+    needs=EXTENDED,
+    also=("EXT-7306-5.4-10",),
+)
 async def mixed_order(bench: Bench) -> None:
     """In one piece, an Atomic, a Read of 3,000 octets, an Atomic and a Read for nothing.
 
@@ -477,6 +489,21 @@ async def sees_write(bench: Bench) -> None:
     await word.stream.fpdus([build_tagged(0, bench.rw.stag, to, written), word.request(FETCH_ADD, 1)])
     expect_value(5, await word.answer())
     await word.expect(6)
+
+
+@case("EXT-7306-5.4-05", "a Write behind an Atomic may be seen by it", level=TARGET, needs=EXTENDED)
+async def write_behind(bench: Bench) -> None:
+    """In one piece, a FetchAdd of 0 on a word that holds 7, and a Write of 9 to it.
+
+    Accepts: a Response with 7 or with 9; then 9 in the memory.
+    """
+    word = await Word.open(bench, 7)
+    write = build_tagged(0, bench.rw.stag, bench.rw.to + word.offset, (9).to_bytes(8, word.order))
+    await word.stream.fpdus([word.request(FETCH_ADD), write])
+    if (came := await word.answer()) not in (7, 9):
+        raise Failed("7 or 9", f"{came:#x}")
+    await word.stream.probe()
+    await word.expect(9)
 
 
 @case("EXT-7306-5.4-06", "an Atomic is not begun before its Request is whole", level=TARGET, needs=EXTENDED)

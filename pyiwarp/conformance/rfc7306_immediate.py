@@ -265,7 +265,13 @@ _sent("EXT-7306-6.2-01", "the eight octets follow the DDP header", 0, IMMEDIATE,
 _sent("EXT-7306-4.1-02", "Immediate Data with Solicited Event has opcode 9", 1, IMMEDIATE_SE, 0x49)
 
 
-@case("EXT-7306-6.3-05", "Immediate Data has exactly eight octets", level=TARGET, needs=EXTENDED)
+@case(
+    "EXT-7306-6.3-05",
+    "Immediate Data has exactly eight octets",
+    level=TARGET,
+    needs=EXTENDED,
+    also=("EXT-7306-4.2-01",),
+)
 async def exactly_eight(bench: Bench) -> None:
     """The target sends Immediate Data of both kinds.
 

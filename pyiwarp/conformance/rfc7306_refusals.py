@@ -129,7 +129,13 @@ async def fetch_add_unchanged(bench: Bench) -> None:
     await _unchanged(bench, FETCH_ADD)
 
 
-@case("EXT-7306-5.1.2-06", "a misaligned CmpSwap changes nothing", level=TARGET, needs=EXTENDED)
+@case(
+    "EXT-7306-5.1.2-06",
+    "a misaligned CmpSwap changes nothing",
+    level=TARGET,
+    needs=EXTENDED,
+    also=("EXT-7306-5.1.2-05",),
+)
 async def compare_swap_unchanged(bench: Bench) -> None:
     """CmpSwaps that would fit at all seven offsets behind a word, each on a connection of its own.
 

@@ -189,13 +189,17 @@ class Stream:
         if not pattern.fits(seen):  # nothing is passed over: it is silence that is due
             raise Failed(str(pattern), str(seen), seen.annotated())
 
-    async def probe(self) -> None:
+    async def expect_no_reaction(self) -> None:
+        """Nothing may come for the bench's quiet time but what the peer's program sends of its own accord."""
+        await self.expect(silence(), self.line.quiet)
+
+    async def probe(self) -> Message:
         """The peer is alive and has processed all that was sent: it answers a Read Request for nothing.
 
-        Needs an inbound Read of the peer's (IRD of at least 1).
+        Needs an inbound Read of the peer's (IRD of at least 1). Returns the Response.
         """
         await self.read(0, 0, 0)
-        await self.expect(read_response(b"", stag=PROBE_STAG, to=0, last=True))
+        return await self.expect_message(read_response(b"", stag=PROBE_STAG, to=0, last=True))
 
     async def expect_read(self, stag: int, to: int, size: int) -> bytes:
         """Read `size` octets of the peer's region; every segment of the Response must lie where it should."""

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final, Protocol
 
 __all__ = ["Tap", "Tcp"]
@@ -123,14 +124,16 @@ class Tcp(asyncio.Protocol):
             self._transport.resume_reading()
 
     def finish(self) -> None:
-        """Send FIN."""
+        """Send FIN; nothing happens on a connection that has ended."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write_eof()
+            with suppress(OSError):  # the peer has reset the connection, which the next expectation sees
+                self._transport.write_eof()
 
     def reset(self) -> None:
         """Send RST."""
         if self._transport is not None and not self._transport.is_closing():
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORTING_LINGER)
+            with suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORTING_LINGER)
             self._transport.abort()
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from pyiwarp.wire import REPLY_KEY
 
 __all__ = ["Bench", "NobodyConnects", "Settings", "Unreachable"]
 
+OPENING_MESSAGES: Final = 3  # that an rping client may send before it shows its memory
 ADVERTISEMENT: Final = 16  # octets with which rping shows memory: be64 TO, be32 STag, be32 length
 OFFER_REGION: Final = Region(0x42454E43, 0x1000, 4096)  # what the bench shows to a peer that Reads and Writes
 
@@ -177,10 +178,11 @@ class Bench:
         await self._control.session(**session)
 
     async def line(self, *, session: Mapping[str, Value] | None = None, mss: int | None = None) -> Line:
-        """A fresh TCP connection on which nothing was said.
+        """A fresh TCP connection on which nothing was said; the one before, if there was one, is let go.
 
         `session` is what the target program is told before; `mss` is set as TCP's segment size, in octets.
         """
+        await self.close()  # an Initiator may make one connection at a time
         await self.prepare(**(session or {}))
         tcp = await (self._dial(mss) if self.initiator else self._accept(mss))
         line = Line(tcp, self.settings.timeout, self.settings.quiet, self.settings.manners)
@@ -328,11 +330,16 @@ class Bench:
             stream.first = seen if isinstance(seen, Message) else None
             return
         stream.first = await stream.expect_message(message())
-        await self._note_first(stream, stream.first)
+        await self._take(stream, stream.first)
+        if self._control is None:
+            for _ in range(OPENING_MESSAGES):
+                if self._rw is not None:
+                    return
+                await self._take(stream, await stream.expect_message(message()))
 
-    async def _note_first(self, stream: Stream, first: Message) -> None:
+    async def _take(self, stream: Stream, seen: Message) -> None:
         """Answer an opening Read, and take the region down that an rping client shows."""
-        segment = first.segment
+        segment = seen.segment
         if segment is None:
             return
         if segment.opcode == Opcode.READ_REQUEST and len(segment.payload) >= 12:
@@ -351,6 +358,7 @@ class Bench:
         for line in self._lines:
             line.tcp.close()
         self._lines.clear()
+        self._rw = None
         await asyncio.sleep(0)  # for the transports to close their sockets
 
     # --- rping -------------------------------------------------------------------------------------------------------
