@@ -35,8 +35,8 @@ This page is written by `python -m interop.conform`; a change by hand is lost wi
 siw, the soft-iWARP driver of the Linux kernel, was tested by [`pyiwarp conform`](conformance.md), which plays a raw
 peer that may send anything, and compares what comes back with what the RFCs allow. siw ran unchanged in a virtual
 machine with the [target program](target.md) on librdmacm and libibverbs to tell what arrived. Each case was played with
-the bench as Initiator, where siw is the Responder, and the other way round, as far as it concerns both roles. A case
-that did not pass was played once more in a machine in which nothing had happened before, and that verdict counts.
+the bench as Initiator, where siw is the Responder, and the other way round, as far as it concerns both roles. What
+did not go as declared in the profile `siw` was played once more in a machine of its own, and that verdict counts.
 
 The kernel: {kernel}.
 """

@@ -303,7 +303,7 @@ def _wrong_response(id: str, title: str, sends: str, wrong: Wrong, *terms: Term)
 
     named = " or ".join(map(str, terms)) or "of any kind"
     run.__doc__ = f"The target Reads 16 octets; {sends}.\n\nAccepts: Terminate {named}; the Read completes in error."
-    case(id, title, level=TARGET)(run)
+    case(id, title, level=TARGET, also=("RDMAP-5040-5.2.2-08",))(run)
 
 
 _wrong_response(

@@ -60,7 +60,7 @@ async def answered(bench: Bench, nbytes: int, sink_stag: int = STAG, sink_to: in
 # --- headers ---------------------------------------------------------------------------------------------------------
 
 
-@case("DDP-5041-4.3-01", "an untagged segment has the header of figure 4", level=TARGET)
+@case("DDP-5041-4.3-01", "an untagged segment has the header of figure 4", level=TARGET, also=("MPA-5044-4.1-02",))
 async def untagged_header(bench: Bench) -> None:
     """The target Sends five octets.
 
@@ -432,7 +432,7 @@ async def _rises(whole: Whole, name: str) -> None:
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
 
-@case("DDP-5041-5.2-02", "no segment is larger than the MULPDU", level=TARGET)
+@case("DDP-5041-5.2-02", "no segment is larger than the MULPDU", level=TARGET, also=("MPA-5044-3-04",))
 async def mulpdu_kept(bench: Bench) -> None:
     """The target Sends 200,000 octets on a connection with a small segment size, where the bench can choose it.
 
@@ -468,7 +468,12 @@ async def _around(bench: Bench, stream: Stream, room: int, op: str, **keys: Valu
             raise Failed(f"{-(-nbytes // room)} segments for {nbytes} octets", f"{len(whole.parts)}")
 
 
-@case("DDP-5041-5.2-04", "all octets of a Send are sent, whatever their number", level=TARGET)
+@case(
+    "DDP-5041-5.2-04",
+    "all octets of a Send are sent, whatever their number",
+    level=TARGET,
+    also=("MPA-5044-4.4-13",),
+)
 async def sizes_of_sends(bench: Bench) -> None:
     """The target Sends messages that fill one or two segments, or have an octet less or more.
 

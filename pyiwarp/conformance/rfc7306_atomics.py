@@ -262,7 +262,7 @@ async def response(bench: Bench) -> None:
     "an Atomic Response is untagged and on queue 3",
     level=TARGET,
     needs=EXTENDED,
-    also=("EXT-7306-5.2-02", "EXT-7306-5.2.2-03", "EXT-7306-4.1-05"),
+    also=("EXT-7306-5.2-02", "EXT-7306-5.2.2-03", "EXT-7306-5.2.2-04", "EXT-7306-4.1-05"),
 )
 async def response_queue(bench: Bench) -> None:
     """A FetchAdd.
