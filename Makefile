@@ -30,6 +30,7 @@ pytest: $(VENV)/.test  ## the tests alone; TESTS=tests/unit runs a part
 
 interop: $(VENV)/.test  ## the scenarios against Linux siw in a virtual machine, then the tests that need it
 	$(PYTHON) -m interop
+	$(PYTHON) -m interop.conform
 	$(PYTHON) -m pytest -m siw
 
 bench: $(VENV)/.test  ## pyiwarp beside sockets and what else is there: some minutes on a quiet machine

@@ -486,7 +486,9 @@ def _agree(offer: Offer, reply: StartupFrameRead) -> Agreement:
     if reply.ord is not None and reply.ord != UNNEGOTIATED and reply.ord > ird:
         fault = InsufficientIrd(reply.ord, ird)  # MPA2-6581-9.1-10
     if offer.rtr and reply.peer_to_peer:
-        rtr = _choose_rtr(offer.rtr & reply.rtr, order)
+        rtr = _choose_rtr(offer.rtr & reply.rtr, order, reply.ird)
+        if rtr is Rtr.READ:
+            order = max(order, 1)  # MPA2-6581-9.3-01
         if not rtr:
             fault = fault or NoMatchingRtr(offer.rtr, reply.rtr)  # MPA2-6581-9.2-11
     elif offer.open_at_once:
@@ -510,10 +512,15 @@ def _agree(offer: Offer, reply: StartupFrameRead) -> Agreement:
     )
 
 
-def _choose_rtr(common: Rtr, order: int) -> Rtr:
-    """The cheapest opening message that both sides know: a Write changes nothing, a Send costs a receive."""
+def _choose_rtr(common: Rtr, order: int, peer_ird: int | None) -> Rtr:
+    """The cheapest opening message that both sides know: a Write changes nothing, a Send costs a receive.
+
+    A Read where the program wants none (ORD 0) comes last, and only if the peer has room for it (RFC 6581 §9.1).
+    """
     if common & Rtr.WRITE:
         return Rtr.WRITE
     if common & Rtr.READ and order > 0:
         return Rtr.READ
-    return common & Rtr.SEND
+    if common & Rtr.SEND or not peer_ird:
+        return common & Rtr.SEND
+    return common & Rtr.READ

@@ -131,21 +131,22 @@ def _program(tools: Path, name: str) -> Path:
 
 
 def compile_programs(ingredients: Ingredients) -> list[Path]:
-    """Compile the control agent, the line buffering preload and the verbs program for the guest."""
+    """Compile the control agent, the line buffering preload, the verbs program and the target for the guest."""
     libraries = ingredients.tools / _LIBRARIES
     include = f"-I{ingredients.tools / 'usr/include'}"
     link = [include, f"-L{libraries}", f"-Wl,-rpath-link={libraries}", "-l:librdmacm.so.1", "-l:libibverbs.so.1"]
     return [
-        _compile(ingredients, "agent.c", "agent", ["-static"]),
-        _compile(ingredients, "linebuffer.c", "linebuffer.so", ["-shared", "-fPIC"]),
-        _compile(ingredients, "verbpeer.c", "verbpeer", link),
+        _compile(ingredients, ["agent.c"], "agent", ["-static"]),
+        _compile(ingredients, ["linebuffer.c"], "linebuffer.so", ["-shared", "-fPIC"]),
+        _compile(ingredients, ["verbpeer.c", "lines.c"], "verbpeer", link),
+        _compile(ingredients, ["target.c", "lines.c"], "target", link),
     ]
 
 
-def _compile(ingredients: Ingredients, source: str, target: str, options: Sequence[str]) -> Path:
+def _compile(ingredients: Ingredients, sources: Sequence[str], target: str, options: Sequence[str]) -> Path:
     output = ingredients.work / target
     # the libraries come last: the linker takes from them only what the source asked for before
     prefix = f"-ffile-prefix-map={SOURCES}=."
     compiler = [ingredients.compiler, *_STRICT, prefix, "-Wl,--build-id=none"]
-    host.run([*compiler, "-o", output, SOURCES / source, *options])
+    host.run([*compiler, "-o", output, *(SOURCES / source for source in sources), *options])
     return output

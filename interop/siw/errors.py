@@ -5,7 +5,7 @@ import re
 CONSOLE_TAIL = 2500
 """How many characters of the guest's console an error message quotes."""
 
-_CRASH = re.compile(r"^.*(Kernel panic|BUG:|Oops:|general protection fault|WARNING:)", re.MULTILINE)
+_CRASH = re.compile(r"^.*(BUG:|kernel BUG at|Kernel panic|Oops:|general protection fault|WARNING:)", re.MULTILINE)
 
 
 def console_tail(console: str) -> str:

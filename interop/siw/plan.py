@@ -13,7 +13,7 @@ from .variants import VARIANTS, Variant
 
 _MODULE_BUILDERS = ("modules.py",)
 _IMAGE_BUILDERS = (*_MODULE_BUILDERS, "contents.py", "cpio.py", "elf.py", "prepare.py")
-_GUEST_SOURCES = ("agent.c", "linebuffer.c", "verbpeer.c", "init.sh")
+_GUEST_SOURCES = ("agent.c", "linebuffer.c", "lines.h", "lines.c", "verbpeer.c", "target.c", "init.sh")
 _DIGITS = 12
 
 

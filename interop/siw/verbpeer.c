@@ -22,20 +22,18 @@
  *   async    [timeout]                               n and type=NUMBER for each event of the device
  */
 #define _GNU_SOURCE
+#include "lines.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <rdma/rdma_cma.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { SLOTS = 64, NAME = 16, WORDS = 32, SGES = 16, PRIVATE = 512, DEPTH = 128, INLINE = 80, MAX_SGE = 6 };
+enum { SLOTS = 64, NAME = 16, SGES = 16, PRIVATE = 512, DEPTH = 128, INLINE = 80, MAX_SGE = 6 };
 enum { PATTERN = 65521 }; /* a prime: data that lands a power of two off is noticed */
 
 struct connection { /* a listener has no queues */
@@ -63,71 +61,10 @@ static struct domain domains[SLOTS];
 static struct region regions[SLOTS];
 static struct ibv_context *device;
 static uint32_t crc_table[256];
-static FILE *reply;
-
-/* -- the words of a command */
-
-static char *words[WORDS];
-static int word_count;
-
-static const char *text(const char *key, const char *otherwise)
-{
-	size_t n = strlen(key);
-	for (int i = 1; i < word_count; i++)
-		if (!strncmp(words[i], key, n) && words[i][n] == '=')
-			return words[i] + n + 1;
-	return otherwise;
-}
-
-static uint64_t number(const char *key, uint64_t otherwise)
-{
-	const char *value = text(key, NULL);
-	return value ? strtoull(value, NULL, 0) : otherwise;
-}
 
 static int timeout(int otherwise)
 {
 	return (int)number("timeout", otherwise);
-}
-
-static int digit(char c)
-{
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= '0' && c <= '9' ? c - '0' : -1;
-}
-
-static size_t unhex(const char *hex, unsigned char *to, size_t most)
-{
-	size_t n = 0;
-	for (; n < most && digit(hex[0]) >= 0 && digit(hex[1]) >= 0; hex += 2)
-		to[n++] = digit(hex[0]) << 4 | digit(hex[1]);
-	return n;
-}
-
-static void put_hex(const char *key, const unsigned char *from, size_t length)
-{
-	static const char digits[] = "0123456789abcdef";
-	fprintf(reply, " %s=", key);
-	for (size_t i = 0; i < length; i++) {
-		putc(digits[from[i] >> 4], reply);
-		putc(digits[from[i] & 15], reply);
-	}
-}
-
-/* -- failing: the call and errno go into the reply */
-
-static const char *failed_call;
-static int failed_errno;
-
-static int fail(const char *call, int error)
-{
-	failed_call = call;
-	failed_errno = error < 0 ? -error : error; /* libsiw returns negative ones */
-	return -1;
-}
-
-static int check(const char *call, int result)
-{
-	return result ? fail(call, result == -1 ? errno : result) : 0;
 }
 
 /* -- what names stand for */
@@ -196,19 +133,6 @@ static struct ibv_pd *domain(void)
 	}
 	fail("domains", ENOSPC);
 	return NULL;
-}
-
-static int64_t milliseconds(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-static int readable(int fd, int ms)
-{
-	struct pollfd p = { fd, POLLIN, 0 };
-	return poll(&p, 1, ms) > 0;
 }
 
 /* -- connections */
@@ -703,14 +627,11 @@ static int run(const char *name)
 
 static void answer(char *line)
 {
-	char *rest, *content = NULL;
+	char *content = NULL, *name = split(line);
 	size_t size;
 	int result;
-	word_count = 0;
-	for (char *w = strtok_r(line, " \n", &rest); w && word_count < WORDS; w = strtok_r(NULL, " \n", &rest))
-		words[word_count++] = w;
 	reply = open_memstream(&content, &size);
-	result = word_count ? run(words[0]) : fail("command", ENOSYS);
+	result = name ? run(name) : fail("command", ENOSYS);
 	fclose(reply);
 	if (result)
 		printf("! %s %d\n", failed_call, failed_errno);

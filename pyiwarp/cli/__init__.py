@@ -8,11 +8,13 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from pyiwarp.cli.conform import conform
 from pyiwarp.cli.demo import demo
 from pyiwarp.cli.files import get, ls, put, serve
 from pyiwarp.cli.info import info
 from pyiwarp.cli.perf import perf
 from pyiwarp.cli.ping import ping
+from pyiwarp.cli.target import target
 
 __all__ = ["app", "main"]
 
@@ -27,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, get, put, ls, ping, perf, info, demo):
+for command in (serve, get, put, ls, ping, perf, conform, target, info, demo):
     app.command()(command)
 
 

@@ -241,7 +241,7 @@ def test_modules_are_not_built_again_for_a_change_of_our_programs(tmp_path: Path
 
 
 def test_all_sources_of_the_guest_are_part_of_the_key() -> None:
-    packed = {path.name for path in contents.SOURCES.iterdir() if path.suffix in (".c", ".sh")}
+    packed = {path.name for path in contents.SOURCES.iterdir() if path.suffix in (".c", ".h", ".sh")}
     assert packed == set(plan._GUEST_SOURCES)
 
 

@@ -28,8 +28,8 @@ PAGE: Final = ROOT / "docs" / "compliance.md"
 OBEYING: Final = "pyiwarp"
 CONFORMANCE: Final = "pyiwarp/conformance"
 SHOWING: Final = "tests"
-NOT_SHOWING: Final = ("tests/meta", "tests/interop")
-"""What is here is about other tests, or runs only where another implementation is at hand."""
+NOT_SHOWING: Final = ("tests/meta", "tests/interop", "tests/conformance")
+"""What is here is about other tests, or about the tester, or runs only where another implementation is at hand."""
 
 RFCS: Final[Mapping[str, str]] = {
     "5044": "MPA",

@@ -37,6 +37,7 @@ ROWS = [
     "endpoint cmid",
     "connection rdmacm blockingcm",
     "api blocking",
+    "target",
     "cli",
 ]
 RANK = {name: row for row, names in enumerate(ROWS) for name in names.split()}
@@ -60,13 +61,21 @@ def imports(path: Path) -> Iterator[str]:
 
 def test_every_module_has_its_row() -> None:
     assert {path.stem for path in MODULES} <= set(RANK)
-    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} <= {"cli", ALONE}
+    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} <= {"target", "cli", ALONE}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_imports_only_look_up(path: Path) -> None:
     for imported in imports(path):
         assert RANK[imported] < RANK[path.stem], f"{path.stem} must not import {imported}"
+
+
+@pytest.mark.parametrize("package", ["target", "cli"])
+def test_packages_only_look_up(package: str) -> None:
+    for path in (PACKAGE / package).rglob("*.py"):
+        for imported in imports(path):
+            row = RANK.get(imported, RANK["api"])  # else a public name, which comes from there
+            assert imported == package or row < RANK[package], f"{path.name} must not import {imported}"
 
 
 def test_the_layers_do_not_know_each_other() -> None:

@@ -549,6 +549,15 @@ def test_the_opening_message_is_the_cheapest_that_works() -> None:
         assert side.agreement.rtr is chosen
 
 
+@pytest.mark.parametrize(("peer_ird", "chosen", "ord"), [(1, Rtr.READ, 1), (UNNEGOTIATED, Rtr.READ, 1), (0, Rtr(0), 0)])
+def test_a_program_without_reads_can_open_with_one(peer_ird: int, chosen: Rtr, ord: int) -> None:
+    side = initiator(rtr=ALL, ord=0)
+    side.hears(frame(reply=True, word=word(ird=peer_ird, rtr=Rtr.READ)))  # MPA2-6581-9.3-01
+    assert side.agreement.rtr is chosen
+    assert side.agreement.ord == ord
+    assert (side.agreement.fault is None) == bool(chosen)
+
+
 def test_a_read_as_opening_message_needs_room_for_one_read() -> None:  # MPA2-6581-9.1-03
     agreement, enhanced, _ = accepted(frame(reply=False, word=word(order=0, rtr=Rtr.READ)), ird=0)
     assert enhanced is not None

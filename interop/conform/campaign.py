@@ -1,0 +1,103 @@
+"""Every case against siw, in both directions, in guests that are replaced when they may be damaged.
+
+Cases share a guest while all goes as declared. Whatever does not runs once more in a guest of its own, so that no case
+fails for what another has left behind, and its second verdict counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pyiwarp.conformance.case import Case, Direction, Verdict
+from pyiwarp.conformance.profiles import Profile
+from pyiwarp.conformance.results import Result
+
+from ..siw import GuestError, Image
+from .ward import Ward
+
+_NAT = "the guest is behind QEMU's NAT, whose TCP has a segment size of its own on the guest's side"
+HIDDEN: Final[Mapping[str, str]] = {"MPA-5044-3-03": _NAT}
+"""Cases that this way of reaching siw hides, and why."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A result in one direction; `confirmed` says that it was seen in a guest of its own."""
+
+    direction: Direction
+    result: Result
+    confirmed: bool = False
+
+    def as_data(self) -> dict[str, object]:
+        """For JSON."""
+        return {"direction": self.direction.value, "confirmed": self.confirmed, **self.result.as_data()}
+
+
+class Campaign:
+    """Runs cases in one direction, one after the other; `ended` is called with each outcome."""
+
+    def __init__(
+        self,
+        image: Image,
+        direction: Direction,
+        *,
+        timeout: float,
+        profile: Profile,
+        ended: Callable[[Outcome], None],
+    ) -> None:
+        self._image = image
+        self._direction = direction
+        self._timeout = timeout
+        self._profile = profile
+        self._ended = ended
+        self._ward: Ward | None = None
+        self.outcomes: list[Outcome] = []
+
+    async def run(self, cases: Sequence[Case]) -> list[Outcome]:
+        """Run all of `cases` that concern this direction."""
+        try:
+            for case in cases:
+                if self._direction in case.directions:
+                    await self._run_one(case)
+        finally:
+            await self._leave()
+        return self.outcomes
+
+    async def _run_one(self, case: Case) -> None:
+        result = await self._attempt(case)
+        confirmed = False
+        if result.verdict.bad:
+            await self._leave()
+            result, confirmed = await self._attempt(case), True
+            await self._leave()
+        self.outcomes.append(Outcome(self._direction, result, confirmed))
+        self._ended(self.outcomes[-1])
+
+    async def _attempt(self, case: Case) -> Result:
+        """The verdict, in view of what is declared."""
+        if case.id in HIDDEN:
+            return Result(case, Verdict.CANNOT, reason=HIDDEN[case.id])
+        try:
+            if self._ward is None:
+                self._ward = await Ward.open(self._image, self._direction)
+            result = await self._ward.attempt(case, self._timeout, self._profile.manners)
+        except GuestError as error:
+            await self._leave()
+            return Result(case, Verdict.ERROR, reason=str(error))
+        if not self._ward.guest.alive:
+            await self._leave()
+        return self._profile.judge(result, self._direction)
+
+    async def _leave(self) -> None:
+        ward, self._ward = self._ward, None
+        if ward is not None:
+            await ward.close()
+
+
+async def run_campaigns(campaigns: Sequence[tuple[Campaign, Sequence[Case]]]) -> list[Outcome]:
+    """Run several at the same time, each with cases and guests of its own."""
+    done = await asyncio.gather(*(campaign.run(cases) for campaign, cases in campaigns))
+    return [outcome for outcomes in done for outcome in outcomes]

@@ -1,0 +1,37 @@
+"""What the bench does differently for a peer that could not be tested otherwise; a profile says what, and why.
+
+A peer that is known to go its own way in one respect, such as the layout of its Terminate messages, would fail every
+case that meets it there, and nothing else could be seen of it. One case says that it does; the others make allowance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["PLAIN", "Manners"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """Allowances for a peer.
+
+    `settle` is how long the bench waits, in seconds, behind a peer's Reply. With `little_endian_terminates` the peer
+    lays the Terminate Control out as C bit-fields on a little-endian machine: EType before Layer, and M, D and R as the
+    low bits of the third octet.
+    """
+
+    settle: float = 0.0
+    little_endian_terminates: bool = False
+
+    def read_terminate(self, payload: bytes) -> bytes:
+        """A Terminate message of the peer's as RFC 5040 §4.8 would have it."""
+        if not self.little_endian_terminates or len(payload) < 4:
+            return payload
+        first, code, flags, rest = payload[:4]
+        mdr = (flags & 1) << 7 | (flags & 2) << 5 | (flags & 4) << 3
+        return bytes((first << 4 & 0xF0 | first >> 4, code, mdr | flags >> 3, rest)) + payload[4:]
+
+
+PLAIN: Final = Manners()
+"""No allowances: for a peer that keeps to the RFCs."""

@@ -1,0 +1,105 @@
+"""Breakers of the cases of RFC 5041; a Terminate that a case awaits names another cause unless a row says otherwise."""
+
+from __future__ import annotations
+
+from pyiwarp.conformance.catalogue import cases
+from tests.conformance.breakers.generic import (
+    ALL_SUCCEEDED,
+    ALWAYS_LAST,
+    HOLDS_ON,
+    LARGE_ULPDUS,
+    LIES_ABOUT_MEMORY,
+    NEVER_TERMINATES,
+    NO_COMPLETIONS,
+    OTHER_CODE,
+    OTHER_LENGTHS,
+    TWICE,
+)
+from tests.conformance.breakers.placement import (
+    CHECKS_DDP_RESERVED,
+    CHECKS_EMPTY_WRITES,
+    DELIVERS_EARLY,
+    ENDS_BY_RESET,
+    EXTRA_OCTET,
+    LACKING_OCTET,
+    LOSES_MESSAGES,
+    MO_OF_LAST_IS_ZERO,
+    OTHER_DDP_VERSION,
+    OTHER_MO,
+    OTHER_MO_LATER,
+    OTHER_MSN,
+    OTHER_MSN_LATER,
+    OTHER_QN,
+    OTHER_RDMAP_VERSION,
+    OTHER_STAG,
+    OTHER_STAG_LAST,
+    OTHER_T,
+    OTHER_TO,
+    PLACES_NOTHING,
+    SETS_DDP_RESERVED,
+    SETS_RDMAP_RESERVED_LAST,
+    SWAPS,
+    TERMINATES_AT_FIN,
+    TO_ENDS_AT_32_BITS,
+    assign,
+)
+from tests.conformance.peers import Breaker
+
+SENDING = assign(
+    (SETS_DDP_RESERVED, "DDP-5041-4.1-09"),
+    (OTHER_DDP_VERSION, "DDP-5041-4.1-11"),
+    (OTHER_T, "DDP-5041-4.1-01/2"),
+    (OTHER_QN, "DDP-5041-4.3-06"),
+    (OTHER_MSN, "DDP-5041-4.3-01 DDP-5041-4.3-08 DDP-5041-4.3-07"),
+    (OTHER_MSN_LATER, "DDP-5041-4.3-10"),
+    (OTHER_RDMAP_VERSION, "DDP-5041-4.2-02"),
+    (OTHER_STAG, "DDP-5041-4.3-02 DDP-5041-4.3-02/2 DDP-5041-4.2-06 DDP-5041-4.2-05"),
+    (OTHER_STAG_LAST, "DDP-5041-4.2-08 DDP-5041-4.2-08/2 DDP-5041-4.3-04"),
+    (SETS_RDMAP_RESERVED_LAST, "DDP-5041-4.2-04"),
+    (OTHER_TO, "DDP-5041-4.2-01 DDP-5041-5.2-09 DDP-5041-5.2-09/3"),
+    (TO_ENDS_AT_32_BITS, "DDP-5041-5.2-09/2"),
+    (ALWAYS_LAST, "DDP-5041-4.1-03 DDP-5041-4.1-04 DDP-5041-4.1-05"),
+    (MO_OF_LAST_IS_ZERO, "DDP-5041-4.1-06"),
+    (OTHER_MO, "DDP-5041-4.3-11"),
+    (OTHER_MO_LATER, "DDP-5041-5.2-07"),
+    (SWAPS, "DDP-5041-5.3-01 DDP-5041-5.3-02 DDP-5041-5.3-02/2"),
+    (LARGE_ULPDUS, "DDP-5041-5.2-02"),
+    (LACKING_OCTET, "DDP-5041-5.2-04 DDP-5041-5.2-04/2 DDP-5041-5.2-04/3"),
+    (EXTRA_OCTET, "DDP-5041-5.2-10 DDP-5041-5.2-10/2 DDP-5041-5.2-10/3"),
+)
+RECEIVING = assign(
+    (
+        PLACES_NOTHING,
+        "DDP-5041-4.1-01 DDP-5041-4.2-09 DDP-5041-4.2-09/2 DDP-5041-5.2-05 DDP-5041-5.2-05/2 DDP-5041-7.1-13/2 "
+        "DDP-5041-7.1-16/2 DDP-5041-8.3-01 DDP-5041-8.3-02",
+    ),
+    (CHECKS_DDP_RESERVED, "DDP-5041-4.1-10 DDP-5041-4.1-10/2 DDP-5041-4.1-10/3"),
+    (
+        CHECKS_EMPTY_WRITES,
+        "DDP-5041-5.2-12 DDP-5041-5.2-12/2 DDP-5041-5.2-12/3 DDP-5041-7.1-15 DDP-5041-7.1-15/2 DDP-5041-4.4-01/2",
+    ),
+    (OTHER_LENGTHS, "DDP-5041-5.4-03 DDP-5041-5.4-04 DDP-5041-5.3-06 DDP-5041-4.4-01/3 DDP-5041-7.1-08/4"),
+    (
+        LIES_ABOUT_MEMORY,
+        "DDP-5041-5.4-01 DDP-5041-5.2-05/3 DDP-5041-5.2-06 DDP-5041-5.2-13 DDP-5041-4.3-05 DDP-5041-7.1-16",
+    ),
+    (DELIVERS_EARLY, "DDP-5041-4.1-08 DDP-5041-5.4-02 DDP-5041-4.1-07"),
+    (NO_COMPLETIONS, "DDP-5041-7.1-09/10"),
+)
+ENDING = assign(
+    (OTHER_STAG, "DDP-5041-6.2-01"),
+    (TWICE, "DDP-5041-7.1-19"),
+    (ALL_SUCCEEDED, "DDP-5041-6.2.2-04 DDP-5041-6.2.2-01 DDP-5041-6.2.2-01/2"),
+    (LOSES_MESSAGES, "DDP-5041-6.2.1-01 DDP-5041-6.2.1-04"),
+    (ENDS_BY_RESET, "DDP-5041-6.2.1-05"),
+    (NO_COMPLETIONS, "DDP-5041-6.2.1-07"),
+    (TERMINATES_AT_FIN, "DDP-5041-6.2-01/2"),
+    (NEVER_TERMINATES, "DDP-5041-6.2.2-06"),
+    (HOLDS_ON, "DDP-5041-4.4-01 DDP-5041-4.4-01/4"),
+)
+OWN = {**SENDING, **RECEIVING, **ENDING}
+BREAKERS: dict[str, Breaker] = {
+    case.id: OWN.get(case.id, OTHER_CODE)
+    for case in cases()
+    if case.id.startswith(("DDP-5041", "DDP-6580")) and (case.id in OWN or "Terminate" in case.accepts)
+}

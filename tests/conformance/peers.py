@@ -1,0 +1,291 @@
+"""Peers that break rules: scripts that say something fixed, and the target program with a line bent or a liar between.
+
+A `Breaker` makes such a peer for one direction. `BREAKERS` in the modules of `tests.conformance.breakers` name one for
+every case, and `test_every_case_can_fail` shows that the case fails against it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from pyiwarp.conformance.case import Direction, Level
+from pyiwarp.conformance.framing import Deframer
+from pyiwarp.conformance.observed import Frame, Message
+from pyiwarp.target.server import Target
+from pyiwarp.wire import StartupHeader
+
+Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Patch = Callable[[pytest.MonkeyPatch], None]
+Edit = Callable[[bytes], bytes]
+Tells = Callable[[str, str], str]
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a peer is; `level` is that of the run. With `visit` it is an Initiator and goes to the bench's port."""
+
+    port: int = 0
+    control: tuple[str, int] | None = None
+    level: Level = Level.RPING
+    visit: Callable[[int], AbstractAsyncContextManager[tuple[str, int] | None]] | None = None
+
+
+@dataclass(frozen=True)
+class Breaker:
+    """A peer that breaks a rule; `directions` are those in which it can be met."""
+
+    name: str
+    directions: frozenset[Direction]
+    make: Callable[[Direction, pytest.MonkeyPatch], AbstractAsyncContextManager[Place]]
+
+
+# --- scripts ---------------------------------------------------------------------------------------------------------
+
+
+async def _served(script: Script, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        with suppress(ConnectionError, asyncio.IncompleteReadError):
+            await script(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+def responder(name: str, script: Script) -> Breaker:
+    """A raw Responder that does what `script` says on every connection, and then resets it."""
+
+    @asynccontextmanager
+    async def make(direction: Direction, patch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+        tasks: set[asyncio.Task[None]] = set()
+
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.get_running_loop().create_task(_served(script, reader, writer))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+        server = await asyncio.start_server(connected, HOST, 0)
+        try:
+            yield Place(server.sockets[0].getsockname()[1])
+        finally:
+            server.close()
+            for task in [*tasks]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    return Breaker(name, frozenset([Direction.CONNECT]), make)
+
+
+def initiator(name: str, script: Script) -> Breaker:
+    """A raw Initiator that connects again and again and does what `script` says each time."""
+
+    async def keep_connecting(port: int) -> None:
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection(HOST, port)
+            except OSError:
+                return
+            await _served(script, reader, writer)
+
+    @asynccontextmanager
+    async def visit(port: int) -> AsyncIterator[None]:
+        task = asyncio.get_running_loop().create_task(keep_connecting(port))
+        try:
+            yield None
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    @asynccontextmanager
+    async def make(direction: Direction, patch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+        yield Place(visit=visit)
+
+    return Breaker(name, frozenset([Direction.LISTEN]), make)
+
+
+# --- the target program ----------------------------------------------------------------------------------------------
+
+
+def _unbent(patch: pytest.MonkeyPatch) -> None:
+    """The target as it is."""
+
+
+def target(
+    name: str,
+    patch: Patch = _unbent,
+    *,
+    says: Callable[[], Callable[[Frame | Message], bytes | None]] | None = None,
+    tells: Tells | None = None,
+    instead: Breaker | None = None,
+) -> Breaker:
+    """The target program, bent by `patch`, or with a liar between.
+
+    With `instead` its control connection is real, and its MPA port is that of another peer.
+
+    `says` makes, for each connection, what changes the target's startup frames and FPDUs on their way to the bench:
+    None lets one disappear. `tells` changes its replies on the control connection, given command and reply.
+    """
+
+    @asynccontextmanager
+    async def make(direction: Direction, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+        patch(monkeypatch)
+        async with Target(HOST) as running:
+            await running.start()
+            control = running.control_port
+            if direction is Direction.LISTEN:
+                async with _control_liar(control, tells) as control_port:
+                    yield Place(control=(HOST, control_port), level=Level.TARGET, visit=_through(says))
+                return
+            way = _Way(running.port)
+            async with (
+                _other_port(instead, direction, monkeypatch) if instead else _relay(way, says, outbound=False) as port,
+                _control_liar(control, way.leading_to(port, tells)) as control_port,
+            ):
+                yield Place(port, (HOST, control_port), Level.TARGET)
+
+    return Breaker(name, instead.directions if instead else frozenset(Direction), make)
+
+
+@asynccontextmanager
+async def _other_port(instead: Breaker, direction: Direction, patch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    async with instead.make(direction, patch) as place:
+        yield place.port
+
+
+class _Way:
+    """Where a relay leads: to the port that the target names for the session, which the bench is told otherwise."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def leading_to(self, relay: int, tells: Tells | None) -> Tells | None:
+        if relay == self.port:
+            return tells
+
+        def tell(command: str, answer: str) -> str:
+            if command.startswith("session") and (named := re.search(r"\bport=(\d+)", answer)):
+                self.port = int(named[1])
+                answer = answer.replace(named[0], f"port={relay}")
+            return tells(command, answer) if tells else answer
+
+        return tell
+
+
+def _through(says: Any) -> Callable[[int], AbstractAsyncContextManager[tuple[str, int] | None]]:
+    """Where the target finds the bench: at a relay, if somebody is to change what it says."""
+
+    @asynccontextmanager
+    async def visit(port: int) -> AsyncIterator[tuple[str, int] | None]:
+        if says is None:
+            yield None
+            return
+        async with _relay(_Way(port), says, outbound=True) as relay:
+            yield (HOST, relay)
+
+    return visit
+
+
+@asynccontextmanager
+async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
+    """A relay; what the target says is changed: that of the connecting side with `outbound`."""
+    if says is None:
+        yield way.port
+        return
+
+    async def both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(HOST, way.port)
+        change = says()
+        edited = _Edited(change)
+        holds_on = change is keeps_everything
+        changed: Edit = edited.target_said
+        plain: Edit = edited.bench_said
+        try:
+            await asyncio.gather(
+                _pump(reader, far_writer, changed if outbound else plain, holds_on and outbound),
+                _pump(far_reader, writer, plain if outbound else changed, holds_on and not outbound),
+            )
+        finally:
+            far_writer.transport.abort()
+
+    async with responder("relay", both).make(Direction.CONNECT, pytest.MonkeyPatch()) as place:
+        yield place.port
+
+
+def keeps_everything(seen: Frame | Message) -> bytes:
+    """What changes nothing; the relay that is given it never passes on the target's end."""
+    return seen.octets if isinstance(seen, Frame) else seen.fpdu.octets
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, edit: Edit, holds_on: bool) -> None:
+    with suppress(ConnectionError) if holds_on else nullcontext():
+        while octets := await reader.read(1 << 16):
+            writer.write(edit(octets))
+            await writer.drain()
+    if holds_on:
+        await asyncio.get_running_loop().create_future()
+    writer.write_eof()
+
+
+class _Edited:
+    """What each side of one relayed connection says, the target's changed by `change` frame by frame."""
+
+    def __init__(self, change: Callable[[Frame | Message], bytes | None]) -> None:
+        self._change = change
+        self._bench = bytearray()
+        self._started = False
+        self._buffer = bytearray()
+        self._deframer: Deframer | None = None
+
+    def bench_said(self, octets: bytes) -> bytes:
+        if len(self._bench) < StartupHeader.sizeof():
+            self._bench += octets
+        return octets
+
+    def target_said(self, octets: bytes) -> bytes:
+        self._buffer += octets
+        out = bytearray()
+        if not self._started:
+            if len(self._buffer) < 20 or len(self._buffer) < 20 + int.from_bytes(self._buffer[18:20], "big"):
+                return b""
+            whole = 20 + int.from_bytes(self._buffer[18:20], "big")
+            out += self._change(Frame(bytes(self._buffer[:whole]))) or b""
+            del self._buffer[:whole]
+            self._started = True
+        if self._deframer is None:
+            if not self._buffer:
+                return bytes(out)
+            self._deframer = Deframer(bool(self._bench[16:17] and self._bench[16] & 0x80))
+            self._deframer.buffer = self._buffer
+        while (fpdu := self._deframer.next()) is not None:
+            out += self._change(Message(fpdu)) or b""
+        return bytes(out)
+
+
+@asynccontextmanager
+async def _control_liar(port: int, tells: Tells | None) -> AsyncIterator[int]:
+    if tells is None:
+        yield port
+        return
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(HOST, port, limit=1 << 22)
+        try:
+            while command := await reader.readline():
+                far_writer.write(command)
+                answer = await far_reader.readline()
+                writer.write(tells(command.decode().strip(), answer.decode().strip()).encode() + b"\n")
+        finally:
+            far_writer.transport.abort()
+
+    async with responder("liar", converse).make(Direction.CONNECT, pytest.MonkeyPatch()) as place:
+        yield place.port
+
+
+Breakers = Mapping[str, Breaker]

@@ -1,0 +1,97 @@
+"""Each one-line breakage of the engine that breaks a rule is seen by a conformance case of that rule."""
+
+from __future__ import annotations
+
+import ast
+from importlib import import_module
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+
+from pyiwarp.conformance.case import Case, Verdict
+from pyiwarp.conformance.catalogue import cases
+from tests.conformance.peers import target
+from tests.conformance.test_every_case_can_fail import try_case
+from tests.meta.mutations import MUTATIONS, Mutation
+
+PACKAGE = Path(__file__).parents[2] / "pyiwarp"
+UNSEEN = {  # what a peer may do, or what does not show
+    "MULPDU exceeds 64,768": "loopback's segment size may be told as less",
+    "MULPDU forgets EMSS mod 4": "the segment size is a multiple of four here",
+    "RV is not checked": "the table of lawful octets is made when the module is loaded",
+    "one Read more than IRD is served": "whoever serves it keeps to the rule that none is lost",
+    "what was begun is finished before the Terminate": "the earliest opportunity is what the peer takes for it",
+    "a Read of withdrawn memory goes on": "its octets may have been fetched before",
+    "a TO that wraps has the wrong code": "it lies outside the region too, and may be told so",
+}
+
+
+def source_of(mutation: Mutation) -> str:
+    return (PACKAGE / f"{mutation.module}.py").read_text(encoding="utf-8")
+
+
+def place_of(mutation: Mutation) -> list[str]:
+    """The names that lead to the function in which the line stands; empty if it stands in none."""
+    source = source_of(mutation)
+    line = source[: source.index(mutation.old)].count("\n") + 1 + (mutation.old.startswith("\n"))
+    path: list[str] = []
+    nodes: list[ast.AST] = [ast.parse(source)]
+    function = False
+    while nodes:
+        inner = [
+            node
+            for node in ast.iter_child_nodes(nodes.pop())
+            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.lineno <= line <= (node.end_lineno or 0)
+        ]
+        nodes = list(inner)
+        path += [node.name for node in inner]
+        function = function or any(isinstance(node, ast.FunctionDef) for node in inner)
+    return path if function else []
+
+
+def code_of(path: list[str], code: CodeType) -> CodeType:
+    for name in path:
+        code = next(each for each in code.co_consts if isinstance(each, CodeType) and each.co_name == name)
+    return code
+
+
+def function_of(path: list[str], owner: Any) -> Any:
+    for name in path:
+        owner = vars(owner)[name]
+    return owner.fget if isinstance(owner, property) else owner
+
+
+def cases_of(mutation: Mutation) -> list[Case]:
+    """The cases that test one of the broken rules, those named after it first."""
+    named = [case for case in cases() if case.id.partition("/")[0] in mutation.rules]
+    return named + [case for case in cases() if case not in named and set(case.also) & set(mutation.rules)]
+
+
+ENGINE = ("ddp", "rdmap", "stream", "mr", "atomics", "answers", "fastwire", "mpa")
+SEEN = [
+    mutation
+    for mutation in MUTATIONS
+    if mutation.module in ENGINE and place_of(mutation) and cases_of(mutation) and mutation.name not in UNSEEN
+]
+
+
+def test_what_is_not_seen_is_still_there() -> None:
+    assert {mutation.name for mutation in MUTATIONS} >= UNSEEN.keys()
+
+
+@pytest.mark.parametrize("mutation", SEEN, ids=lambda mutation: mutation.name)
+async def test_it_is_seen(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, path = source_of(mutation), place_of(mutation)
+    code = compile(source.replace(mutation.old, mutation.new), f"{mutation.module}, broken", "exec", dont_inherit=True)
+    function = function_of(path, import_module(f"pyiwarp.{mutation.module}"))
+    breaker = target(mutation.name, lambda patch: patch.setattr(function, "__code__", code_of(path, code)))
+    verdicts = {}
+    for case in cases_of(mutation):
+        for direction in sorted(case.directions):
+            verdict = (await try_case(case, breaker, direction, monkeypatch)).verdict
+            if verdict is Verdict.FAILED:
+                return
+            verdicts[case.id] = verdict
+    pytest.fail(f"{mutation.name}: {verdicts}")

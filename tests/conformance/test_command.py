@@ -1,0 +1,140 @@
+"""`pyiwarp conform` as a user runs it: two processes, exit codes, report files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner
+
+from pyiwarp.cli import app
+
+SECONDS = 60
+STARTED = 20_000  # octets of capture after which some cases have run, and most have not
+SOME = [word for name in ("8-02", "8-07", "8-10", "9.2-14", "9.2-15", "9.2-17") for word in ("--only", f"*-{name}*")]
+TSHARK = shutil.which("tshark")
+
+
+def pyiwarp(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pyiwarp", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[tuple[str, str]]:
+    """Ports of a target program in a process of its own: MPA and control."""
+    command = [sys.executable, "-m", "pyiwarp", "target", "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        facts = json.loads(process.stdout.readline())
+        yield str(facts["port"]), str(facts["control"])
+        process.terminate()
+
+
+def test_a_good_peer(target: tuple[str, str], tmp_path: Path) -> None:
+    xml = tmp_path / "report.xml"
+    done = pyiwarp("conform", "127.0.0.1", target[0], "--control", target[1], *SOME, "--junit", str(xml))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing failed" in done.stdout
+    assert "MPA enhanced startup (RFC 6581)" in done.stdout
+    assert not [*ElementTree.parse(xml).iter("failure")]
+
+
+def test_a_good_peer_that_connects(target: tuple[str, str]) -> None:
+    done = pyiwarp("conform", "--listen", "0", "--control", f"127.0.0.1:{target[1]}", *SOME, "--json", "--strict")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["passed"]
+    assert report["direction"] == "listen"
+    assert report["counts"]["passed"] >= 5
+
+
+def test_bare_cases_run_without_a_target_program(target: tuple[str, str]) -> None:
+    done = pyiwarp("conform", "127.0.0.1", target[0], *SOME, "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["level"] == "bare"
+
+
+def test_a_profile_that_is_wrong_about_the_peer(target: tuple[str, str], tmp_path: Path) -> None:
+    profile = tmp_path / "wrong.toml"
+    profile.write_text('[[deviation]]\ncases = ["MPA-5044-8-02"]\nreason = "it overlooks CRCs"\n')
+    done = pyiwarp("conform", "127.0.0.1", target[0], "--only", "MPA-5044-8-02", "--profile", str(profile))
+    assert done.returncode == 1
+    assert "the profile is out of date" in done.stdout
+    assert "clause    RFC 5044 §8 (MUST)" in done.stdout
+
+
+@pytest.mark.skipif(
+    TSHARK is None and not os.environ.get("CI"), reason="tshark (Debian's package of that name) is not installed"
+)
+def test_the_capture_is_read_by_wireshark(target: tuple[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "run.pcapng"
+    done = pyiwarp("conform", "127.0.0.1", target[0], "--only", "MPA-5044-8-02", "--pcapng", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert TSHARK is not None, "in CI tshark is installed before the tests run"
+    shown = subprocess.run(
+        [TSHARK, "-r", str(file)], capture_output=True, text=True, timeout=SECONDS, check=True
+    ).stdout
+    assert "MPA" in shown
+    assert "Terminate" in shown
+
+
+def test_ctrl_c_ends_the_run_with_what_is_known(target: tuple[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "run.pcapng"
+    words = ("conform", "127.0.0.1", target[0], "--control", target[1], "--json", "--pcapng", str(file))
+    command = [sys.executable, "-m", "pyiwarp", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + SECONDS
+        while not (file.exists() and file.stat().st_size > STARTED) and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    report = json.loads(output)
+    assert report["abandoned"] == "interrupted"
+    assert report["results"]
+
+
+def test_a_closed_port_ends_with_2(tmp_path: Path) -> None:
+    xml = tmp_path / "report.xml"
+    done = pyiwarp("conform", "127.0.0.1", "1", "--timeout", "1", "--junit", str(xml))
+    assert done.returncode == 2
+    assert "nothing listens there" in done.stdout
+    assert [*ElementTree.parse(xml).iter("error")]
+
+
+def test_the_list() -> None:
+    result = CliRunner().invoke(app, ["conform", "--list", "--only", "MPA-5044-8-02"])
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert len(lines) == 2
+    assert lines[0].split()[:4] == ["MPA-5044-8-02", "bare", "both", "MUST"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("localhost",),
+        ("localhost", "1", "--listen", "2"),
+        ("localhost", "1", "--level", "target"),
+        ("localhost", "1", "--control", "nowhere"),
+        ("localhost", "1", "--only", "MPA-9999"),
+        ("localhost", "1", "--profile", "/no/such/file"),
+        ("localhost", "1", "--timeout", "0"),
+        ("--listen", "65536"),
+    ],
+)
+def test_usage_errors(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, ["conform", *words])
+    assert result.exit_code == 2
+    assert "Usage" in result.output

@@ -1,0 +1,85 @@
+"""What reports say of a run: JUnit XML, JSON, and the story of a failure."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+from pyiwarp.conformance.case import Direction, Verdict
+from pyiwarp.conformance.catalogue import select
+from pyiwarp.conformance.junit import junit
+from pyiwarp.conformance.results import Report, Result
+from tests.conformance.breakers.generic import OTHER_CODE
+from tests.conformance.test_every_case_can_fail import try_case
+
+(CASE,) = select(["MPA-5044-8-10"])
+PASSED = Result(CASE, Verdict.PASSED)
+ERROR = Result(CASE, Verdict.ERROR, reason="the control connection failed")
+
+
+def a_report() -> Report:
+    report = Report("127.0.0.1 port 4421", "connect", "bare")
+    report.results = [
+        PASSED,
+        Result(CASE, Verdict.FAILED, 0.5, "Terminate 2/0/02", "reset", ("0x0000  00 16",), ""),
+        Result(CASE, Verdict.DEVIATES, 0.5, "Terminate 2/0/02", "reset", (), "it never does"),
+        Result(CASE, Verdict.CANNOT, reason="it takes a peer with markers"),
+        ERROR,
+    ]
+    return report
+
+
+def test_junit() -> None:
+    root = ElementTree.fromstring(junit(a_report()))
+    (suite,) = root.findall("testsuite")
+    counts = {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped")}
+    assert counts == {"tests": "5", "failures": "1", "errors": "1", "skipped": "2"}
+    (failure,) = suite.iter("failure")
+    assert failure.get("message") == "expected Terminate 2/0/02; came reset"
+    assert failure.text is not None
+    assert str(CASE.clause) in failure.text
+
+
+def test_junit_of_what_is_no_endpoint_and_sent_odd_octets() -> None:
+    report = Report("127.0.0.1 port 7", "connect", "bare", abandoned="not an iWARP endpoint: \x00\x1b[31m")
+    root = ElementTree.fromstring(junit(report))
+    (error,) = root.iter("error")
+    assert error.get("message") == "not an iWARP endpoint: \ufffd\ufffd[31m"
+
+
+def test_json() -> None:
+    data = json.loads(json.dumps(a_report().as_data()))
+    assert data["passed"] is False
+    assert data["counts"] == {
+        "passed": 1,
+        "failed": 1,
+        "differs as declared": 1,
+        "peer cannot": 1,
+        "error": 1,
+    }
+    assert data["results"][1]["octets"] == ["0x0000  00 16"]
+    assert data["results"][1]["clause"].startswith("RFC 5044 §8 (MUST NOT)")
+
+
+def test_a_run_passes_only_if_something_ran() -> None:
+    report = Report("somewhere", "connect", "bare")
+    assert not report.passed
+    report.results = [Result(CASE, Verdict.SKIPPED)]
+    assert not report.passed
+    report.results = [Result(CASE, Verdict.DEVIATES)]
+    assert report.passed
+    report.abandoned = "the peer was lost"
+    assert not report.passed
+
+
+async def test_a_failure_tells_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = await try_case(CASE, OTHER_CODE, Direction.CONNECT, monkeypatch)
+    story = "\n".join(result.story())
+    assert "expected  Terminate 2/0/02" in story
+    assert "came      Terminate 0/0/77 (RDMAP: local catastrophic error 0x77 (RFC 5040 §4.8))" in story
+    assert "control: layer=0, etype=0, code=0x77, has_length=1, has_ddp_header=1" in story
+    assert "terminated DDP header" in story
+    assert "CRC: 0x" in story
+    assert str(CASE.clause) in story

@@ -1,0 +1,52 @@
+"""Against rping as it is, client and server, every case of the levels bare and rping passes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pyiwarp
+from pyiwarp.cli.rping import Pinger, answer_pings
+from pyiwarp.conformance.case import Direction, Level, Verdict
+from pyiwarp.conformance.catalogue import cases
+from pyiwarp.conformance.results import Report
+from pyiwarp.conformance.runner import Runner
+from pyiwarp.conformance.testbench import Settings
+
+HOST = "127.0.0.1"
+PATIENCE = 5.0
+
+
+def check(report: Report) -> None:
+    assert not report.abandoned
+    bad = [line for result in report.results if result.verdict.bad for line in result.story()]
+    assert not bad, "\n".join(bad)
+    assert report.counts[Verdict.PASSED] >= 40
+    assert report.counts[Verdict.SKIPPED] > 0
+
+
+async def test_the_server() -> None:
+    async def answer(connection: pyiwarp.Connection) -> None:
+        with suppress(pyiwarp.IwarpError):
+            await answer_pings(connection, PATIENCE, lambda ping: None)
+
+    async with await pyiwarp.serve(answer, HOST, 0) as server:
+        check(await Runner(Settings(Direction.CONNECT, Level.RPING, HOST, server.port), strict=True).run(cases()))
+
+
+async def test_the_client() -> None:
+    runner = Runner(Settings(Direction.LISTEN, Level.RPING, HOST, 0), strict=True)
+
+    async def ping_again_and_again() -> None:
+        while True:
+            await asyncio.sleep(0)
+            with suppress(pyiwarp.IwarpError, OSError):
+                async with await pyiwarp.connect(HOST, runner.port) as connection:
+                    await Pinger(connection, 64, PATIENCE).ping(0, verify=False)
+
+    pinging = asyncio.ensure_future(ping_again_and_again())
+    try:
+        check(await runner.run(cases()))
+    finally:
+        pinging.cancel()
+        await asyncio.gather(pinging, return_exceptions=True)

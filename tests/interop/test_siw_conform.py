@@ -1,0 +1,84 @@
+"""The conformance tester against siw: some cases in guests, and the page that a run becomes."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from interop.conform.campaign import HIDDEN, Campaign, Outcome, run_campaigns
+from interop.conform.page import Run, write_page
+from interop.conform.race import Race
+from interop.siw import prepare_image
+from pyiwarp.conformance.case import Direction, Verdict
+from pyiwarp.conformance.catalogue import cases, select
+from pyiwarp.conformance.profiles import Profile, load_profile
+from pyiwarp.conformance.results import Result
+
+FIRST, SECOND, THIRD, FOURTH = cases()[:4]
+
+
+def page_of(outcomes: Sequence[Outcome], path: Path) -> str:
+    write_page(path, Run(outcomes, load_profile("siw"), Race(60, 7, "Linux 0.1"), 12.3))
+    return path.read_text()
+
+
+def test_the_page_tells_what_was_seen(tmp_path: Path) -> None:
+    octets = ("0x0000  00 16", "0x0002  41")
+    differs = Result(FIRST, Verdict.DEVIATES, expected="a", seen="b | c", octets=octets, reason="It errs. At times.")
+    page = page_of(
+        [
+            Outcome(Direction.CONNECT, differs),
+            Outcome(Direction.LISTEN, differs),
+            Outcome(Direction.CONNECT, Result(SECOND, Verdict.DEVIATES, seen="d", reason="It errs. At times.")),
+            Outcome(Direction.CONNECT, Result(THIRD, Verdict.PASSED)),
+            Outcome(Direction.CONNECT, Result(FOURTH, Verdict.CANNOT, reason="it takes wings")),
+        ],
+        tmp_path / "page.md",
+    )
+    assert "4 cases were played, most in both roles: 5 in all" in page
+    assert "7 of 60 connections hung" in page
+    assert page.count("### It errs\n\nAt times.") == 1
+    assert f"`{FIRST.id}`, “{FIRST.title}” (siw as Responder and Initiator)." in page
+    assert "```text\n0x0000  00 16\n0x0002  41\n```" in page
+    assert f"* `{SECOND.id}` (Responder): {SECOND.title}. Came: d." in page
+    assert "| 1 | it takes wings |" in page
+    assert f"| `{THIRD.id}` | {THIRD.title} | pass |  |" in page
+    assert "Not declared" not in page
+
+
+def test_the_page_shows_what_was_not_declared(tmp_path: Path) -> None:
+    failed = Result(FIRST, Verdict.FAILED, expected="this", seen="that")
+    page = page_of([Outcome(Direction.LISTEN, failed, confirmed=True)], tmp_path / "page.md")
+    assert "## Not declared" in page
+    assert f"### {FIRST.id}, siw as Initiator" in page
+    assert "  expected  this\n  came      that" in page
+
+
+def test_what_is_hidden_names_cases() -> None:
+    assert set(HIDDEN) <= {case.id for case in cases()}
+
+
+@pytest.mark.siw
+def test_cases_in_guests_go_as_declared_and_a_crash_is_a_failure() -> None:
+    image = prepare_image()
+    declared = load_profile("siw")
+    crash = "MPA-5044-7.1.1-21/4"
+    chosen = select(["MPA-5044-7.1.1-0", "MPA-5044-8-02", crash])
+    seen: list[Outcome] = []
+
+    def campaigns(profile: Profile) -> list[Campaign]:
+        return [Campaign(image, each, timeout=2.0, profile=profile, ended=seen.append) for each in Direction]
+
+    outcomes = asyncio.run(run_campaigns([(each, chosen) for each in campaigns(declared)]))
+    assert sorted(map(id, seen)) == sorted(map(id, outcomes))
+    assert {outcome.direction for outcome in outcomes} == set(Direction)
+    bad = [line for outcome in outcomes if outcome.result.verdict.bad for line in outcome.result.story()]
+    assert not bad, "\n".join(bad)
+    told = {outcome.result.case.id: outcome.result for outcome in outcomes}
+    assert told[crash].verdict is Verdict.DEVIATES
+    nothing_declared = Profile("none", "", (), declared.manners)
+    (undeclared,) = asyncio.run(run_campaigns([(each, select([crash])) for each in campaigns(nothing_declared)]))
+    assert undeclared.result.verdict is Verdict.FAILED
+    assert undeclared.confirmed
+    assert undeclared.result.seen.startswith("a crash of the kernel: BUG: kernel NULL pointer dereference")
