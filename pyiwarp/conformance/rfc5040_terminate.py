@@ -337,12 +337,12 @@ async def nothing_quoted(bench: Bench) -> None:
 
 @case("RDMAP-5040-4.8-16", "a Read that was partly answered is quoted as far as it was not", level=TARGET)
 async def partly_answered(bench: Bench) -> None:
-    """Twelve Reads of a megabyte, not taken at first; when the target has taken its STag back, they are taken.
+    """Eight Reads of a megabyte, not taken at first; when the target has taken its STag back, they are taken.
 
     Accepts: Terminate 0/1/00 amid the Responses, and if R is set, the Request at hand with offsets advanced and size
     reduced by what was sent; or all Responses, if they were under way already.
     """
-    size, count = 1_000_000, 12
+    size, count = 1_000_000, 8
     stream = await bench.open(session={"regionsize": size})
     stream.line.tcp.hold()
     await stream.fpdus(

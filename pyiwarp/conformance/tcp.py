@@ -12,6 +12,7 @@ from typing import Final, Protocol
 __all__ = ["Tap", "Tcp"]
 
 Address = tuple[str, int]
+HELD: Final = 1 << 17  # octets
 ABORTING_LINGER: Final = struct.pack("ii", 1, 0)  # close() sends RST
 
 
@@ -114,8 +115,9 @@ class Tcp(asyncio.Protocol):
             await self._changed.wait()
 
     def hold(self) -> None:
-        """Take nothing more from the peer, so that it can send only what the kernels hold."""
+        """Take nothing more from the peer, so that it can send only what the kernels hold; that of this side little."""
         if self._transport is not None and not self.over:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, HELD)
             self._transport.pause_reading()
 
     def release(self) -> None:

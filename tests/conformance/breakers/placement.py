@@ -335,7 +335,7 @@ OTHER_GIVEN_VALUE = target(
 )
 COMPLETES_AT_ONCE = target(
     "a target that completes Sends at once",
-    tells=_completions(r"n=.*", "n=20 c=" + ",".join(f"{n}:success:send:1000000:-:0:-" for n in range(20))),
+    tells=_completions(r"n=.*", "n=8 c=" + ",".join(f"{n}:success:send:1000000:-:0:-" for n in range(8))),
 )
 FORGETS_TERMINATES = target(
     "a target whose program is not told of a Terminate",
