@@ -429,10 +429,10 @@ MUTATIONS: Final = (
         ("DDP-5041-7.1-18",),
     ),
     Mutation(
-        "what was begun is finished before the Terminate",
-        "stream",
-        "        prologue = self._prologue\n        self.drop_output()\n",
-        "        prologue = self._prologue\n",
+        "the Terminate stays in its queue",
+        "sending",
+        "            return self._terminates\n",
+        "            return deque()\n",
         ("RDMAP-5040-7.1-03",),
     ),
     Mutation(
