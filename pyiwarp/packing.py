@@ -21,14 +21,14 @@ from pyiwarp.pool import BUFFER_SIZE, NO_BUFFER, give_buffer, take_buffer
 
 __all__ = ["LARGEST_COPY", "Packer"]
 
+_TAGGED_BODY: Final = TAGGED_LEAD.size
+_FULL: Final = BUFFER_SIZE - LARGEST_FPDU  # from here on another FPDU might not fit the buffer
+
 LARGEST_COPY: Final = 4096
 """Payloads of so many octets are copied: one more piece to write costs more than that."""
 
-_FULL: Final = BUFFER_SIZE - LARGEST_FPDU  # from here on another FPDU might not fit the buffer
-_TAGGED_BODY: Final = TAGGED_LEAD.size
-_TRAILERS: Final = tuple(
-    Struct(f"<{pad}xI").pack_into for pad in range(4)
-)  # MPA-5044-4.1-03: a pad of zeros, then the CRC
+# MPA-5044-4.1-03: a pad of zeros, then the CRC
+_TRAILERS: Final = tuple(Struct(f"<{pad}xI").pack_into for pad in range(4))
 
 
 class Packer:
