@@ -139,6 +139,10 @@ class TaggedOutbound(Outbound):
         TAGGED_HEAD.pack_into(buffer, at, TAGGED_SIZE + nbytes, control, self.rdmap, self.stag, to)
         return at + _TAGGED_BODY
 
+    def lead(self, nbytes: int) -> int:
+        """The eight octets before the TO in every FPDU that carries `nbytes` octets and is not the last."""
+        return TAGGED_SIZE + nbytes << 48 | _TAGGED_MORE << 40 | self.rdmap << 32 | self.stag
+
     def _header(self, offset: int) -> bytes:
         # DDP-5041-5.2-09; a zero-length message may name any TO (DDP-5041-5.2-11). A Read Response goes where its
         # Request said, uninterpreted (RDMAP-5040-4.4-02): past 2^64 too, for the peer to refuse (DDP-5041-7.1-14)

@@ -14,16 +14,19 @@ from typing import Final
 
 from crc32c import crc32c
 
-from pyiwarp.ddp import Octets, Outbound
-from pyiwarp.mpa import CRC_SIZE, LARGEST_FPDU, PADS, Framer, MarkedFramer
+from pyiwarp.ddp import TO_MASK, Octets, Outbound, TaggedOutbound
+from pyiwarp.fastwire import TAGGED_LEAD, TAGGED_SIZE
+from pyiwarp.mpa import CRC_SIZE, LARGEST_FPDU, PADS, Framer, MarkedFramer, fpdu_size
 from pyiwarp.pool import BUFFER_SIZE, NO_BUFFER, give_buffer, take_buffer
 
 __all__ = ["LARGEST_COPY", "Packer"]
 
+_TAGGED_BODY: Final = TAGGED_LEAD.size
+_FULL: Final = BUFFER_SIZE - LARGEST_FPDU  # from here on another FPDU might not fit the buffer
+
 LARGEST_COPY: Final = 4096
 """Payloads of so many octets are copied: one more piece to write costs more than that."""
 
-_FULL: Final = BUFFER_SIZE - LARGEST_FPDU  # from here on another FPDU might not fit the buffer
 # MPA-5044-4.1-03: a pad of zeros, then the CRC
 _TRAILERS: Final = tuple(Struct(f"<{pad}xI").pack_into for pad in range(4))
 
@@ -97,6 +100,13 @@ class Packer:
                 break
             most = mulpdu - message.HEADER_SIZE  # DDP-5041-5.2-02
             largest_copy = BUFFER_SIZE if message.volatile else LARGEST_COPY
+            if most <= largest_copy and isinstance(message, TaggedOutbound) and message.nbytes - message.sent > most:
+                size = fpdu_size(TAGGED_SIZE + most)
+                count = min(fpdus_left, -(-room // size), (_FULL - at) // size + 1)
+                begin, before = at, message.sent
+                at = self._pack_run(message, payload, most, count, at)
+                room -= at - begin
+                fpdus_left -= (message.sent - before) // most
             while room > 0 and fpdus_left > 0 and at <= _FULL:
                 offset = message.sent
                 nbytes = message.nbytes - offset
@@ -131,6 +141,29 @@ class Packer:
         self.framer.fpdus += self._fpdus_left - fpdus_left
         self.framer.octets += self._room - room
         self._room, self._fpdus_left, self._at, self._mark = room, fpdus_left, at, mark
+
+    def _pack_run(self, message: TaggedOutbound, payload: Octets, most: int, count: int, at: int) -> int:
+        """Copy as many as `count` FPDUs that are full and not the last; returns where they end in the buffer."""
+        buffer, checked, offset = self._buffer, self._crc, message.sent
+        word = message.lead(most)
+        pad = -(_TAGGED_BODY + most) & 3
+        lead, trail, zeros = TAGGED_LEAD.pack_into, _TRAILERS[pad], PADS[pad]
+        crc = 0
+        end = offset + min(count, (message.nbytes - 1 - offset) // most) * most
+        while offset < end:
+            body = at + _TAGGED_BODY
+            stop = body + most
+            lead(buffer, at, word, message.to + offset & TO_MASK)
+            buffer[body:stop] = payload[offset : offset + most]
+            if checked:
+                crc = crc32c(buffer[at:stop])
+                if pad:
+                    crc = crc32c(zeros, crc)
+            trail(buffer, stop, crc)
+            at = stop + pad + CRC_SIZE
+            offset += most
+        message.sent = end
+        return at
 
     def _pack_plainly(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int) -> None:
         if self._at > self._mark:

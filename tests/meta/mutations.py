@@ -269,6 +269,13 @@ MUTATIONS: Final = (
     Mutation("the first MSN is 0", "ddp", "FIRST_MSN: Final = 1", "FIRST_MSN: Final = 0", ("DDP-5041-4.3-08",)),
     Mutation("MSNs do not wrap", "ddp", "return (msn + 1) & MSN_MASK", "return msn + 1", ("DDP-5041-4.3-09",)),
     Mutation(
+        "the TO does not grow in a run",
+        "packing",
+        "message.to + offset & TO_MASK",
+        "message.to",
+        ("DDP-5041-5.2-09",),
+    ),
+    Mutation(
         "a Write may begin before its region",
         "express",
         "not 0 <= offset <= limit",
@@ -307,8 +314,8 @@ MUTATIONS: Final = (
     Mutation(
         "every segment is the last",
         "ddp",
-        "last = sent == self.nbytes\n        control = _TAGGED_LAST",
-        "last = True\n        control = _TAGGED_LAST",
+        "_TAGGED_MORE: Final = TAGGED | VERSION\n",
+        "_TAGGED_MORE: Final = TAGGED | VERSION | LAST\n",
         ("DDP-5041-4.1-04",),
     ),
     Mutation("the TO does not grow", "ddp", "to = self.to + offset & TO_MASK", "to = self.to", ("DDP-5041-5.2-09",)),
@@ -429,10 +436,10 @@ MUTATIONS: Final = (
         ("DDP-5041-7.1-18",),
     ),
     Mutation(
-        "what was begun is finished before the Terminate",
-        "stream",
-        "        prologue = self._prologue\n        self.drop_output()\n",
-        "        prologue = self._prologue\n",
+        "the Terminate stays in its queue",
+        "sending",
+        "            return self._terminates\n",
+        "            return deque()\n",
         ("RDMAP-5040-7.1-03",),
     ),
     Mutation(

@@ -10,6 +10,7 @@ from crc32c import crc32c
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.mr import RemoteRegion
+from pyiwarp.sending import BATCH_OCTETS
 from pyiwarp.startup import Offer
 from pyiwarp.work import Read, Send, Write
 from tests.harness import Node, Pair, RawPeer, cut, octets_of, read, send, unframe, write
@@ -310,9 +311,10 @@ def test_fpdus_are_never_cut_smaller_than_128(emss: int) -> None:  # MPA-5044-4.
 
 def test_a_new_segment_size_counts_for_what_is_not_yet_cut() -> None:  # MPA-5044-4.5-06, MPA-5041-3-01, -02
     peer = RawPeer(Node())
-    memory = peer.node.region(bytes(n % 251 for n in range(400_000)))
+    nbytes = BATCH_OCTETS + 100_000
+    memory = peer.node.region(bytes(n % 251 for n in range(nbytes)))
     peer.node.qp.set_emss(9000)
-    peer.node.post(Write((memory[:],), RemoteRegion(0, 1, 400_000)))
+    peer.node.post(Write((memory[:],), RemoteRegion(0, 1, nbytes)))
     peer.end.clogged = True
     peer.sends()
     peer.node.qp.set_emss(1448)
