@@ -14,7 +14,6 @@ __all__: list[str] = []
 
 CONNECT, LISTEN = (Direction.CONNECT,), (Direction.LISTEN,)
 ENHANCED = (Need.ENHANCED,)
-UNNEGOTIATED = 0x3FFF
 RTRS = ("rtr_send", "rtr_write", "rtr_read")
 
 

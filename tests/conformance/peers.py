@@ -10,7 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -46,10 +46,6 @@ class Breaker:
     name: str
     directions: frozenset[Direction]
     make: Callable[[Direction, pytest.MonkeyPatch], AbstractAsyncContextManager[Place]]
-
-    def only(self, direction: Direction) -> Breaker:
-        """The same, met in one direction alone."""
-        return replace(self, directions=frozenset([direction]))
 
 
 # --- scripts ---------------------------------------------------------------------------------------------------------

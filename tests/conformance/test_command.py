@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,6 +19,7 @@ from typer.testing import CliRunner
 from pyiwarp.cli import app
 
 SECONDS = 60
+STARTED = 20_000  # octets of capture after which some cases have run, and most have not
 SOME = [word for name in ("8-02", "8-07", "8-10", "9.2-14", "9.2-15", "9.2-17") for word in ("--only", f"*-{name}*")]
 TSHARK = shutil.which("tshark")
 
@@ -83,6 +86,22 @@ def test_the_capture_is_read_by_wireshark(target: tuple[str, str], tmp_path: Pat
     ).stdout
     assert "MPA" in shown
     assert "Terminate" in shown
+
+
+def test_ctrl_c_ends_the_run_with_what_is_known(target: tuple[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "run.pcapng"
+    words = ("conform", "127.0.0.1", target[0], "--control", target[1], "--json", "--pcapng", str(file))
+    command = [sys.executable, "-m", "pyiwarp", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + SECONDS
+        while not (file.exists() and file.stat().st_size > STARTED) and time.monotonic() < end:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    report = json.loads(output)
+    assert report["abandoned"] == "interrupted"
+    assert report["results"]
 
 
 def test_a_closed_port_ends_with_2(tmp_path: Path) -> None:

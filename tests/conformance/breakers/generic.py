@@ -86,7 +86,6 @@ def _plain(reply: bool, **fields: Any) -> bytes:
     return build_startup_frame(wire.REPLY_KEY if reply else wire.REQUEST_KEY, **fields)
 
 
-NO_RTR_WORD = build_word(peer_to_peer=True)
 RTR_WORD = build_word(rtr_write=True, ird=0x3FFE, ord=0x3FFE)
 
 SILENT = responder("a Responder that says nothing", _silence)
@@ -101,10 +100,6 @@ REVISION_9 = responder("a Responder of revision 9", _replies(_plain(True, revisi
 REPLIES_2 = responder(
     "a Responder that answers everybody in revision 2, with all bits set and the largest depths",
     _replies(_plain(True, revision=2, enhanced=True, rsvd=0xF, private_data=RTR_WORD)),
-)
-PEER_TO_PEER_ALWAYS = responder(
-    "a Responder that sets A always, and lists no opening message",
-    _replies(_plain(True, revision=2, enhanced=True, private_data=NO_RTR_WORD)),
 )
 
 PICKY = responder("a Responder that looks at reserved bits and at R", _picky)
@@ -234,12 +229,8 @@ OTHER_PAYLOAD = fpdu_changed("a target that changes what it sends", _other_paylo
 
 FORGETS_PRIVATE_DATA = startup_changed("a target whose Private Data is lost", lambda octets: octets[:18] + b"\0\0")
 OTHER_PRIVATE_DATA = startup_changed("a target whose Private Data is changed", lambda octets: octets[:-1] + b"?")
-CLEARS_CRC = startup_changed("a target whose C is lost", lambda octets: _flags(octets, clear=0x40))
 TURNS_R_ROUND = startup_changed("a target whose R is turned round", lambda octets: _flags(octets, turn=0x20))
-SETS_R = startup_changed("a target whose R is always set", lambda octets: _flags(octets, turn=0x20))
 OTHER_REVISION = startup_changed("a target of revision 3", lambda octets: octets[:17] + b"\3" + octets[18:])
-WANTS_NO_MARKERS = startup_changed("a target whose M is lost", lambda octets: _flags(octets, clear=0x80))
-RESERVED_BIT_SET = startup_changed("a target that sets a reserved bit", lambda octets: _flags(octets, turn=0x08))
 S_LOST = startup_changed("a target whose S is lost", lambda octets: _flags(octets, clear=0x10))
 
 
@@ -297,8 +288,6 @@ LIES_ABOUT_MEMORY = target(
         else answer
     ),
 )
-BROKEN_GUARD = target("a target that writes beside its memory", tells=_tells("memory|sum", "guard=ok", "guard=broken"))
-ALWAYS_WAITING = target("a target that never sees a change", tells=_tells("state|wait", r"state=\w+", "state=waiting"))
 ALWAYS_CONNECTED = target("a target that sees no end", tells=_tells("state|wait", r"state=\w+", "state=connected"))
 NO_COMPLETIONS = target("a target that completes nothing", tells=_tells("completions", r"c=\S*", "c="))
 ALL_SUCCEEDED = target("a target to which all is success", tells=_tells("completions", r"\w+_err", "success"))

@@ -164,7 +164,7 @@ MARKERS: dict[str, Breaker] = {
 ENDING: dict[str, Breaker] = {
     "MPA-5044-8-02": g.NEVER_TERMINATES,
     "MPA-5044-8-02/2": g.QUOTES,
-    "MPA-5044-8-09": g.OVERLOOKS_CRC,
+    "MPA-5044-8-09": g.GOES_ON_AFTER_ERRORS,
     "MPA-5044-8-10": g.NEVER_TERMINATES,
     "MPA-6580-3.3-01": g.OTHER_CODE,
     "MPA-5041-3-10": g.TWICE,
