@@ -30,6 +30,12 @@ KINDS: Final = {
 }
 """In the order in which `every_kind` has them sent."""
 
+NAMES: Final = {
+    Opcode.SEND_SE: "Send with Solicited Event",
+    Opcode.SEND_INVAL: "Send with Invalidate",
+    Opcode.SEND_SE_INVAL: "Send with Solicited Event and Invalidate",
+}
+
 
 def _control_octet(number: int, opcode: Opcode, octet: int) -> None:
     """A case: the message of this kind begins with this control octet."""
@@ -39,13 +45,13 @@ def _control_octet(number: int, opcode: Opcode, octet: int) -> None:
         if part.fpdu.ulpdu[1] != octet:
             raise Failed(f"control octet {octet:#04x}", f"{part.fpdu.ulpdu[1]:#04x}", part.annotated())
 
-    name = opcode.name.replace("_", " ").capitalize()
+    name = NAMES.get(opcode) or opcode.name.replace("_", " ").capitalize()
     run.__doc__ = (
         f"The target sends all four Sends, a Write, a Read Request, a Read Response and a Terminate.\n\n"
-        f"Accepts: {octet:#04x} as the second octet of the {name}."
+        f"Accepts: {octet:#04x} as the second octet of the message: {name}."
     )
     id = "RDMAP-5040-4.1-05" if not number else f"RDMAP-5040-4.1-05/{number + 1}"
-    case(id, f"the control octet of {name} is {octet:#04x}", level=TARGET, also=("RDMAP-5040-4.1-02",))(run)
+    case(id, f"the control octet of a {name} is {octet:#04x}", level=TARGET, also=("RDMAP-5040-4.1-02",))(run)
 
 
 for _number, (_opcode, _octet) in enumerate(KINDS.items()):
