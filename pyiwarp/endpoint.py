@@ -9,6 +9,7 @@ import contextlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from mmap import PAGESIZE, mmap
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pyiwarp.admission import IMMEDIATE_SIZE
@@ -153,7 +154,7 @@ class Endpoint:
         )
         self.qp.on_ended = self._wake_all
         self.qp.on_half_closed = self._wake_all
-        self._receives = pd.register(bytearray(options.recv_depth * options.recv_size))
+        self._receives = pd.register(_receive_memory(options.recv_depth * options.recv_size))
         self._inbox: deque[Completion] = deque()
         self._closed = False
         for slot in range(options.recv_depth):
@@ -281,6 +282,11 @@ class Endpoint:
 def options_for(pd: ProtectionDomain | None) -> Options:
     """The options of connections whose program has none: those of the device, if it chose one."""
     return Options() if pd is None else Options.of(pd.context.device)
+
+
+def _receive_memory(nbytes: int) -> bytearray | mmap:
+    """Zeros for receives; pages that nothing was placed in cost nothing."""
+    return mmap(-1, nbytes) if nbytes >= PAGESIZE else bytearray(nbytes)
 
 
 def check_fits(nbytes: int, remote: RemoteRegion) -> None:

@@ -168,6 +168,10 @@ def _marker(fpduptr: int) -> bytes:
     return fpduptr.to_bytes(MARKER_SIZE, "big")
 
 
+_LOBBY_SIZE: Final = 2048
+"""A stream that gets less than this at once keeps its octets in a buffer of this size, not in a shared large one."""
+
+
 class Deframer:
     """Finds FPDUs in a stream without markers, verifies them, and shows their ULPDUs as views (RFC 5044 §6).
 
@@ -176,21 +180,27 @@ class Deframer:
     not depend on how TCP cut the stream.
     """
 
-    __slots__ = ("crc", "end", "fpdus", "octets", "start", "view")
+    __slots__ = ("_busy", "_lobby", "crc", "end", "fpdus", "octets", "start", "view")
 
     def __init__(self, *, crc: bool) -> None:
         self.crc = crc
         self.start = self.end = 0
         self.fpdus = 0
         self.octets = 0  # stream offset of the octet at `start`
-        self.view = NO_BUFFER  # an idle stream has none
+        self.view = NO_BUFFER
+        self._lobby = NO_BUFFER  # small, and the stream's own: a transport may ask long before anything comes
+        self._busy = False
 
     def receive_view(self) -> memoryview:
         """Where the next octets shall land; never empty. Views given earlier are void from now on."""
         if not self.view:
-            self.view = take_buffer()
+            if not self._busy and not self._lobby:
+                self._lobby = memoryview(bytearray(_LOBBY_SIZE))
+            self.view = take_buffer() if self._busy else self._lobby
         if self.start == self.end:
             self.start = self.end = 0
+        elif self.view is self._lobby:
+            self._leave_lobby()
         elif len(self.view) - self.end < LARGEST_FPDU or self.start > len(self.view) // 2:
             self._compact()
         return self.view[self.end :]
@@ -198,11 +208,13 @@ class Deframer:
     def received(self, nbytes: int) -> None:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
         self.end += nbytes
+        self._busy = nbytes >= _LOBBY_SIZE
 
     def release(self) -> None:
         """Let others use the staging buffer unless it holds octets. Views given earlier are void from now on."""
         if self.start == self.end and self.view:
-            give_buffer(self.view)
+            if self.view is not self._lobby:
+                give_buffer(self.view)
             self.view = NO_BUFFER
             self.start = self.end = 0
 
@@ -243,6 +255,12 @@ class Deframer:
         (received,) = _CRC.unpack_from(self.view, end)
         if computed != received:
             raise CrcMismatch(self.octets, received, computed)  # MPA-5044-4.4-18
+
+    def _leave_lobby(self) -> None:
+        """Move the octets of the unfinished FPDU to where there is room for all of it."""
+        left, buffer = self.end - self.start, take_buffer()
+        buffer[:left] = self._lobby[self.start : self.end]
+        self.view, self.start, self.end = buffer, 0, left
 
     def _compact(self) -> None:
         """Move the octets of the unfinished FPDU to the front."""
