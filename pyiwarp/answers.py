@@ -13,17 +13,8 @@ from pyiwarp.rdmap import control_octet
 __all__ = ["Answer", "AtomicAnswer", "ReadAnswer"]
 
 
-class Answer:
-    """A Response; one IRD entry is held until its last segment has left."""
-
-    __slots__ = ()
-
-    def done(self) -> None:
-        """The octets are no longer needed."""
-
-
-class ReadAnswer(TaggedOutbound, Answer):
-    """A Read Response; it pins the region that it reads.
+class ReadAnswer(TaggedOutbound):
+    """A Read Response; it pins the region that it reads. One IRD entry is held until its last segment has left.
 
     `header` is the DDP header of the Request, in case that it must be quoted.
     Segments of memory that can change are copied when they are made: the peer may write what it reads, or the program
@@ -74,10 +65,16 @@ class ReadAnswer(TaggedOutbound, Answer):
             region.unpin()
 
 
-class AtomicAnswer(UntaggedOutbound, Answer):
+class AtomicAnswer(UntaggedOutbound):
     """An Atomic Response; the operation was done when it was made (EXT-7306-5.2.2-04)."""
 
     __slots__ = ()
 
     def __init__(self, octets: bytes, msn: int) -> None:
         super().__init__(control_octet(Opcode.ATOMIC_RESPONSE), (octets,), qn=QueueNumber.ATOMIC_RESPONSE, msn=msn)
+
+    def done(self) -> None:
+        """The octets are no longer needed: they are its own."""
+
+
+Answer = ReadAnswer | AtomicAnswer

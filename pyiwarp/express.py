@@ -8,7 +8,7 @@ events and violations on any octets; a property test holds them to that.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from crc32c import crc32c
 
@@ -40,16 +40,12 @@ _UNTAGGED_BODY: Final = LENGTH_SIZE + UNTAGGED_SIZE
 _PLAIN_SENDS: Final = admission(frozenset({Opcode.SEND, Opcode.SEND_SE}))
 
 
-class _Aim(NamedTuple):
-    """What tagged FPDUs have in common whose first eight octets are the same: all but their TO and their payload."""
+_Aim = tuple[memoryview, int, int, int, int, OutstandingRead | None, bool]
+"""What tagged FPDUs have in common whose first eight octets are the same: all but their TO and their payload.
 
-    memory: memoryview
-    base: int  # TO of its first octet
-    limit: int  # where the payload may begin at most
-    nbytes: int
-    size: int
-    read: OutstandingRead | None
-    last: bool
+That is the memory, the TO of its first octet, where in it the payload may begin at most, the octets of payload, the
+octets of the FPDU, the Read that is answered if one is, and whether this is the last segment.
+"""
 
 
 class Express:
@@ -133,12 +129,12 @@ class Express:
             if region is None:
                 return None
             memory = region.pinned_view(0, region.nbytes)
-            return _Aim(memory, region.to, region.nbytes - nbytes, nbytes, fpdu_size(length), None, False)
+            return memory, region.to, region.nbytes - nbytes, nbytes, fpdu_size(length), None, False
         read = self._reads.due
         if opcode is not Opcode.READ_RESPONSE or read is None or read.sink_stag != stag:
             return None
         last = control & LAST != 0
-        return _Aim(read.sink, read.sink_to, read.nbytes - nbytes, nbytes, fpdu_size(length), read, last)
+        return read.sink, read.sink_to, read.nbytes - nbytes, nbytes, fpdu_size(length), read, last
 
     def _deliver(self, deframer: Deframer, events: list[Event]) -> int:
         view, crc, end, queue = deframer.view, deframer.crc, deframer.end, self._queue

@@ -98,29 +98,6 @@ class Domain(Protocol):
         """The region belongs to this protection domain from now on."""
 
 
-class RegionSlice(NamedTuple):
-    """Some octets of a region, as one scatter/gather element names them."""
-
-    region: MemoryRegion
-    offset: int
-    nbytes: int
-
-    @property
-    def view(self) -> memoryview:
-        """The octets themselves, not a copy."""
-        return self.region.view[self.offset : self.offset + self.nbytes]
-
-    def advertise(self) -> bytes:
-        """The 16 octets that tell a peer of this memory, as rping sends them: be64 TO, be32 STag, be32 length."""
-        return bytes(self.remote())
-
-    def remote(self) -> RemoteRegion:
-        """This memory as the peer names it."""
-        if self.nbytes >> 32:
-            raise BadWorkRequest(f"an advertisement holds a length below 2^32, not {self.nbytes}; advertise a part")
-        return RemoteRegion(self.region.to + self.offset, self.region.stag, self.nbytes)
-
-
 class MemoryRegion:
     """Registered memory: a buffer, its STag, its base TO, and what may be done to it.
 
@@ -380,6 +357,29 @@ class MemoryRegion:
             self._let_go()
         for on_released in calls:
             on_released()
+
+
+class RegionSlice(NamedTuple):
+    """Some octets of a region, as one scatter/gather element names them."""
+
+    region: MemoryRegion
+    offset: int
+    nbytes: int
+
+    @property
+    def view(self) -> memoryview:
+        """The octets themselves, not a copy."""
+        return self.region.view[self.offset : self.offset + self.nbytes]
+
+    def advertise(self) -> bytes:
+        """The 16 octets that tell a peer of this memory, as rping sends them: be64 TO, be32 STag, be32 length."""
+        return bytes(self.remote())
+
+    def remote(self) -> RemoteRegion:
+        """This memory as the peer names it."""
+        if self.nbytes >> 32:
+            raise BadWorkRequest(f"an advertisement holds a length below 2^32, not {self.nbytes}; advertise a part")
+        return RemoteRegion(self.region.to + self.offset, self.region.stag, self.nbytes)
 
 
 Region = TypeVar("Region", bound=MemoryRegion)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 from pyiwarp.codes import Layer, Opcode, QueueNumber
 from pyiwarp.errors import (
@@ -125,11 +125,14 @@ class OutstandingRead:
         self.token = token
 
 
-class OutstandingAtomic(NamedTuple):
+class OutstandingAtomic:
     """An Atomic that this side has asked for; `request_id` comes back with the answer (EXT-7306-5.2.1-05)."""
 
-    request_id: int
-    token: object
+    __slots__ = ("request_id", "token")
+
+    def __init__(self, request_id: int, token: object) -> None:
+        self.request_id = request_id
+        self.token = token
 
 
 class OutstandingReads:
