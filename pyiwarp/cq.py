@@ -8,6 +8,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Protocol
 
+from mypy_extensions import mypyc_attr
+
 from pyiwarp.awaiting import Waiters
 from pyiwarp.errors import Closed, QueueFull, RegionInUse, UsageError
 from pyiwarp.work import Completion
@@ -24,6 +26,7 @@ class Channel(Protocol):
         """The queue has something to tell."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class CompletionQueue:
     """A bounded queue of completions; made by `Context.create_cq`.
 

@@ -38,8 +38,12 @@ def interruptible(function: Callable[..., object]) -> None:
 
 
 def waiting(function: Callable[..., object]) -> None:
-    """Mark a function of the stack that may be left by an interrupt of what it calls, though not between its steps."""
-    _waiting.add(function.__code__)
+    """Mark a function of the stack that may be left by an interrupt of what it calls, though not between its steps.
+
+    A compiled one has no steps that an interrupt could come between.
+    """
+    if hasattr(function, "__code__"):
+        _waiting.add(function.__code__)
 
 
 def waiting_module(name: str) -> None:

@@ -10,6 +10,8 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
+from mypy_extensions import mypyc_attr
+
 from pyiwarp.accesslog import AccessKind, AccessLog
 from pyiwarp.errors import (
     BadWorkRequest,
@@ -98,6 +100,7 @@ class Domain(Protocol):
         """The region belongs to this protection domain from now on."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class MemoryRegion:
     """Registered memory: a buffer, its STag, its base TO, and what may be done to it.
 
@@ -117,6 +120,7 @@ class MemoryRegion:
         "access",
         "log",
         "nbytes",
+        "origin",
         "pd",
         "revoked",
         "rights",
@@ -125,8 +129,6 @@ class MemoryRegion:
         "table",
         "to",
     )
-
-    origin = 0  # where the memory begins in the region whose log notes what is done to it
 
     def __init__(
         self,
@@ -151,6 +153,7 @@ class MemoryRegion:
         self.to = to
         self.stag = stag
         self.nbytes = view.nbytes
+        self.origin = 0  # where the memory begins in the region whose log notes what is done to it
         self._open = True  # for this side's work requests
         self._published = False  # for the peer
         self._retired = self._released = False
@@ -385,6 +388,7 @@ class RegionSlice(NamedTuple):
 Region = TypeVar("Region", bound=MemoryRegion)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class StagTable:
     """The STags of one context, and the checks that stand between a peer and memory (RFC 5041 §7.1, §8).
 

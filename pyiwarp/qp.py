@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from pyiwarp.admission import QpCap
 from pyiwarp.asyncevents import AsyncEventType, event_of_violation
 from pyiwarp.atomics import stored
@@ -59,6 +61,7 @@ class Owner(Protocol):
         """Something has befallen the queue pair: an asynchronous event."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class QueuePair:
     """One end of an RDMA connection; made by `ProtectionDomain.create_qp`.
 
@@ -236,7 +239,7 @@ class QueuePair:
         self._check_open()
         if linger is not None:
             if linger < 0:
-                raise UsageError(f"a wait of {linger} seconds")
+                raise UsageError(f"a wait of {linger:g} seconds")
             self.linger = linger
         if state is None:
             return

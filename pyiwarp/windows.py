@@ -46,7 +46,7 @@ class Poster(Protocol):
 class Binding(MemoryRegion):
     """What a window stands for: octets of a region, pinned with it."""
 
-    __slots__ = ("_fixed", "origin", "region")
+    __slots__ = ("_fixed", "region")
 
     def __init__(self, window: MemoryWindow, sge: RegionSlice, access: Access, stag: int, scope: object) -> None:
         region = sge.region

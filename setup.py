@@ -1,0 +1,55 @@
+"""The build: `pyproject.toml` describes it all, but for the compiled one, which is asked for by PYIWARP_COMPILE=1.
+
+The same Python sources are then compiled by mypyc, those that each message passes through; nothing else differs, and
+the pure package stays the reference. See docs/performance.md for what it gives.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+from setuptools import setup
+
+HOT = (
+    "admission",
+    "answers",
+    "confirm",
+    "cq",
+    "ddp",
+    "express",
+    "fastwire",
+    "kinds",
+    "mpa",
+    "mr",
+    "packing",
+    "pages",
+    "pool",
+    "qp",
+    "rdmap",
+    "recvqueue",
+    "sending",
+    "sendqueue",
+    "stream",
+)
+"""The modules that are compiled: from the work request to the FPDU and back. Values, drivers and programs are not."""
+
+
+def needs() -> list[str]:
+    """What mypyc takes to read the types: itself, a part of mypy, and all that the package imports."""
+    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    typed = [need for need in project["optional-dependencies"]["test"] if need.startswith(("mypy", "construct-typing"))]
+    return [*project["dependencies"], *typed]
+
+
+if os.environ.get("PYIWARP_COMPILE") != "1":
+    setup()
+else:
+    try:
+        from mypyc.build import mypycify
+    except ImportError:  # the build asks what it needs before it has it
+        setup(setup_requires=needs())
+    else:
+        modules = mypycify([f"pyiwarp/{module}.py" for module in HOT], opt_level="3", debug_level="0")
+        setup(setup_requires=needs(), ext_modules=modules)
