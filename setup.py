@@ -25,6 +25,7 @@ HOT = (
     "mr",
     "packing",
     "pages",
+    "polling",
     "pool",
     "qp",
     "rdmap",

@@ -34,7 +34,8 @@ pending: Final[list[bool]] = []
 
 def interruptible(function: Callable[..., object]) -> None:
     """Mark a function of the stack in which an interrupt does no harm, because all that it does is look and wait."""
-    _interruptible.add(function.__code__)
+    if hasattr(function, "__code__"):  # else it is compiled, and an interrupt finds those who called it
+        _interruptible.add(function.__code__)
 
 
 def waiting(function: Callable[..., object]) -> None:

@@ -68,7 +68,7 @@ class Poller:
 
     def __init__(self, spin: float = SPIN) -> None:
         self.spin = spin
-        self._thread = get_ident()
+        self.ident = get_ident()
         self._poll = select.poll()
         self._look = self._poll.poll
         self._pollables: dict[int, Pollable] = {}
@@ -82,9 +82,9 @@ class Poller:
 
     def check_thread(self) -> None:
         """Raise `WrongThread` unless the poller belongs to the calling thread."""
-        if get_ident() != self._thread:
+        if get_ident() != self.ident:
             here = threading.current_thread().name
-            raise WrongThread(f"{self!r} belongs to thread {self._thread}, not to {here!r} ({get_ident()})")
+            raise WrongThread(f"{self!r} belongs to thread {self.ident}, not to {here!r} ({get_ident()})")
 
     # --- for pollables -----------------------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class Poller:
         Returns how many sockets had news. Raises `WrongThread` in another thread than that of the poller. Within a
         callback of the stack it does nothing.
         """
-        if get_ident() != self._thread:
+        if get_ident() != self.ident:
             self.check_thread()
         if self.busy:
             return 0
@@ -289,10 +289,11 @@ class PollingLlp:
 
     def kick(self) -> None:
         """Write what there is to write, at once. Raises `WrongThread` in another thread than that of the poller."""
-        self.poller.check_thread()
+        poller = self.poller
+        if get_ident() != poller.ident:
+            poller.check_thread()
         if self._busy or self.closed:
             return  # whoever is busy looks for more to write before it is done
-        poller = self.poller
         was_busy = poller.busy
         self._busy = poller.busy = True  # what callbacks poll makes no progress beneath
         try:
@@ -378,8 +379,9 @@ class PollingLlp:
         except OSError as error:
             self._drain(error)
             return
-        if sent == sum(map(len, iov)):
-            self._pending = []
+        if sent == (len(iov[0]) if len(iov) == 1 else sum(map(len, iov))):
+            if self._pending:
+                self._pending = []
             self.pump.flushed()
             return
         whole = 0
