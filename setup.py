@@ -25,7 +25,6 @@ HOT = (
     "mr",
     "packing",
     "pages",
-    "polling",
     "pool",
     "qp",
     "rdmap",

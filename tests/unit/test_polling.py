@@ -354,7 +354,7 @@ def test_a_peer_that_is_gone_before_it_begins() -> None:
 def test_the_poller_belongs_to_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     pump = FakePump([b"x"])
     with driven(pump) as (poller, llp, _):
-        monkeypatch.setattr(poller, "_thread", 0)
+        monkeypatch.setattr(poller, "ident", 0)
         for call in (poller.progress, llp.kick, lambda: poller.wait(lambda: True)):
             with pytest.raises(WrongThread, match="belongs to thread 0"):
                 call()
