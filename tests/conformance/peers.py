@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from pyiwarp import stream
 from pyiwarp.conformance.case import Direction, Level
 from pyiwarp.conformance.framing import Deframer
 from pyiwarp.conformance.observed import Frame, Message
+from pyiwarp.packing import Packer
 from pyiwarp.target.server import Target
 from pyiwarp.wire import StartupHeader
 
@@ -113,19 +116,29 @@ def initiator(name: str, script: Script) -> Breaker:
 # --- the target program ----------------------------------------------------------------------------------------------
 
 
-def _unbent(patch: pytest.MonkeyPatch) -> None:
-    """The target as it is."""
+def plainly(patch: pytest.MonkeyPatch) -> None:
+    """Let every stream take the plain way, in which each rule has its line; the short ways are held to be its twins."""
+    patch.setattr(stream, "Express", lambda *parts: None)
+    patch.setattr(Packer, "__init__", _plain_packer(Packer.__init__))
+
+
+def _plain_packer(original: Any) -> Any:
+    def init(self: Any, **named: Any) -> None:
+        original(self, **named)
+        self._plain = True
+
+    return init
 
 
 def target(
     name: str,
-    patch: Patch = _unbent,
+    patch: Patch | None = None,
     *,
     says: Callable[[], Callable[[Frame | Message], bytes | None]] | None = None,
     tells: Tells | None = None,
     instead: Breaker | None = None,
 ) -> Breaker:
-    """The target program, bent by `patch`, or with a liar between.
+    """The target program, on the plain way and bent by `patch`, or as it is with a liar between.
 
     With `instead` its control connection is real, and its MPA port is that of another peer.
 
@@ -135,7 +148,9 @@ def target(
 
     @asynccontextmanager
     async def make(direction: Direction, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
-        patch(monkeypatch)
+        if patch is not None:
+            plainly(monkeypatch)
+            patch(monkeypatch)
         async with Target(HOST) as running:
             await running.start()
             control = running.control_port
@@ -201,6 +216,8 @@ async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
 
     async def both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(HOST, way.port)
+        _hold_little(writer)
+        _hold_little(far_writer)
         change = says()
         edited = _Edited(change)
         holds_on = change is keeps_everything
@@ -216,6 +233,13 @@ async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
 
     async with responder("relay", both).make(Direction.CONNECT, pytest.MonkeyPatch()) as place:
         yield place.port
+
+
+def _hold_little(writer: asyncio.StreamWriter) -> None:
+    """Let the kernel keep little of a relayed connection: what the bench does not take, the target cannot send."""
+    sock = writer.get_extra_info("socket")
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, 1 << 16)
 
 
 def keeps_everything(seen: Frame | Message) -> bytes:

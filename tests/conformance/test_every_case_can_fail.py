@@ -21,9 +21,10 @@ CASES = cases()
 BREAKERS = all_breakers()
 
 
-async def try_case(case: Case, breaker: Breaker, direction: Direction, patch: pytest.MonkeyPatch) -> Result:
+async def try_case(case: Case, breaker: Breaker, direction: Direction) -> Result:
     """Run one case in `direction` against the broken peer."""
     async with AsyncExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
         place = await stack.enter_async_context(breaker.make(direction, patch))
         settings = Settings(direction, Level(max(place.level, case.level)), HOST, place.port, TIMEOUT, QUIET)
         settings.patience = TIMEOUT
@@ -48,9 +49,9 @@ def test_every_case_has_a_breaker_and_every_breaker_a_case() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-async def test_it_fails(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_fails(case: Case) -> None:
     breaker = BREAKERS[case.id]
-    result = await try_case(case, breaker, meeting(case, breaker), monkeypatch)
+    result = await try_case(case, breaker, meeting(case, breaker))
     assert result.verdict is Verdict.FAILED, f"{breaker.name}: {result.verdict} {result.reason}"
     assert result.expected
     assert result.seen
