@@ -126,7 +126,8 @@ class Stream:
                 while True:
                     if (fpdu := self.deframer.next()) is not None:
                         self._check(fpdu)
-                        return Message(fpdu, self.line.manners)
+                        self.line.last = message = Message(fpdu, self.line.manners)
+                        return message
                     if tcp.over:
                         return Reset(bytes(tcp.buffer)) if tcp.rst else Closed(bytes(tcp.buffer))
                     await tcp.more()
