@@ -97,6 +97,12 @@ class Segment:
     mo: int = 0
     payload: bytes = b""
 
+    def __str__(self) -> str:
+        where = (
+            f"STag {self.stag:#x}, TO {self.to:#x}" if self.tagged else f"queue {self.qn}, MSN {self.msn}, MO {self.mo}"
+        )
+        return f"{self.name} of {len(self.payload)} octets: T={self.tagged:d} L={self.last:d} DV={self.dv} RV={self.rv}, {where}"
+
     @property
     def name(self) -> str:
         """The message type in words."""

@@ -44,11 +44,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Breaker:
-    """A peer that breaks a rule; `directions` are those in which it can be met."""
+    """A peer that breaks a rule; `directions` are those in which it can be met.
+
+    `bends` is what must be done to the stack of this process while the peer is there.
+    """
 
     name: str
     directions: frozenset[Direction]
-    make: Callable[[Direction, pytest.MonkeyPatch], AbstractAsyncContextManager[Place]]
+    make: Callable[[Direction], AbstractAsyncContextManager[Place]]
+    bends: Patch | None = None
 
 
 # --- scripts ---------------------------------------------------------------------------------------------------------
@@ -66,7 +70,7 @@ def responder(name: str, script: Script) -> Breaker:
     """A raw Responder that does what `script` says on every connection, and then resets it."""
 
     @asynccontextmanager
-    async def make(direction: Direction, patch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    async def make(direction: Direction) -> AsyncIterator[Place]:
         tasks: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,7 +111,7 @@ def initiator(name: str, script: Script) -> Breaker:
             await asyncio.gather(task, return_exceptions=True)
 
     @asynccontextmanager
-    async def make(direction: Direction, patch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    async def make(direction: Direction) -> AsyncIterator[Place]:
         yield Place(visit=visit)
 
     return Breaker(name, frozenset([Direction.LISTEN]), make)
@@ -147,10 +151,7 @@ def target(
     """
 
     @asynccontextmanager
-    async def make(direction: Direction, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
-        if patch is not None:
-            plainly(monkeypatch)
-            patch(monkeypatch)
+    async def make(direction: Direction) -> AsyncIterator[Place]:
         async with Target(HOST) as running:
             await running.start()
             control = running.control_port
@@ -160,17 +161,22 @@ def target(
                 return
             way = _Way(running.port)
             async with (
-                _other_port(instead, direction, monkeypatch) if instead else _relay(way, says, outbound=False) as port,
+                _other_port(instead, direction) if instead else _relay(way, says, outbound=False) as port,
                 _control_liar(control, way.leading_to(port, tells)) as control_port,
             ):
                 yield Place(port, (HOST, control_port), Level.TARGET)
 
-    return Breaker(name, instead.directions if instead else frozenset(Direction), make)
+    def bends(monkeypatch: pytest.MonkeyPatch) -> None:
+        assert patch is not None
+        plainly(monkeypatch)
+        patch(monkeypatch)
+
+    return Breaker(name, instead.directions if instead else frozenset(Direction), make, bends if patch else None)
 
 
 @asynccontextmanager
-async def _other_port(instead: Breaker, direction: Direction, patch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    async with instead.make(direction, patch) as place:
+async def _other_port(instead: Breaker, direction: Direction) -> AsyncIterator[int]:
+    async with instead.make(direction) as place:
         yield place.port
 
 
@@ -231,7 +237,7 @@ async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
         finally:
             far_writer.transport.abort()
 
-    async with responder("relay", both).make(Direction.CONNECT, pytest.MonkeyPatch()) as place:
+    async with responder("relay", both).make(Direction.CONNECT) as place:
         yield place.port
 
 
@@ -308,7 +314,7 @@ async def _control_liar(port: int, tells: Tells | None) -> AsyncIterator[int]:
         finally:
             far_writer.transport.abort()
 
-    async with responder("liar", converse).make(Direction.CONNECT, pytest.MonkeyPatch()) as place:
+    async with responder("liar", converse).make(Direction.CONNECT) as place:
         yield place.port
 
 
