@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from pyiwarp.conformance.case import Case, Direction, Verdict
 from pyiwarp.conformance.clauses import Clause
-from pyiwarp.conformance.profiles import Profile
+from pyiwarp.conformance.profiles import Deviation, Profile
 
 from .campaign import Outcome
 from .race import Race
@@ -135,25 +135,25 @@ def _differences(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _unseen(outcomes: Sequence[Outcome], profile: Profile) -> Iterator[str]:
-    """What is declared to happen now and then, and did not happen this time."""
+    """What is declared to happen now and then, and did not happen this time although its cases were played."""
     reasons = _by_reason(outcomes)
-    unseen = [
-        each
-        for each in profile.deviations
-        if each.sometimes and not any(reason.startswith(each.reason) for reason in reasons)
-    ]
+    unseen: dict[Deviation, list[Case]] = {}
+    for each in profile.deviations:
+        if each.sometimes and not any(reason.startswith(each.reason) for reason in reasons):
+            played = [
+                outcome.result.case for outcome in outcomes if each.concerns(outcome.result.case, outcome.direction)
+            ]
+            if played:
+                unseen[each] = [*dict.fromkeys(played)]
     if not unseen:
         return
     yield "## Seen in other runs\n"
     yield "What depends on chance did not happen in this run, and counts all the same.\n"
-    for deviation in unseen:
+    for deviation, chosen in unseen.items():
         title, _, rest = deviation.reason.partition(". ")
         yield f"### {title.rstrip('.')}\n"
         yield _paragraph(rest)
-        chosen = dict.fromkeys(
-            outcome.result.case for outcome in outcomes if deviation.concerns(outcome.result.case, outcome.direction)
-        )
-        yield _quoted(next(iter(chosen)).clause)
+        yield _quoted(chosen[0].clause)
         yield from (f"* `{case.id}`: {case.title}. Allowed: {_inline(case.accepts)}." for case in chosen)
         yield ""
 
