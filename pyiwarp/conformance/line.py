@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pyiwarp.conformance.manners import PLAIN, Manners
 from pyiwarp.conformance.observed import Closed, Frame, Message, Observation, Octets, Reset, Silence
-from pyiwarp.conformance.patterns import Failed, Pattern, silence
+from pyiwarp.conformance.patterns import Pattern, silence
 from pyiwarp.conformance.tcp import Tcp
 from pyiwarp.wire import REPLY_KEY, REQUEST_KEY, EnhancedWord, StartupHeader
 
@@ -125,8 +125,7 @@ class Line:
         """The next observation, which must fit."""
         seen = await self.observe(seconds)
         if not pattern.fits(seen):
-            what = ", ".join((str(seen), *pattern.differing(seen)))
-            raise Failed(str(pattern), what, seen.annotated())
+            raise pattern.missed(seen)
         return seen
 
     async def expect_frame(self, pattern: Pattern, seconds: float | None = None) -> Frame:

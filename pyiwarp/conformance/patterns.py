@@ -62,6 +62,10 @@ class Pattern:
     def __str__(self) -> str:
         return self.text
 
+    def missed(self, seen: Observation) -> Failed:
+        """What is to be raised because `seen` does not fit."""
+        return Failed(self.text, ", ".join((str(seen), *self.differing(seen))), seen.annotated())
+
     def __or__(self, other: Pattern) -> Pattern:
         return Pattern(
             f"{self.text} or {other.text}",

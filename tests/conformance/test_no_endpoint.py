@@ -97,6 +97,12 @@ async def test_a_control_port_that_is_closed_or_silent() -> None:
     assert report.abandoned == f"no control connection to {HOST} port {place.port}: nothing listens there"
 
 
+async def test_a_port_at_which_somebody_listens_already() -> None:
+    async with SILENT.make(Direction.CONNECT) as place:
+        report = await run(Settings(Direction.LISTEN, port=place.port))
+    assert report.abandoned == f"nobody can listen at {HOST} port {place.port}: Address already in use"
+
+
 async def test_nobody_connects() -> None:
     report = await run(Settings(Direction.LISTEN))
     assert report.abandoned.startswith("nobody connected to port ")
