@@ -9,7 +9,8 @@ from textwrap import fill
 from typing import Final, NamedTuple
 
 from pyiwarp.conformance.case import Case, Direction, Verdict
-from pyiwarp.conformance.profiles import Profile
+from pyiwarp.conformance.clauses import Clause
+from pyiwarp.conformance.profiles import Deviation, Profile
 
 from .campaign import Outcome
 from .race import Race
@@ -76,6 +77,7 @@ def _page(run: Run) -> Iterator[str]:
     yield from _verdict(outcomes, run.seconds)
     yield ALLOWANCES.format(settle=run.profile.manners.settle * 1000, race=_paragraph(run.race.sentence, "  ").rstrip())
     yield from _differences(outcomes)
+    yield from _unseen(outcomes, run.profile)
     yield from _failures(outcomes)
     yield from _abilities(outcomes)
     yield from _appendix(outcomes)
@@ -132,6 +134,30 @@ def _differences(outcomes: Sequence[Outcome]) -> Iterator[str]:
         yield from _evidence(seen)
 
 
+def _unseen(outcomes: Sequence[Outcome], profile: Profile) -> Iterator[str]:
+    """What is declared to happen now and then, and did not happen this time although its cases were played."""
+    reasons = _by_reason(outcomes)
+    unseen: dict[Deviation, list[Case]] = {}
+    for each in profile.deviations:
+        if each.sometimes and not any(reason.startswith(each.reason) for reason in reasons):
+            played = [
+                outcome.result.case for outcome in outcomes if each.concerns(outcome.result.case, outcome.direction)
+            ]
+            if played:
+                unseen[each] = [*dict.fromkeys(played)]
+    if not unseen:
+        return
+    yield "## Seen in other runs\n"
+    yield "What depends on chance did not happen in this run, and counts all the same.\n"
+    for deviation, chosen in unseen.items():
+        title, _, rest = deviation.reason.partition(". ")
+        yield f"### {title.rstrip('.')}\n"
+        yield _paragraph(rest)
+        yield _quoted(chosen[0].clause)
+        yield from (f"* `{case.id}`: {case.title}. Allowed: {_inline(case.accepts)}." for case in chosen)
+        yield ""
+
+
 def _evidence(seen: Sequence[Outcome]) -> Iterator[str]:
     """The cases that show it: the first at length, the others in a line each."""
     yield from _at_length(seen[0], [outcome for outcome in seen if outcome.result.case.id == seen[0].result.case.id])
@@ -149,8 +175,7 @@ def _evidence(seen: Sequence[Outcome]) -> Iterator[str]:
 
 def _at_length(outcome: Outcome, same: Sequence[Outcome]) -> Iterator[str]:
     result = outcome.result
-    clause = result.case.clause
-    yield _paragraph(f"{clause.text} — RFC {clause.rfc} §{clause.section}, {clause.level}", "> ")
+    yield _quoted(result.case.clause)
     yield f"`{result.case.id}`, “{result.case.title}” (siw as {_roles(same)}).\n"
     yield f"* **Sent:** {_inline(result.case.sends)}."
     yield f"* **Allowed:** {_inline(result.case.accepts)}."
@@ -159,6 +184,10 @@ def _at_length(outcome: Outcome, same: Sequence[Outcome]) -> Iterator[str]:
         yield "```text"
         yield from (line.rstrip() for line in result.octets)
         yield "```\n"
+
+
+def _quoted(clause: Clause) -> str:
+    return _paragraph(f"{clause.text} — RFC {clause.rfc} §{clause.section}, {clause.level}", "> ")
 
 
 def _roles(outcomes: Sequence[Outcome]) -> str:

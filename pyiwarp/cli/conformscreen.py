@@ -108,7 +108,8 @@ def _conclusion(report: Report) -> str:
     ran = sum(report.counts.get(verdict, 0) for verdict in (Verdict.PASSED, Verdict.FAILED, Verdict.DEVIATES))
     bad = sum(count for verdict, count in report.counts.items() if verdict.bad)
     what = "nothing failed" if report.passed else f"{bad} failed" if ran else "no case could be run"
-    return f"{report.peer} ({report.direction}, level {report.level}): {ran} cases in {report.seconds:.1f} s, {what}"
+    number = f"{ran} case{'' if ran == 1 else 's'}"
+    return f"{report.peer} ({report.direction}, level {report.level}): {number} in {report.seconds:.1f} s, {what}"
 
 
 def list_cases(cases: Sequence[Case]) -> None:

@@ -112,6 +112,9 @@ def _field_lines(name: str, value: Any, piece: bytes, at: int) -> Iterator[str]:
     elif name == "ddp_header":
         yield _line(at, piece, "terminated DDP header", "")
         yield from ("    " + line for line in annotate_ulpdu(piece, at))
+    elif name == "rdma_header":
+        yield _line(at, piece, "terminated RDMA header", "")
+        yield from ("    " + line for line in _walk(ReadRequestHeader, piece, at)[0])
     else:
         yield _line(at, piece, name, _shown(value))
 

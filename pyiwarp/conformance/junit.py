@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from xml.etree import ElementTree
 
 from pyiwarp.conformance.case import Verdict
@@ -16,8 +15,11 @@ def junit(report: Report) -> bytes:
     root = ElementTree.Element("testsuites", name=f"pyiwarp conform {report.peer}", time=f"{report.seconds:.3f}")
     if report.abandoned:
         _add_abandoned(root, report)
-    for group, results in groupby(report.results, key=lambda result: result.case.group):
-        _add_suite(root, group, [*results])
+    groups: dict[str, list[Result]] = {}
+    for result in report.results:
+        groups.setdefault(result.case.group, []).append(result)
+    for group, results in groups.items():
+        _add_suite(root, group, results)
     ElementTree.indent(root)
     document: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return document

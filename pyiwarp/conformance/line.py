@@ -6,8 +6,8 @@ import asyncio
 from typing import Any, Final
 
 from pyiwarp.conformance.manners import PLAIN, Manners
-from pyiwarp.conformance.observed import Closed, Frame, Observation, Octets, Reset, Silence
-from pyiwarp.conformance.patterns import Failed, Pattern, silence
+from pyiwarp.conformance.observed import Closed, Frame, Message, Observation, Octets, Reset, Silence
+from pyiwarp.conformance.patterns import Pattern, silence
 from pyiwarp.conformance.tcp import Tcp
 from pyiwarp.wire import REPLY_KEY, REQUEST_KEY, EnhancedWord, StartupHeader
 
@@ -75,6 +75,7 @@ class Line:
         self.tcp = tcp
         self.timeout = timeout
         self.quiet = quiet
+        self.last: Frame | Message | None = None  # what came last of all that was whole
 
     async def send(self, octets: bytes) -> None:
         """Send octets as they are."""
@@ -102,6 +103,8 @@ class Line:
     async def observe(self, seconds: float | None = None) -> Observation:
         """The next startup frame, or what else happens within `seconds` (by default `timeout`)."""
         seen = await self._next(self.timeout if seconds is None else seconds)
+        if isinstance(seen, Frame):
+            self.last = seen
         if isinstance(seen, Frame) and seen.is_reply:
             await asyncio.sleep(self.manners.settle)
         return seen
@@ -122,7 +125,7 @@ class Line:
         """The next observation, which must fit."""
         seen = await self.observe(seconds)
         if not pattern.fits(seen):
-            raise Failed(str(pattern), str(seen), seen.annotated())
+            raise pattern.missed(seen)
         return seen
 
     async def expect_frame(self, pattern: Pattern, seconds: float | None = None) -> Frame:

@@ -15,6 +15,7 @@ __all__ = [
     "Pattern",
     "closed",
     "ended",
+    "expect_octets",
     "message",
     "one_of",
     "read_response",
@@ -42,18 +43,35 @@ class Failed(IwarpError):
         return f"expected {self.expected}; came {self.seen}"
 
 
+def expect_octets(what: str, came: bytes, due: bytes) -> None:
+    """`came` must be `due`; the failure shows both from the first octet on that differs."""
+    if came != due:
+        at = next((at for at, (one, other) in enumerate(zip(came, due, strict=False)) if one != other), 0)
+        here = slice(at, at + 8)
+        raise Failed(f"{what}: {due[here].hex(' ')} at {at}", came[here].hex(" ") or "fewer octets")
+
+
 @dataclass(frozen=True)
 class Pattern:
-    """What may come: `fits` decides, `text` says it in words."""
+    """What may come: `fits` decides, `text` says it in words; `differing` names what keeps it from fitting."""
 
     text: str
     fits: Callable[[Observation], bool]
+    differing: Callable[[Observation], list[str]] = lambda seen: []
 
     def __str__(self) -> str:
         return self.text
 
+    def missed(self, seen: Observation) -> Failed:
+        """What is to be raised because `seen` does not fit."""
+        return Failed(self.text, ", ".join((str(seen), *self.differing(seen))), seen.annotated())
+
     def __or__(self, other: Pattern) -> Pattern:
-        return Pattern(f"{self.text} or {other.text}", lambda seen: self.fits(seen) or other.fits(seen))
+        return Pattern(
+            f"{self.text} or {other.text}",
+            lambda seen: self.fits(seen) or other.fits(seen),
+            lambda seen: self.differing(seen) or other.differing(seen),
+        )
 
 
 def one_of(*patterns: Pattern) -> Pattern:
@@ -93,7 +111,13 @@ def terminate(*terms: Term, **fields: object) -> Pattern:
             return False
         return (not terms or seen.terminate.term in terms) and _equal(seen.terminate._asdict(), fields)
 
-    return Pattern(" ".join(filter(None, ("Terminate", names, _written(fields)))), fits)
+    def differing(seen: Observation) -> list[str]:
+        if not isinstance(seen, Message) or seen.terminate is None or (terms and seen.terminate.term not in terms):
+            return []
+        have = seen.terminate._asdict()
+        return [f"{key} is {_value(have[key])}" for key, value in fields.items() if not _equal(have, {key: value})]
+
+    return Pattern(" ".join(filter(None, ("Terminate", names, _written(fields)))), fits, differing)
 
 
 def message(opcode: int | None = None, **fields: object) -> Pattern:
@@ -108,7 +132,13 @@ def message(opcode: int | None = None, **fields: object) -> Pattern:
             return False
         return all(getattr(seen.segment, key) == value for key, value in fields.items())
 
-    return Pattern(" ".join(filter(None, (name, _written(shown)))), fits)
+    def differing(seen: Observation) -> list[str]:
+        if not isinstance(seen, Message) or seen.segment is None or opcode not in (None, seen.segment.opcode):
+            return []
+        have = {key: getattr(seen.segment, key) for key in shown}
+        return [f"{key} is {_value(have[key])}" for key in shown if have[key] != shown[key]]
+
+    return Pattern(" ".join(filter(None, (name, _written(shown)))), fits, differing)
 
 
 def read_response(payload: bytes | None = None, **fields: object) -> Pattern:
@@ -163,4 +193,6 @@ def _value(value: object) -> str:
         return f"{value[:16].hex()}{'...' if len(value) > 16 else ''}" or "nothing"
     if isinstance(value, bool):
         return str(int(value))
-    return getattr(value, "__doc__", "") or "as allowed" if callable(value) else str(value)
+    if callable(value):
+        return getattr(value, "__doc__", "") or "as allowed"
+    return f"{value:#x}" if isinstance(value, int) and value > 9 else str(value)

@@ -69,7 +69,7 @@ async def write_at_offset(bench: Bench) -> None:
     await stream.write(bench.rw.stag, bench.rw.to + 16, b"12345678")
     came = await stream.expect_read(bench.rw.stag, bench.rw.to + 16, 8)
     if came != b"12345678":
-        raise Failed("12345678", repr(came))
+        raise Failed(b"12345678".hex(), came.hex())
 
 
 @case("RDMAP-5040-5.1-05", "a Write may cover the whole buffer, or part of it", level=TARGET)

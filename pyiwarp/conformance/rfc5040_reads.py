@@ -395,7 +395,7 @@ async def write_behind_read(bench: Bench) -> None:
     await stream.fpdus([read, build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"new octets")])
     came = await stream.expect_response(10)
     if any(octet not in pair for octet, pair in zip(came, zip(b"old octets", b"new octets", strict=True), strict=True)):
-        raise Failed("old octets or new octets", repr(came))
+        raise Failed(f"{b'old octets'.hex()} or {b'new octets'.hex()}, each octet of one of both", came.hex())
 
 
 @case("RDMAP-5040-5.5-15", "a Send is delivered though an earlier Read is not answered in full", level=TARGET)

@@ -41,6 +41,9 @@ class Request(NamedTuple):
     source_stag: int
     source_to: int
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value:#x}" for name, value in self._asdict().items())
+
 
 def parse(seen: Message) -> Request:
     """The 28 octets of a Read Request; `Failed` if there are fewer or more."""

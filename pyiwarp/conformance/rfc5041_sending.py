@@ -9,7 +9,7 @@ from typing import Final
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.case import Level, case
 from pyiwarp.conformance.control import Value, region_pattern
-from pyiwarp.conformance.patterns import Failed, message, terminate
+from pyiwarp.conformance.patterns import Failed, expect_octets, message, terminate
 from pyiwarp.conformance.segments import build_untagged
 from pyiwarp.conformance.stream import PROBE_STAG, Stream
 from pyiwarp.conformance.testbench import Bench
@@ -508,8 +508,7 @@ async def sizes_of_responses(bench: Bench) -> None:
     room = len(whole.first.payload)
     for nbytes in (1, room - 1, room, room + 1, 2 * room, 2 * room + 1):
         came = await stream.expect_read(bench.rw.stag, bench.rw.to, nbytes)
-        if came != region[:nbytes]:
-            raise Failed(f"the first {nbytes} octets of the region", "others")
+        expect_octets(f"the first {nbytes} octets of the region", came, region[:nbytes])
 
 
 @case("DDP-5041-5.2-10", "an empty Send is one segment", level=TARGET)

@@ -384,11 +384,12 @@ async def revoked(bench: Bench) -> None:
 
 async def until_placed(bench: Bench, octets: bytes) -> None:
     """Wait until the region begins with `octets`; no message may come between the segments of another."""
+    came = b""
     for _ in range(int(bench.settings.timeout / LOOK_AGAIN)):
-        if await bench.target.memory("rw", 0, len(octets)) == octets:
+        if (came := await bench.target.memory("rw", 0, len(octets))) == octets:
             return
         await asyncio.sleep(LOOK_AGAIN)
-    raise Failed(f"a region that begins with {octets.hex()}", "one that does not")
+    raise Failed(f"a region that begins with {octets.hex()}", f"one that begins with {came.hex()}")
 
 
 @case("DDP-5041-8.3-01", "an STag that was revoked is no longer placed to in the middle of a Write", level=Level.TARGET)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.case import Direction, Level, Need, case
 from pyiwarp.conformance.control import pattern_octets
-from pyiwarp.conformance.patterns import Failed, reply, request
+from pyiwarp.conformance.patterns import Failed, expect_octets, reply, request
 from pyiwarp.conformance.segments import build_tagged
 from pyiwarp.conformance.stream import PROBE_STAG, Stream
 from pyiwarp.conformance.terms import MPA_CRC
@@ -258,8 +258,8 @@ async def all_combinations_of_markers(bench: Bench) -> None:
         for theirs in (0, 1):
             stream = await bench.open(markers=mine, session={"markers": theirs})
             await stream.write(bench.rw.stag, bench.rw.to, octets)
-            if await stream.expect_read(bench.rw.stag, bench.rw.to, 900) != octets:
-                raise Failed("the 900 octets that were written", "others")
+            came = await stream.expect_read(bench.rw.stag, bench.rw.to, 900)
+            expect_octets("the 900 octets that were written", came, octets)
             await bench.target.post("send", len=700, seed=2)
             await stream.expect_send(pattern_octets(2, 700))
 

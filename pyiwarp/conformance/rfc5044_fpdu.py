@@ -8,7 +8,7 @@ from pyiwarp.codes import Opcode
 from pyiwarp.conformance.case import Direction, Level, Need, case
 from pyiwarp.conformance.control import pattern_octets
 from pyiwarp.conformance.observed import Message
-from pyiwarp.conformance.patterns import Failed, read_response
+from pyiwarp.conformance.patterns import Failed, expect_octets, read_response
 from pyiwarp.conformance.segments import build_tagged
 from pyiwarp.conformance.stream import Stream
 from pyiwarp.conformance.terms import MPA_CRC
@@ -90,8 +90,8 @@ async def any_pad(bench: Bench) -> None:
         pad = (pad * 4)[: -(2 + 14 + size) % 4]
         ulpdu = build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, bytes([size]) * size)
         await stream.fpdu(ulpdu, pad=pad)
-        if await stream.expect_read(bench.rw.stag, bench.rw.to, size) != bytes([size]) * size:
-            raise Failed(f"{size} octets that were written", "others")
+        came = await stream.expect_read(bench.rw.stag, bench.rw.to, size)
+        expect_octets(f"{size} octets that were written", came, bytes([size]) * size)
 
 
 @case("MPA-5044-4.1-04/2", "the pad is covered by the CRC")
@@ -264,8 +264,8 @@ async def unaligned(bench: Bench) -> None:
     await stream.send_octets(octets[:cut])
     await asyncio.sleep(0.05)
     await stream.send_octets(octets[cut:])
-    if await stream.expect_read(rw.stag, rw.to, 51) != bytes(200 - i for i in range(51)):
-        raise Failed("the 51 octets that were written", "others")
+    came = await stream.expect_read(rw.stag, rw.to, 51)
+    expect_octets("the 51 octets that were written", came, bytes(200 - i for i in range(51)))
 
 
 @case("MPA-5044-5.1-04", "twenty FPDUs in one piece all take effect", level=Level.RPING, needs=[Need.REGION])
@@ -278,8 +278,7 @@ async def twenty_in_one_piece(bench: Bench) -> None:
     rw = bench.rw
     await stream.fpdus(build_tagged(Opcode.WRITE, rw.stag, rw.to + 3 * i, bytes([i + 1]) * 3) for i in range(20))
     octets = await stream.expect_read(rw.stag, rw.to, 60)
-    if octets != b"".join(bytes([i + 1]) * 3 for i in range(20)):
-        raise Failed("the octets that were written", "others")
+    expect_octets("the octets that were written", octets, b"".join(bytes([i + 1]) * 3 for i in range(20)))
 
 
 @case("MPA-5044-5.2-01", "boundaries are found by ULPDU_Length alone")
@@ -319,8 +318,7 @@ async def every_ulpdu(bench: Bench) -> None:
         await stream.write(rw.stag, rw.to + offset, bytes([0x80 | size]) * size)
         due += bytes([0x80 | size]) * size
         offset += size
-    if await stream.expect_read(rw.stag, rw.to, len(due)) != due:
-        raise Failed("the octets that were written", "others")
+    expect_octets("the octets that were written", await stream.expect_read(rw.stag, rw.to, len(due)), due)
 
 
 @case("MPA-5044-3-13", "all segments have DV=1 and RV=1", also=("MPA-5044-C.1-01",))

@@ -189,7 +189,7 @@ async def send_opens(bench: Bench) -> None:
     await stream.probe()
     buffers = [(await bench.target.received(index))[:10] for index in (0, 1)]
     if b"the second" not in buffers:
-        raise Failed("the second Send in a receive", f"{buffers}")
+        raise Failed("the second Send in a receive", ", ".join(buffer.hex() for buffer in buffers))
 
 
 @case(

@@ -122,7 +122,8 @@ async def one_order(bench: Bench) -> None:
     came = [work.nbytes if work.immediate is None else work.immediate for work in works]
     due = [part for number in range(4) for part in (number + 1, bytes([number]) * 8)]
     if came != due:
-        raise Failed("Sends and Immediate Data in turn", str(came))
+        shown = ", ".join(each.hex() if isinstance(each, bytes) else f"{each} octets" for each in came)
+        raise Failed("Sends and Immediate Data in turn", shown)
 
 
 @case("EXT-7306-6.4-01", "Immediate Data tells that the Write before it has arrived", level=TARGET, needs=EXTENDED)

@@ -46,6 +46,9 @@ class Asked(NamedTuple):
     compare: int
     compare_mask: int
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name}={value:#x}" for name, value in self._asdict().items())
+
 
 def parse(seen: Message) -> Asked:
     """The 52 octets; `Failed` if there are fewer or more."""

@@ -149,7 +149,7 @@ class Runner:
             async with asyncio.timeout(limit):
                 await case.run(bench)
         except Failed as error:
-            octets = tuple(error.octets)
+            octets = tuple(error.octets or bench.last_seen())
             result = replace(result, verdict=Verdict.FAILED, expected=error.expected, seen=error.seen, octets=octets)
         except ControlRefused as error:
             expected = "that the target's program can do what it is told"

@@ -97,6 +97,13 @@ class Segment:
     mo: int = 0
     payload: bytes = b""
 
+    def __str__(self) -> str:
+        bits = f"T={self.tagged:d} L={self.last:d} DV={self.dv} RV={self.rv}"
+        place = (
+            f"STag {self.stag:#x}, TO {self.to:#x}" if self.tagged else f"queue {self.qn}, MSN {self.msn}, MO {self.mo}"
+        )
+        return f"{self.name} of {len(self.payload)} octets, {bits}, {place}"
+
     @property
     def name(self) -> str:
         """The message type in words."""

@@ -126,7 +126,8 @@ class Stream:
                 while True:
                     if (fpdu := self.deframer.next()) is not None:
                         self._check(fpdu)
-                        return Message(fpdu, self.line.manners)
+                        self.line.last = message = Message(fpdu, self.line.manners)
+                        return message
                     if tcp.over:
                         return Reset(bytes(tcp.buffer)) if tcp.rst else Closed(bytes(tcp.buffer))
                     await tcp.more()
@@ -151,7 +152,7 @@ class Stream:
                 return seen
             if not self._passed_over(seen):
                 break
-        raise Failed(str(pattern), str(seen), seen.annotated())
+        raise pattern.missed(seen)
 
     def _passed_over(self, seen: Observation) -> bool:
         if not self._patient or not isinstance(seen, Message) or seen.segment is None:
@@ -187,7 +188,7 @@ class Stream:
         pattern = silence()
         seen = await self.observe(self.line.quiet if seconds is None else seconds)
         if not pattern.fits(seen):  # nothing is passed over: it is silence that is due
-            raise Failed(str(pattern), str(seen), seen.annotated())
+            raise pattern.missed(seen)
 
     async def expect_no_reaction(self) -> None:
         """Nothing may come for the bench's quiet time but what the peer's program sends of its own accord."""

@@ -7,6 +7,7 @@ A case is given a `Bench`. `bench.open()` gives a `Stream` in Full Operation on 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -72,9 +73,13 @@ class Door:
         self.port = 0
 
     async def open(self) -> None:
-        """Listen; raises `OSError`."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._make, self._settings.host, self._settings.port)
+        """Listen; raises `Unreachable`."""
+        loop, host, port = asyncio.get_running_loop(), self._settings.host, self._settings.port
+        try:
+            self._server = await loop.create_server(self._make, host, port)
+        except OSError as error:
+            why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+            raise Unreachable(f"nobody can listen at {host} port {port}: {why}") from error
         self.port = self._server.sockets[0].getsockname()[1]
 
     def _make(self) -> Tcp:
@@ -352,6 +357,11 @@ class Bench:
             octets = segment.payload
             to, stag, length = (int.from_bytes(octets[a:b], "big") for a, b in ((0, 8), (8, 12), (12, 16)))
             self._rw = Region(stag, to, length)
+
+    def last_seen(self) -> list[str]:
+        """The frame or FPDU that came last, by its fields, for a failure that has no octets of its own."""
+        came = [line.last for line in self._lines if line.last is not None]
+        return ["what came last:", *came[-1].annotated()] if came else []
 
     async def close(self) -> None:
         """Let everything go."""

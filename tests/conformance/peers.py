@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from pyiwarp import stream
 from pyiwarp.conformance.case import Direction, Level
 from pyiwarp.conformance.framing import Deframer
 from pyiwarp.conformance.observed import Frame, Message
+from pyiwarp.packing import Packer
 from pyiwarp.target.server import Target
 from pyiwarp.wire import StartupHeader
 
@@ -41,11 +44,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Breaker:
-    """A peer that breaks a rule; `directions` are those in which it can be met."""
+    """A peer that breaks a rule; `directions` are those in which it can be met.
+
+    `bends` is what must be done to the stack of this process while the peer is there.
+    """
 
     name: str
     directions: frozenset[Direction]
-    make: Callable[[Direction, pytest.MonkeyPatch], AbstractAsyncContextManager[Place]]
+    make: Callable[[Direction], AbstractAsyncContextManager[Place]]
+    bends: Patch | None = None
 
 
 # --- scripts ---------------------------------------------------------------------------------------------------------
@@ -63,7 +70,7 @@ def responder(name: str, script: Script) -> Breaker:
     """A raw Responder that does what `script` says on every connection, and then resets it."""
 
     @asynccontextmanager
-    async def make(direction: Direction, patch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    async def make(direction: Direction) -> AsyncIterator[Place]:
         tasks: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,7 +111,7 @@ def initiator(name: str, script: Script) -> Breaker:
             await asyncio.gather(task, return_exceptions=True)
 
     @asynccontextmanager
-    async def make(direction: Direction, patch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    async def make(direction: Direction) -> AsyncIterator[Place]:
         yield Place(visit=visit)
 
     return Breaker(name, frozenset([Direction.LISTEN]), make)
@@ -113,19 +120,29 @@ def initiator(name: str, script: Script) -> Breaker:
 # --- the target program ----------------------------------------------------------------------------------------------
 
 
-def _unbent(patch: pytest.MonkeyPatch) -> None:
-    """The target as it is."""
+def plainly(patch: pytest.MonkeyPatch) -> None:
+    """Let every stream take the plain way, in which each rule has its line; the short ways are held to be its twins."""
+    patch.setattr(stream, "Express", lambda *parts: None)
+    patch.setattr(Packer, "__init__", _plain_packer(Packer.__init__))
+
+
+def _plain_packer(original: Any) -> Any:
+    def init(self: Any, **named: Any) -> None:
+        original(self, **named)
+        self._plain = True
+
+    return init
 
 
 def target(
     name: str,
-    patch: Patch = _unbent,
+    patch: Patch | None = None,
     *,
     says: Callable[[], Callable[[Frame | Message], bytes | None]] | None = None,
     tells: Tells | None = None,
     instead: Breaker | None = None,
 ) -> Breaker:
-    """The target program, bent by `patch`, or with a liar between.
+    """The target program, on the plain way and bent by `patch`, or as it is with a liar between.
 
     With `instead` its control connection is real, and its MPA port is that of another peer.
 
@@ -134,8 +151,7 @@ def target(
     """
 
     @asynccontextmanager
-    async def make(direction: Direction, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
-        patch(monkeypatch)
+    async def make(direction: Direction) -> AsyncIterator[Place]:
         async with Target(HOST) as running:
             await running.start()
             control = running.control_port
@@ -145,17 +161,22 @@ def target(
                 return
             way = _Way(running.port)
             async with (
-                _other_port(instead, direction, monkeypatch) if instead else _relay(way, says, outbound=False) as port,
+                _other_port(instead, direction) if instead else _relay(way, says, outbound=False) as port,
                 _control_liar(control, way.leading_to(port, tells)) as control_port,
             ):
                 yield Place(port, (HOST, control_port), Level.TARGET)
 
-    return Breaker(name, instead.directions if instead else frozenset(Direction), make)
+    def bends(monkeypatch: pytest.MonkeyPatch) -> None:
+        assert patch is not None
+        plainly(monkeypatch)
+        patch(monkeypatch)
+
+    return Breaker(name, instead.directions if instead else frozenset(Direction), make, bends if patch else None)
 
 
 @asynccontextmanager
-async def _other_port(instead: Breaker, direction: Direction, patch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    async with instead.make(direction, patch) as place:
+async def _other_port(instead: Breaker, direction: Direction) -> AsyncIterator[int]:
+    async with instead.make(direction) as place:
         yield place.port
 
 
@@ -201,6 +222,8 @@ async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
 
     async def both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(HOST, way.port)
+        _hold_little(writer)
+        _hold_little(far_writer)
         change = says()
         edited = _Edited(change)
         holds_on = change is keeps_everything
@@ -214,8 +237,15 @@ async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
         finally:
             far_writer.transport.abort()
 
-    async with responder("relay", both).make(Direction.CONNECT, pytest.MonkeyPatch()) as place:
+    async with responder("relay", both).make(Direction.CONNECT) as place:
         yield place.port
+
+
+def _hold_little(writer: asyncio.StreamWriter) -> None:
+    """Let the kernel keep little of a relayed connection: what the bench does not take, the target cannot send."""
+    sock = writer.get_extra_info("socket")
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        sock.setsockopt(socket.SOL_SOCKET, option, 1 << 16)
 
 
 def keeps_everything(seen: Frame | Message) -> bytes:
@@ -284,7 +314,7 @@ async def _control_liar(port: int, tells: Tells | None) -> AsyncIterator[int]:
         finally:
             far_writer.transport.abort()
 
-    async with responder("liar", converse).make(Direction.CONNECT, pytest.MonkeyPatch()) as place:
+    async with responder("liar", converse).make(Direction.CONNECT) as place:
         yield place.port
 
 

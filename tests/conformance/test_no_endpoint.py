@@ -73,8 +73,8 @@ async def run(settings: Settings) -> Report:
     ],
     ids=lambda value: value.name if isinstance(value, Breaker) else "",
 )
-async def test_a_listening_peer(peer: Breaker, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with peer.make(Direction.CONNECT, monkeypatch) as place:
+async def test_a_listening_peer(peer: Breaker, words: str) -> None:
+    async with peer.make(Direction.CONNECT) as place:
         report = await run(Settings(port=place.port))
     assert report.abandoned.startswith(words)
 
@@ -88,13 +88,19 @@ async def test_a_closed_port() -> None:
     assert report.abandoned == f"TCP to {HOST} port {port} cannot be established: nothing listens there"
 
 
-async def test_a_control_port_that_is_closed_or_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with SILENT.make(Direction.CONNECT, monkeypatch) as place:
+async def test_a_control_port_that_is_closed_or_silent() -> None:
+    async with SILENT.make(Direction.CONNECT) as place:
         settings = Settings(port=place.port, timeout=TIMEOUT)
         report = await Runner(settings, (HOST, place.port)).run(select())
         assert report.abandoned == "no reply to 'hello' came within 2.3 s"
     report = await Runner(settings, (HOST, place.port)).run(select())
     assert report.abandoned == f"no control connection to {HOST} port {place.port}: nothing listens there"
+
+
+async def test_a_port_at_which_somebody_listens_already() -> None:
+    async with SILENT.make(Direction.CONNECT) as place:
+        report = await run(Settings(Direction.LISTEN, port=place.port))
+    assert report.abandoned == f"nobody can listen at {HOST} port {place.port}: Address already in use"
 
 
 async def test_nobody_connects() -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from xml.etree import ElementTree
 
-import pytest
-
 from pyiwarp.conformance.case import Direction, Verdict
 from pyiwarp.conformance.catalogue import select
 from pyiwarp.conformance.junit import junit
 from pyiwarp.conformance.results import Report, Result
-from tests.conformance.breakers.generic import OTHER_CODE
+from tests.conformance.breakers.generic import OTHER_CODE, TURNS_R_ROUND
+from tests.conformance.breakers.placement import OTHER_STAG, OTHER_VALUE, T_READ_COPY
 from tests.conformance.test_every_case_can_fail import try_case
 
 (CASE,) = select(["MPA-5044-8-10"])
@@ -40,6 +39,14 @@ def test_junit() -> None:
     assert failure.get("message") == "expected Terminate 2/0/02; came reset"
     assert failure.text is not None
     assert str(CASE.clause) in failure.text
+
+
+def test_junit_has_one_suite_for_a_group_wherever_its_cases_stand() -> None:
+    report = Report("somewhere", "connect", "bare")
+    (other,) = select(["MPA2-6581-10-01"])
+    report.results = [PASSED, Result(other, Verdict.PASSED), PASSED]
+    suites = ElementTree.fromstring(junit(report)).findall("testsuite")
+    assert [(suite.get("name"), suite.get("tests")) for suite in suites] == [(CASE.group, "2"), (other.group, "1")]
 
 
 def test_junit_of_what_is_no_endpoint_and_sent_odd_octets() -> None:
@@ -74,8 +81,8 @@ def test_a_run_passes_only_if_something_ran() -> None:
     assert not report.passed
 
 
-async def test_a_failure_tells_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = await try_case(CASE, OTHER_CODE, Direction.CONNECT, monkeypatch)
+async def test_a_failure_tells_everything() -> None:
+    result = await try_case(CASE, OTHER_CODE, Direction.CONNECT)
     story = "\n".join(result.story())
     assert "expected  Terminate 2/0/02" in story
     assert "came      Terminate 0/0/77 (RDMAP: local catastrophic error 0x77 (RFC 5040 §4.8))" in story
@@ -83,3 +90,26 @@ async def test_a_failure_tells_everything(monkeypatch: pytest.MonkeyPatch) -> No
     assert "terminated DDP header" in story
     assert "CRC: 0x" in story
     assert str(CASE.clause) in story
+
+
+async def test_a_failure_names_the_field_that_differs() -> None:
+    (idle,) = select(["DDP-5041-6.2-01/2"])
+    result = await try_case(idle, OTHER_STAG, Direction.CONNECT)
+    assert result.expected.startswith("Read response with stag=0x50524f42")
+    assert result.seen == "Read response of 0 octets, stag is 0x50524f43"
+
+
+async def test_a_read_request_that_a_terminate_quotes_is_told_field_by_field() -> None:
+    (copied,) = select(["RDMAP-5040-4.8-13"])
+    result = await try_case(copied, T_READ_COPY, Direction.CONNECT)
+    story = "\n".join(result.story())
+    assert "sink_stag: 0xdeadbeef" in story
+    assert "source_to: 0x1122334455667788" in story
+
+
+async def test_where_no_octets_failed_those_that_came_last_are_shown() -> None:
+    value, r = select(["EXT-7306-5.2.2-02"]) + select(["MPA-5044-7.1.2-05"])
+    octets = (await try_case(value, OTHER_VALUE, Direction.CONNECT)).octets
+    assert octets[0] == "what came last:"
+    assert any("original_value: 0" in line for line in octets)
+    assert any("rejected=" in line for line in (await try_case(r, TURNS_R_ROUND, Direction.CONNECT)).octets)

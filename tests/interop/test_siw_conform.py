@@ -55,6 +55,24 @@ def test_the_page_shows_what_was_not_declared(tmp_path: Path) -> None:
     assert "  expected  this\n  came      that" in page
 
 
+def test_the_page_tells_of_what_depends_on_chance_and_did_not_happen(tmp_path: Path) -> None:
+    by_id = {case.id: case for case in cases()}
+    hung_up, first_octets = by_id["MPA2-6581-12-01"], by_id["MPA-5044-7.1.1-20/2"]
+    reason = next(
+        each.reason for each in load_profile("siw").deviations if each.concerns(first_octets, Direction.CONNECT)
+    )
+    page = page_of(
+        [
+            Outcome(Direction.CONNECT, Result(hung_up, Verdict.PASSED)),
+            Outcome(Direction.CONNECT, Result(first_octets, Verdict.DEVIATES, seen="silence", reason=reason)),
+        ],
+        tmp_path / "page.md",
+    )
+    assert "must trust everybody who reaches the port" in " ".join(page.partition("## Seen in other runs")[2].split())
+    assert page.count("A FIN in the middle of a Request goes unnoticed") == 1
+    assert f"* `{hung_up.id}`: {hung_up.title}." in page
+
+
 def test_what_is_hidden_names_cases() -> None:
     assert set(HIDDEN) <= {case.id for case in cases()}
 

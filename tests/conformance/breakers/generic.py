@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyiwarp import mpa, startup, stream, wire
+from pyiwarp import mpa, packing, sending, startup, stream, wire
 from pyiwarp.codes import Opcode, Rtr
 from pyiwarp.conformance.framing import Framer
 from pyiwarp.conformance.line import build_startup_frame, build_word
@@ -313,7 +313,7 @@ def bent(name: str, owner: Any, attribute: str, value: object) -> Breaker:
 
 OVERLOOKS_CRC = bent("a target that does not look at CRCs", mpa.Deframer, "_verify", lambda self, start, end: None)
 GOES_ON_AFTER_ERRORS = bent("a target that does not mind errors", Stream, "_fail", lambda self, violation: None)
-SENDS_NO_MARKERS = bent("a target that sends no markers", stream, "MarkedFramer", mpa.Framer)
+SENDS_NO_MARKERS = bent("a target that sends no markers", packing, "MarkedFramer", mpa.Framer)
 TAKES_NO_MARKERS = bent("a target that overlooks the markers that come", stream, "MarkedDeframer", mpa.Deframer)
 MARKERS_POINT_ELSEWHERE = bent(
     "a target whose markers point elsewhere", mpa, "_marker", lambda fpduptr: (fpduptr + 4).to_bytes(4, "big")
@@ -324,8 +324,8 @@ MARKERS_OF_ONES = bent(
 LOW_BITS_SET = bent(
     "a target that sets FPDUPTR's low bits", mpa, "_marker", lambda fpduptr: (fpduptr | 3).to_bytes(4, "big")
 )
-SMALL_ULPDUS = bent("a target whose MULPDU is 100", stream, "mulpdu_for", lambda emss, *, markers: 100)
-LARGE_ULPDUS = bent("a target whose MULPDU is 65000", stream, "mulpdu_for", lambda emss, *, markers: 65000)
+SMALL_ULPDUS = bent("a target whose MULPDU is 100", sending, "mulpdu_for", lambda emss, *, markers: 100)
+LARGE_ULPDUS = bent("a target whose MULPDU is 65000", sending, "mulpdu_for", lambda emss, *, markers: 65000)
 
 
 def _verify_always(patch: pytest.MonkeyPatch) -> None:
@@ -346,7 +346,7 @@ CHECKS_ALWAYS = target("a target that checks CRCs always", _verify_always)
 def _picky_about_markers(self: Any, position: int, offset: int, expected: int) -> None:
     from pyiwarp.errors import CrcMismatch
 
-    if bytes(self._buffer[position : position + 4]) != expected.to_bytes(4, "big"):
+    if bytes(self.view[position : position + 4]) != expected.to_bytes(4, "big"):
         raise CrcMismatch(offset, 0, 0)
 
 
@@ -354,7 +354,7 @@ PICKY_ABOUT_MARKERS = bent(
     "a target that looks at all of a marker", mpa.MarkedDeframer, "_check_marker", _picky_about_markers
 )
 
-MARKS_ALWAYS = bent("a target that sends markers to everybody", stream, "Framer", mpa.MarkedFramer)
+MARKS_ALWAYS = bent("a target that sends markers to everybody", packing, "Framer", mpa.MarkedFramer)
 TAKES_256 = bent("a target that takes 256 octets of Private Data", wire, "MAX_PRIVATE_DATA", 256)
 OPENS_WITH_WRITE = bent("a target that always opens with a Write", startup, "_choose_rtr", lambda *settled: Rtr.WRITE)
 OPENS_WITH_READ = bent("a target that always opens with a Read", startup, "_choose_rtr", lambda *settled: Rtr.READ)

@@ -168,7 +168,7 @@ T_UNREGISTERED = flipped("a target whose Terminates have codes that nobody regis
 PLACES_NOTHING = bent(
     "a target that places no Write", StagTable, "sink", lambda self, stag, to, nbytes, *more, **named: _nowhere(nbytes)
 )
-CHECKS_DDP_RESERVED = bent("a target that checks DDP's reserved bits", fastwire, "_VERSION_MASK", 0x3F)
+CHECKS_DDP_RESERVED = bent("a target that checks DDP's reserved bits", fastwire, "VERSION_MASK", 0x3F)
 TO_ENDS_AT_32_BITS = bent("a target whose TO has 32 bits", ddp, "TO_MASK", 0xFFFF_FFFF)
 ONE_INBOUND_READ = bent(
     "a target that takes one Read at a time",
@@ -271,7 +271,7 @@ def _picky(admission: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _checks_rdmap_reserved(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rdmap, "_TAGGED_ADMISSION", _picky(rdmap._TAGGED_ADMISSION))
+    patch.setattr(rdmap, "TAGGED_ADMISSION", _picky(rdmap.TAGGED_ADMISSION))
     queues: Mapping[int, Any] = rdmap._EXTENDED_ADMISSION
     patch.setattr(rdmap, "_EXTENDED_ADMISSION", {qn: _picky(admission) for qn, admission in queues.items()})
 
