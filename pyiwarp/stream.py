@@ -348,6 +348,10 @@ class Stream(SendingHalf):
             queue.drop()
         self.reads.drop()
 
+    def due_msn(self, qn: QueueNumber) -> int:
+        """The MSN of the next message that comes on a queue."""
+        return self._queues[qn].due_msn
+
     # --- sending -----------------------------------------------------------------------------------------------------
 
     def _refuse_rest(self, answer: ReadAnswer) -> None:

@@ -103,9 +103,9 @@ class Device:
     """A soft RNIC: its name, its limits, and what it says in MPA startup where a program has no wish of its own.
 
     `max_mr` counts everything that has an STag: regions and windows. `max_pieces` buffers may make up one region.
-    `max_ird` and `max_ord` count Reads at once per queue pair. `revision`, `crc` (None: as suits the peer), `markers`
-    and `rtr` are as in `Options`, whose `of` takes them from here. With `debug` its queue pairs and queues raise
-    `WrongThread` in a thread or event loop that they do not belong to.
+    `max_ird` and `max_ord` count Reads at once per queue pair. `revision`, `crc` (None: as suits the peer), `markers`,
+    `refuse_markers` and `rtr` are as in `Options`, whose `of` takes them from here. With `debug` its queue
+    pairs and queues raise `WrongThread` in a thread or event loop that they do not belong to.
     """
 
     name: str = "pyiwarp0"
@@ -120,6 +120,7 @@ class Device:
     revision: int = 2
     crc: bool | None = None
     markers: bool = False
+    refuse_markers: bool = False
     rtr: Rtr = Rtr.WRITE | Rtr.READ  # flags do not change
     debug: bool = False
 

@@ -271,7 +271,7 @@ def _picky(admission: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _checks_rdmap_reserved(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rdmap, "_TAGGED_ADMISSION", _picky(rdmap._TAGGED_ADMISSION))
+    patch.setattr(rdmap, "TAGGED_ADMISSION", _picky(rdmap.TAGGED_ADMISSION))
     queues: Mapping[int, Any] = rdmap._EXTENDED_ADMISSION
     patch.setattr(rdmap, "_EXTENDED_ADMISSION", {qn: _picky(admission) for qn, admission in queues.items()})
 
