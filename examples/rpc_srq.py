@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 
 import pyiwarp
 from pyiwarp import Context, RegionSlice, cm
@@ -18,7 +19,7 @@ from pyiwarp.verbs import AsyncEventType, QpCap, QueuePair, Recv, Send
 
 CLIENTS, CALLS = 16, 25
 SIZE, SPARE = 256, 4  # octets of a call; buffers that are added when few are left
-PROCEDURES = {"add": lambda a, b: a + b, "upper": str.upper}
+PROCEDURES: dict[str, Callable[..., object]] = {"add": lambda a, b: a + b, "upper": str.upper}
 
 
 class Server:

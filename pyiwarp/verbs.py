@@ -166,6 +166,10 @@ class Context:
                 self._async_events.close()
         return self._async_events
 
+    def query_device(self) -> Device:
+        """The device and its limits, as `ibv_query_device`."""
+        return self.device
+
     def alloc_pd(self) -> ProtectionDomain:
         """A new protection domain (RFC 5041 §8.2)."""
         self._check_open()

@@ -253,7 +253,8 @@ class VerbsModel(RuleBasedStateMachine):
         memory = target.memory
 
         def check(completion: Completion | None) -> None:
-            assert completion is not None and memory is not None
+            assert completion is not None
+            assert memory is not None
             assert completion.value in memory.sums(offset)
 
         op.check = check
@@ -274,7 +275,8 @@ class VerbsModel(RuleBasedStateMachine):
         expected = before if hit else before ^ 1
 
         def check(completion: Completion | None) -> None:
-            assert completion is not None and completion.value == before
+            assert completion is not None
+            assert completion.value == before
             if hit and memory is not None:
                 memory.base[8:16] = (7).to_bytes(8, sys.byteorder)
 
@@ -416,7 +418,9 @@ class VerbsModel(RuleBasedStateMachine):
         half = self.half(number)
         target = self.target(half.side, pick, ("region",))
         region = target.obj
-        wrong = Closed if target.remote is None else RegionInUse if target.windows or region.pins else None
+        wrong: type[Exception] | None = RegionInUse if target.windows or region.pins else None
+        if target.remote is None:
+            wrong = Closed
         if wrong is None and target.scope is not None and move and target.pd is not half.pd:
             wrong = BadWorkRequest
         if wrong is not None:
@@ -450,7 +454,9 @@ class VerbsModel(RuleBasedStateMachine):
             wrong = BadWorkRequest
         elif target.remote is None:
             wrong = Closed
-        elif target.kind == WindowType.TYPE_1.value or (target.kind != WindowType.TYPE_2A.value and target.scope not in (None, half)):
+        elif target.kind == WindowType.TYPE_1.value or (
+            target.kind != WindowType.TYPE_2A.value and target.scope not in (None, half)
+        ):
             wrong = BadWorkRequest
         elif target.windows:
             wrong = RegionInUse

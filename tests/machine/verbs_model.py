@@ -27,6 +27,7 @@ DEPTH: Final = 8
 SHARED_SIZE: Final = 40
 CAP: Final = QpCap(max_send_wr=DEPTH, max_recv_wr=DEPTH, max_sge=3, max_inline=64)
 ANSWERED: Final = frozenset({WorkOpcode.READ, WorkOpcode.FETCH_ADD, WorkOpcode.COMPARE_SWAP})
+NOTHING: Final = Access(0)
 ENDS: Final = frozenset(Status) - {Status.LOC_LEN_ERR, Status.FATAL_ERR, Status.BAD_RESP_ERR, Status.SUCCESS}
 
 
@@ -74,7 +75,8 @@ class Memory:
     def check(self) -> None:
         """No octet outside is touched, and none inside has a value that nobody gave it."""
         for buffer in self.buffers:
-            assert buffer.startswith(GUARD) and buffer.endswith(GUARD), "an octet outside the region has changed"
+            guards = bytes(buffer[: len(GUARD)]), bytes(buffer[-len(GUARD) :])
+            assert guards == (GUARD, GUARD), "an octet outside the region has changed"
         now = self.octets()
         if self.free or now == self.base:
             return
@@ -152,7 +154,7 @@ class Target:
     memory: Memory | None = None
     start: int = 0
     nbytes: int = 0
-    access: Access = Access(0)
+    access: Access = NOTHING
     scope: Half | None = None
     remote: RemoteRegion | None = None  # None: it stands for nothing
     parent: Target | None = None
