@@ -58,7 +58,7 @@ from tests.machine.verbs_model import (
     disturb,
 )
 
-EXAMPLES = int(os.environ.get("PYIWARP_MODEL_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("PYIWARP_MODEL_EXAMPLES", "100"))
 STEPS = 50
 SIZE = 200
 LARGEST = 60
@@ -340,7 +340,7 @@ class VerbsModel(RuleBasedStateMachine):
         taken = self.post(half, request, op)
         if not taken:
             return
-        peer.too_long = True
+        peer.too_long |= peer.srq is not None or len(message.octets) > 0
         self.follow(half, op, taken)
         (peer.expected if op.fate in (Fate.SURE, Fate.MAYBE) else peer.barred).append(message)
         if op.fate is Fate.MAYBE and not half.link.murky:
