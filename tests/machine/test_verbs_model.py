@@ -66,7 +66,7 @@ LARGEST = 60
 halves = st.integers(0, 5)
 picks = st.integers(0, 63)
 flags = st.booleans()
-offsets = st.integers(0, SIZE + 8)
+offsets = st.one_of(st.sampled_from([0, WORDS, 120, SIZE]), st.integers(0, SIZE + 8))
 rights = st.sampled_from(
     [
         Access.LOCAL_WRITE | REMOTE | Access.WINDOW_BIND,
@@ -322,6 +322,7 @@ class VerbsModel(RuleBasedStateMachine):
     def tell(self, half: Half, op: Op, request: SendRequest, message: Message) -> None:
         """Post what takes a receive of the peer's; foresee whether there is one, and whether it suits."""
         peer = half.peer
+        short = False
         full = peer.srq is not None and peer.credit() < 1
         if full:
             for sharer in peer.side.sharers:
@@ -335,13 +336,15 @@ class VerbsModel(RuleBasedStateMachine):
                 if peer.srq is None:
                     _, memory, region = peer.receives[len(peer.expected)]
                     size = memory.nbytes if region.pins else 0  # or the list was empty
-                if message.immediate is None and len(message.octets) > size:
+                short = message.immediate is None and len(message.octets) > size
+                if short:
                     op.fate, op.status = Fate.REFUSED, Status.REM_INV_REQ_ERR
         taken = self.post(half, request, op)
         if not taken:
             return
-        peer.too_long |= peer.srq is not None or len(message.octets) > 0
         self.follow(half, op, taken)
+        if op.fate is Fate.REFUSED:
+            peer.too_long = short
         (peer.expected if op.fate in (Fate.SURE, Fate.MAYBE) else peer.barred).append(message)
         if op.fate is Fate.MAYBE and not half.link.murky:
             half.link.cloud()

@@ -209,7 +209,7 @@ class Half:
         self.receives: deque[tuple[int, Memory, Any]] = deque()
         self.expected: deque[Message] = deque()
         self.barred: deque[Message] = deque()  # what must not come
-        self.too_long = False
+        self.too_long: bool | None = False  # whether a message comes that is longer than its receive; None: perhaps
         self.renew()
 
     def renew(self) -> None:
@@ -286,7 +286,9 @@ class Half:
             assert (completion.solicited, completion.inval_stag) == (message.solicited, message.inval_stag)
             assert completion.immediate == message.immediate
         else:
-            assert completion.status in {Status.WR_FLUSH_ERR, *([Status.LOC_LEN_ERR] if self.too_long else [])}
+            status = Status.LOC_LEN_ERR if self.too_long else Status.WR_FLUSH_ERR
+            assert completion.status is status or (self.too_long is None and completion.status is Status.LOC_LEN_ERR)
+            self.too_long = False if completion.status is Status.LOC_LEN_ERR else self.too_long
         memory.check()
         assert region.pins == 0, "what has completed pins nothing"
         region.close()
@@ -346,6 +348,7 @@ class Link:
         self.murky, self.refused = True, None
         for half in self.halves:
             half.doubt(placed=False)
+            half.too_long = None
             half.expected += half.barred
             half.barred.clear()
 
@@ -364,6 +367,7 @@ class Link:
             self.refused = half
             half.doubt(placed=True)
             half.peer.doubt(placed=False)
+            half.too_long = None
             op.fate = Fate.REFUSED
         else:
             op.fate = Fate.CUT
@@ -387,6 +391,7 @@ class Link:
                 half.barred.clear()
             while half.posted:
                 half.silent(half.posted.popleft())
+            assert not half.too_long, "the receive that was too short is told"
             half.too_long = False
 
 
