@@ -114,13 +114,19 @@ def is_too_long(violation: ProtocolViolation) -> bool:
 
 
 def _writer(begun: Sequence[Posted], stag: int, to: int) -> Posted | None:
-    """The first Write with octets there; of several that name the same place it is the one that arrives first."""
+    """The first Write with octets there: of several that name the same place it is the one that arrives first.
+
+    One without octets is to blame only if there is no other: memory that is not touched is seldom looked at.
+    """
+    empty: Posted | None = None
     for each in begun:
         if each.kind.opcode is WorkOpcode.WRITE and each.request.remote.stag == stag:
             start = each.request.remote.to
-            if start <= to < start + max(1, each.nbytes):
+            if start <= to < start + each.nbytes:
                 return each
-    return None
+            if start == to and not each.nbytes:
+                empty = empty or each
+    return empty
 
 
 def _counted_back(messages: Sequence[Posted | None], next_msn: int, msn: int) -> Posted | None:

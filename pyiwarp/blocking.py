@@ -173,8 +173,9 @@ class Connection(Endpoint):
         """RDMA Write the octets of `local` into the peer's memory (RFC 5040 §5.1).
 
         Returning means that the local memory may be used again. It does not mean that the octets have arrived: a
-        later `send` that the peer has received, or a later `read` that returned, means that (RFC 5040 §5.5). Raises
-        the cause if the connection ends first.
+        later `send` that the peer has received, or a later `read` that returned, means that (RFC 5040 §5.5). With
+        `Options(confirm=True)` it does, and what the peer refuses raises here. Raises the cause if the connection ends
+        first.
         """
         with self._payload(local) as (sges, _):
             check_fits(sges[0].nbytes, remote)

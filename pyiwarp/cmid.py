@@ -432,6 +432,7 @@ class BaseId(ABC):
             revision=device.revision,
             crc=device.crc is not False,
             markers=device.markers,
+            refuse_markers=device.refuse_markers,
             private_data=param.private_data,
             ird=depth(param.responder_resources, device.max_ird, of_peer.responder_resources, "responder resources"),
             ord=depth(param.initiator_depth, device.max_ord, of_peer.initiator_depth, "initiator depth"),

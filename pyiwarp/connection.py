@@ -171,6 +171,7 @@ class Connection(Endpoint):
         Returning means that the local memory may be used again. It does not mean that the octets have arrived: a
         later `send` that the peer has received, or a later `read` that returned, means that (RFC 5040 §5.5). Memory
         that is changed before this returns may reach the peer damaged and end the connection with a CRC error.
+        With `Options(confirm=True)` returning means that the peer has placed them; what it refuses raises here.
         Cancelling does not undo it. Raises the cause if the connection ends first.
         """
         with self._payload(local) as (sges, _):

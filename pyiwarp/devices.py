@@ -19,7 +19,7 @@ DEVICES: Final[Mapping[str, Device]] = {
     device.name: device
     for device in (
         Device(),
-        Device(  # the Linux kernel's soft-iWARP driver as it ships: no CRC unless the peer asks, no peer-to-peer model
+        Device(  # the Linux kernel's soft-iWARP driver as it ships: no CRC unless the peer asks, no markers
             "siw",
             max_qp_wr=32_768,
             max_sge=6,
@@ -28,6 +28,7 @@ DEVICES: Final[Mapping[str, Device]] = {
             max_ird=128,
             max_ord=128,
             crc=False,
+            refuse_markers=True,
             rtr=Rtr(0),
         ),
         Device(  # an adapter from before RFC 6581: revision 1, so IRD and ORD are what the two programs tell each other

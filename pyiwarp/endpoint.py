@@ -43,16 +43,16 @@ class Options:
     """How a connection is set up; every value has a default that suits a peer of any make.
     `Options.of` has the defaults of a device instead.
 
-    `recv_depth` receives of `recv_size` octets are posted; a longer Send of the peer ends the connection.
-    With `fall_back` a peer that hangs up on a Request of revision 2 is tried once more with revision 1.
-    `send_depth` work requests may be in flight, more wait. `crc`, `markers`, `revision`, `ird`, `ord`, `rtr`,
-    `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in octets;
-    by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds.
-    Without `extensions` the messages of RFC 7306 are refused. With `half_close` this side may go on sending when the
-    peer has closed its half, until `close`; `recv` raises `Disconnected` then. `capture` takes down every octet for
-    Wireshark.
-    `profile` says how to get on with the peer; where `crc` is None it says that too. With `confirm` a `send` or `write`
-    returns when the peer has processed it, and raises if the peer refused it; that takes Reads, so `ord` is 1 or more.
+    `recv_depth` receives of `recv_size` octets are posted; a longer Send of the peer ends the connection. With
+    `fall_back` a peer that hangs up on a Request of revision 2 is tried once more with revision 1. `send_depth`
+    work requests may be in flight, more wait. `crc`, `markers`, `refuse_markers`, `revision`, `ird`, `ord`, `rtr`,
+    `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in
+    octets; by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds.
+    Without `extensions` the messages of RFC 7306 are refused. With `half_close` this side may go on sending when
+    the peer has closed its half, until `close`; `recv` raises `Disconnected` then. `capture` takes down every octet
+    for Wireshark. `profile` says how to get on with the peer; where `crc` is None it says that too. With `confirm`
+    a `send` or `write` returns when the peer has processed it, and raises if the peer refused it; that takes Reads,
+    so `ord` is 1 or more.
     """
 
     recv_depth: int = RECV_DEPTH
@@ -60,6 +60,7 @@ class Options:
     send_depth: int = SEND_DEPTH
     crc: bool | None = None
     markers: bool = False
+    refuse_markers: bool = False
     revision: int = 2
     fall_back: bool = False
     ird: int = READS
@@ -83,6 +84,7 @@ class Options:
             send_depth=min(SEND_DEPTH, device.max_qp_wr),
             crc=device.crc,
             markers=device.markers,
+            refuse_markers=device.refuse_markers,
             revision=device.revision,
             ird=min(READS, device.max_ird),
             ord=min(READS, device.max_ord),
@@ -104,6 +106,7 @@ class Options:
             revision=self.revision,
             crc=self.profile.crc if self.crc is None else self.crc,
             markers=self.markers,
+            refuse_markers=self.refuse_markers,
             private_data=private_data,
             ird=self.profile.depth(self.ird),
             ord=self.profile.depth(self.ord),

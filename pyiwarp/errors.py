@@ -40,6 +40,7 @@ __all__ = [
     "MalformedMessage",
     "MalformedStartup",
     "MarkerMismatch",
+    "MarkersRefused",
     "MessageTooLong",
     "MpaError",
     "MsnOutOfRange",
@@ -210,6 +211,10 @@ class Rejected(StartupError):
 
 class MalformedStartup(StartupError):
     """What came is no MPA Request or Reply frame (RFC 5044 §7.1.1)."""
+
+
+class MarkersRefused(StartupError):
+    """The peer asks for markers, and this side was told to send none (against RFC 5044 §4.3)."""
 
 
 class VersionMismatch(StartupError):

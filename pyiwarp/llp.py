@@ -271,7 +271,9 @@ class Llp(asyncio.BufferedProtocol):
     def _close(self, transport: asyncio.Transport) -> None:
         if transport.is_closing():
             return
-        if self._clogged:
+        if self.pump.broken:
+            self.abort()
+        elif self._clogged:
             transport.abort()  # nobody takes the last octets
         else:
             transport.close()

@@ -439,8 +439,8 @@ class PollingLlp:
             self._drain(error)
 
     def _close(self) -> None:
-        if self._pending:
-            self.abort()  # nobody takes the last octets
+        if self._pending or self.pump.broken:
+            self.abort()  # nobody takes the last octets, or nobody shall believe that these were the last
         else:
             self._end(None)
 

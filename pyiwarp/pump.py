@@ -64,6 +64,10 @@ class Pump(Protocol):
     def over(self) -> bool:
         """Whether the connection is of no more use."""
 
+    @property
+    def broken(self) -> bool:
+        """Whether it is given up without a word: the driver resets it, as a FIN would look like a graceful end."""
+
 
 class Driver(Protocol):
     """What moves octets between TCP and a pump, as far as connection managers know it."""

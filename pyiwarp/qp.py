@@ -119,7 +119,7 @@ class QueuePair:
         self._attached = False  # to a driver, which has not said yet that TCP has ended
         self._past = QpCounters()  # of the connections before this one
         self._octets_received = 0
-        self._over = False
+        self._over = self._broken = False
         self._ended = False
         self._closed = False
         for used in (send_cq, recv_cq, srq):
@@ -169,7 +169,7 @@ class QueuePair:
         self._past = self.counters()
         self._octets_received = 0
         self._sq.begin()
-        self._over = self._ended = False
+        self._over = self._ended = self._broken = False
         self._attached = True
         self._stream = Stream(
             agreement,
@@ -261,7 +261,7 @@ class QueuePair:
         self._move(QpInput.RESET)
         self._past = self.counters()
         self._stream = self.error = None
-        self._over = self._ended = False
+        self._over = self._ended = self._broken = False
 
     def query(self) -> QpAttributes:
         """The queue pair as it is now."""
@@ -477,6 +477,11 @@ class QueuePair:
         return self._over or (self.output_ended and self.stream.peer_closed)
 
     @property
+    def broken(self) -> bool:
+        """Whether the stream was cut off: no Terminate told the peer, nor did it send one."""
+        return self._broken
+
+    @property
     def _ending(self) -> bool:
         return self.state in (QpState.CLOSING, QpState.TERMINATE, QpState.ERROR)
 
@@ -527,7 +532,7 @@ class QueuePair:
         self._move(QpInput.PEER_TERMINATE)
         self.error = self.error or event.error
         sq, stream = self._sq, self.stream
-        found = culprit(event.error, sq.begun(), sq.requests(), stream._send_msn, stream._read_msn)
+        found = culprit(event.error, sq.begun(), sq.requests(), stream.send_msn, stream.read_msn)
         if found is not None:
             sq.blame = found, status_of(event.error.term)
         stream.drop_output()
@@ -554,8 +559,9 @@ class QueuePair:
 
     def _lose(self, error: Exception, *, told: bool = True) -> None:
         """TCP is gone or shall be: nothing more can be said."""
-        before = self._move(QpInput.LLP_LOST)
-        if told and before in (QpState.RTS, QpState.CLOSING):  # in TERMINATE and ERROR the cause was told
+        # in TERMINATE and ERROR the cause was told, to the program and to the peer
+        self._broken = self._move(QpInput.LLP_LOST) in (QpState.RTS, QpState.CLOSING)
+        if told and self._broken:
             self._tell(AsyncEventType.QP_FATAL, error)
         self.error = self.error or error
         self._over = True

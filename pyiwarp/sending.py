@@ -51,6 +51,7 @@ class SendingHalf:
     """What one side of a stream has to say.
 
     `mulpdu` fixes the FPDU size; by default it follows `set_emss`. `prologue` is sent before the first FPDU.
+    `send_msn` and `read_msn` are the MSNs of the next messages on QN 0 and QN 1.
     """
 
     def __init__(self, agreement: Agreement, mulpdu: int | None, prologue: bytes, profile: PeerProfile) -> None:
@@ -73,7 +74,7 @@ class SendingHalf:
         self._unflushed: list[Outbound] = []
         self._prologue = prologue
         self._mute = agreement.role is Role.RESPONDER  # MPA-5044-7.1.2-16
-        self._send_msn = self._read_msn = self._answer_msn = 1
+        self.send_msn = self.read_msn = self._answer_msn = 1
         self._next_request_id = 0
         self._respond_next = False
         self._finishing = False
@@ -129,10 +130,10 @@ class SendingHalf:
     ) -> None:
         """Queue a Send, of the kind that `solicited` and `inval_stag` make it (RFC 5040 §5.3)."""
         octet = _SEND_OCTETS[solicited, inval_stag is not None]
-        msn = self._send_msn
+        msn = self.send_msn
         # RDMAP-5040-4.1-10: without an STag to invalidate the field is zero
         self._messages.append(UntaggedOutbound(octet, payload, QueueNumber.SEND, msn, inval_stag or 0, token))
-        self._send_msn = next_msn(msn)
+        self.send_msn = next_msn(msn)
 
     def read(self, request: ReadRequest, sink: memoryview, token: object) -> None:
         """Queue a Read Request for the octets of `sink`; the caller has made sure that `reads` is not full."""
@@ -142,10 +143,10 @@ class SendingHalf:
                 rdmap.control_octet(Opcode.READ_REQUEST),
                 (build_read_request(request),),
                 qn=QueueNumber.READ_REQUEST,
-                msn=self._read_msn,
+                msn=self.read_msn,
             )
         )
-        self._read_msn = next_msn(self._read_msn)
+        self.read_msn = next_msn(self.read_msn)
 
     def atomic(self, request: AtomicRequest, token: object) -> None:
         """Queue an Atomic Request, whose identifier is set here; the caller has made sure that `reads` is not full."""
@@ -159,11 +160,11 @@ class SendingHalf:
                 rdmap.control_octet(Opcode.ATOMIC_REQUEST),
                 (wire.build_atomic_request(request),),
                 qn=QueueNumber.READ_REQUEST,
-                msn=self._read_msn,
+                msn=self.read_msn,
                 token=None,
             )
         )
-        self._read_msn = next_msn(self._read_msn)
+        self.read_msn = next_msn(self.read_msn)
 
     def immediate(self, data: bytes, *, token: object, solicited: bool = False) -> None:
         """Queue Immediate Data: eight octets for the peer's next receive (RFC 7306 §6.3)."""
@@ -172,11 +173,11 @@ class SendingHalf:
                 rdmap.control_octet(Opcode.IMMEDIATE_SE if solicited else Opcode.IMMEDIATE),
                 (data,),
                 qn=QueueNumber.SEND,
-                msn=self._send_msn,  # EXT-7306-6.3-02: the MSNs of Sends go on
+                msn=self.send_msn,  # EXT-7306-6.3-02: the MSNs of Sends go on
                 token=token,
             )
         )
-        self._send_msn = next_msn(self._send_msn)
+        self.send_msn = next_msn(self.send_msn)
 
     def _queue_rtr(self, rtr: Rtr) -> None:
         """The zero-length message that opens a peer-to-peer stream (MPA2-6581-9.2-10)."""

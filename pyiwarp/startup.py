@@ -16,6 +16,7 @@ from pyiwarp.errors import (
     ConnectionLost,
     InsufficientIrd,
     MalformedStartup,
+    MarkersRefused,
     NoMatchingRtr,
     Rejected,
     SetupFailed,
@@ -96,7 +97,8 @@ class Offer:
     an Initiator whose peer agreed to none opens with a zero-length Write all the same, which every peer takes and
     which lets the Responder speak. `timeout` bounds the wait for the peer's frame and `first_fpdu_timeout` a
     Responder's wait for the first FPDU, in seconds. With `close_last` a Responder that has rejected leaves it to the
-    Initiator to close first, for `timeout` at most.
+    Initiator to close first, for `timeout` at most. `refuse_markers` is for emulating an implementation that sends no
+    markers to a peer that asks for them, as RFC 5044 §4.3 obliges it to: a Responder rejects, an Initiator fails.
     """
 
     revision: int = 2
@@ -110,6 +112,7 @@ class Offer:
     timeout: float = 10.0
     first_fpdu_timeout: float | None = 60.0
     close_last: bool = False
+    refuse_markers: bool = False
 
     def __post_init__(self) -> None:
         if self.revision not in (1, 2):
@@ -275,6 +278,11 @@ class Startup:
         """Whether the connection is of no more use: at once after a bad frame (MPA-5044-7.1.2-04, MPA-5044-8-07)."""
         return self.state is StartupState.FAILED or (self.output_ended and self._peer_closed)
 
+    @property
+    def broken(self) -> bool:
+        """Startup that fails ends with a FIN."""
+        return False
+
     # --- the responder's decision ------------------------------------------------------------------------------------
 
     def accept(self, offer: Offer) -> tuple[Agreement, bytes]:
@@ -361,10 +369,15 @@ class Startup:
         if self.role is Role.RESPONDER:
             self._request = received
             self._move(StartupInput.GOOD_REQUEST)
+            if received.markers and self.offer.refuse_markers:
+                self.reject()
+                return
         elif received.rejected:
             self.error = Rejected(received.private_data, received.ird, received.ord)  # MPA2-6581-9.1-12
             self._move(StartupInput.REJECTING_REPLY)
         else:
+            if received.markers and self.offer.refuse_markers:
+                raise MarkersRefused("the peer asks for markers, which are not sent here")
             self.agreement = _agree(self.offer, received)
             self._move(StartupInput.ACCEPTING_REPLY)
         self._on_outcome(self)

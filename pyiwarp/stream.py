@@ -171,7 +171,7 @@ class Stream(SendingHalf):
                 if self._held is not None:
                     break
         except ProtocolViolation as violation:  # the only such clause in the package
-            self._fail(violation)
+            self._fail(violation.with_traceback(None))  # its frames would keep users' memory unresizable
         self._segment = b""
         if self._held is None:
             self._deframer.release()
@@ -347,6 +347,10 @@ class Stream(SendingHalf):
         for queue in self._queues.values():
             queue.drop()
         self.reads.drop()
+
+    def due_msn(self, qn: QueueNumber) -> int:
+        """The MSN of the next message that comes on a queue."""
+        return self._queues[qn].due_msn
 
     # --- sending -----------------------------------------------------------------------------------------------------
 

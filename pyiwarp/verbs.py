@@ -103,9 +103,9 @@ class Device:
     """A soft RNIC: its name, its limits, and what it says in MPA startup where a program has no wish of its own.
 
     `max_mr` counts everything that has an STag: regions and windows. `max_pieces` buffers may make up one region.
-    `max_ird` and `max_ord` count Reads at once per queue pair. `revision`, `crc` (None: as suits the peer), `markers`
-    and `rtr` are as in `Options`, whose `of` takes them from here. With `debug` its queue pairs and queues raise
-    `WrongThread` in a thread or event loop that they do not belong to.
+    `max_ird` and `max_ord` count Reads at once per queue pair. `revision`, `crc` (None: as suits the peer), `markers`,
+    `refuse_markers` and `rtr` are as in `Options`, whose `of` takes them from here. With `debug` its queue
+    pairs and queues raise `WrongThread` in a thread or event loop that they do not belong to.
     """
 
     name: str = "pyiwarp0"
@@ -120,6 +120,7 @@ class Device:
     revision: int = 2
     crc: bool | None = None
     markers: bool = False
+    refuse_markers: bool = False
     rtr: Rtr = Rtr.WRITE | Rtr.READ  # flags do not change
     debug: bool = False
 
@@ -164,6 +165,10 @@ class Context:
             if not self._open:
                 self._async_events.close()
         return self._async_events
+
+    def query_device(self) -> Device:
+        """The device and its limits, as `ibv_query_device`."""
+        return self.device
 
     def alloc_pd(self) -> ProtectionDomain:
         """A new protection domain (RFC 5041 §8.2)."""

@@ -99,7 +99,7 @@ class End:
     def __init__(self, pump: Pump) -> None:
         self.pump = pump
         self.incoming = bytearray()  # octets that TCP holds for it
-        self.fin_coming = False
+        self.fin_coming = self.reset_coming = False
         self.clogged = False  # set it and the kernel takes nothing: what was written is not flushed
         self.unflushed = False
         self.sent_fin = False
@@ -145,6 +145,9 @@ class End:
             self.got_fin = True
             self.pump.received_eof()
             return True
+        if self.reset_coming:
+            self.lose(ConnectionResetError("reset by the other end"))
+            return True
         return False
 
     def settle(self, peer: End) -> bool:
@@ -153,7 +156,8 @@ class End:
             return False
         if self.pump.over:
             self.closed = True
-            peer.fin_coming = True
+            peer.reset_coming = self.pump.broken
+            peer.fin_coming = not peer.reset_coming
             self.pump.lost(None)
             return True
         if self.pump.output_ended and not self.sent_fin and not self.unflushed:
@@ -177,7 +181,7 @@ class Pair:
     """Two queue pairs joined without sockets; startup has happened, as Initiator and Responder.
 
     `chunk` is how many octets each delivery carries at most, or a function that says it each time. `prepare` is called
-    with the two sides before startup: an opening Send needs a receive.
+    with the two sides before startup: an opening Send needs a receive. `nodes` are two sides that exist already.
     """
 
     def __init__(
@@ -189,9 +193,10 @@ class Pair:
         emss: int = 1448,
         opened: bool = True,
         prepare: Callable[[Node, Node], object] | None = None,
+        nodes: tuple[Node, Node] | None = None,
         **qp_options: Any,
     ) -> None:
-        self.left, self.right = Node(**qp_options), Node(**qp_options)
+        self.left, self.right = nodes or (Node(**qp_options), Node(**qp_options))
         if prepare is not None:
             prepare(self.left, self.right)
         self.emss = emss
@@ -512,7 +517,7 @@ def unframe(octets: Octets, offset: int, *, markers: bool, crc: bool = True) -> 
 class _NoPump:
     """Stands behind the end that only listens."""
 
-    steady = wants_input = output_ended = over = False
+    steady = wants_input = output_ended = over = broken = False
 
     def receive_view(self) -> memoryview:
         raise AssertionError("a raw peer has no buffer")

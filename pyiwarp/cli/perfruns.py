@@ -190,9 +190,12 @@ async def _stream(
             if stalled := not may_send(upto - 1):
                 break
             posted += [now()] * (upto - sent)
-            for number in range(sent, upto):
-                signaled = (number + 1) % plan.cq_mod == 0 or number == plan.iterations - 1
-                end.qp.post_send(make(lane, number, signaled))
+            end.qp.post_send_many(
+                [
+                    make(lane, number, (number + 1) % plan.cq_mod == 0 or number == plan.iterations - 1)
+                    for number in range(sent, upto)
+                ]
+            )
         for completion in await (_sent_or_not(end) if stalled else end.sent()):
             assert isinstance(completion.wr_id, int), "messages are numbered"
             done = completion.wr_id + 1

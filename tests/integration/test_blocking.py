@@ -370,6 +370,19 @@ def test_a_block_left_by_ctrl_c_does_not_wait() -> None:
 # --- devices ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_device_that_refuses_markers() -> None:
+    def reject(listener_made: Callable[[int], None]) -> None:
+        with blocking.listen(HOST, pd=device_named("siw").open().alloc_pd()) as listener:
+            listener_made(listener.port)
+            with listener.get_request(timeout=PATIENCE).accept() as conn:
+                assert list(conn) == []
+
+    with served(reject) as port:
+        with pytest.raises(Rejected):
+            blocking.connect(HOST, port, options=Options(markers=True))
+        blocking.connect(HOST, port).close()
+
+
 @pytest.mark.parametrize("name", DEVICES)
 def test_devices_talk_to_each_other(name: str) -> None:
     """A connection of each device with an unconstrained peer, with all its defaults."""

@@ -16,6 +16,7 @@ SAID = {
     "kv_store": "100 keys found with",
     "lock_and_counter": "8 clients drew 200 tickets, no two the same, and added up to 900",
     "numpy_arrays": "read 2,048,000 octets into the array itself: the mean is 127,999.5",
+    "rpc_srq": "16 clients made 416 calls; ",
     "ring_buffer": "2000 records, 299,400 octets",
 }
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 import pyiwarp
-from pyiwarp import Access, Options, TerminatedByPeer, UsageError, cm
+from pyiwarp import Access, Closed, ConnectionLost, Options, TerminatedByPeer, UsageError, cm
 from pyiwarp.qp import QpState
 from pyiwarp.verbs import AsyncEventType, Context
 from pyiwarp.work import Read, Recv, Send, Status, Write
@@ -159,6 +159,23 @@ def test_a_queue_pair_is_reset_and_used_again(run: Runner) -> None:
             for node in (left, right):
                 node.qp.modify(QpState.IDLE)
         assert left.qp.counters().sends_sent == right.qp.counters().sends_received == 3
+
+    run(main)
+
+
+@pytest.mark.parametrize("end", ["abort", "close", "modify"])
+def test_who_is_cut_off_sees_no_graceful_end(run: Runner, end: str) -> None:  # MPA-5044-8-01
+    async def main() -> None:
+        left, right = Node(), Node()
+        async with connected(left, right):
+            left.send(b"")
+            right.receive(8)
+            await anext(right.recv_cq)
+            calls = {"abort": lambda: left.qp.abort(Closed("enough")), "close": left.qp.close}
+            calls.get(end, lambda: left.qp.modify(QpState.ERROR))()
+            await soon(lambda: right.qp.state is not QpState.RTS)
+        assert right.qp.state is QpState.ERROR
+        assert isinstance(right.qp.error, ConnectionLost)
 
     run(main)
 

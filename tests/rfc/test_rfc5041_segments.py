@@ -162,7 +162,7 @@ def test_each_response_finds_its_read() -> None:  # DDP-5041-4.2-07, RDMAP-5040-
 def test_msns_wrap_in_both_directions() -> None:  # DDP-5041-4.3-09
     pair = Pair()
     left, right = pair.left.qp.stream, pair.right.qp.stream
-    left._send_msn = left._read_msn = 0xFFFF_FFFE
+    left.send_msn = left.read_msn = 0xFFFF_FFFE
     for queue in right._queues.values():
         queue.due_msn = 0xFFFF_FFFE
     source, sink = pair.right.region(b"source"), pair.left.region(6)
@@ -173,4 +173,4 @@ def test_msns_wrap_in_both_directions() -> None:  # DDP-5041-4.3-09
     pair.run()
     assert [done.wr_id for done in pair.right.received()] == [0, 1, 2, 3]
     assert all(done.ok for done in pair.left.sent())
-    assert left._send_msn == left._read_msn == 2
+    assert left.send_msn == left.read_msn == 2

@@ -166,6 +166,13 @@ def test_which_question_is_to_blame(quoted: bytes, who: object) -> None:
     assert done == [(name, Status.REM_ACCESS_ERR if name == who else FLUSHED) for name in names]
 
 
+def test_an_empty_write_is_not_to_blame_for_the_one_behind_it() -> None:
+    pair = Pair(confirm=True)
+    pair.left.post(Write((), SOMEWHERE, "empty"), Write((), SOMEWHERE, "bad", b"1234"))
+    pair.run()
+    assert ended(pair.left.sent()) == [("empty", FLUSHED), ("bad", Status.REM_ACCESS_ERR)]
+
+
 @pytest.mark.parametrize("header", [tagged(0x10, 0x1000)[:13], untagged(0, 1)[:17], b"\xc1", b"\x41"])
 def test_a_header_that_is_cut_names_nobody(header: bytes) -> None:
     posted = writes().node.qp._sq.begun()

@@ -31,6 +31,8 @@ from pyiwarp.errors import (
     UsageError,
 )
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion, StagTable
+from pyiwarp.work import FetchAdd
+from tests.harness import Pair
 
 PD = object()
 REMOTE = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
@@ -373,3 +375,14 @@ def test_a_region_prints_itself_in_one_line() -> None:
     assert "4 octets" in text
     region.close()
     assert "closed" in repr(region)
+
+
+def test_memory_is_let_go_though_the_error_that_ended_the_stream_is_kept() -> None:
+    buffer = bytearray(24)
+    pair = Pair()
+    region = pair.right.pd.register(buffer, Access.REMOTE_ATOMIC)
+    pair.left.post(FetchAdd(region[1:9].remote(), 1))  # its address is not a multiple of eight
+    pair.run()
+    assert pair.right.qp.error is not None
+    region.close()
+    buffer.append(0)

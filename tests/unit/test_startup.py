@@ -14,6 +14,7 @@ from pyiwarp.errors import (
     ConnectionLost,
     InsufficientIrd,
     MalformedStartup,
+    MarkersRefused,
     NoMatchingRtr,
     Rejected,
     StartupTimeout,
@@ -278,6 +279,20 @@ def test_a_rejected_connection_ends_when_the_peer_closes_or_time_is_up() -> None
         side = in_state(StartupState.REJECTED)
         end(side.startup)
         assert side.startup.over
+
+
+def test_an_emulated_peer_that_refuses_markers() -> None:
+    """Against RFC 5044 §4.3, as some implementations do."""
+    side = responder(refuse_markers=True)
+    side.hears(frame(reply=False, flags=0xC0, word=word()))
+    assert side.outcomes == [StartupState.REJECTED]
+    assert parsed(side.says(), reply=True)[0].rejected
+    left = initiator(refuse_markers=True)
+    left.hears(frame(reply=True, flags=0xC0, word=word()))
+    assert isinstance(left.startup.error, MarkersRefused)
+    for side in (responder(refuse_markers=True), initiator(refuse_markers=True)):
+        side.hears(frame(reply=side.startup.role is Role.INITIATOR, word=word()))
+        assert side.outcomes[0] in (StartupState.DECIDING, StartupState.ACCEPTED), "only who asks for them is refused"
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
