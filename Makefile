@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 TESTS := tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types pytest interop bench compliance format clean distclean
+.PHONY: help demo test lint types pytest interop bench compiled compliance format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -37,6 +37,9 @@ bench: $(VENV)/.test  ## pyiwarp beside sockets and what else is there: some min
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(PYTHON) -m benchmarks.compare
 
+compiled:  ## build the compiled package in .compiled/ and run the tests on it
+	.ci/compiled .compiled
+
 compliance: $(VENV)/.test  ## write docs/compliance.md anew from the citations
 	$(PYTHON) -m tests.meta.compliance
 
@@ -45,7 +48,7 @@ format: $(VENV)/.test  ## let ruff format and repair what it can
 	$(VENV)/bin/ruff check --fix .
 
 clean:  ## remove what tools have left
-	rm -rf build dist *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .compiled *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean  ## and the virtual environment
