@@ -1,6 +1,6 @@
 # make demo    a file both ways between two processes on this machine; nothing needs to be installed before
 # make test    style, types and every test
-# make interop the scenarios against the Linux kernel's siw in a virtual machine
+# make interop the scenarios and the conformance cases against the Linux kernel's siw in a virtual machine
 # make help    the rest
 
 VENV := .venv
@@ -28,7 +28,7 @@ types: $(VENV)/.test  ## mypy --strict
 pytest: $(VENV)/.test  ## the tests alone; TESTS=tests/unit runs a part
 	$(PYTHON) -m pytest $(TESTS)
 
-interop: $(VENV)/.test  ## the scenarios against Linux siw in a virtual machine, then the tests that need it
+interop: $(VENV)/.test  ## the scenarios and the conformance cases against Linux siw in a virtual machine, then the tests that need it
 	$(PYTHON) -m interop
 	$(PYTHON) -m interop.conform
 	$(PYTHON) -m pytest -m siw
