@@ -103,6 +103,17 @@ class VerbsModel(RuleBasedStateMachine):
     def half(self, number: int) -> Half:
         return self.links[number // 2].halves[number % 2]
 
+    def aim(self, half: Half, pick: int, right: Access) -> Target:
+        """A target of the peer's: mostly one that this half may use so, if there is any."""
+        every = half.peer.side.targets
+        fit = [
+            target
+            for target in every
+            if target.remote is not None and target.access & right and target.pd is half.peer.pd
+            if target.scope in (None, half.peer)
+        ]
+        return fit[pick % len(fit)] if fit and pick % 8 else every[pick % len(every)]
+
     def new_region(self, side: Side, pd: Any, access: Access, scope: Half | None) -> Target:
         memory = side.memory(SIZE)
         region = pd.register(memory.parts()[0], access, qp=None if scope is None else scope.qp)
@@ -192,11 +203,19 @@ class VerbsModel(RuleBasedStateMachine):
             half.link.refuse(half, op)
             half.posted.append(op)
 
-    @rule(number=halves, pick=picks, offset=offsets, size=st.integers(0, 150), seed=picks, signaled=flags, fence=flags)
+    @rule(
+        number=halves,
+        pick=picks,
+        offset=offsets,
+        size=st.sampled_from([0, 1, 5, 20, 50, 150]),
+        seed=picks,
+        signaled=flags,
+        fence=flags,
+    )
     def write(self, number: int, pick: int, offset: int, size: int, seed: int, signaled: bool, fence: bool) -> None:
         half = self.half(number)
-        target = self.target(half.peer.side, pick)
-        offset = max(offset, WORDS - target.start)
+        target = self.aim(half, pick, Access.REMOTE_WRITE)
+        offset = max(offset % (SIZE if pick % 3 else SIZE + 9), WORDS - target.start)
         op = self.op(half, WorkOpcode.WRITE, signaled)
         named = self.judge(half, op, target, offset, size, Access.REMOTE_WRITE)
         octets = bytes((seed + at) % 251 for at in range(size))
@@ -213,11 +232,19 @@ class VerbsModel(RuleBasedStateMachine):
             op.notes.append(note)
             target.memory.notes.append(note)
 
-    @rule(number=halves, pick=picks, offset=offsets, size=st.integers(0, 150), void=flags, signaled=flags, fence=flags)
+    @rule(
+        number=halves,
+        pick=picks,
+        offset=offsets,
+        size=st.sampled_from([0, 1, 5, 20, 50, 150]),
+        void=flags,
+        signaled=flags,
+        fence=flags,
+    )
     def read(self, number: int, pick: int, offset: int, size: int, void: bool, signaled: bool, fence: bool) -> None:
         half = self.half(number)
-        target = self.target(half.peer.side, pick)
-        offset = max(offset, WORDS - target.start)
+        target = self.aim(half, pick, Access.REMOTE_READ)
+        offset = max(offset % (SIZE if pick % 3 else SIZE + 9), WORDS - target.start)
         op = self.op(half, WorkOpcode.READ, signaled)
         named = self.judge(half, op, target, offset, size, Access.REMOTE_READ)
         sink = half.side.memory(size or 1, free=True)
@@ -245,7 +272,9 @@ class VerbsModel(RuleBasedStateMachine):
     @rule(number=halves, pick=picks, word=st.integers(0, 3), add=st.integers(0, 1 << 64), odd=flags, fence=flags)
     def fetch_add(self, number: int, pick: int, word: int, add: int, odd: bool, fence: bool) -> None:
         half = self.half(number)
-        target = self.target(half.peer.side, pick, ("region", "fast"))
+        target = self.aim(half, pick, Access.REMOTE_ATOMIC)
+        if target.kind not in ("region", "fast"):
+            target = self.target(half.peer.side, pick, ("region", "fast"))
         op = self.op(half, WorkOpcode.FETCH_ADD, True)
         offset = word % 2 * 8 + (odd and word == 3)
         add %= 1 << 64
@@ -267,7 +296,9 @@ class VerbsModel(RuleBasedStateMachine):
     def compare_swap_alone(self, number: int, pick: int, hit: bool) -> None:
         self.rest()
         half = self.half(number)
-        target = self.target(half.peer.side, pick, ("region", "fast"))
+        target = self.aim(half, pick, Access.REMOTE_ATOMIC)
+        if target.kind not in ("region", "fast"):
+            target = self.target(half.peer.side, pick, ("region", "fast"))
         op = self.op(half, WorkOpcode.COMPARE_SWAP, True)
         remote = self.judge(half, op, target, 8, 8, Access.REMOTE_ATOMIC)
         memory = target.memory
@@ -657,6 +688,14 @@ class VerbsModel(RuleBasedStateMachine):
                 half.qp.modify(QpState.IDLE)
             assert not half.posted
         link.join()
+
+    @rule()
+    def repair(self) -> None:
+        """All connections are there again, each half with a receive that takes any Send."""
+        for number in range(len(self.links)):
+            self.connect_again(number)
+            for half in (2 * number, 2 * number + 1):
+                self.receive(half, LARGEST)
 
     # --- what must hold ----------------------------------------------------------------------------------------------
 
