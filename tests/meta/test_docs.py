@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES = [*PROGRAMS, *sorted(ROOT.glob("*/README.md"))]
+PAGES = [*PROGRAMS, *sorted(ROOT.glob("[a-z]*/README.md"))]
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}:{number}")
     for page in PROGRAMS
