@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import settings
+import os
+
+from hypothesis import Phase, settings
 
 settings.register_profile("pyiwarp", deadline=None)  # a busy machine is no finding
-settings.load_profile("pyiwarp")
+# where it matters alone that a test fails, as for a breakage made on purpose, the smallest example is not looked for
+settings.register_profile("unshrunk", deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+settings.load_profile(os.environ.get("PYIWARP_HYPOTHESIS", "pyiwarp"))
