@@ -10,7 +10,7 @@ Atomic of the program's own confirms as well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from pyiwarp.fastwire import ReadRequest
 from pyiwarp.kinds import Posted
@@ -38,6 +38,7 @@ class ConfirmingSendQueue(SendQueue):
 
     __slots__ = ("_asked", "_confirmed", "_flushed_to_tcp")
 
+    takes_prompt: ClassVar[bool] = False
     _asked: _Confirmation | None
     _confirmed: set[Posted]
     _flushed_to_tcp: set[Posted]

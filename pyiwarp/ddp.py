@@ -216,7 +216,7 @@ class UntaggedQueue:
     def close(self) -> None:
         """The message that is due was delivered."""
         self._buffer = None
-        self.due_msn = next_msn(self.due_msn)
+        self.due_msn = self.due_msn + 1 & MSN_MASK  # DDP-5041-4.3-09
 
     def place(self, header: Untagged, payload: memoryview) -> int | None:
         """Check and place one segment; returns the message's length in octets if it delivers it (DDP-5041-5.4-01).

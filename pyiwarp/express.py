@@ -27,7 +27,7 @@ from pyiwarp.fastwire import (
 )
 from pyiwarp.mpa import CRC_SIZE, LENGTH_SIZE, Deframer, fpdu_size
 from pyiwarp.mr import StagTable
-from pyiwarp.rdmap import SOLICITED_OPCODES, TAGGED_ADMISSION, OutstandingRead, OutstandingReads, admission
+from pyiwarp.rdmap import TAGGED_ADMISSION, OutstandingRead, OutstandingReads, admission
 
 __all__ = ["Express"]
 
@@ -154,7 +154,7 @@ class Express:
                 opcode = _PLAIN_SENDS[word >> 32 & 0xFF] if control & _KIND == VERSION else None
                 last = control & LAST != 0
                 nbytes = length - UNTAGGED_SIZE
-                size = fpdu_size(length)
+                size = (length + LENGTH_SIZE + 3 & ~3) + CRC_SIZE
             stop = start + size
             if opcode is None or nbytes < 0 or stop > end or nbytes + UNTAGGED_SIZE > MAX_MULPDU:
                 break
@@ -173,7 +173,8 @@ class Express:
             if last:
                 msn = queue.due_msn
                 queue.close()
-                events.append(Delivered(opcode, msn, mo + nbytes, opcode in SOLICITED_OPCODES, None))
+                solicited = opcode is Opcode.SEND_SE
+                events.append(tuple.__new__(Delivered, (opcode, msn, mo + nbytes, solicited, None, None)))
         if fpdus:
             deframer.advance(start - begin, fpdus)
         return fpdus

@@ -46,13 +46,12 @@ class Llp(asyncio.BufferedProtocol):
         self._view: memoryview | None = None  # what get_buffer gave, kept for the tap alone
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
-        self._writes = 0
+        self._emss_serves = 0  # so many more writes
         self._clogged = False
         self._resuming = False
-        self._kicked = False
-        self._receiving = False  # octets are being digested; a look at the output follows
-        self._running = False
-        self._written_early = False  # the kernel has a batch of which the pump does not know yet
+        self._kicked = False  # the loop's next turn looks at the output
+        self._busy = False  # the pump is told something; a look at the output follows
+        self._steady = False
         self._reading = True
         self._sent_fin = False
         self._aborted = False
@@ -74,7 +73,7 @@ class Llp(asyncio.BufferedProtocol):
         if self._aborted:
             self._transport.abort()
         else:
-            self._run()
+            self.kick()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next octets shall land."""
@@ -88,18 +87,21 @@ class Llp(asyncio.BufferedProtocol):
         if self._tap is not None and self._view is not None:
             self._tap.received(self._view[:nbytes])
             self._view = None
-        self._tell_of_early_write()
-        self._receiving = True
+        self._busy = True
         try:
             self.pump.received(nbytes)
+            self._run()
         finally:
-            self._receiving = False
-        self._run()
+            self._busy = False
 
     def eof_received(self) -> bool:
         """The peer closed its half; this side's stays open until the pump is done."""
-        self.pump.received_eof()
-        self._run()
+        self._busy = True
+        try:
+            self.pump.received_eof()
+            self._run()
+        finally:
+            self._busy = False
         return True
 
     def pause_writing(self) -> None:
@@ -113,17 +115,18 @@ class Llp(asyncio.BufferedProtocol):
         would tell of the end twice, or close the half twice.
         """
         self._clogged = False
-        self._resuming = True
-        self.pump.flushed()
-        self._run()
-        self._resuming = False
+        self._busy = self._resuming = True
+        try:
+            self.pump.flushed()
+            self._run()
+        finally:
+            self._busy = self._resuming = False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP has ended."""
         self._transport = self._socket = None
         if self._tap is not None:
             self._tap.closed()
-        self._tell_of_early_write()
         self.pump.lost(exc)
         if self._timer is not None:
             self._timer.cancel()
@@ -143,19 +146,14 @@ class Llp(asyncio.BufferedProtocol):
         return _address(self._transport, "sockname")
 
     def kick(self) -> None:
-        """There may be something to write: one batch leaves at once, the rest in the loop's next turn.
-
-        The pump is told of nothing before that turn, so this may be called from wherever work is posted; however often
-        that is, the turn comes once.
-        """
-        if self._kicked or self._receiving or self._transport is None:
-            return
-        self._look_later()
-        if not (self._running or self._clogged or self._sent_fin or self._transport.is_closing()):
-            iov = self.pump.next_iov()
-            if iov:
-                self._clogged = not self._write(self._transport, iov)
-                self._written_early = not self._clogged
+        """Write what there is to write, at once; the pump is told before this returns."""
+        if self._busy or self._kicked or self._transport is None:
+            return  # whoever is busy looks for more to write before it is done
+        self._busy = True
+        try:
+            self._run()
+        finally:
+            self._busy = False
 
     def _look_later(self) -> None:
         if not self._kicked:
@@ -164,9 +162,9 @@ class Llp(asyncio.BufferedProtocol):
 
     def exchange(self, pump: Pump) -> None:
         """Drive `pump` from now on: Full Operation begins (RFC 5044 §7.1.2 rule 4)."""
-        self._tell_of_early_write()
         self.pump = pump
-        self._writes = 0
+        self._emss_serves = 0
+        self._steady = False
         self.exchanged()
         self._look_later()
 
@@ -186,51 +184,40 @@ class Llp(asyncio.BufferedProtocol):
 
     def _on_kick(self) -> None:
         self._kicked = False
-        if self._transport is not None:
-            self._run()
-
-    def _tell_of_early_write(self) -> None:
-        if self._written_early:
-            self._written_early = False
-            self.pump.flushed()
+        self.kick()
 
     def _run(self) -> None:
         """Write what there is to write, then settle everything that may have changed."""
-        self._tell_of_early_write()
-        self._running = True
-        try:
-            ended = self._run_pump(self.pump)
-        finally:
-            self._running = False
-        if ended:  # what the peer asks for now cannot be answered: this half is closed
+        if self._run_pump(self.pump):  # what the peer asks for now cannot be answered: this half is closed
             self.abort()
         elif self._transport is not None:
             self._settle(self._transport)
 
     def _run_pump(self, pump: Pump) -> bool:
         """Write some batches; returns whether there was one that can not be written any more."""
-        pump.resume()  # even while clogged: a peer that is clogged too waits for this side to read
+        if not self._steady:
+            pump.resume()  # even while clogged: a peer that is clogged too waits for this side to read
         for _ in range(TURN_BATCHES):
-            if self._clogged or self._transport is None or self._transport.is_closing():
+            transport = self._transport
+            if self._clogged or transport is None or transport.is_closing():
                 return False
-            if self._writes % EMSS_REFRESH == 0:
+            if self._emss_serves == 0:
                 self._refresh_emss()
             iov = pump.next_iov()
             if not iov:
                 return False
             if self._sent_fin:
                 return True
-            if not self._write(self._transport, iov):
+            if not self._write(transport, iov):
                 self._clogged = True  # resume_writing will follow
                 return False
-            self._clogged = False
             pump.flushed()
         self._look_later()
         return False
 
     def _write(self, transport: asyncio.Transport, iov: list[Octets]) -> bool:
         """Give a batch to the transport; returns whether the kernel has taken all of it."""
-        self._writes += 1
+        self._emss_serves -= 1
         if self._tap is not None:
             self._tap.sent(iov)
         if len(iov) == 1:
@@ -243,11 +230,16 @@ class Llp(asyncio.BufferedProtocol):
 
     def _refresh_emss(self) -> None:
         """Let the pump know TCP's segment size (MPA-5044-4.5-06)."""
+        self._emss_serves = EMSS_REFRESH
         if self._socket is not None and self._socket.fileno() >= 0:
             self.pump.set_emss(self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
 
     def _settle(self, transport: asyncio.Transport) -> None:
+        """See to input, ends and time, unless only octets matter as before."""
         pump = self.pump
+        was_steady, self._steady = self._steady, pump.steady
+        if was_steady and self._steady:
+            return
         if pump.wants_input != self._reading:
             self._reading = pump.wants_input
             (transport.resume_reading if self._reading else transport.pause_reading)()
@@ -291,9 +283,13 @@ class Llp(asyncio.BufferedProtocol):
 
     def _on_time(self, limit: TimeLimit) -> None:
         self._timer = self._limit = None
-        self.pump.timed_out(limit)
-        if self._transport is not None:
-            self._run()
+        self._busy = True
+        try:
+            self.pump.timed_out(limit)
+            if self._transport is not None:
+                self._run()
+        finally:
+            self._busy = False
 
 
 def _nothing() -> None:

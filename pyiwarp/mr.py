@@ -185,16 +185,22 @@ class MemoryRegion:
         """Octets for work that pins the memory: they are there until the last `unpin`, whatever becomes of the STag."""
         return self._view[offset : offset + nbytes]
 
-    def lend(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
-        """Pin octets to be sent by work of `pd`, and give them; None, and nothing pinned, if they may not be.
+    def glance(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
+        """Octets that work of `pd` may send, to be used at once; None if they may not be.
 
         The short way of the commonest request; which rule forbids it is `admission`'s to say.
         """
         stop = offset + nbytes
         if self._open and self.pd is pd and 0 <= offset <= stop <= self.nbytes:
-            self._pins += 1
             return self._view[offset:stop]
         return None
+
+    def lend(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
+        """Pin octets to be sent by work of `pd`, and give them; None, and nothing pinned, if they may not be."""
+        view = self.glance(pd, offset, nbytes)
+        if view is not None:
+            self._pins += 1
+        return view
 
     def misalignment(self, offset: int) -> int:
         """How far past a multiple of eight, in octets, the octet at `offset` lies in memory."""

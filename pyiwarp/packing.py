@@ -37,7 +37,7 @@ class Packer:
     The pieces of a batch are good until `flushed`.
     """
 
-    __slots__ = ("_at", "_buffer", "_crc", "_fpdus_left", "_mark", "_out", "_plain", "_room", "framer")
+    __slots__ = ("_at", "_buffer", "_crc", "_fpdus_left", "_laid", "_mark", "_out", "_plain", "_room", "framer")
 
     def __init__(self, *, crc: bool, markers: bool) -> None:
         self.framer = (MarkedFramer if markers else Framer)(crc=crc)
@@ -45,17 +45,75 @@ class Packer:
         self._crc = crc
         self._buffer = NO_BUFFER
         self._at = self._mark = 0
+        self._laid = 0  # FPDUs in the buffer that belong to no batch yet
         self._out: list[Octets] = []
         self._room = self._fpdus_left = 0
+
+    @property
+    def lays(self) -> bool:
+        """Whether FPDUs can be laid ready: not where markers are sent, whose places the order of batches decides."""
+        return not self._plain
+
+    @property
+    def ready(self) -> bool:
+        """Whether FPDUs lie ready for the next batch."""
+        return self._laid > 0
+
+    def lay(self, head: bytes, payload: Octets, nbytes: int) -> bool:
+        """Lay an FPDU ready that begins with `head` and ends with the `nbytes` octets of `payload`, which are copied.
+
+        It goes out in front of the next batch. Returns False, and has done nothing, if there is no room.
+        """
+        at = self._at
+        if nbytes > LARGEST_COPY or at > _FULL:
+            return False
+        if not self._buffer:
+            self._buffer = take_buffer()
+        buffer = self._buffer
+        body = at + len(head)
+        stop = body + nbytes
+        buffer[at:body] = head
+        buffer[body:stop] = payload
+        pad = at - stop & 3  # MPA-5044-4.1-05
+        crc = 0
+        if self._crc:
+            crc = crc32c(buffer[at:stop])
+            if pad:
+                crc = crc32c(PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
+        _TRAILERS[pad](buffer, stop, crc)
+        self._at = stop + pad + CRC_SIZE
+        self._laid += 1
+        return True
+
+    def take_ready(self) -> list[Octets]:
+        """The FPDUs that lie ready, as a batch of their own; [] if there are none."""
+        if not self._laid:
+            return []
+        self._count_ready()
+        self._mark = self._at
+        return [self._buffer[: self._at]]
+
+    def _count_ready(self) -> None:
+        self.framer.fpdus += self._laid
+        self.framer.octets += self._at
+        self._laid = 0
+
+    def unlay(self) -> None:
+        """Forget the FPDUs that lie ready."""
+        if self._laid:
+            self._laid = 0
+            self.flushed()
 
     def begin(self, out: list[Octets], room: int, fpdus: int) -> None:
         """Begin a batch: the pieces go to `out`; it is full after `room` octets or `fpdus` FPDUs.
 
-        It is full as well when what is copied fills the buffer.
+        It is full as well when what is copied fills the buffer. What lies ready comes first, and beyond that.
         """
         self._out = out
         self._room = room
         self._fpdus_left = fpdus
+        if self._laid:
+            self._count_ready()
 
     def end(self) -> None:
         """The batch is complete."""
@@ -73,7 +131,7 @@ class Packer:
     def forget(self) -> None:
         """Let go of the batch though a transport may still look at it."""
         self._buffer = NO_BUFFER
-        self._at = self._mark = 0
+        self._at = self._mark = self._laid = 0
 
     def pack(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> bool:
         """Append FPDUs of the messages at the head of `messages` until the batch is full or none is left.

@@ -99,7 +99,7 @@ class PagedRegion(MemoryRegion):
             index, start = index + 1, 0
         return cast("memoryview", Spread(pieces))
 
-    def lend(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
+    def glance(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
         """None: memory in pieces goes the long way."""
         return None
 

@@ -43,6 +43,7 @@ __all__ = ["QpCap", "QpInput", "QpState", "QueuePair"]
 log = logging.getLogger(__name__)
 
 _qp_numbers = itertools.count(1)
+_RTS: Final = QpState.RTS
 
 
 class Owner(Protocol):
@@ -329,7 +330,9 @@ class QueuePair:
         The memory of its SGEs belongs to the stack until then. Raises `WrongState` before the queue pair is
         connected, `QueueFull`, or `BadWorkRequest` for memory that may not be used so; nothing was posted then.
         """
-        self._post_send(request)
+        stream = self._stream
+        if stream is None or self.state is not _RTS or self._closed or not self._sq.post_promptly(stream, (request,)):
+            self._post_send(request)
         self.on_output()
 
     def post_send_many(self, requests: Sequence[SendRequest]) -> None:
@@ -340,7 +343,9 @@ class QueuePair:
         """
         done = 0
         try:
-            for request in requests:
+            if self.state is _RTS and not self._closed:
+                done = self._sq.post_promptly(self.stream, requests)
+            for request in requests[done:] if done else requests:
                 self._post_send(request)
                 done += 1
         except Exception as error:
@@ -352,7 +357,7 @@ class QueuePair:
 
     def _post_send(self, request: SendRequest) -> None:
         if self.state is QpState.RTS and not self._closed:
-            self._sq.post(self._stream, request)  # type: ignore[arg-type]  # in RTS there is one
+            self._sq.post(self.stream, request)
             return
         self._check_open()
         if self.state is QpState.IDLE:
@@ -376,12 +381,14 @@ class QueuePair:
 
     def receive_view(self) -> memoryview:
         """Where the next octets shall land; never empty."""
-        return self.stream.receive_view()
+        return (self._stream or self.stream).receive_view()
 
     def received(self, nbytes: int) -> None:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
         self._octets_received += nbytes
-        self._take(self.stream.received(nbytes))
+        events = (self._stream or self.stream).received(nbytes)
+        if events:
+            self._take(events)
 
     def received_eof(self) -> None:
         """The peer closed its half."""
@@ -397,19 +404,18 @@ class QueuePair:
 
     def next_iov(self) -> list[Octets]:
         """The octets to write now; [] when there are none."""
-        if self._confirming is not None and self.state in (QpState.RTS, QpState.CLOSING):
+        if self._confirming is not None and self.state in (_RTS, QpState.CLOSING):
             self._confirming.confirm(self.stream)
-        return [] if self._settling else self.stream.next_iov()
+        return [] if self._settling else (self._stream or self.stream).next_iov()
 
     def flushed(self) -> None:
         """The kernel holds everything that `next_iov` gave."""
-        events, sent = self.stream.flushed_batch()
+        events, sent = (self._stream or self.stream).flushed_batch()
         if self._sq.blame is None:  # else the peer has refused some of it, and of none it is known what became
             if events:
                 self._take(events)
-            if sent:
-                self._sq.sent(sent)
-        if self.state in (QpState.TERMINATE, QpState.ERROR):
+            self._sq.sent(sent)
+        if self.state is not _RTS and self.state is not QpState.CLOSING:
             self._flush()
 
     def set_emss(self, emss: int) -> None:
@@ -455,7 +461,8 @@ class QueuePair:
     @property
     def steady(self) -> bool:
         """Whether only octets matter to the driver now: input is wanted, nothing is timed, no end is near."""
-        return self.state is QpState.RTS and not (self._settling or self.stream.starved or self.stream.muted)
+        stream = self._stream
+        return self.state is _RTS and stream is not None and stream.flowing and not self._settling
 
     @property
     def wants_input(self) -> bool:
@@ -491,7 +498,10 @@ class QueuePair:
         for event in events:
             if self._over:  # an event, or whom it called, ended everything: the rest was flushed
                 return
-            _HANDLERS[type(event)](self, event)
+            if type(event) is Delivered:
+                self._rq.delivered(event)
+            else:
+                _HANDLERS[type(event)](self, event)
 
     def _on_read_done(self, event: ReadDone) -> None:
         if event.token is not None:  # else the Read that opened the stream: nobody's work request, but in ORD
@@ -506,9 +516,6 @@ class QueuePair:
             memoryview(memory)[:] = stored(event.value)
         self._sq.answered(posted)
         self._sq.start_waiting(self.stream)
-
-    def _on_delivered(self, event: Delivered) -> None:
-        self._rq.delivered(event)
 
     def _on_sq_drained(self) -> None:
         if self.state is QpState.CLOSING:  # else it was flushed, which is told otherwise
@@ -588,7 +595,6 @@ class QueuePair:
 _HANDLERS: Final[Mapping[type[Event], Callable[[QueuePair, Any], None]]] = {
     ReadDone: QueuePair._on_read_done,
     AtomicDone: QueuePair._on_atomic_done,
-    Delivered: QueuePair._on_delivered,
     PeerClosed: QueuePair._on_peer_closed,
     PeerTerminated: QueuePair._on_peer_terminated,
     Violated: QueuePair._on_violated,

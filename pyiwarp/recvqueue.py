@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from pyiwarp.admission import QpCap, check_sges
 from pyiwarp.cq import CompletionQueue
@@ -15,6 +16,9 @@ from pyiwarp.srq import SharedReceiveQueue
 from pyiwarp.work import Completion, Recv, Status, WorkOpcode
 
 __all__ = ["ReceiveQueue"]
+
+_SUCCESS: Final = Status.SUCCESS
+_RECV: Final = WorkOpcode.RECV
 
 
 class ReceiveQueue:
@@ -97,24 +101,20 @@ class ReceiveQueue:
                 return None
             receive = shared
         self._taken.append(receive)
-        return [sge.region.pinned_view(sge.offset, sge.nbytes) for sge in receive.sges]
+        sges = receive.sges
+        if len(sges) == 1:
+            region, offset, nbytes = sges[0]
+            return (region.pinned_view(offset, nbytes),)
+        return [region.pinned_view(offset, nbytes) for region, offset, nbytes in sges]
 
     def delivered(self, event: Delivered) -> None:
         """The oldest message that took a receive is complete (RDMAP-5040-5.3-05)."""
         receive = self._taken.popleft()
-        unpin(receive.sges)
-        self.cq.push(
-            Completion(
-                receive.wr_id,
-                Status.SUCCESS,
-                WorkOpcode.RECV,
-                event.nbytes,
-                self.qp_num,
-                event.inval_stag,
-                event.solicited,
-                immediate=event.immediate,
-            )
-        )
+        for sge in receive.sges:
+            sge[0].unpin()
+        _, _, nbytes, solicited, inval_stag, immediate = event
+        fields = (receive.wr_id, _SUCCESS, _RECV, nbytes, self.qp_num, inval_stag, solicited, None, immediate, None)
+        self.cq.push(tuple.__new__(Completion, fields))
         if self._late:
             self._complete_late()
 

@@ -13,10 +13,20 @@ from typing import TYPE_CHECKING, Final
 from pyiwarp import rdmap
 from pyiwarp.answers import Answer, ReadAnswer
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU, Opcode, QueueNumber, Rtr
-from pyiwarp.ddp import Octets, Outbound, TaggedOutbound, UntaggedOutbound, next_msn
+from pyiwarp.ddp import MSN_MASK, Octets, Outbound, TaggedOutbound, UntaggedOutbound, next_msn
 from pyiwarp.errors import ProtocolViolation, UsageError
 from pyiwarp.events import Event, Sent
-from pyiwarp.fastwire import ReadRequest, build_read_request
+from pyiwarp.fastwire import (
+    LAST,
+    TAGGED,
+    TAGGED_LEAD,
+    TAGGED_SIZE,
+    UNTAGGED_LEAD,
+    UNTAGGED_SIZE,
+    VERSION,
+    ReadRequest,
+    build_read_request,
+)
 from pyiwarp.mpa import mulpdu_for
 from pyiwarp.packing import Packer
 from pyiwarp.profile import PeerProfile
@@ -43,6 +53,12 @@ _SEND_OCTETS: Final = {  # by whether it is solicited, and whether it invalidate
     (False, True): rdmap.control_octet(Opcode.SEND_INVAL),
     (True, True): rdmap.control_octet(Opcode.SEND_SE_INVAL),
 }
+_LAST_TAGGED: Final = (TAGGED | LAST | VERSION) << 40
+_LAST_UNTAGGED: Final = (LAST | VERSION) << 40
+# the first eight octets of an FPDU, but for its length and STag: a message in one segment
+_WRITE_LEAD: Final = _LAST_TAGGED | _WRITE << 32
+_SEND_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[False, False] << 32
+_SEND_SE_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[True, False] << 32
 _NO_PAYLOAD: Final[tuple[Octets, ...]] = ()
 _RTR_STAG: Final = 1  # a zero-length Write may name any STag; 0 upsets a known peer (wire ambiguity 29)
 
@@ -76,6 +92,7 @@ class SendingHalf:
         self._mute = agreement.role is Role.RESPONDER  # MPA-5044-7.1.2-16
         self.send_msn = self.read_msn = self._answer_msn = 1
         self._next_request_id = 0
+        self._lays = self._packer.lays and not profile.one_fpdu_per_write
         self._respond_next = False
         self._finishing = False
         if agreement.rtr:
@@ -112,7 +129,7 @@ class SendingHalf:
             return False
         if self.violation is not None:
             return not self._terminates
-        return self._finishing and not (self._messages or self._answers)
+        return self._finishing and not (self._messages or self._answers or self._packer.ready)
 
     # --- what is to be said ------------------------------------------------------------------------------------------
 
@@ -134,6 +151,36 @@ class SendingHalf:
         # RDMAP-5040-4.1-10: without an STag to invalidate the field is zero
         self._messages.append(UntaggedOutbound(octet, payload, QueueNumber.SEND, msn, inval_stag or 0, token))
         self.send_msn = next_msn(msn)
+
+    @property
+    def prompt(self) -> bool:
+        """Whether nothing else is to be said, so that small messages can be framed where they are posted.
+
+        `write_now` and `send_now` do that, and `flushed` tells no tokens of them: they have gone before all others.
+        """
+        return self._lays and not (self.in_transit or self._messages or self._answers or self._mute)
+
+    def write_now(self, payload: Octets, nbytes: int, stag: int, to: int) -> bool:
+        """As `write`, of `nbytes` octets that are copied, while `prompt`; False, and nothing done, if they do not fit.
+
+        What is written now may be withdrawn by an error until `next_iov` gives it, as everything queued.
+        """
+        length = TAGGED_SIZE + nbytes
+        if length > self.mulpdu:
+            return False
+        return self._packer.lay(TAGGED_LEAD.pack(length << 48 | _WRITE_LEAD | stag, to), payload, nbytes)
+
+    def send_now(self, payload: Octets, nbytes: int, *, solicited: bool) -> bool:
+        """As `send`; otherwise as `write_now`."""
+        length = UNTAGGED_SIZE + nbytes
+        if length > self.mulpdu:
+            return False
+        msn = self.send_msn
+        lead = length << 48 | (_SEND_SE_LEAD if solicited else _SEND_LEAD)
+        if not self._packer.lay(UNTAGGED_LEAD.pack(lead, msn, 0), payload, nbytes):
+            return False
+        self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
+        return True
 
     def read(self, request: ReadRequest, sink: memoryview, token: object) -> None:
         """Queue a Read Request for the octets of `sink`; the caller has made sure that `reads` is not full."""
@@ -193,9 +240,13 @@ class SendingHalf:
 
         Nothing more is given before `flushed`.
         """
-        if self.in_transit or not (self._messages or self._answers or self._terminates or self._prologue):
+        if self.in_transit:
             return []
-        out: list[Octets] = []
+        if not (self._messages or self._answers or self._terminates or self._prologue):
+            out = self._packer.take_ready()
+            self.in_transit = bool(out)
+            return out
+        out = []
         if self._prologue:
             out.append(self._prologue)
             self._prologue = b""
@@ -272,6 +323,7 @@ class SendingHalf:
                 self._unflushed.append(answer)  # the transport still reads its first segments
             elif isinstance(answer, Answer):
                 answer.done()
+        self._packer.unlay()
         self._messages.clear()
         self._answers.clear()
         self._underway = None

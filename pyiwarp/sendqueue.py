@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from pyiwarp.admission import QpCap
 from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import BadWorkRequest, QueueFull, WrongState
 from pyiwarp.kinds import KINDS, Held, Kind, Posted
+from pyiwarp.prompt import PROMPT, payload_size
 from pyiwarp.stream import Stream
 from pyiwarp.work import Completion, SendRequest, Status
 
 __all__ = ["SendQueue", "unpin"]
+
+_NOTHING_HELD: Final[Held] = ()
 
 
 class QpOwner(Protocol):
@@ -35,6 +38,8 @@ class SendQueue:
     __slots__ = (
         "_late",
         "_posted",
+        "_prompt",
+        "_recorded",
         "_waiting",
         "all_signaled",
         "answers_due",
@@ -48,6 +53,7 @@ class SendQueue:
         "qp_num",
     )
 
+    takes_prompt: ClassVar[bool] = True  # whether requests may be framed where they are posted
     blame: tuple[Posted, Status] | None
 
     def __init__(
@@ -61,6 +67,8 @@ class SendQueue:
         self.qp_num = qp_num
         self.all_signaled = all_signaled
         self.flushes = 0
+        self._prompt: list[Any] = []  # framed when they were posted, before all of `_posted`, and not sent yet
+        self._recorded: list[Posted] = []  # those of them that stand in `_posted` after all
         self._posted: deque[Posted] = deque()
         self._waiting: deque[Posted] = deque()
         # behind what was in time: flushes of what was posted too late, and calls to those who wait for the end of all
@@ -68,19 +76,34 @@ class SendQueue:
         self.begin()
 
     def __len__(self) -> int:
-        return len(self._posted)
+        return len(self._posted) + len(self._prompt)
 
     def begin(self) -> None:
         """A new connection begins."""
         self.answers_due = 0
         self.blame = None
+        self._recorded.clear()
 
     def check_room(self) -> None:
         """Raises `QueueFull` if nothing more can be posted."""
-        if len(self._posted) + len(self._late) < self.limit:
+        if len(self) + len(self._late) < self.limit:
             return
-        if len(self._posted) + sum(isinstance(late, Completion) for late in self._late) >= self.limit:
+        if len(self) + sum(isinstance(late, Completion) for late in self._late) >= self.limit:
             raise QueueFull(f"the send queue of queue pair {self.qp_num} holds {self.limit} work requests already")
+
+    def post_promptly(self, stream: Stream, requests: Sequence[SendRequest]) -> int:
+        """Post the first of the requests the short way, as many as are ordinary and fit; returns how many."""
+        if not stream.prompt or self._posted or self._late or not self.takes_prompt:
+            return 0
+        room = self.limit - len(self._prompt)
+        done = 0
+        for request in requests:
+            frame = PROMPT.get(type(request))
+            if frame is None or done == room or not frame(request, self, stream):
+                break
+            done += 1
+        self._prompt += requests[:done]
+        return done
 
     def post(self, stream: Stream, request: SendRequest) -> None:
         """Judge a request, pin its memory, and begin it when its turn has come.
@@ -89,7 +112,7 @@ class SendQueue:
         for what the peer can no longer answer; nothing was posted then.
         """
         queue = self._posted
-        if len(queue) + len(self._late) >= self.limit:
+        if len(queue) + len(self._prompt) + len(self._late) >= self.limit:
             self.check_room()
         kind = KINDS[type(request)]
         if kind.answered:
@@ -131,8 +154,22 @@ class SendQueue:
         self._settle((token,))
 
     def sent(self, tokens: Iterable[object]) -> None:
-        """TCP has the whole messages that these tokens stand for (RDMAP-5040-5.5-11)."""
-        self._settle(tokens)
+        """TCP has the messages that these tokens stand for (RDMAP-5040-5.5-11), and all that were framed early."""
+        if self._prompt:
+            self._complete_prompt()
+        if self._recorded:
+            recorded, self._recorded = self._recorded, []
+            self._settle(recorded)
+        if tokens or self._posted or self._late:
+            self._settle(tokens)
+
+    def _complete_prompt(self) -> None:
+        requests, self._prompt = self._prompt, []
+        all_signaled = self.all_signaled
+        for request in requests:
+            if request.signaled or all_signaled:
+                opcode, nbytes = KINDS[type(request)].opcode, payload_size(request)
+                self.cq.push(Completion(request.wr_id, Status.SUCCESS, opcode, nbytes, self.qp_num))
 
     def _settle(self, tokens: Iterable[object]) -> None:
         for posted in tokens:
@@ -142,6 +179,8 @@ class SendQueue:
 
     def _complete(self) -> None:
         """Complete the requests at the head of the queue that are done (RDMAP-5040-5.5-12)."""
+        if self._prompt:
+            return  # they come first, and bring the others back here
         queue = self._posted
         while queue and queue[0].done:
             posted = queue.popleft()
@@ -157,6 +196,7 @@ class SendQueue:
     def flush(self, error: Exception | None) -> None:
         """Complete everything that is posted, in order, as it will never be done (RDMAP-5040-5.4-08, -6.2.1-02)."""
         self._waiting.clear()
+        self._record_prompt()
         blamed, status = self.blame or (None, Status.WR_FLUSH_ERR)
         self.begin()
         self.flushes += len(self._posted)
@@ -169,6 +209,7 @@ class SendQueue:
 
     def begun(self) -> Sequence[Posted]:
         """The requests that were given to the stream and are not complete, in order."""
+        self._record_prompt()
         return list(self._posted)[: len(self._posted) - len(self._waiting)]
 
     def requests(self) -> Sequence[Posted | None]:
@@ -179,6 +220,15 @@ class SendQueue:
         """Make a call when no request is left; at once if there is none."""
         self._late.append(call)
         self._complete_late()
+
+    def _record_prompt(self) -> None:
+        """Give those that were framed where they were posted the record that all others have."""
+        requests, self._prompt = self._prompt, []
+        for request in reversed(requests):
+            nbytes = payload_size(request)
+            posted = Posted(request, KINDS[type(request)], nbytes, _NOTHING_HELD, ())
+            self._recorded.append(posted)
+            self._posted.appendleft(posted)
 
     def _may_start(self, posted: Posted, stream: Stream) -> bool:
         if self.answers_due and posted.request.fence:
@@ -192,7 +242,7 @@ class SendQueue:
             raise BadWorkRequest("ORD is 0: the peer answers no Reads and no Atomics (RFC 5040 §6.1)")
 
     def _complete_late(self) -> None:
-        while self._late and not self._posted:
+        while self._late and not len(self):
             late = self._late.popleft()
             if isinstance(late, Completion):
                 self.flushes += 1

@@ -136,6 +136,11 @@ class Stream(SendingHalf):
         """Whether a Send waits for a receive, and everything behind it too."""
         return self._held is not None
 
+    @property
+    def flowing(self) -> bool:
+        """Whether both directions are open: this side may speak, and nothing waits for a receive."""
+        return self._held is None and not self._mute
+
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     def receive_view(self) -> memoryview:

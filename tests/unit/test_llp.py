@@ -49,6 +49,7 @@ class FakeTransport:
 class FakePump:
     """A pump that gives what it was told to."""
 
+    steady = False
     wants_input = True
     output_ended = False
     over = False
@@ -216,17 +217,51 @@ async def test_loops_whose_writelines_never_pauses(monkeypatch: pytest.MonkeyPat
     assert transport.written == ([b"ab"] if never_pauses else [b"a", b"b"])
 
 
-async def test_a_kick_writes_at_once_and_tells_the_pump_later() -> None:
-    """Whoever posts work waits for no turn of the loop, and is not called back in the middle of posting."""
+async def test_a_kick_writes_at_once_and_tells_the_pump() -> None:
+    """Whoever posts work waits for no turn of the loop; a burst that is too long goes on in the next."""
     pump = FakePump()
     llp, transport = driven(pump)
-    pump.batches = [[b"one"], [b"two"]]
+    pump.batches = [[b"one"]]
     llp.kick()
-    assert (transport.written, pump.calls.count("flushed")) == ([b"one"], 0)
+    assert (transport.written, pump.calls.count("flushed")) == ([b"one"], 1)
+    pump.batches = [[b"two"]] * (TURN_BATCHES + 1)
     llp.kick()
-    assert transport.written == [b"one"], "the rest of a burst goes together, in the next turn"
+    llp.kick()
+    assert pump.calls.count("flushed") == 1 + TURN_BATCHES
     await turn()
-    assert (transport.written, pump.calls.count("flushed")) == ([b"one", b"two"], 2)
+    assert pump.calls.count("flushed") == 2 + TURN_BATCHES
+
+
+async def test_what_is_posted_by_whom_the_pump_calls_waits_for_its_return() -> None:
+    pump = FakePump()
+    llp, transport = driven(pump)
+    written: list[int] = []
+
+    def flushed() -> None:
+        if not written:
+            pump.batches = [[b"two"]]
+            llp.kick()
+        written.append(len(transport.written))
+
+    pump.flushed = flushed  # type: ignore[attr-defined]
+    pump.batches = [[b"one"]]
+    llp.kick()
+    assert written == [1, 2]
+
+
+async def test_a_steady_pump_is_asked_for_octets_alone() -> None:
+    pump = FakePump()
+    llp, transport = driven(pump)
+    pump.steady = True
+    llp.kick()
+    pump.wants_input = False  # it would have to say so by being steady no more
+    pump.calls.clear()
+    llp.kick()
+    llp.buffer_updated(1)
+    assert (pump.calls, transport.calls) == (["received"], [])
+    pump.steady = False
+    llp.kick()
+    assert transport.calls == ["pause_reading"]
 
 
 async def test_a_kick_while_the_kernel_takes_nothing_more() -> None:
@@ -239,24 +274,6 @@ async def test_a_kick_while_the_kernel_takes_nothing_more() -> None:
     assert pump.calls.count("flushed") == 0
     transport.held = 0
     llp.resume_writing()
-    assert pump.calls.count("flushed") == 1
-
-
-@pytest.mark.parametrize("event", ["exchange", "octets", "end"])
-async def test_a_pump_hears_of_its_early_write_before_anything_else(event: str) -> None:
-    pump = FakePump()
-    llp, _ = driven(pump)
-    pump.batches = [[b"one"]]
-    llp.kick()
-    before = len(pump.calls)
-    if event == "exchange":
-        llp.exchange(cast("Any", FakePump()))
-    elif event == "octets":
-        llp.buffer_updated(1)
-    else:
-        llp.connection_lost(None)
-    assert pump.calls[before:][:1] == ["flushed"]
-    await turn()
     assert pump.calls.count("flushed") == 1
 
 

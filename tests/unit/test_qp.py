@@ -281,7 +281,7 @@ def test_inline_octets_are_the_caller_s_again_at_once() -> None:
 
 def test_a_send_completes_when_the_kernel_has_it() -> None:  # RDMAP-5040-5.5-11
     peer = RawPeer()
-    region = peer.node.region(10)
+    region = peer.node.region(5000)  # more than is copied
     peer.end.clogged = True
     peer.node.post(Send((region[:],), "s"))
     peer._pump()
@@ -290,7 +290,7 @@ def test_a_send_completes_when_the_kernel_has_it() -> None:  # RDMAP-5040-5.5-11
     peer.end.clogged = False
     peer._pump()
     (completion,) = peer.node.sent()
-    assert (completion.opcode, completion.nbytes, completion.qp_num) == (WorkOpcode.SEND, 10, peer.node.qp.qp_num)
+    assert (completion.opcode, completion.nbytes, completion.qp_num) == (WorkOpcode.SEND, 5000, peer.node.qp.qp_num)
     assert region.pins == 0
 
 
