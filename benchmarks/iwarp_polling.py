@@ -12,7 +12,7 @@ from benchmarks.posting import post_all
 from benchmarks.timing import back_and_forth, now
 from pyiwarp import pollcm
 from pyiwarp.errors import Disconnected
-from pyiwarp.polling import Poller
+from pyiwarp.poller import Poller
 from pyiwarp.verbs import Context, ProtectionDomain, QpCap
 from pyiwarp.work import Completion, Recv, Send
 

@@ -24,7 +24,8 @@ from pyiwarp.errors import ConnectionLost, Disconnected, UsageError, WorkFailed
 from pyiwarp.handshake import ConnectRequest
 from pyiwarp.interrupts import waiting_module
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
-from pyiwarp.polling import Poller, PollingLlp, poller
+from pyiwarp.poller import Poller, poller
+from pyiwarp.polling import PollingLlp
 from pyiwarp.qp import QueuePair
 from pyiwarp.startup import Offer
 from pyiwarp.verbs import Context, ProtectionDomain

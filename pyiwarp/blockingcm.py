@@ -25,7 +25,8 @@ from pyiwarp.cmid import (
 from pyiwarp.errors import Closed, WrongState
 from pyiwarp.handshake import ConnectRequest
 from pyiwarp.interrupts import waiting_module
-from pyiwarp.polling import PollingLlp, poller
+from pyiwarp.poller import poller
+from pyiwarp.polling import PollingLlp
 from pyiwarp.pump import Driver
 from pyiwarp.qp import QpCap, QueuePair
 from pyiwarp.startup import Offer

@@ -19,7 +19,8 @@ from pyiwarp.capture import Tap
 from pyiwarp.errors import Closed, StartupTimeout
 from pyiwarp.handshake import ConnectRequest, Reception, check_idle, initiate
 from pyiwarp.interrupts import waiting
-from pyiwarp.polling import NEVER, Poller, PollingLlp
+from pyiwarp.poller import NEVER, Poller
+from pyiwarp.polling import PollingLlp
 from pyiwarp.qp import QueuePair
 from pyiwarp.startup import Offer, Startup
 

@@ -1,30 +1,25 @@
-"""The polling driver: moves octets between a non-blocking socket and a pump when it is asked to.
+"""The polling driver: moves octets between a non-blocking socket and a pump when a `Poller` asks it to.
 
-There is no loop, no task and no timer. A `Poller` knows the sockets of one thread; whoever polls a completion queue
-makes them progress. What is posted is given to the kernel at once, within the call that posts it, and what comes is
-taken within the call that looks: nothing waits for another turn of anything.
+What is posted is given to the kernel at once, within the call that posts it, and what comes is taken within the call
+that looks: nothing waits for another turn of anything.
 """
 
 from __future__ import annotations
 
-import math
 import select
 import socket
-import threading
 from collections.abc import Callable
 from struct import Struct
 from threading import get_ident
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 from pyiwarp.capture import Tap
-from pyiwarp.cq import CompletionQueue
-from pyiwarp.errors import UsageError, WrongThread
-from pyiwarp.interrupts import give_back, interruptible, pending, raise_pending, take_over, waiting
+from pyiwarp.poller import NEVER, Poller
 from pyiwarp.pump import Octets, Pump, address_word
 from pyiwarp.startup import TimeLimit
 
-__all__ = ["Pollable", "Poller", "PollingLlp", "poller"]
+__all__ = ["PollingLlp"]
 
 TURN_BATCHES: Final = 4
 """Batches written at a stretch at most, so that other connections have their turn."""
@@ -32,185 +27,11 @@ TURN_BATCHES: Final = 4
 EMSS_REFRESH: Final = 64
 """How many writes one reading of TCP_MAXSEG serves: it changes rarely, and asking costs a system call."""
 
-SPIN: Final = 0.0005
-"""For how long `Poller.wait` looks again and again before it sleeps, in seconds."""
-
-NEVER: Final = math.inf
-
 _RESET: Final = Struct("ii").pack(1, 0)  # struct linger: on, for no time
 _IOV_MAX: Final = 1024  # what one gather write takes on Linux
 _LAST_READS: Final = 1024  # after a failed write: what may still lie in the socket
 _IN: Final = select.POLLIN
 _OUT: Final = select.POLLOUT
-
-
-class Pollable(Protocol):
-    """A socket that a poller watches."""
-
-    deadline: float
-
-    def fileno(self) -> int:
-        """The file descriptor."""
-
-    def ready(self, happened: int) -> None:
-        """The system says `happened`, bits of `select.poll`."""
-
-    def expired(self) -> None:
-        """`deadline` has passed."""
-
-
-class Poller:
-    """The sockets of one thread that have no event loop; it belongs to the thread that makes it.
-
-    `spin` is for how long `wait` keeps looking before it lets the system wake it, in seconds: looking costs a core and
-    saves the time of waking up.
-    """
-
-    def __init__(self, spin: float = SPIN) -> None:
-        self.spin = spin
-        self.ident = get_ident()
-        self._poll = select.poll()
-        self._look = self._poll.poll
-        self._pollables: dict[int, Pollable] = {}
-        self._masks: dict[Pollable, int] = {}
-        self._next_deadline = NEVER
-        self.busy = False
-        self._guarded = False
-
-    def __repr__(self) -> str:
-        return f"<Poller {len(self._masks)} sockets>"
-
-    def check_thread(self) -> None:
-        """Raise `WrongThread` unless the poller belongs to the calling thread."""
-        if get_ident() != self.ident:
-            here = threading.current_thread().name
-            raise WrongThread(f"{self!r} belongs to thread {self.ident}, not to {here!r} ({get_ident()})")
-
-    # --- for pollables -----------------------------------------------------------------------------------------------
-
-    def watch(self, pollable: Pollable, mask: int) -> None:
-        """Tell `pollable` when one of the bits of `mask` happens; 0 leaves it alone, even when its peer is gone."""
-        before = self._masks.get(pollable)
-        if mask == before:
-            return
-        if not self._masks:
-            self._guarded = take_over()
-        fd = pollable.fileno()
-        if mask:
-            self._pollables[fd] = pollable
-            self._poll.register(fd, mask)
-        elif before:
-            self._poll.unregister(fd)
-        self._masks[pollable] = mask
-
-    def forget(self, pollable: Pollable) -> None:
-        """Watch `pollable` no more; its socket is still open."""
-        if self._masks.pop(pollable, 0):
-            self._poll.unregister(pollable.fileno())
-        if self._guarded and not self._masks:
-            self._guarded = False
-            give_back()
-        self._pollables.pop(pollable.fileno(), None)
-        self.look_at_time(NEVER, pollable.deadline)
-
-    def look_at_time(self, deadline: float, before: float = NEVER) -> None:
-        """A pollable's deadline has become `deadline`, and was `before`."""
-        if deadline <= self._next_deadline:
-            self._next_deadline = deadline
-        elif before <= self._next_deadline:
-            self._find_next_deadline()
-
-    # --- for programs ------------------------------------------------------------------------------------------------
-
-    def progress(self) -> int:
-        """Let every socket with news take them, and every wait that was too long end; never waits itself.
-
-        Returns how many sockets had news. Raises `WrongThread` in another thread than that of the poller. Within a
-        callback of the stack it does nothing.
-        """
-        if get_ident() != self.ident:
-            self.check_thread()
-        if self.busy:
-            return 0
-        ready = self._look(0)
-        if ready or self._next_deadline != NEVER:
-            self._serve(ready)
-        if pending:
-            raise_pending()
-        return len(ready)
-
-    def wait(self, done: Callable[[], object], timeout: float | None = None) -> bool:
-        """Make progress until `done()` is true or `timeout` seconds have passed; returns whether it is true.
-
-        Looks without pause for `spin` seconds from the last news on, then sleeps until the system has some.
-        """
-        self.check_thread()
-        if self.busy:
-            raise UsageError("a callback of the stack must not wait: what it waits for could not happen")
-        self.progress()
-        now = monotonic()
-        deadline = NEVER if timeout is None else now + timeout
-        spinning = now + self.spin
-        while not done():
-            if now >= deadline:
-                return False
-            if now >= spinning:
-                self._serve(self._sleep(min(deadline, self._next_deadline) - now))
-                spinning = monotonic() + self.spin
-            elif self.progress():
-                spinning = monotonic() + self.spin
-            now = monotonic()
-        return True
-
-    # --- inside ------------------------------------------------------------------------------------------------------
-
-    def _sleep(self, seconds: float) -> list[tuple[int, int]]:
-        raise_pending()
-        return self._look(None if seconds == NEVER else math.ceil(max(0.0, seconds) * 1000))
-
-    def _serve(self, ready: list[tuple[int, int]]) -> None:
-        self.busy = True
-        try:
-            for fd, happened in ready:
-                pollable = self._pollables.get(fd)  # one may have closed another
-                if pollable is not None:
-                    pollable.ready(happened)
-            if self._next_deadline != NEVER and self._next_deadline <= monotonic():
-                self._expire()
-        finally:
-            self.busy = False
-
-    def _expire(self) -> None:
-        now = monotonic()
-        for pollable in list(self._masks):
-            if pollable.deadline <= now and pollable in self._masks:
-                pollable.expired()
-        self._find_next_deadline()
-
-    def _find_next_deadline(self) -> None:
-        self._next_deadline = min((pollable.deadline for pollable in self._masks), default=NEVER)
-
-
-interruptible(Poller.progress)
-interruptible(Poller._sleep)
-waiting(Poller.wait)
-waiting(CompletionQueue.poll)
-
-
-class _Own(threading.local):
-    """What each thread has for itself."""
-
-    poller: Poller | None = None
-
-
-_own = _Own()
-
-
-def poller() -> Poller:
-    """The poller of the calling thread, made at the first call; its `spin` says how long to look before sleeping."""
-    if _own.poller is None:
-        _own.poller = Poller()
-    return _own.poller
 
 
 class PollingLlp:
@@ -234,6 +55,7 @@ class PollingLlp:
         self.sockname = address_word(local)
         self._socket = sock
         self._recv_into = sock.recv_into
+        self._send = sock.send
         self._sendmsg = sock.sendmsg
         self._tap = tap
         self._pending: list[Octets] = []  # what the kernel did not take yet
@@ -294,13 +116,11 @@ class PollingLlp:
             poller.check_thread()
         if self._busy or self.closed:
             return  # whoever is busy looks for more to write before it is done
-        was_busy = poller.busy
-        self._busy = poller.busy = True  # what callbacks poll makes no progress beneath
+        self._busy = True
         try:
-            self._run()
+            poller.shielded(self._run)
         finally:
             self._busy = False
-            poller.busy = was_busy
 
     def exchange(self, pump: Pump) -> None:
         """Drive `pump` from now on: Full Operation begins (RFC 5044 §7.1.2 rule 4)."""
@@ -373,13 +193,17 @@ class PollingLlp:
     def _write(self, iov: list[Octets]) -> None:
         """Give octets to the kernel, and keep views of what it does not take."""
         try:
-            sent = self._sendmsg(iov if len(iov) <= _IOV_MAX else iov[:_IOV_MAX])
+            if len(iov) == 1:
+                nbytes, sent = len(iov[0]), self._send(iov[0])
+            else:
+                nbytes, sent = sum(map(len, iov)), self._sendmsg(iov if len(iov) <= _IOV_MAX else iov[:_IOV_MAX])
         except BlockingIOError:
-            sent = 0
+            self._pending = iov
+            return
         except OSError as error:
             self._drain(error)
             return
-        if sent == (len(iov[0]) if len(iov) == 1 else sum(map(len, iov))):
+        if sent == nbytes:
             if self._pending:
                 self._pending = []
             self.pump.flushed()
@@ -401,8 +225,10 @@ class PollingLlp:
     def _settle(self) -> None:
         """See to input, ends and time, unless only octets matter as before."""
         pump = self.pump
-        self._steady = pump.steady
+        was_steady, self._steady = self._steady, pump.steady
         mask = _OUT if self._pending or self._more else 0
+        if was_steady and self._steady and mask | _IN == self._mask and not self._eof:
+            return
         if self._steady:
             if not self._eof:
                 mask |= _IN

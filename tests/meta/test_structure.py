@@ -27,7 +27,7 @@ ROWS = [
     "stream",
     "work",
     "admission cq",
-    "kinds channel srq counters",
+    "kinds channel srq counters poller prompt",
     "sendqueue blame",
     "recvqueue confirm",
     "qp",
@@ -91,7 +91,7 @@ def test_the_conformance_tests_share_nothing_with_the_engine() -> None:
 
 def test_no_sockets_and_no_clocks_in_the_core() -> None:
     drivers = {"llp", "cm", "connection", "api", "capture", "awaiting", "ownership"}
-    drivers |= {"polling", "interrupts", "pollcm", "cmid", "rdmacm", "blockingcm", "blocking"}
+    drivers |= {"poller", "polling", "interrupts", "pollcm", "cmid", "rdmacm", "blockingcm", "blocking"}
     forbidden = re.compile(
         r"^\s*(?:import|from) (asyncio|socket|select|selectors|time|threading|uvloop)\b", re.MULTILINE
     )

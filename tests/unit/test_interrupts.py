@@ -13,7 +13,7 @@ import pytest
 
 from pyiwarp import interrupts
 from pyiwarp.pollcm import Listener
-from pyiwarp.polling import Poller
+from pyiwarp.poller import Poller
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,8 @@ from typing import Any, cast
 import pytest
 
 from pyiwarp.errors import UsageError, WrongThread
-from pyiwarp.polling import EMSS_REFRESH, NEVER, TURN_BATCHES, Poller, PollingLlp
+from pyiwarp.poller import NEVER, Poller
+from pyiwarp.polling import EMSS_REFRESH, TURN_BATCHES, PollingLlp
 from pyiwarp.startup import TimeLimit
 
 HOST = "127.0.0.1"
