@@ -167,8 +167,12 @@ class Connection(Endpoint):
         Returning means that the memory is the caller's again, not that the peer has the message. Raises the cause if
         the connection ends first.
         """
-        with self._payload(data, self._inline_limit) as (sges, inline):
-            self._do(lambda done: Send(sges, done, inline, invalidate, solicited), timeout)
+        inline = self._inline(data)
+        if inline is not None:
+            self._do(lambda done: Send((), done, inline, invalidate, solicited), timeout)
+            return
+        with self._lent(data) as sges:
+            self._do(lambda done: Send(sges, done, None, invalidate, solicited), timeout)
 
     def write(self, local: RegionSlice | Buffer, remote: RemoteRegion, *, timeout: float | None = None) -> None:
         """RDMA Write the octets of `local` into the peer's memory (RFC 5040 §5.1).
@@ -178,7 +182,7 @@ class Connection(Endpoint):
         `Options(confirm=True)` it does, and what the peer refuses raises here. Raises the cause if the connection ends
         first.
         """
-        with self._payload(local) as (sges, _):
+        with self._lent(local) as sges:
             check_fits(sges[0].nbytes, remote)
             self._do(lambda done: Write(sges, remote, done), timeout)
 
@@ -238,7 +242,7 @@ class Connection(Endpoint):
         """
         told = immediate_of(data)
         deadline = _deadline(timeout)
-        with self._payload(local) as (sges, _):
+        with self._lent(local) as sges:
             check_fits(sges[0].nbytes, remote)
             written = self._post(lambda done: Write(sges, remote, done), deadline)
             sent = self._post(lambda done: Immediate(told, done, solicited), deadline)  # EXT-7306-6.3-06

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pyiwarp.accesslog import AccessLog
 from pyiwarp.atomics import ALL_ONES, ATOMIC_SIZE
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["Connection", "Message", "Options", "Region"]
+
+UNBROKEN: Final = 64
+"""So many operations in a row may be over without a wait; then other tasks have their turn."""
 
 
 class Region(MemoryRegion):
@@ -86,6 +89,8 @@ class Connection(Endpoint):
 
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
         self._llp: Llp | None = None
+        self._loop = asyncio.get_running_loop()
+        self._unbroken = 0  # operations that needed no wait, since the loop last had its turn
         self._readers: deque[asyncio.Future[None]] = deque()
         self._room: deque[asyncio.Future[None]] = deque()
         super().__init__(pd, options, owns_pd=owns_pd)
@@ -162,8 +167,12 @@ class Connection(Endpoint):
         Returning means that the memory is the caller's again, not that the peer has the message. Cancelling does
         not unsend it. Raises the cause if the connection ends first.
         """
-        with self._payload(data, self._inline_limit) as (sges, inline):
-            await self._do(lambda done: Send(sges, done, inline, invalidate, solicited))
+        inline = self._inline(data)
+        if inline is not None:
+            await self._do(lambda done: Send((), done, inline, invalidate, solicited))
+            return
+        with self._lent(data) as sges:
+            await self._do(lambda done: Send(sges, done, None, invalidate, solicited))
 
     async def write(self, local: RegionSlice | Buffer, remote: RemoteRegion) -> None:
         """RDMA Write the octets of `local` into the peer's memory (RFC 5040 §5.1).
@@ -174,7 +183,7 @@ class Connection(Endpoint):
         With `Options(confirm=True)` returning means that the peer has placed them; what it refuses raises here.
         Cancelling does not undo it. Raises the cause if the connection ends first.
         """
-        with self._payload(local) as (sges, _):
+        with self._lent(local) as sges:
             check_fits(sges[0].nbytes, remote)
             await self._do(lambda done: Write(sges, remote, done))
 
@@ -226,12 +235,12 @@ class Connection(Endpoint):
         Nothing is sent if either is unfit, and the octets never without the Write. Otherwise as `write`.
         """
         told = immediate_of(data)
-        with self._payload(local) as (sges, _):
+        with self._lent(local) as sges:
             check_fits(sges[0].nbytes, remote)
             written = await self._post(lambda done: Write(sges, remote, done))
             sent = await self._post(lambda done: Immediate(told, done, solicited))  # EXT-7306-6.3-06
-            await _outcome(written)
-            await _outcome(sent)
+            _judged(await written)
+            _judged(await sent)
 
     async def recv(self) -> bytes:
         """The octets of the peer's next Send; see `recv_message`."""
@@ -289,7 +298,7 @@ class Connection(Endpoint):
         self.qp.peer = llp.peername
 
     async def _wait(self, waiters: deque[asyncio.Future[None]]) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+        waiter = self._loop.create_future()
         waiters.append(waiter)
         try:
             await waiter
@@ -305,8 +314,18 @@ class Connection(Endpoint):
         return value
 
     async def _do(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> Completion:
-        """Post a work request, when there is room, and wait for its completion."""
-        return await _outcome(await self._post(request))
+        """Post a work request, when there is room, and wait for its completion.
+
+        What the kernel takes at once needs no wait; now and then the loop has its turn all the same.
+        """
+        done = await self._post(request)
+        if done.done():
+            self._unbroken += 1
+            if self._unbroken < UNBROKEN:
+                return _judged(done.result())
+            await asyncio.sleep(0)
+        self._unbroken = 0
+        return _judged(await done)
 
     async def _post(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> asyncio.Future[Completion]:
         """Post a work request, when there is room; its completion will be the result of what is returned."""
@@ -314,7 +333,7 @@ class Connection(Endpoint):
         while self.qp.send_room == 0:
             await self._wait(self._room)
             self._check_alive()
-        done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[Completion] = self._loop.create_future()
         self.qp.post_send(request(done))
         return done
 
@@ -335,9 +354,8 @@ class Connection(Endpoint):
                 _wake_one(waiters)
 
 
-async def _outcome(done: asyncio.Future[Completion]) -> Completion:
-    """Wait for a work request; raises the cause if it failed."""
-    completion = await done
+def _judged(completion: Completion) -> Completion:
+    """The completion of a work request that succeeded; raises the cause if it failed."""
     if not completion.ok:
         raise completion.error or WorkFailed(completion)
     return completion

@@ -158,6 +158,8 @@ class Endpoint:
         self.qp.on_ended = self._wake_all
         self.qp.on_half_closed = self._wake_all
         self._receives = pd.register(_receive_memory(options.recv_depth * options.recv_size))
+        size = options.recv_size
+        self._slots = [Recv((self._receives[n * size : (n + 1) * size],), n) for n in range(options.recv_depth)]
         self._inbox: deque[Completion] = deque()
         self._closed = False
         for slot in range(options.recv_depth):
@@ -205,42 +207,42 @@ class Endpoint:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _payload(
-        self, data: RegionSlice | Buffer, inline_limit: int | None = None
-    ) -> Iterator[tuple[tuple[RegionSlice, ...], bytes | None]]:
-        """The memory of one operation: SGEs, or up to `inline_limit` octets copied.
+    def _inline(self, data: RegionSlice | Buffer) -> bytes | None:
+        """The octets of `data` if they go inline, as a copy; None for those of a region, and for more than fit."""
+        if type(data) is bytes:
+            return data if len(data) <= self._inline_limit else None
+        if isinstance(data, RegionSlice):
+            return None
+        with memoryview(data) as octets:  # not kept: a traceback would keep the memory unresizable
+            return octets.tobytes() if octets.nbytes <= self._inline_limit else None
 
-        Memory that is not a region is lent for the operation. Who gives that up does not wait: it is let go when the
-        work completes.
+    @contextlib.contextmanager
+    def _lent(self, data: RegionSlice | Buffer) -> Iterator[tuple[RegionSlice, ...]]:
+        """The memory of one operation.
+
+        What is not a region is lent for the operation. Who gives that up does not wait: it is let go when the work
+        completes.
         """
         if isinstance(data, RegionSlice):
-            yield (data,), None
+            yield (data,)
             return
-        if inline_limit is not None:
-            with memoryview(data) as octets:  # not kept: a traceback would keep the memory unresizable
-                copy = octets.tobytes() if octets.nbytes <= inline_limit else None
-            if copy is not None:
-                yield (), copy
-                return
         region = self.pd.register(data, Access(0))
         try:
-            yield (region[:],), None
+            yield (region[:],)
         finally:
             region.retire()
 
     def _post_receive(self, slot: int) -> None:
-        size = self.options.recv_size
         if self._receives.is_open:
-            self.qp.post_recv(Recv((self._receives[slot * size : (slot + 1) * size],), slot))
+            self.qp.post_recv(self._slots[slot])
 
     def _take_message(self) -> Message:
         """The oldest message of the inbox; its receive is posted again."""
         completion = self._inbox.popleft()
         slot = completion.wr_id
         assert isinstance(slot, int), "receives are numbered by their slot"
-        start = slot * self.options.recv_size
-        data = bytes(self._receives.view[start : start + completion.nbytes])  # a copy: the slot is used again
+        sge = self._slots[slot].sges[0]
+        data = bytes(self._receives.pinned_view(sge.offset, completion.nbytes))  # a copy: the slot is used again
         self._post_receive(slot)
         if completion.immediate is not None:
             return Message(completion.immediate, completion.solicited, immediate=True)

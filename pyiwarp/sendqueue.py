@@ -223,8 +223,8 @@ class SendQueue:
 
     def _record_prompt(self) -> None:
         """Give those that were framed where they were posted the record that all others have."""
-        requests, self._prompt = self._prompt, []
-        for request in reversed(requests):
+        while self._prompt:
+            request = self._prompt.pop()
             nbytes = payload_size(request)
             posted = Posted(request, KINDS[type(request)], nbytes, _NOTHING_HELD, ())
             self._recorded.append(posted)

@@ -25,6 +25,7 @@ class FakePump:
     wants_input = True
     output_ended = False
     over = False
+    broken = False
 
     def __init__(self, *batches: list[bytes]) -> None:
         self.batches = list(batches)
