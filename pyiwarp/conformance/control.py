@@ -30,6 +30,10 @@ __all__ = [
 ]
 
 LONGEST_LINE: Final = 1 << 22  # octets; a reply holds a region in hex at most
+LONGEST_REGION: Final = LONGEST_LINE // 2
+STAG_LIMIT: Final = 1 << 32
+TO_LIMIT: Final = 1 << 64
+PORT_LIMIT: Final = 1 << 16
 PATTERN_SALTS: Final[Mapping[str, int]] = {"rw": 1, "ro": 2, "wo": 3, "other": 4}
 MARGIN: Final = 2.0  # seconds beyond what a reaction may take, for the target to tell of it
 
@@ -67,15 +71,15 @@ class State:
     @property
     def private_data(self) -> bytes:
         """The Private Data that its program was given."""
-        return bytes.fromhex(self.fields.get("private", ""))
+        return self.octets("private")
 
     def octets(self, name: str) -> bytes:
-        """A field of octets, empty if it is not there."""
-        return bytes.fromhex(self.fields.get(name, ""))
+        """A field of octets, empty if it is not there; raises `ControlLost` if it is no hex."""
+        return _octets(self.fields, name)
 
     def number(self, name: str) -> int:
-        """A field that is a number; `KeyError` if it is not there."""
-        return int(self.fields[name], 0)
+        """A field that is a number; raises `ControlLost` if it is none, or not there."""
+        return _number(name, self.fields.get(name, ""), TO_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,38 @@ def pattern_octets(seed: int, length: int) -> bytes:
 def region_pattern(name: str, length: int) -> bytes:
     """What a fresh region holds: octet i is i * 7 plus its salt."""
     return pattern_octets(PATTERN_SALTS[name], length)
+
+
+def _number(name: str, text: str, limit: int) -> int:
+    """A number of a reply, as C writes it; raises `ControlLost` for anything else, and from `limit` on."""
+    try:
+        number = int(text, 0)
+    except ValueError:
+        raise ControlLost(f"the target says {name}={text[:40]}, which is no number") from None
+    if not 0 <= number < limit:
+        raise ControlLost(f"the target says {name}={text[:40]}, which lies outside 0..{limit - 1:#x}")
+    return number
+
+
+def _octets(reply: Mapping[str, str], name: str) -> bytes:
+    """Octets of a reply, none if they are not there; raises `ControlLost` for what is no hex."""
+    return _unhexed(name, reply.get(name, ""))
+
+
+def _unhexed(name: str, text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise ControlLost(f"the target says {name}={text[:40]}, which is no hexadecimal data") from None
+
+
+def _region(name: str, text: str) -> Region:
+    """STAG:TO:LEN; raises `ControlLost` for what no memory can be."""
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise ControlLost(f"the target says {name}={text[:40]}, which is no STAG:TO:LEN")
+    limits = (STAG_LIMIT, TO_LIMIT, LONGEST_REGION + 1)
+    return Region(*(_number(name, part, limit) for part, limit in zip(parts, limits, strict=True)))
 
 
 def _written(value: Value) -> str:
@@ -191,10 +227,8 @@ class Target:
     async def session(self, **options: Value) -> None:
         """Prepare the next connection; its regions are in `regions` then."""
         reply = await self.command("session", options)
-        self.regions = {
-            name: Region(*(int(part, 0) for part in reply[name].split(":"))) for name in PATTERN_SALTS if name in reply
-        }
-        self.port = int(reply["port"]) if "port" in reply else None
+        self.regions = {name: _region(name, reply[name]) for name in PATTERN_SALTS if name in reply}
+        self.port = _number("port", reply["port"], PORT_LIMIT) if "port" in reply else None
 
     async def reset(self) -> None:
         """Forget the session and its connection."""
@@ -236,15 +270,18 @@ class Target:
 
     @staticmethod
     def _work(text: str) -> Work:
-        wr_id, status, opcode, nbytes, inval, solicited, immediate = text.split(":")
+        fields = text.split(":")
+        if len(fields) != 7:
+            raise ControlLost(f"the target tells of a completion {text[:80]!r}, which has {len(fields)} fields, not 7")
+        wr_id, status, opcode, nbytes, inval, solicited, immediate = fields
         return Work(
-            int(wr_id, 0),
+            _number("c", wr_id, TO_LIMIT),
             status,
             opcode,
-            int(nbytes, 0),
-            None if inval == "-" else int(inval, 0),
+            _number("c", nbytes, TO_LIMIT),
+            None if inval == "-" else _number("c", inval, STAG_LIMIT),
             solicited == "1",
-            None if immediate == "-" else bytes.fromhex(immediate),
+            None if immediate == "-" else _unhexed("c", immediate),
         )
 
     async def expect_completions(self, n: int) -> list[Work]:
@@ -259,7 +296,7 @@ class Target:
         """The whole buffer of the `index`-th receive that was posted; its guard octets must be whole."""
         reply = await self.command("received", {"index": index})
         self._check_guard(reply, f"receive {index}")
-        return bytes.fromhex(reply.get("data", ""))
+        return _octets(reply, "data")
 
     async def expect_received(self, payload: bytes, index: int = 0) -> None:
         """The `index`-th receive holds `payload`."""
@@ -274,7 +311,7 @@ class Target:
             keys["len"] = length
         reply = await self.command("memory", keys)
         self._check_guard(reply, f"region {region}")
-        return bytes.fromhex(reply.get("data", ""))
+        return _octets(reply, "data")
 
     async def expect_memory(self, region: str, off: int, octets: bytes) -> None:
         """A region holds `octets` from `off` on."""
@@ -282,10 +319,12 @@ class Target:
 
     async def expect_memory_unchanged(self, region: str) -> None:
         """A region holds what a fresh one holds, and its guard octets are whole."""
+        if region not in self.regions:
+            raise ControlLost(f"the target told of no region {region}")
         due = region_pattern(region, self.regions[region].length)
         reply = await self.command("sum", {"region": region})
         self._check_guard(reply, f"region {region}")
-        if int(reply["crc"], 0) != crc32c(due):
+        if _number("crc", reply.get("crc", ""), STAG_LIMIT) != crc32c(due):
             await self._compare(f"region {region}", await self.memory(region), due)
 
     async def _compare(self, what: str, have: bytes, due: bytes) -> None:

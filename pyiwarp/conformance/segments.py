@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from construct import ConstructError
 
@@ -11,6 +11,8 @@ from pyiwarp.codes import Opcode, QueueNumber
 from pyiwarp.wire import ReadRequestHeader, TaggedHeader, UntaggedHeader
 
 __all__ = ["Segment", "build_read_request", "build_tagged", "build_untagged", "parse_segment"]
+
+TO_MASK: Final = (1 << 64) - 1
 
 
 def build_tagged(
@@ -25,13 +27,13 @@ def build_tagged(
     ddp_rsvd: int = 0,
     rdmap_rsvd: int = 0,
 ) -> bytes:
-    """A tagged segment (RFC 5041 §4.2)."""
+    """A tagged segment (RFC 5041 §4.2); a TO before the first or behind the last wraps, wherever the region lies."""
     header: bytes = TaggedHeader.build(
         {
             "ddp": {"tagged": True, "last": last, "rsvd": ddp_rsvd, "dv": dv},
             "rdmap": {"rv": rv, "rsvd": rdmap_rsvd, "opcode": opcode},
             "stag": stag,
-            "to": to,
+            "to": to & TO_MASK,
         }
     )
     return header + payload
@@ -66,13 +68,13 @@ def build_untagged(
 
 
 def build_read_request(sink_stag: int, sink_to: int, read_size: int, source_stag: int, source_to: int) -> bytes:
-    """The 28 octets that a Read Request carries (RFC 5040 §4.4)."""
+    """The 28 octets that a Read Request carries (RFC 5040 §4.4); TOs wrap as in `build_tagged`."""
     fields = {
         "sink_stag": sink_stag,
-        "sink_to": sink_to,
+        "sink_to": sink_to & TO_MASK,
         "read_size": read_size,
         "source_stag": source_stag,
-        "source_to": source_to,
+        "source_to": source_to & TO_MASK,
     }
     octets: bytes = ReadRequestHeader.build(fields)
     return octets

@@ -13,6 +13,7 @@ __all__ = ["Tap", "Tcp"]
 
 Address = tuple[str, int]
 HELD: Final = 1 << 17  # octets
+MOST: Final = 1 << 22  # octets that may wait to be taken; a peer that floods waits too
 ABORTING_LINGER: Final = struct.pack("ii", 1, 0)  # close() sends RST
 
 
@@ -43,6 +44,7 @@ class Tcp(asyncio.Protocol):
         self._changed = asyncio.Event()
         self._writable = asyncio.Event()
         self._transport: asyncio.Transport | None = None
+        self._held = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP is established."""
@@ -59,6 +61,8 @@ class Tcp(asyncio.Protocol):
         if self._tap:
             self._tap.received(data)
         self._changed.set()
+        if len(self.buffer) > MOST and self._transport is not None:
+            self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         """FIN came; this side's half stays open."""
@@ -111,17 +115,24 @@ class Tcp(asyncio.Protocol):
     async def more(self) -> None:
         """Wait until something new came or the connection ended."""
         self._changed.clear()
+        if not self._held:
+            self._resume()  # what was whole has been taken
         if not self.over:
             await self._changed.wait()
 
     def hold(self) -> None:
         """Take nothing more from the peer, so that it can send only what the kernels hold; that of this side little."""
+        self._held = True
         if self._transport is not None and not self.over:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, HELD)
             self._transport.pause_reading()
 
     def release(self) -> None:
         """Take again what the peer sends."""
+        self._held = False
+        self._resume()
+
+    def _resume(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 

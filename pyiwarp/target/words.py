@@ -115,7 +115,10 @@ def _number(key: str, text: str, most: int) -> int:
     if not _NUMBER.fullmatch(text):
         raise bad(f"{key}={text[:40]} is no number")
     octal = text.startswith("0") and text[1:].isdigit()
-    value = int(text, 8 if octal else 0)
+    try:
+        value = int(text, 8 if octal else 0)
+    except ValueError:  # Python converts no decimal number of more than 4,300 digits
+        value = most + 1
     if value > most:
         raise bad(f"{key}={text[:40]} is more than {most}")
     return value

@@ -427,6 +427,7 @@ NONSENSE = [
     ("session ird=1 ird=1", "bad"),
     ("session ird=-1", "bad"),
     ("session ird=16384", "bad"),
+    ("session ird=" + "9" * 4301, "bad"),
     ("session ird=1_0", "bad"),
     ("session crc=maybe", "bad"),
     ("session data=0", "bad"),
