@@ -44,9 +44,8 @@ class LocalInvalidate(NamedTuple):
         target = self.target
         if isinstance(target, int):
             named = pd.stags.owner(target) or pd.stags.get(target)
-            if named is None or named.stag != target:  # type: ignore[attr-defined]  # both kinds have one
+            if not isinstance(named, MemoryRegion | StagHandle) or named.stag != target:
                 raise BadWorkRequest(f"STag {target:#x} names no memory here")
-            assert isinstance(named, MemoryRegion | StagHandle)
             target = named
         owner = target if isinstance(target, StagHandle) else target.table.owner(target.stag)
         if isinstance(owner, StagHandle):
