@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import struct
 from collections.abc import Callable
@@ -36,14 +35,10 @@ from pyiwarp.errors import (
 from pyiwarp.polling import TURN_BATCHES
 from pyiwarp.startup import Offer, Role
 from pyiwarp.verbs import CompletionQueue, Context, ProtectionDomain, QueuePair, Read, Recv, Send, Status, Write
+from tests.integration.loops import BOTH_WAYS, octets
 from tests.integration.polled import HOST, PATIENCE, Peer, exchange_advertisement, nothing_left, pair, soon
 
-BOTH_WAYS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
 QUICK = Options(timeout=1.0, linger=0.3)
-
-
-def octets(nbytes: int, seed: int = 1) -> bytes:
-    return random.Random(seed).randbytes(nbytes)
 
 
 def converse(one: Connection, other: Connection, nbytes: int) -> None:
