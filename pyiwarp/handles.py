@@ -12,7 +12,15 @@ from typing import NamedTuple, Protocol
 from pyiwarp.errors import BadWorkRequest, Closed, RegionInUse, WorkRequestRefused, WrongState
 from pyiwarp.mr import MemoryRegion, StagTable
 
-__all__ = ["Assignment", "Invalidation", "LocalInvalidate", "Operation", "StagHandle", "check_invalidate"]
+__all__ = [
+    "Assignment",
+    "Invalidation",
+    "LocalInvalidate",
+    "Operation",
+    "StagHandle",
+    "check_invalidate",
+    "check_open_to",
+]
 
 
 class Domain(Protocol):
@@ -162,14 +170,19 @@ class StagHandle:
         self.stag = self._settled
 
 
-def check_invalidate(memory: MemoryRegion, pd: object, poster: object) -> None:
-    """Whether `poster`, a queue pair of `pd`, may void the STag of `memory`; raises as `LocalInvalidate.operation`."""
+def check_open_to(memory: MemoryRegion, pd: object, poster: object) -> None:
+    """Whether `memory` is there for `poster`, a queue pair of `pd`; raises `Closed` or `BadWorkRequest`."""
     if not memory.is_open:
         raise Closed(f"the region was closed or invalidated: {memory!r}")
     if memory.pd is not pd:
         raise BadWorkRequest(f"the region belongs to another protection domain: {memory!r}")
     if memory.scope is not pd and memory.scope is not poster:
         raise BadWorkRequest(f"the region belongs to another queue pair: {memory!r}")
+
+
+def check_invalidate(memory: MemoryRegion, pd: object, poster: object) -> None:
+    """Whether `poster`, a queue pair of `pd`, may void the STag of `memory`; raises as `LocalInvalidate.operation`."""
+    check_open_to(memory, pd, poster)
     if memory.windows:
         raise RegionInUse(f"{memory.windows} windows are bound to the region: {memory!r}")
 
