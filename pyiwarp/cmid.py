@@ -39,7 +39,6 @@ class CmEventType(Enum):
     ADDR_RESOLVED = "address resolved"
     ADDR_ERROR = "address not resolved"
     ROUTE_RESOLVED = "route resolved"
-    ROUTE_ERROR = "no route"
     CONNECT_REQUEST = "a peer asks to connect"
     CONNECT_ERROR = "the connection failed"
     UNREACHABLE = "the peer does not answer"
@@ -179,7 +178,7 @@ class BaseId(ABC):
         self._requests: deque[BaseId] = deque()
         self._request: ConnectRequest[Driver] | None = None
         self._listen_id: BaseId | None = None
-        self._stop: Callable[[], None] = _nothing  # ends what is under way
+        self._stop: Callable[[], object] = _nothing  # ends what is under way
         self._disconnected = Pending()
         self._closed = False
 

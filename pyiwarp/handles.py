@@ -12,7 +12,15 @@ from typing import NamedTuple, Protocol
 from pyiwarp.errors import BadWorkRequest, Closed, RegionInUse, WorkRequestRefused, WrongState
 from pyiwarp.mr import MemoryRegion, StagTable
 
-__all__ = ["Assignment", "Invalidation", "LocalInvalidate", "Operation", "StagHandle", "check_invalidate"]
+__all__ = [
+    "Assignment",
+    "Invalidation",
+    "LocalInvalidate",
+    "Operation",
+    "StagHandle",
+    "check_invalidate",
+    "check_open_to",
+]
 
 
 class Domain(Protocol):
@@ -44,9 +52,8 @@ class LocalInvalidate(NamedTuple):
         target = self.target
         if isinstance(target, int):
             named = pd.stags.owner(target) or pd.stags.get(target)
-            if named is None or named.stag != target:  # type: ignore[attr-defined]  # both kinds have one
+            if not isinstance(named, MemoryRegion | StagHandle) or named.stag != target:
                 raise BadWorkRequest(f"STag {target:#x} names no memory here")
-            assert isinstance(named, MemoryRegion | StagHandle)
             target = named
         owner = target if isinstance(target, StagHandle) else target.table.owner(target.stag)
         if isinstance(owner, StagHandle):
@@ -163,14 +170,19 @@ class StagHandle:
         self.stag = self._settled
 
 
-def check_invalidate(memory: MemoryRegion, pd: object, poster: object) -> None:
-    """Whether `poster`, a queue pair of `pd`, may void the STag of `memory`; raises as `LocalInvalidate.operation`."""
+def check_open_to(memory: MemoryRegion, pd: object, poster: object) -> None:
+    """Whether `memory` is there for `poster`, a queue pair of `pd`; raises `Closed` or `BadWorkRequest`."""
     if not memory.is_open:
         raise Closed(f"the region was closed or invalidated: {memory!r}")
     if memory.pd is not pd:
         raise BadWorkRequest(f"the region belongs to another protection domain: {memory!r}")
     if memory.scope is not pd and memory.scope is not poster:
         raise BadWorkRequest(f"the region belongs to another queue pair: {memory!r}")
+
+
+def check_invalidate(memory: MemoryRegion, pd: object, poster: object) -> None:
+    """Whether `poster`, a queue pair of `pd`, may void the STag of `memory`; raises as `LocalInvalidate.operation`."""
+    check_open_to(memory, pd, poster)
     if memory.windows:
         raise RegionInUse(f"{memory.windows} windows are bound to the region: {memory!r}")
 

@@ -193,7 +193,7 @@ class CmId(BaseId):
     def _start(self, work: Coroutine[Any, Any, None], *, keep_stop: bool = False) -> None:
         self._work = self._loop.create_task(work)
         if not keep_stop:
-            self._stop = self._work.cancel  # type: ignore[assignment]
+            self._stop = self._work.cancel
 
     def _new_id(self) -> CmId:
         return CmId(self.channel, context=self.context)

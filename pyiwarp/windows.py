@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
 from pyiwarp.errors import BadWorkRequest, Closed, WrongState
-from pyiwarp.handles import Assignment, StagHandle
+from pyiwarp.handles import Assignment, StagHandle, check_open_to
 from pyiwarp.memory import REMOTE, Access, RemoteRegion, with_key
 from pyiwarp.mr import MemoryRegion, RegionSlice, StagTable
 
@@ -231,12 +231,7 @@ class BindMw(NamedTuple):
         region, offset, nbytes = sge
         if isinstance(region, Binding):
             raise BadWorkRequest(f"a window is bound to a region, not to another window: {region!r}")
-        if not region.is_open:
-            raise Closed(f"the region was closed or invalidated: {region!r}")
-        if region.pd is not pd:
-            raise BadWorkRequest(f"the region belongs to another protection domain: {region!r}")
-        if region.scope is not pd and region.scope is not poster:
-            raise BadWorkRequest(f"the region belongs to another queue pair: {region!r}")
+        check_open_to(region, pd, poster)
         if not region.access & Access.WINDOW_BIND:
             raise BadWorkRequest(f"the region does not grant {Access.WINDOW_BIND!r}: {region!r}")
         for right in _WRITING:

@@ -5,11 +5,10 @@ One page fault at a time, in the middle of placing octets, costs several times a
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
-from types import TracebackType
 from typing import Final
 
+from pyiwarp.cli.follower import Follower
 from pyiwarp.cli.threads import in_thread
 
 __all__ = ["Prefault"]
@@ -21,38 +20,16 @@ MADV_POPULATE_WRITE: Final = 23
 """From Linux 5.14 on; an older kernel says EINVAL, and pages come one by one as ever."""
 
 
-class Prefault:
-    """Brings in the pages of writable `memory`, a little ahead of what `advance` says is placed, while `async with`."""
+class Prefault(Follower):
+    """Brings in the pages of writable `memory`, a little ahead of what is placed; see `Follower`."""
 
-    def __init__(self, memory: memoryview) -> None:
-        self._memory = memory[:]
-        self._placed = 0
-        self._more = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._run())
-
-    async def __aenter__(self) -> Prefault:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._memory.release()
-
-    def advance(self, placed: int) -> None:
-        """The first `placed` octets are there."""
-        self._placed = placed
-        self._more.set()
-
-    async def _run(self) -> None:
+    async def _follow(self) -> None:
         done = 0
         while done < self._memory.nbytes:
-            if done >= self._placed + AHEAD:  # memory is not spent long before it is needed
-                self._more.clear()
-                await self._more.wait()
+            if done >= self._filled + AHEAD:  # memory is not spent long before it is needed
+                await self._news()
                 continue
-            start = max(done, self._placed // PAGE * PAGE)
+            start = max(done, self._filled // PAGE * PAGE)
             done = min(start + STEP, self._memory.nbytes)
             if not await in_thread(self._populate, start, done):
                 return

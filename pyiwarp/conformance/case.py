@@ -91,7 +91,6 @@ class Need(StrEnum):
     INVALIDATE = "invalidate"  # Send with Invalidate takes its regions away
     SOLICITED = "solicited"  # it tells whether a Send asked for an event
     TERMINATES = "terminates"  # it tells the octets of Terminate messages
-    ABORT = "abort"  # it can be told to reset TCP
     REGION = "region"  # the peer shows memory that may be read and written
     READER = "reader"  # the peer Reads memory that is shown to it
 

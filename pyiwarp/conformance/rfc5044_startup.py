@@ -197,15 +197,19 @@ async def revision_255(bench: Bench) -> None:
     await _revision_is_refused(bench, 255)
 
 
+async def _reply_is_refused(bench: Bench, revision: int) -> None:
+    line, asked = await bench.asked()
+    answered = await bench.answer(line, asked, revision=revision)
+    await bench.full_operation(line, asked, answered).expect_torn_down()
+
+
 @case("MPA-5044-7.1.1-17/3", "a Reply of revision 7 is refused", directions=LISTEN)
 async def reply_of_revision_7(bench: Bench) -> None:
     """A Reply of revision 7.
 
     Accepts: the end of the stream, at once or behind a Terminate.
     """
-    line, asked = await bench.asked()
-    answered = await bench.answer(line, asked, revision=7)
-    await bench.full_operation(line, asked, answered).expect_torn_down()
+    await _reply_is_refused(bench, 7)
 
 
 @case("MPA-5044-7.1.1-17/4", "a Reply of revision 0 is refused", directions=LISTEN)
@@ -214,9 +218,7 @@ async def reply_of_revision_0(bench: Bench) -> None:
 
     Accepts: the end of the stream, at once or behind a Terminate.
     """
-    line, asked = await bench.asked()
-    answered = await bench.answer(line, asked, revision=0)
-    await bench.full_operation(line, asked, answered).expect_torn_down()
+    await _reply_is_refused(bench, 0)
 
 
 @case("MPA-5044-C.2.1-01", "a Request of revision 0 does not lead to Full Operation", directions=CONNECT)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+import random
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,11 +15,13 @@ import pytest
 import uvloop
 
 import pyiwarp
-from pyiwarp import Connection, Options, RemoteRegion
+from pyiwarp import Access, Connection, Options, RemoteRegion
 from pyiwarp.api import Listener, listen
 
 HOST = "127.0.0.1"
 PATIENCE = 10.0
+BOTH_WAYS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
+QUICK = Options(timeout=2.0, linger=0.3)
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 Runner = Callable[[Main], None]
@@ -111,3 +115,20 @@ def run(request: pytest.FixtureRequest) -> Runner:
     """Runs a coroutine on each loop in turn."""
     factory = LOOPS[request.param]
     return lambda main: run_on(factory, main)
+
+
+def octets(nbytes: int, seed: int = 1) -> bytes:
+    """The same ones for the same seed."""
+    return random.Random(seed).randbytes(nbytes)
+
+
+def start(awaitable: Awaitable[object]) -> asyncio.Future[object]:
+    """Let it run beside the test."""
+    return asyncio.ensure_future(awaitable)
+
+
+@asynccontextmanager
+async def silent_listener() -> AsyncIterator[int]:
+    """Takes connections and says nothing."""
+    with socket.create_server((HOST, 0)) as server:
+        yield server.getsockname()[1]

@@ -20,9 +20,8 @@ from pyiwarp.capture import Capture
 from pyiwarp.devices import DEVICES, device_named
 from pyiwarp.errors import BadWorkRequest, Closed, WrongThread
 from pyiwarp.verbs import Context, Send
+from tests.integration.loops import BOTH_WAYS
 from tests.integration.polled import HOST, PATIENCE, Peer, exchange_advertisement, nothing_left, pair, soon
-
-BOTH_WAYS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
 
 
 def shout(listener_made: Callable[[int], None]) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import socket
 import struct
+from collections.abc import Callable
 from time import monotonic
 
 import pytest
@@ -35,14 +35,10 @@ from pyiwarp.errors import (
 from pyiwarp.polling import TURN_BATCHES
 from pyiwarp.startup import Offer, Role
 from pyiwarp.verbs import CompletionQueue, Context, ProtectionDomain, QueuePair, Read, Recv, Send, Status, Write
-from tests.integration.polled import HOST, PATIENCE, exchange_advertisement, nothing_left, pair, soon
+from tests.integration.loops import BOTH_WAYS, octets
+from tests.integration.polled import HOST, PATIENCE, Peer, exchange_advertisement, nothing_left, pair, soon
 
-BOTH_WAYS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
 QUICK = Options(timeout=1.0, linger=0.3)
-
-
-def octets(nbytes: int, seed: int = 1) -> bytes:
-    return random.Random(seed).randbytes(nbytes)
 
 
 def converse(one: Connection, other: Connection, nbytes: int) -> None:
@@ -479,6 +475,41 @@ def test_flushed_when_the_connection_goes() -> None:
             left.post_send(Send((), "late", b"x"))
         left_pd.close(force=True)
         right_pd.close(force=True)
+
+
+def test_queue_pairs_of_two_programs() -> None:
+    """`connect_qp` on one side, `accept_qp` on the other: no Connection on either."""
+
+    def answer(port_known: Callable[[int], None]) -> None:
+        pd, cq, qp = verbs()
+        region = pd.register(bytearray(8))
+        qp.post_recv(Recv((region[:],), "asked"))
+        with blocking.listen(HOST) as listener:
+            port_known(listener.port)
+            llp = listener.get_request(timeout=PATIENCE).accept_qp(qp, Offer(private_data=b"welcome"))
+        (asked,) = blocking.wait(cq, 1, PATIENCE)
+        qp.post_send(Send((), "answer", bytes(region.view[: asked.nbytes]).upper()))
+        assert blocking.wait_until(lambda: llp.closed, PATIENCE)
+        pd.close(force=True)
+
+    ports: list[int] = []
+    with nothing_left(), Peer(answer, ports.append):
+        soon(lambda: ports)
+        pd, cq, qp = verbs()
+        region = pd.register(bytearray(8))
+        qp.post_recv(Recv((region[:],), "answered"))
+        llp = blocking.connect_qp(qp, HOST, ports[0])
+        assert qp.stream.agreement.private_data == b"welcome"
+        qp.post_send(Send((), "asked", b"hello"))
+        completions = blocking.wait(cq, 2, PATIENCE)
+        assert [(each.wr_id, each.status) for each in completions] == [
+            ("asked", Status.SUCCESS),
+            ("answered", Status.SUCCESS),
+        ]
+        assert bytes(region.view[:5]) == b"HELLO"
+        qp.disconnect()
+        assert blocking.wait_until(lambda: llp.closed, PATIENCE)
+        pd.close(force=True)
 
 
 def test_queue_pairs_that_cannot_be_connected() -> None:

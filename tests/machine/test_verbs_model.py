@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pyiwarp.errors import BadWorkRequest, Closed, QueueFull, RegionInUse, WrongState
 from pyiwarp.memory import REMOTE
 from pyiwarp.mr import RegionSlice, RemoteRegion
-from pyiwarp.qp import QpState
+from pyiwarp.qp import QpState, QueuePair
 from pyiwarp.verbs import Access, WindowType
 from pyiwarp.work import (
     BindMw,
@@ -63,9 +63,11 @@ STEPS = 50
 SIZE = 200
 LARGEST = 60
 
-halves = st.integers(0, 5)
+halves = st.integers(0, 23)
 picks = st.integers(0, 63)
 flags = st.booleans()
+lengths = st.one_of(st.integers(0, LARGEST), st.sampled_from([0, 30, LARGEST]))
+rooms = st.one_of(st.sampled_from([None, 30, LARGEST, LARGEST]), st.integers(0, LARGEST))
 offsets = st.one_of(st.sampled_from([0, WORDS, 120, SIZE]), st.integers(0, SIZE + 8))
 rights = st.sampled_from(
     [
@@ -87,7 +89,7 @@ class VerbsModel(RuleBasedStateMachine):
         self.ids = itertools.count(1)
         self.sides = left, right = Side("left"), Side("right")
         self.links = [
-            Link(Half(left, left.pds[0]), Half(right, right.pds[0])),
+            Link(Half(left, left.pds[0]), Half(right, right.pds[0], shared=True)),
             Link(Half(left, left.pds[0], confirm=True), Half(right, right.pds[0], shared=True)),
             Link(Half(left, left.pds[1], confirm=True), Half(right, right.pds[1], confirm=True)),
         ]
@@ -101,7 +103,11 @@ class VerbsModel(RuleBasedStateMachine):
     # --- choosing ----------------------------------------------------------------------------------------------------
 
     def half(self, number: int) -> Half:
-        return self.links[number // 2].halves[number % 2]
+        """One of the six; mostly of a connection that lives: on dead ones all ends alike."""
+        link, end = divmod(number % 6, 2)
+        if number >= 6:
+            self.connect_again(link)
+        return self.links[link].halves[end]
 
     def aim(self, half: Half, pick: int, right: Access) -> Target:
         """A target of the peer's: mostly one that this half may use so, if there is any."""
@@ -110,13 +116,13 @@ class VerbsModel(RuleBasedStateMachine):
             target
             for target in every
             if target.remote is not None and target.access & right and target.pd is half.peer.pd
-            if target.scope in (None, half.peer)
+            if target.scope in (None, half.peer.qp)
         ]
         return fit[pick % len(fit)] if fit and pick % 8 else every[pick % len(every)]
 
-    def new_region(self, side: Side, pd: Any, access: Access, scope: Half | None) -> Target:
+    def new_region(self, side: Side, pd: Any, access: Access, scope: QueuePair | None) -> Target:
         memory = side.memory(SIZE)
-        region = pd.register(memory.parts()[0], access, qp=None if scope is None else scope.qp)
+        region = pd.register(memory.parts()[0], access, qp=scope)
         target = Target("region", region, side, pd, memory, 0, SIZE, access, scope, region[:].remote())
         side.targets.append(target)
         return target
@@ -178,7 +184,7 @@ class VerbsModel(RuleBasedStateMachine):
             return named
         lawful = (
             target.remote is not None
-            and (target.scope is half.peer if target.scope is not None else target.pd is half.peer.pd)
+            and (target.scope is half.peer.qp if target.scope is not None else target.pd is half.peer.pd)
             and offset + nbytes <= target.nbytes
             and bool(target.access & right)
         )
@@ -319,9 +325,18 @@ class VerbsModel(RuleBasedStateMachine):
 
     # --- messages ----------------------------------------------------------------------------------------------------
 
-    @rule(number=halves, size=st.integers(0, LARGEST))
+    def welcome(self, half: Half, size: int) -> None:
+        """Let the peer have a receive for what `half` sends next: without one most connections would end here."""
+        peer = half.peer
+        if half.up and not half.link.murky and half.link.refused is None and peer.credit() < 1:
+            self.give(peer, size)
+
+    @rule(number=halves, size=lengths)
     def receive(self, number: int, size: int) -> None:
-        half = self.half(number)
+        self.give(self.half(number), size)
+
+    def give(self, half: Half, size: int) -> None:
+        """Post a receive for `size` octets, to the shared queue if the half takes its receives from there."""
         size = SHARED_SIZE if half.srq is not None else size
         memory = Memory(size or 1, free=True)
         region = half.pd.register(memory.parts()[0], Access.LOCAL_WRITE)
@@ -380,16 +395,23 @@ class VerbsModel(RuleBasedStateMachine):
         if op.fate is Fate.MAYBE and not half.link.murky:
             half.link.cloud()
 
-    @rule(number=halves, octets=st.binary(max_size=LARGEST), solicited=flags, signaled=flags, fence=flags)
-    def send(self, number: int, octets: bytes, solicited: bool, signaled: bool, fence: bool) -> None:
+    @rule(number=halves, size=lengths, seed=picks, room=rooms, solicited=flags, signaled=flags, fence=flags)
+    def send(
+        self, number: int, size: int, seed: int, room: int | None, solicited: bool, signaled: bool, fence: bool
+    ) -> None:
         half = self.half(number)
+        if room is not None:
+            self.welcome(half, room)
+        octets = bytes((seed + at) % 251 for at in range(size))
         op = self.op(half, WorkOpcode.SEND, signaled)
         request = Send((), op.wr_id, octets, None, solicited, signaled, fence)
         self.tell(half, op, request, Message(octets, solicited, None, None))
 
-    @rule(number=halves, data=st.binary(min_size=8, max_size=8), solicited=flags, fence=flags)
-    def immediate(self, number: int, data: bytes, solicited: bool, fence: bool) -> None:
+    @rule(number=halves, data=st.binary(min_size=8, max_size=8), room=rooms, solicited=flags, fence=flags)
+    def immediate(self, number: int, data: bytes, room: int | None, solicited: bool, fence: bool) -> None:
         half = self.half(number)
+        if room is not None:
+            self.welcome(half, room)
         op = self.op(half, WorkOpcode.IMMEDIATE, True)
         self.tell(half, op, Immediate(data, op.wr_id, solicited, True, fence), Message(b"", solicited, None, data))
 
@@ -406,7 +428,7 @@ class VerbsModel(RuleBasedStateMachine):
         )
         lawful = (
             target.remote is not None
-            and (target.scope is peer if target.scope is not None else target.pd is peer.pd and others < 2)
+            and (target.scope is peer.qp if target.scope is not None else target.pd is peer.pd and others < 2)
             and bool(target.access & REMOTE)
             and not target.windows
             and target.kind != WindowType.TYPE_1.value
@@ -427,7 +449,7 @@ class VerbsModel(RuleBasedStateMachine):
     def register(self, number: int, access: Access, mine: bool) -> None:
         half = self.half(number)
         if len(half.side.targets) < 24 and not (mine and half.closed):
-            self.new_region(half.side, half.pd, access, half if mine else None)
+            self.new_region(half.side, half.pd, access, half.qp if mine else None)
 
     @rule(number=halves, pick=picks)
     def close_region(self, number: int, pick: int) -> None:
@@ -489,7 +511,7 @@ class VerbsModel(RuleBasedStateMachine):
         elif target.remote is None:
             wrong = Closed
         elif target.kind == WindowType.TYPE_1.value or (
-            target.kind != WindowType.TYPE_2A.value and target.scope not in (None, half)
+            target.kind != WindowType.TYPE_2A.value and target.scope not in (None, half.qp)
         ):
             wrong = BadWorkRequest
         elif target.windows:
@@ -555,7 +577,7 @@ class VerbsModel(RuleBasedStateMachine):
             target.void()
             if nbytes:
                 target.memory, target.start, target.nbytes, target.access = region.memory, spot, nbytes, access
-                target.scope = region.scope if first else half
+                target.scope = region.scope if first else half.qp
                 target.parent, target.remote = region, target.obj.remote()
 
         self.change(half, target, request, op, wish)
@@ -576,7 +598,7 @@ class VerbsModel(RuleBasedStateMachine):
             return Closed
         writes = access & (Access.REMOTE_WRITE | Access.REMOTE_ATOMIC)
         lets = Access.LOCAL_WRITE in region.access or not writes & ~region.access
-        foreign = region.pd is not half.pd or region.scope not in (None, half)
+        foreign = region.pd is not half.pd or region.scope not in (None, half.qp)
         return None if not foreign and Access.WINDOW_BIND in region.access and lets else BadWorkRequest
 
     # --- calls that are never lawful ---------------------------------------------------------------------------------
@@ -692,10 +714,10 @@ class VerbsModel(RuleBasedStateMachine):
     @rule()
     def repair(self) -> None:
         """All connections are there again, each half with a receive that takes any Send."""
-        for number in range(len(self.links)):
+        for number, link in enumerate(self.links):
             self.connect_again(number)
-            for half in (2 * number, 2 * number + 1):
-                self.receive(half, LARGEST)
+            for half in link.halves:
+                self.give(half, LARGEST)
 
     # --- what must hold ----------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any, Final
 
 from pyiwarp.mr import RemoteRegion
-from pyiwarp.qp import QpCap, QpState
+from pyiwarp.qp import QpCap, QpState, QueuePair
 from pyiwarp.startup import Offer
 from pyiwarp.verbs import Access, Context, Device, ProtectionDomain, SharedReceiveQueue
 from pyiwarp.work import Completion, Status, WorkOpcode
@@ -155,7 +155,7 @@ class Target:
     start: int = 0
     nbytes: int = 0
     access: Access = NOTHING
-    scope: Half | None = None
+    scope: QueuePair | None = None
     remote: RemoteRegion | None = None  # None: it stands for nothing
     parent: Target | None = None
     wish: Callable[[], None] | None = None  # what a change that was posted makes of it when its turn has come
@@ -231,7 +231,8 @@ class Half:
     def credit(self) -> int:
         """Receives that no message on its way will take."""
         if self.srq is not None:
-            return len(self.side.shared) - sum(len(half.expected) for half in self.side.sharers)
+            takers = [half for half in self.side.sharers if half.link.live]
+            return len(self.side.shared) - sum(len(half.expected) + bool(half.too_long) for half in takers)
         return len(self.receives) - len(self.expected)
 
     def doubt(self, *, placed: bool) -> None:
@@ -275,6 +276,10 @@ class Half:
 
     def received(self, completion: Completion) -> None:
         if self.srq is not None:
+            older = list(self.side.shared).index(completion.wr_id)
+            assert older < len(self.side.sharers), (
+                "the oldest is taken; others hold one each whose message is not whole"
+            )
             memory, region = self.side.shared.pop(completion.wr_id)
         else:
             wr_id, memory, region = self.receives.popleft()

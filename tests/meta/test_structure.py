@@ -101,6 +101,13 @@ def test_no_sockets_and_no_clocks_in_the_core() -> None:
             assert found <= ({"threading"} if path.stem == "atomics" else set()), f"{path.stem} imports {found}"
 
 
+def test_asyncio_lives_where_the_page_says() -> None:
+    """Elsewhere it is imported when somebody waits, and not before: programs that poll never load it."""
+    imported = re.compile(r"^(?:import|from) asyncio\b", re.MULTILINE)
+    found = {path.stem for path in MODULES if imported.search(path.read_text())}
+    assert found == {"api", "cm", "connection", "llp", "rdmacm"}
+
+
 PUBLIC = """
     Access Closed Connection ConnectionLost Context Device Disconnected IwarpError Listener MemoryRegion Message Options
     ProtectionDomain ProtocolViolation Region RegionSlice Rejected RemoteRegion Request Server StartupError

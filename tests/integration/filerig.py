@@ -1,0 +1,88 @@
+"""A file server, a directory beside it, and what hostile peers need to talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from pyiwarp.api import connect
+from pyiwarp.cli import filesession
+from pyiwarp.cli.fileclient import ClientSettings, FileClient, connected
+from pyiwarp.cli.fileproto import HELLO, MESSAGE_LIMIT
+from pyiwarp.cli.fileserver import FileServer, ServerSettings
+from pyiwarp.cli.report import Report
+from pyiwarp.cli.root import Root
+from pyiwarp.connection import Connection, Options
+
+SETTINGS = ServerSettings(patience=20, clients=4)
+IMPATIENT = ServerSettings(patience=0.3)
+OPTIONS = Options(recv_size=MESSAGE_LIMIT, linger=0.5)
+
+
+class Rig:
+    """A server of `served`, a directory `mine` beside it, and what the server reported."""
+
+    def __init__(self, directory: Path) -> None:
+        self.served = directory / "served"
+        self.mine = directory / "mine"
+        self.served.mkdir()
+        self.mine.mkdir()
+        self.reports: list[Report] = []
+        self.server: FileServer
+
+    def client(self, patience: float = 20.0) -> AbstractAsyncContextManager[FileClient]:
+        return connected("127.0.0.1", self.server.port, ClientSettings(patience=patience, options=OPTIONS))
+
+    async def raw(self) -> Connection:
+        """A connection on which anything may be said."""
+        return await connect("127.0.0.1", self.server.port, private_data=HELLO, options=OPTIONS)
+
+    async def next_report(self) -> Report:
+        """The server's report of what was broken off."""
+        async with asyncio.timeout(20):
+            while not self.reports:  # noqa: ASYNC110 - the server has no event for tests
+                await asyncio.sleep(0.01)
+        return self.reports.pop(0)
+
+    def leftovers(self) -> list[str]:
+        """Temporary files, in either directory."""
+        return [name for directory in (self.served, self.mine) for name in os.listdir(directory) if name[0] == "."]
+
+
+@asynccontextmanager
+async def serving(directory: Path, settings: ServerSettings = SETTINGS) -> AsyncIterator[Rig]:
+    rig = Rig(directory)
+    with Root(rig.served) as root:
+        async with FileServer(root, settings, rig.reports.append) as rig.server:
+            await rig.server.start("127.0.0.1")
+            yield rig
+    assert rig.leftovers() == []
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with serving(tmp_path) as rig:
+        yield rig
+
+
+@pytest.fixture
+async def impatient(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with serving(tmp_path, IMPATIENT) as rig:
+        yield rig
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Chunks so small that little files need many."""
+    monkeypatch.setattr(filesession, "CHUNK", 1 << 16)
+    return 1 << 16
+
+
+def content(nbytes: int) -> bytes:
+    return hashlib.shake_128(b"seed").digest(nbytes)
