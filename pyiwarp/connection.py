@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pyiwarp.accesslog import AccessLog
 from pyiwarp.atomics import ALL_ONES, ATOMIC_SIZE
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 __all__ = ["Connection", "Message", "Options", "Region"]
-
-UNBROKEN: Final = 64
-"""So many operations in a row may be over without a wait; then other tasks have their turn."""
 
 
 class Region(MemoryRegion):
@@ -90,7 +87,6 @@ class Connection(Endpoint):
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
         self._llp: Llp | None = None
         self._loop = asyncio.get_running_loop()
-        self._unbroken = 0  # operations that needed no wait, since the loop last had its turn
         self._readers: deque[asyncio.Future[None]] = deque()
         self._room: deque[asyncio.Future[None]] = deque()
         super().__init__(pd, options, owns_pd=owns_pd)
@@ -316,15 +312,9 @@ class Connection(Endpoint):
     async def _do(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> Completion:
         """Post a work request, when there is room, and wait for its completion.
 
-        What the kernel takes at once needs no wait; now and then the loop has its turn all the same.
+        What the kernel takes at once is complete at once; the driver sees to it that the loop has its turn.
         """
         done = await self._post(request)
-        if done.done():
-            self._unbroken += 1
-            if self._unbroken < UNBROKEN:
-                return _judged(done.result())
-            await asyncio.sleep(0)
-        self._unbroken = 0
         return _judged(await done)
 
     async def _post(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> asyncio.Future[Completion]:

@@ -19,6 +19,7 @@ __all__ = [
     "TAGGED_HEAD",
     "TAGGED_LEAD",
     "TAGGED_SIZE",
+    "UNTAGGED_FIRST",
     "UNTAGGED_HEAD",
     "UNTAGGED_LEAD",
     "UNTAGGED_SIZE",
@@ -57,6 +58,9 @@ TAGGED_LEAD: Final = Struct(">QQ")
 
 UNTAGGED_LEAD: Final = Struct(">QQI")
 """The same octets as `UNTAGGED_HEAD`: eight that the segments of a message share, QN and MSN, and the MO."""
+
+UNTAGGED_FIRST: Final = Struct(">QQ4x")
+"""The same with MO 0: the first segment of a message."""
 
 TAGGED_SIZE: Final = _TAGGED.size
 UNTAGGED_SIZE: Final = _UNTAGGED.size

@@ -11,22 +11,17 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable
-from struct import Struct
 from typing import Final, cast
 
 from pyiwarp.capture import Tap
 from pyiwarp.pump import Octets, Pump, address_word
 from pyiwarp.startup import TimeLimit
+from pyiwarp.tcp import EMSS_REFRESH, emss_of, reset_at_end, unpace
 
 __all__ = ["Llp", "Pump"]
 
-TURN_BATCHES: Final = 2
+TURN_BATCHES: Final = 4
 """Batches written in one turn of the loop at most, so that other connections have their turn."""
-
-EMSS_REFRESH: Final = 64
-"""How many writes one reading of TCP_MAXSEG serves: it changes rarely, and asking costs a system call."""
-
-_RESET: Final = Struct("ii").pack(1, 0)  # struct linger: on, for no time
 
 # These releases have a writelines that never pauses the protocol (gh-127655).
 _WRITELINES_NEVER_PAUSES: Final = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9) or (
@@ -46,7 +41,8 @@ class Llp(asyncio.BufferedProtocol):
         self._view: memoryview | None = None  # what get_buffer gave, kept for the tap alone
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
-        self._emss_serves = 0  # so many more writes
+        self._written = 0  # batches
+        self._emss_due = 0  # when so many are written
         self._clogged = False
         self._resuming = False
         self._kicked = False  # the loop's next turn looks at the output
@@ -66,6 +62,8 @@ class Llp(asyncio.BufferedProtocol):
         """TCP is established."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, not the base class
         self._socket = transport.get_extra_info("socket")
+        if self._socket is not None:
+            unpace(self._socket, self.peername)
         self._transport.set_write_buffer_limits(high=0)  # pause_writing at the first octet that stays behind
         if self._tap is not None:
             local, peer = transport.get_extra_info("sockname")[:2], transport.get_extra_info("peername")[:2]
@@ -146,14 +144,20 @@ class Llp(asyncio.BufferedProtocol):
         return _address(self._transport, "sockname")
 
     def kick(self) -> None:
-        """Write what there is to write, at once; the pump is told before this returns."""
+        """Write what there is to write, at once, and tell the pump before this returns.
+
+        What is posted after that goes together, in the loop's next turn: a burst is not cut into small writes.
+        """
         if self._busy or self._kicked or self._transport is None:
             return  # whoever is busy looks for more to write before it is done
+        written = self._written
         self._busy = True
         try:
             self._run()
         finally:
             self._busy = False
+        if self._written != written:
+            self._look_later()
 
     def _look_later(self) -> None:
         if not self._kicked:
@@ -163,7 +167,7 @@ class Llp(asyncio.BufferedProtocol):
     def exchange(self, pump: Pump) -> None:
         """Drive `pump` from now on: Full Operation begins (RFC 5044 §7.1.2 rule 4)."""
         self.pump = pump
-        self._emss_serves = 0
+        self._emss_due = self._written
         self._steady = False
         self.exchanged()
         self._look_later()
@@ -172,8 +176,7 @@ class Llp(asyncio.BufferedProtocol):
         """End TCP at once, or as soon as it begins; what was not sent is lost."""
         self._aborted = True
         if self._socket is not None and self._socket.fileno() >= 0:  # uvloop closes it before it says so
-            # a FIN would look like a graceful end: the connection is reset
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            reset_at_end(self._socket)
         if self._transport is not None:
             if self._resuming:
                 self._loop.call_soon(self._transport.abort)
@@ -201,7 +204,7 @@ class Llp(asyncio.BufferedProtocol):
             transport = self._transport
             if self._clogged or transport is None or transport.is_closing():
                 return False
-            if self._emss_serves == 0:
+            if self._written >= self._emss_due:
                 self._refresh_emss()
             iov = pump.next_iov()
             if not iov:
@@ -217,7 +220,7 @@ class Llp(asyncio.BufferedProtocol):
 
     def _write(self, transport: asyncio.Transport, iov: list[Octets]) -> bool:
         """Give a batch to the transport; returns whether the kernel has taken all of it."""
-        self._emss_serves -= 1
+        self._written += 1
         if self._tap is not None:
             self._tap.sent(iov)
         if len(iov) == 1:
@@ -230,9 +233,9 @@ class Llp(asyncio.BufferedProtocol):
 
     def _refresh_emss(self) -> None:
         """Let the pump know TCP's segment size (MPA-5044-4.5-06)."""
-        self._emss_serves = EMSS_REFRESH
+        self._emss_due = self._written + EMSS_REFRESH
         if self._socket is not None and self._socket.fileno() >= 0:
-            self.pump.set_emss(self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+            self.pump.set_emss(emss_of(self._socket))
 
     def _settle(self, transport: asyncio.Transport) -> None:
         """See to input, ends and time, unless only octets matter as before."""

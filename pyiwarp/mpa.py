@@ -203,12 +203,20 @@ class Deframer:
             self._leave_lobby()
         elif len(self.view) - self.end < LARGEST_FPDU or self.start > len(self.view) // 2:
             self._compact()
-        return self.view[self.end :]
+        return self.view[self.end : self._good_end()] if self._busy else self.view[self.end :]
 
     def received(self, nbytes: int) -> None:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
         self.end += nbytes
         self._busy = nbytes >= _LOBBY_SIZE
+
+    def _good_end(self) -> int:
+        """Where to stop receiving if all FPDUs are as long as the present one: between two, so that none is moved."""
+        view, start, end = self.view, self.start, self.end
+        if end - start < LENGTH_SIZE:
+            return len(view)
+        size = fpdu_size((view[start] << 8) | view[start + 1])
+        return max(end + 1, len(view) - (len(view) - start) % size)
 
     def release(self) -> None:
         """Let others use the staging buffer unless it holds octets. Views given earlier are void from now on."""

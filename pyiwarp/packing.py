@@ -9,6 +9,7 @@ holds it to that. The plain way is taken where markers are sent and where a payl
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
@@ -16,13 +17,16 @@ from crc32c import crc32c
 
 from pyiwarp.ddp import TO_MASK, Octets, Outbound, TaggedOutbound
 from pyiwarp.fastwire import TAGGED_LEAD, TAGGED_SIZE
-from pyiwarp.mpa import CRC_SIZE, LARGEST_FPDU, PADS, Framer, MarkedFramer, fpdu_size
+from pyiwarp.mpa import CRC_SIZE, LARGEST_FPDU, LENGTH_SIZE, PADS, Framer, MarkedFramer, fpdu_size
 from pyiwarp.pool import BUFFER_SIZE, NO_BUFFER, give_buffer, take_buffer
 
 __all__ = ["LARGEST_COPY", "Packer"]
 
 _TAGGED_BODY: Final = TAGGED_LEAD.size
 _FULL: Final = BUFFER_SIZE - LARGEST_FPDU  # from here on another FPDU might not fit the buffer
+
+Laid = tuple[int, int, Octets, int]
+"""A message of one segment: the STag in its header, what follows it there, its octets and how many they are."""
 
 LARGEST_COPY: Final = 4096
 """Payloads of so many octets are copied: one more piece to write costs more than that."""
@@ -59,31 +63,39 @@ class Packer:
         """Whether FPDUs lie ready for the next batch."""
         return self._laid > 0
 
-    def lay(self, head: bytes, payload: Octets, nbytes: int) -> bool:
-        """Lay an FPDU ready that begins with `head` and ends with the `nbytes` octets of `payload`, which are copied.
+    def lay(self, lead: Struct, base: int, most: int, messages: Sequence[Laid]) -> int:
+        """Lay an FPDU ready for each of the messages, whose octets are copied, while there is room; returns how many.
 
-        It goes out in front of the next batch. Returns False, and has done nothing, if there is no room.
+        They go out in front of the next batch. `lead` writes their headers, of which `base` has what they share;
+        `most` bounds the octets of each.
         """
-        at = self._at
-        if nbytes > LARGEST_COPY or at > _FULL:
-            return False
         if not self._buffer:
             self._buffer = take_buffer()
-        buffer = self._buffer
-        body = at + len(head)
-        stop = body + nbytes
-        buffer[at:body] = head
-        buffer[body:stop] = payload
-        pad = at - stop & 3  # MPA-5044-4.1-05
-        crc = 0
-        if self._crc:
-            crc = crc32c(buffer[at:stop])
-            if pad:
-                crc = crc32c(PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
-        _TRAILERS[pad](buffer, stop, crc)
-        self._at = stop + pad + CRC_SIZE
-        self._laid += 1
-        return True
+        buffer, at, checked, put = self._buffer, self._at, self._crc, lead.pack_into
+        head = lead.size
+        length = head - LENGTH_SIZE
+        most = min(most, LARGEST_COPY)
+        laid = crc = 0
+        for low, second, payload, nbytes in messages:
+            if nbytes > most or at > _FULL:
+                break
+            put(buffer, at, length + nbytes << 48 | base | low, second)
+            body = at + head
+            stop = body + nbytes
+            buffer[body:stop] = payload
+            pad = at - stop & 3  # MPA-5044-4.1-05
+            if checked:
+                crc = crc32c(buffer[at:stop])
+                if pad:
+                    crc = crc32c(PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
+            _TRAILERS[pad](buffer, stop, crc)
+            at = stop + pad + CRC_SIZE
+            laid += 1
+        self._at = at
+        self._laid += laid
+        if not at:
+            self.flushed()  # an idle stream owns no buffer
+        return laid
 
     def take_ready(self) -> list[Octets]:
         """The FPDUs that lie ready, as a batch of their own; [] if there are none."""
@@ -123,7 +135,7 @@ class Packer:
 
     def flushed(self) -> None:
         """Nobody looks at the pieces of the batch any more."""
-        if self._at:
+        if self._buffer:
             give_buffer(self._buffer)
             self._buffer = NO_BUFFER
             self._at = self._mark = 0
@@ -165,6 +177,13 @@ class Packer:
                 at = self._pack_run(message, payload, most, count, at)
                 room -= at - begin
                 fpdus_left -= (message.sent - before) // most
+            elif most > largest_copy and isinstance(message, TaggedOutbound) and message.nbytes - message.sent > most:
+                count = min(fpdus_left, -(-room // fpdu_size(TAGGED_SIZE + most)))
+                before = message.sent
+                at, mark = self._pack_views(message, payload, most, count, at, mark)
+                begun = (message.sent - before) // most
+                room -= begun * fpdu_size(TAGGED_SIZE + most)
+                fpdus_left -= begun
             while room > 0 and fpdus_left > 0 and at <= _FULL:
                 offset = message.sent
                 nbytes = message.nbytes - offset
@@ -222,6 +241,33 @@ class Packer:
             offset += most
         message.sent = end
         return at
+
+    def _pack_views(
+        self, message: TaggedOutbound, payload: Octets, most: int, count: int, at: int, mark: int
+    ) -> tuple[int, int]:
+        """As `_pack_run`, with payloads that stay where they are; returns where the buffer and its last piece end."""
+        buffer, checked, offset, out = self._buffer, self._crc, message.sent, self._out
+        view = memoryview(payload)
+        word = message.lead(most)
+        pad = -(_TAGGED_BODY + most) & 3
+        lead, trail, zeros, after = TAGGED_LEAD.pack_into, _TRAILERS[pad], PADS[pad], pad + CRC_SIZE
+        crc = 0
+        end = offset + min(count, (message.nbytes - 1 - offset) // most) * most
+        while offset < end:
+            body = at + _TAGGED_BODY
+            lead(buffer, at, word, message.to + offset & TO_MASK)
+            piece = view[offset : offset + most]
+            if checked:
+                crc = crc32c(piece, crc32c(buffer[at:body]))
+                if pad:
+                    crc = crc32c(zeros, crc)
+            trail(buffer, body, crc)
+            out += (buffer[mark:body], piece)
+            mark = body
+            at = body + after
+            offset += most
+        message.sent = end
+        return at, mark
 
     def _pack_plainly(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int) -> None:
         if self._at > self._mark:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
-from struct import Struct
 from threading import get_ident
 from time import monotonic
 from typing import Final
@@ -18,16 +17,13 @@ from pyiwarp.capture import Tap
 from pyiwarp.poller import NEVER, Poller
 from pyiwarp.pump import Octets, Pump, address_word
 from pyiwarp.startup import TimeLimit
+from pyiwarp.tcp import EMSS_REFRESH, emss_of, reset_at_end, unpace
 
 __all__ = ["PollingLlp"]
 
 TURN_BATCHES: Final = 4
 """Batches written at a stretch at most, so that other connections have their turn."""
 
-EMSS_REFRESH: Final = 64
-"""How many writes one reading of TCP_MAXSEG serves: it changes rarely, and asking costs a system call."""
-
-_RESET: Final = Struct("ii").pack(1, 0)  # struct linger: on, for no time
 _IOV_MAX: Final = 1024  # what one gather write takes on Linux
 _LAST_READS: Final = 1024  # after a failed write: what may still lie in the socket
 _IN: Final = select.POLLIN
@@ -53,6 +49,7 @@ class PollingLlp:
         local, peer = sock.getsockname(), _peer_of(sock)
         self.peername = address_word(peer)
         self.sockname = address_word(local)
+        unpace(sock, self.peername)
         self._socket = sock
         self._recv_into = sock.recv_into
         self._send = sock.send
@@ -138,7 +135,7 @@ class PollingLlp:
     def reset_at_end(self) -> None:
         """Whatever ends the connection from now on, the peer sees a reset: a FIN would look like a graceful end."""
         if not self.closed:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            reset_at_end(self._socket)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -173,9 +170,9 @@ class PollingLlp:
             if batches == TURN_BATCHES:
                 self._more = True  # the poller comes back at once: the socket takes octets
                 break
-            if self._emss_serves == 0:  # MPA-5044-4.5-06
+            if self._emss_serves == 0:
                 self._emss_serves = EMSS_REFRESH
-                self.pump.set_emss(self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG))
+                self.pump.set_emss(emss_of(self._socket))
             iov = self.pump.next_iov()
             if not iov:
                 break

@@ -7,7 +7,7 @@ alone judges and raises. The two ways give the same octets and completions; a pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from pyiwarp.admission import QpCap
@@ -30,34 +30,46 @@ class Asker(Protocol):
         """How much may be asked."""
 
 
-def _write(request: Write, asker: Asker, stream: Stream) -> bool:
-    sges, remote, _, inline, _, _ = request
-    if len(sges) != 1 or inline is not None:
-        return False
-    region, start, nbytes = sges[0]
-    to, stag, _ = remote
-    if stag >> 32 or to < 0 or to >= TO_LIMIT or to + nbytes > TO_LIMIT:
-        return False
-    octets = region.glance(asker.pd, start, nbytes)
-    return octets is not None and stream.write_now(octets, nbytes, stag, to)
+Requests = Sequence[Any]
 
 
-def _send(request: Send, asker: Asker, stream: Stream) -> bool:
-    sges, _, inline, inval_stag, solicited, _, _ = request
+def _writes(requests: Requests, first: int, asker: Asker, stream: Stream) -> int:
+    pd = asker.pd
+    messages = []
+    for index in range(first, len(requests)):
+        request = requests[index]
+        if type(request) is not Write:
+            break
+        sges, remote, _, inline, _, _ = request
+        if len(sges) != 1 or inline is not None:
+            break
+        region, start, nbytes = sges[0]
+        to, stag, _ = remote
+        if stag >> 32 or to < 0 or to >= TO_LIMIT or to + nbytes > TO_LIMIT:
+            break
+        octets = region.glance(pd, start, nbytes)
+        if octets is None:
+            break
+        messages.append((stag, to, octets, nbytes))
+    return stream.write_now(messages)
+
+
+def _send(requests: Requests, first: int, asker: Asker, stream: Stream) -> int:
+    sges, _, inline, inval_stag, solicited, _, _ = requests[first]
     if inval_stag is not None:
-        return False
+        return 0
     if type(inline) is bytes:
         nbytes = len(inline)
-        return not sges and nbytes <= asker.cap.max_inline and stream.send_now(inline, nbytes, solicited=solicited)
+        return 0 if sges or nbytes > asker.cap.max_inline else stream.send_now(inline, nbytes, solicited=solicited)
     if len(sges) != 1 or inline is not None:
-        return False
+        return 0
     region, start, nbytes = sges[0]
     octets = region.glance(asker.pd, start, nbytes)
-    return octets is not None and stream.send_now(octets, nbytes, solicited=solicited)
+    return 0 if octets is None else stream.send_now(octets, nbytes, solicited=solicited)
 
 
-PROMPT: Final[Mapping[type, Callable[[Any, Asker, Stream], bool]]] = {Send: _send, Write: _write}
-"""How each kind that can be framed at once is; False, and nothing done, if a request must go the plain way."""
+PROMPT: Final[Mapping[type, Callable[[Requests, int, Asker, Stream], int]]] = {Send: _send, Write: _writes}
+"""How one of a list of requests is framed at once, and others of its kind behind it; returns how many were."""
 
 
 def payload_size(request: Send | Write) -> int:

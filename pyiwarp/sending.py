@@ -21,14 +21,14 @@ from pyiwarp.fastwire import (
     TAGGED,
     TAGGED_LEAD,
     TAGGED_SIZE,
-    UNTAGGED_LEAD,
+    UNTAGGED_FIRST,
     UNTAGGED_SIZE,
     VERSION,
     ReadRequest,
     build_read_request,
 )
 from pyiwarp.mpa import mulpdu_for
-from pyiwarp.packing import Packer
+from pyiwarp.packing import Laid, Packer
 from pyiwarp.profile import PeerProfile
 from pyiwarp.startup import Agreement, Role
 
@@ -160,27 +160,22 @@ class SendingHalf:
         """
         return self._lays and not (self.in_transit or self._messages or self._answers or self._mute)
 
-    def write_now(self, payload: Octets, nbytes: int, stag: int, to: int) -> bool:
-        """As `write`, of `nbytes` octets that are copied, while `prompt`; False, and nothing done, if they do not fit.
+    def write_now(self, messages: Sequence[Laid]) -> int:
+        """As `write` for each of the messages, (stag, to, octets, nbytes), as long as they fit; returns how many did.
 
-        What is written now may be withdrawn by an error until `next_iov` gives it, as everything queued.
+        Their octets are copied. What is written now may be withdrawn by an error until `next_iov` gives it, as
+        everything queued.
         """
-        length = TAGGED_SIZE + nbytes
-        if length > self.mulpdu:
-            return False
-        return self._packer.lay(TAGGED_LEAD.pack(length << 48 | _WRITE_LEAD | stag, to), payload, nbytes)
+        return self._packer.lay(TAGGED_LEAD, _WRITE_LEAD, self.mulpdu - TAGGED_SIZE, messages)
 
-    def send_now(self, payload: Octets, nbytes: int, *, solicited: bool) -> bool:
-        """As `send`; otherwise as `write_now`."""
-        length = UNTAGGED_SIZE + nbytes
-        if length > self.mulpdu:
-            return False
-        msn = self.send_msn
-        lead = length << 48 | (_SEND_SE_LEAD if solicited else _SEND_LEAD)
-        if not self._packer.lay(UNTAGGED_LEAD.pack(lead, msn, 0), payload, nbytes):
-            return False
-        self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
-        return True
+    def send_now(self, octets: Octets, nbytes: int, *, solicited: bool) -> int:
+        """As `send` of a message, in the manner of `write_now`."""
+        base = _SEND_SE_LEAD if solicited else _SEND_LEAD
+        msn = self.send_msn  # with QN 0 above
+        laid = self._packer.lay(UNTAGGED_FIRST, base, self.mulpdu - UNTAGGED_SIZE, ((0, msn, octets, nbytes),))
+        if laid:
+            self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
+        return laid
 
     def read(self, request: ReadRequest, sink: memoryview, token: object) -> None:
         """Queue a Read Request for the octets of `sink`; the caller has made sure that `reads` is not full."""

@@ -95,14 +95,15 @@ class SendQueue:
         """Post the first of the requests the short way, as many as are ordinary and fit; returns how many."""
         if not stream.prompt or self._posted or self._late or not self.takes_prompt:
             return 0
-        room = self.limit - len(self._prompt)
+        requests = requests[: self.limit - len(self._prompt)]
         done = 0
-        for request in requests:
-            frame = PROMPT.get(type(request))
-            if frame is None or done == room or not frame(request, self, stream):
+        while done < len(requests):
+            frame = PROMPT.get(type(requests[done]))
+            framed = 0 if frame is None else frame(requests, done, self, stream)
+            if not framed:
                 break
-            done += 1
-        self._prompt += requests[:done]
+            done += framed
+        self._prompt += requests[:done] if done < len(requests) else requests
         return done
 
     def post(self, stream: Stream, request: SendRequest) -> None:

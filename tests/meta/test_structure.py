@@ -22,7 +22,7 @@ ROWS = [
     "errors pool",
     "events fastwire wire profile capture qpstate interrupts awaiting ownership accesslog memory",
     "mpa startup ddp rdmap mr atomics eventqueue drain",
-    "answers express packing pump asyncevents pages handles",
+    "answers express packing pump tcp asyncevents pages handles",
     "sending fastreg windows",
     "stream",
     "work",
@@ -91,7 +91,7 @@ def test_the_conformance_tests_share_nothing_with_the_engine() -> None:
 
 def test_no_sockets_and_no_clocks_in_the_core() -> None:
     drivers = {"llp", "cm", "connection", "api", "capture", "awaiting", "ownership"}
-    drivers |= {"poller", "polling", "interrupts", "pollcm", "cmid", "rdmacm", "blockingcm", "blocking"}
+    drivers |= {"tcp", "poller", "polling", "interrupts", "pollcm", "cmid", "rdmacm", "blockingcm", "blocking"}
     forbidden = re.compile(
         r"^\s*(?:import|from) (asyncio|socket|select|selectors|time|threading|uvloop)\b", re.MULTILINE
     )

@@ -12,8 +12,9 @@ import pytest
 
 from pyiwarp.errors import UsageError, WrongThread
 from pyiwarp.poller import NEVER, Poller
-from pyiwarp.polling import EMSS_REFRESH, TURN_BATCHES, PollingLlp
+from pyiwarp.polling import TURN_BATCHES, PollingLlp
 from pyiwarp.startup import TimeLimit
+from pyiwarp.tcp import EMSS_REFRESH
 
 HOST = "127.0.0.1"
 
