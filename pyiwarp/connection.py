@@ -233,23 +233,26 @@ class Connection(Endpoint):
         told = immediate_of(data)
         with self._lent(local) as sges:
             check_fits(sges[0].nbytes, remote)
-            written = await self._post(lambda done: Write(sges, remote, done))
-            sent = await self._post(lambda done: Immediate(told, done, solicited))  # EXT-7306-6.3-06
+            await self._make_room()
+            written = self._post(lambda done: Write(sges, remote, done))
+            await self._make_room()
+            sent = self._post(lambda done: Immediate(told, done, solicited))  # EXT-7306-6.3-06
             _judged(await written)
             _judged(await sent)
 
     async def recv(self) -> bytes:
         """The octets of the peer's next Send; see `recv_message`."""
-        return (await self.recv_message()).data
+        if not self._inbox:
+            await self._wait_for_message()
+        return self._take_message().data
 
     async def recv_message(self) -> Message:
         """The peer's next Send, in the order sent. Cancelling loses none.
 
         Raises `Disconnected` when the peer has closed gracefully and all is received, else the cause of the end.
         """
-        while not self._inbox:
-            self._check_more_to_come()
-            await self._wait(self._readers)
+        if not self._inbox:
+            await self._wait_for_message()
         return self._take_message()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -293,6 +296,11 @@ class Connection(Endpoint):
         self._llp = self._driver = llp
         self.qp.peer = llp.peername
 
+    async def _wait_for_message(self) -> None:
+        while not self._inbox:
+            self._check_more_to_come()
+            await self._wait(self._readers)
+
     async def _wait(self, waiters: deque[asyncio.Future[None]]) -> None:
         waiter = self._loop.create_future()
         waiters.append(waiter)
@@ -314,15 +322,20 @@ class Connection(Endpoint):
 
         What the kernel takes at once is complete at once; the driver sees to it that the loop has its turn.
         """
-        done = await self._post(request)
-        return _judged(await done)
+        self._check_alive()
+        if self.qp.send_room == 0:
+            await self._make_room()
+        return _judged(await self._post(request))
 
-    async def _post(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> asyncio.Future[Completion]:
-        """Post a work request, when there is room; its completion will be the result of what is returned."""
+    async def _make_room(self) -> None:
+        """Wait until the send queue takes another work request."""
         self._check_alive()
         while self.qp.send_room == 0:
             await self._wait(self._room)
             self._check_alive()
+
+    def _post(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> asyncio.Future[Completion]:
+        """Post a work request, for which there is room; its completion will be the result of what is returned."""
         done: asyncio.Future[Completion] = self._loop.create_future()
         self.qp.post_send(request(done))
         return done
@@ -332,7 +345,8 @@ class Connection(Endpoint):
         assert isinstance(done, asyncio.Future)
         if not done.done():
             done.set_result(completion)
-        _wake_one(self._room)
+        if self._room:
+            _wake_one(self._room)
 
     def _on_message(self) -> None:
         _wake_one(self._readers)

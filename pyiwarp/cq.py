@@ -34,7 +34,7 @@ class CompletionQueue:
     (`request_notify`), or takes completions with `async for`. `on_overflow` is called once when a completion finds the
     queue full; the queue takes nothing after that, and its queue pairs go to ERROR. `progress` holds what `poll` calls
     first: the drivers that have no loop to run them. `max_cqe` bounds `resize`. `empty_polls` counts the polls that
-    found nothing.
+    found nothing. With a `taker` nothing is queued: each completion is handed to it as it comes.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class CompletionQueue:
         self.progress: list[Callable[[], object]] = []
         self.unacked = 0
         self.empty_polls = 0
+        self.taker: Callable[[Completion], None] | None = None
         self._completions: deque[Completion] = deque()
         self._armed: dict[Callable[[], None], bool] = {}  # whether it is for solicited completions alone
         self._choosy = False  # whether one of them is
@@ -157,6 +158,9 @@ class CompletionQueue:
 
     def push(self, completion: Completion) -> None:
         """Add a completion; for queue pairs."""
+        if self.taker is not None:
+            self.taker(completion)
+            return
         if self.overflowed:
             return
         if len(self._completions) >= self.capacity:

@@ -19,10 +19,10 @@ from pyiwarp.errors import BadWorkRequest, Closed, Disconnected, UsageError
 from pyiwarp.mr import Access, RegionSlice, RemoteRegion
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.pump import Driver
-from pyiwarp.qp import QpCap, QueuePair
+from pyiwarp.qp import QpCap, QpState, QueuePair
 from pyiwarp.startup import Agreement, Offer
 from pyiwarp.verbs import Device, ProtectionDomain
-from pyiwarp.work import Completion, Recv
+from pyiwarp.work import Completion, Recv, Status
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -164,8 +164,8 @@ class Endpoint:
         self._closed = False
         for slot in range(options.recv_depth):
             self._post_receive(slot)
-        self._send_cq.arm(self._on_sent)
-        self._recv_cq.arm(self._on_received)
+        self._send_cq.taker = self._on_work_done
+        self._recv_cq.taker = self._on_received
 
     def __repr__(self) -> str:
         peer = "" if self._driver is None else f" with {self.peername}"
@@ -252,7 +252,7 @@ class Endpoint:
         """Raise what a new operation on an ended connection raises."""
         if self._closed:
             raise Closed(f"the connection was closed: {self!r}")
-        if not self.qp.alive:
+        if self.qp.state is not QpState.RTS and not self.qp.alive:
             raise self.qp.error or Disconnected(f"the peer closed the connection: {self!r}")
 
     def _check_more_to_come(self) -> None:
@@ -261,22 +261,13 @@ class Endpoint:
         if self.qp.stream.peer_closed:
             raise Disconnected(f"the peer closed its half of the connection: {self!r}")
 
-    def _on_sent(self) -> None:
-        for completion in self._send_cq.poll():
-            self._on_work_done(completion)
-        self._send_cq.arm(self._on_sent)
-
-    def _on_received(self) -> None:
-        for completion in self._recv_cq.poll():
-            if completion.ok:
-                self._inbox.append(completion)
-                self._on_message()
-        self._recv_cq.arm(self._on_received)
+    def _on_received(self, completion: Completion) -> None:
+        if completion.status is Status.SUCCESS:
+            self._inbox.append(completion)
+            self._on_message()
 
     def _let_go(self) -> None:
-        """Tell whoever waits, and let go of all memory; the queue pair is closed."""
-        self._on_sent()
-        self._on_received()
+        """Let go of all memory; the queue pair is closed."""
         self._inbox.clear()
         if self._receives.is_open:
             self._receives.close()

@@ -46,6 +46,7 @@ class Llp(asyncio.BufferedProtocol):
         self._clogged = False
         self._resuming = False
         self._kicked = False  # the loop's next turn looks at the output
+        self._burst = False  # something was written since the loop last had news
         self._busy = False  # the pump is told something; a look at the output follows
         self._steady = False
         self._reading = True
@@ -86,6 +87,7 @@ class Llp(asyncio.BufferedProtocol):
             self._tap.received(self._view[:nbytes])
             self._view = None
         self._busy = True
+        self._burst = False
         try:
             self.pump.received(nbytes)
             self._run()
@@ -146,18 +148,21 @@ class Llp(asyncio.BufferedProtocol):
     def kick(self) -> None:
         """Write what there is to write, at once, and tell the pump before this returns.
 
-        What is posted after that goes together, in the loop's next turn: a burst is not cut into small writes.
+        What is posted after that, with no news from the loop between, goes together in the loop's next turn: a burst
+        is not cut into small writes.
         """
         if self._busy or self._kicked or self._transport is None:
             return  # whoever is busy looks for more to write before it is done
+        if self._burst:
+            self._look_later()
+            return
         written = self._written
         self._busy = True
         try:
             self._run()
         finally:
             self._busy = False
-        if self._written != written:
-            self._look_later()
+        self._burst = self._written != written
 
     def _look_later(self) -> None:
         if not self._kicked:
@@ -186,7 +191,7 @@ class Llp(asyncio.BufferedProtocol):
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _on_kick(self) -> None:
-        self._kicked = False
+        self._kicked = self._burst = False
         self.kick()
 
     def _run(self) -> None:

@@ -61,6 +61,7 @@ __all__ = [
 ]
 
 _ATOMIC_SIZE: Final = 8
+_LOCAL_WRITE: Final = int(Access.LOCAL_WRITE)
 _NO_CALLS: Final[tuple[Callable[[], None], ...]] = ()
 
 
@@ -201,6 +202,18 @@ class MemoryRegion:
         if view is not None:
             self._pins += 1
         return view
+
+    def pin_sink(self, pd: object, offset: int, nbytes: int) -> bool:
+        """Pin octets to be filled by work of `pd`; False, and nothing pinned, if they may not be."""
+        if (
+            self._open
+            and self.pd is pd
+            and self.rights & _LOCAL_WRITE
+            and 0 <= offset <= offset + nbytes <= self.nbytes
+        ):
+            self._pins += 1
+            return True
+        return False
 
     def misalignment(self, offset: int) -> int:
         """How far past a multiple of eight, in octets, the octet at `offset` lies in memory."""

@@ -116,7 +116,7 @@ class QueuePair:
         kind = ConfirmingSendQueue if confirm else SendQueue
         self._sq = kind(pd, self.cap, send_cq, self.qp_num, self, all_signaled=sq_sig_all)
         self._confirming = self._sq if isinstance(self._sq, ConfirmingSendQueue) else None
-        self._rq = ReceiveQueue(pd, self.cap, recv_cq, self.qp_num, srq, self._on_shared_receive)
+        self._rq = ReceiveQueue(pd, self.cap, recv_cq, self.qp_num, srq, lambda: self.on_output())
         self._attached = False  # to a driver, which has not said yet that TCP has ended
         self._past = QpCounters()  # of the connections before this one
         self._octets_received = 0
@@ -365,16 +365,14 @@ class QueuePair:
         self._sq.post_late(request, self.error)
 
     def post_recv(self, request: Recv) -> None:
-        """Add a receive for one Send of the peer.
-
-        Raises `QueueFull`, or `BadWorkRequest` for memory that may not be written.
-        """
+        """Add a receive for a Send of the peer; raises `QueueFull`, or `BadWorkRequest` for memory it may not write."""
         self._check_open()
-        if self._ending or (self._stream is not None and self._stream.peer_closed and self.state is QpState.RTS):
+        stream = self._stream
+        if self.state is not QpState.IDLE and (stream is None or stream.peer_closed or self.state is not _RTS):
             self._rq.post_late(request, self.error)
             return
         self._rq.post(request)
-        if self._stream is not None and self._stream.starved:
+        if stream is not None and stream.starved:
             self.on_output()
 
     # --- the pump's side ---------------------------------------------------------------------------------------------
@@ -520,9 +518,6 @@ class QueuePair:
     def _on_sq_drained(self) -> None:
         if self.state is QpState.CLOSING:  # else it was flushed, which is told otherwise
             self.pd.report(AsyncEventType.SQ_DRAINED, self)
-
-    def _on_shared_receive(self) -> None:
-        self.on_output()
 
     def _on_peer_closed(self, event: PeerClosed) -> None:
         if self._confirming is not None and len(self._sq):

@@ -79,10 +79,13 @@ class ReceiveQueue:
 
         Raises `QueueFull`, `BadWorkRequest` for memory that may not be written, `Closed` for memory that is gone.
         """
-        self.check_room()
-        check_sges(request.sges, Access.LOCAL_WRITE, self.pd, self.cap)
-        for sge in request.sges:
-            sge.region.pin()
+        if len(self._posted) + len(self._late) >= self.cap.max_recv_wr:
+            self.check_room()
+        sges = request.sges
+        if len(sges) != 1 or not sges[0][0].pin_sink(self.pd, sges[0][1], sges[0][2]):
+            check_sges(sges, Access.LOCAL_WRITE, self.pd, self.cap)
+            for sge in sges:
+                sge.region.pin()
         self._posted.append(request)
 
     def post_late(self, request: Recv, error: Exception | None) -> None:

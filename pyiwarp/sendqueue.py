@@ -138,7 +138,8 @@ class SendQueue:
     def start_waiting(self, stream: Stream) -> None:
         """Begin what was held back and no longer is."""
         waiting = self._waiting
-        while waiting and self._may_start(waiting[0], stream):
+        # a violation or Terminate may have come right behind an answer: then all that waits will be flushed
+        while waiting and not stream.deaf and self._may_start(waiting[0], stream):
             posted = waiting.popleft()
             self.answers_due += posted.kind.answered
             posted.kind.start(stream, posted)

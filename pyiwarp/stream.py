@@ -118,6 +118,7 @@ class Stream(SendingHalf):
         self._immediate = b""
         self._atomic_octets = bytearray(ATOMIC_RESPONSE_SIZE)
         self.peer_closed = False
+        self.deaf = False  # nothing that comes is looked at any more, so nothing asked for will be answered
 
     # --- figures -----------------------------------------------------------------------------------------------------
 
@@ -343,6 +344,7 @@ class Stream(SendingHalf):
         return UntaggedOutbound(octet, (payload,), qn=QueueNumber.TERMINATE, msn=1)  # RDMAP-5040-5.4-02
 
     def _stop_input(self) -> None:
+        self.deaf = True
         self._deframer = Discarder(self._deframer.fpdus)
         self._held = None
         self._drop_input()

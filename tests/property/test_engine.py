@@ -15,6 +15,7 @@ from pyiwarp.codes import Opcode
 from pyiwarp.errors import ConnectionLost, ProtocolViolation, StartupError, Term
 from pyiwarp.mpa import Deframer, Framer, MarkedDeframer, MarkedFramer
 from pyiwarp.mr import Access, RemoteRegion
+from pyiwarp.pool import BUFFER_SIZE
 from pyiwarp.startup import Offer, Role, Startup, StartupState
 from pyiwarp.work import Read, Recv, Send, Status, Write
 from tests.harness import (
@@ -181,7 +182,7 @@ class Stage:
         ends = [frame.opcode for frame in heard].count(Opcode.TERMINATE)
         assert ends <= 1
         assert not ends or heard[-1].opcode is Opcode.TERMINATE
-        assert len(self.node.qp.receive_view()) <= 256 * 1024
+        assert len(self.node.qp.receive_view()) <= BUFFER_SIZE
 
 
 Script = list[Callable[[Stage], Segment]]
@@ -375,7 +376,7 @@ def test_memory_stays_bounded_however_long_the_stream(markers: bool) -> None:
             octets = frame + octets
         feed(peer.node.qp, octets)
         views.add(len(peer.node.qp.receive_view()))
-    assert max(views) <= 256 * 1024
+    assert max(views) <= BUFFER_SIZE
     assert peer.node.qp.error is None
 
 

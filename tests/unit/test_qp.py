@@ -25,7 +25,20 @@ from pyiwarp.qp import QpCap, QpInput, QpState
 from pyiwarp.qpstate import NEXT
 from pyiwarp.startup import Offer, Role
 from pyiwarp.work import Read, Recv, Send, SendRequest, Status, WorkOpcode, Write
-from tests.harness import REMOTE, Node, Pair, RawPeer, agreed, ended, octets_of, response, send, terminate, write
+from tests.harness import (
+    REMOTE,
+    Node,
+    Pair,
+    RawPeer,
+    Segment,
+    agreed,
+    ended,
+    octets_of,
+    response,
+    send,
+    terminate,
+    write,
+)
 
 OK, FLUSHED = Status.SUCCESS, Status.WR_FLUSH_ERR
 SOMEWHERE = RemoteRegion(0x1000, 0x77, 1 << 20)
@@ -420,6 +433,26 @@ def test_a_graceful_end_sends_everything_first() -> None:  # DDP-5041-6.2.1-01, 
     assert peer.node.qp.state is QpState.IDLE
     assert peer.node.qp.error is None
     assert peer.end.closed
+
+
+@pytest.mark.parametrize("last", [send(b"x", msn=9), terminate(InvalidStag.term)], ids=["violation", "terminate"])
+@pytest.mark.parametrize("waiting", ["read", "fenced"])
+def test_nothing_begins_on_a_stream_that_failed_right_behind_an_answer(waiting: str, last: Segment) -> None:
+    """Its memory would stay in use until TCP ends, though the request was flushed."""
+    node = Node()
+    peer = RawPeer(node, ord=1)
+    buffer = bytearray(5000)
+    first, second = node.region(8), node.pd.register(buffer)
+    behind: SendRequest = Read(second[:], SOMEWHERE, 2)
+    if waiting == "fenced":
+        behind = Write((second[:],), SOMEWHERE, 2, fence=True)
+    node.post(Read(first[:], SOMEWHERE, 1), behind)
+    peer.hears()
+    peer.sends(peer.frames(response(first.stag, first.to, bytes(8))) + peer.frames(last))
+    assert ended(node.sent()) == [(1, OK), (2, FLUSHED)]
+    assert len(node.qp.stream.reads) == 0
+    second.close()
+    buffer.append(1)
 
 
 def test_a_graceful_end_waits_for_reads_and_what_waits_behind_them() -> None:
