@@ -16,11 +16,12 @@ COMPILED = (".so", ".pyd")
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Processor, how many of them this process may use, kernel, Python, uvloop, and which build of pyiwarp this is."""
+    """Processor, how many of them this process may use, kernel, TCP's congestion control, Python, and which builds."""
 
     processor: str
     cpus: int
     kernel: str
+    congestion: str
     python: str
     uvloop: str
     build: str
@@ -30,8 +31,8 @@ class Machine:
     def line(self) -> str:
         """All of it, for people."""
         return (
-            f"{self.cpus} × {self.processor}, Linux {self.kernel}, Python {self.python}, uvloop {self.uvloop}, "
-            f"pyiwarp {self.build}; load average {self.load:.1f}"
+            f"{self.cpus} × {self.processor}, Linux {self.kernel} ({self.congestion}), Python {self.python}, "
+            f"uvloop {self.uvloop}, pyiwarp {self.build}; load average {self.load:.1f}"
         )
 
     def data(self) -> dict[str, object]:
@@ -51,11 +52,18 @@ def describe() -> Machine:
         processor=_processor(),
         cpus=len(os.sched_getaffinity(0)),
         kernel=platform.release(),
+        congestion=_congestion(),
         python=platform.python_version(),
         uvloop=version("uvloop"),
         build=f"{version('pyiwarp')} ({'compiled' if is_compiled() else 'pure Python'})",
         load=os.getloadavg()[0],
     )
+
+
+def _congestion() -> str:
+    """What TCP paces and slows down by, unless a socket asks for another."""
+    setting = Path("/proc/sys/net/ipv4/tcp_congestion_control")
+    return setting.read_text().strip() if setting.exists() else "?"
 
 
 def _processor() -> str:

@@ -36,7 +36,8 @@ class Job:
     """What is to be measured; each candidate uses the fields that mean something to it.
 
     Messages of `size` octets, `outstanding` at once in batches of `batch` of which only the last asks for a
-    completion, on `qps` connections, for `seconds` after `warmup` seconds. `kind` is write, read or send.
+    completion, on `qps` connections, for `seconds` after `warmup` seconds. `kind` is write, read or send. With
+    `unpaced` a bare socket sends as pyiwarp's do on loopback, where the system's congestion control paces.
     """
 
     seconds: float = 1.0
@@ -52,6 +53,7 @@ class Job:
     markers: bool = False
     mulpdu: int | None = None
     connections: int = 1000
+    unpaced: bool = False
 
 
 Server = Callable[[Job, Callable[[int], None]], None]

@@ -59,8 +59,8 @@ def _ucx(name: str, test: str, note: str = "") -> Candidate:
     return Candidate(name, partial(programs.ucx, test), note)
 
 
-def _bare(**changes: Any) -> Candidate:
-    return _pair("bare socket", sockets.bandwidth_server, sockets.bandwidth_client, **changes)
+def _bare(name: str = "bare socket", **changes: Any) -> Candidate:
+    return _pair(name, sockets.bandwidth_server, sockets.bandwidth_client, **changes)
 
 
 def _iwarp(name: str, **changes: Any) -> Candidate:
@@ -78,6 +78,7 @@ ZMQ: Final = _pair(
 )
 ZMQ_LATENCY: Final = _pair("pyzmq", messaging.zmq_latency_server, messaging.zmq_latency_client)
 UCX_PUT, UCX_GET = _ucx("UCX put", "ucp_put_bw"), _ucx("UCX get", "ucp_get")
+UNPACED: Final = _bare("bare socket, unpaced", unpaced=True)
 POLLED: Final = _pair("bare socket, busy-polled", sockets.polled_server, sockets.polled_client)
 PROTOCOL: Final = _pair("bare uvloop protocol", loops.protocol_server, loops.protocol_client)
 AWAITED: Final = _pair("pyiwarp, awaited", iwarp.awaited_server, iwarp.awaited_client)
@@ -98,7 +99,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "Write, 1 MiB, 16 outstanding, uvloop",
         "GB/s",
         MIB,
-        (_bare(), _iwarp("pyiwarp"), STREAMS, UCXX, UCX_PUT),
+        (_bare(), UNPACED, _iwarp("pyiwarp"), STREAMS, UCXX, UCX_PUT),
         (AtLeast("pyiwarp", 0.85, of="bare socket"), Ahead("pyiwarp", "asyncio streams", "ucxx", "UCX put")),
     ),
     Row(
@@ -106,7 +107,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "Read, 1 MiB, 16 outstanding, uvloop",
         "GB/s",
         replace(MIB, kind="read"),
-        (_bare(), _iwarp("pyiwarp"), STREAMS, UCXX, UCX_GET),
+        (_bare(), UNPACED, _iwarp("pyiwarp"), STREAMS, UCXX, UCX_GET),
         (AtLeast("pyiwarp", 0.85, of="bare socket"), Ahead("pyiwarp", "asyncio streams", "ucxx", "UCX get")),
     ),
     Row(
@@ -114,7 +115,7 @@ ROWS: Final[tuple[Row, ...]] = (
         "Write and Read, 1 MiB, CRC negotiated off",
         "GB/s",
         replace(MIB, crc=False),
-        (_bare(), _iwarp("pyiwarp Write"), _iwarp("pyiwarp Read", kind="read")),
+        (_bare(), UNPACED, _iwarp("pyiwarp Write"), _iwarp("pyiwarp Read", kind="read")),
         (AtLeast("pyiwarp Write", 0.95, of="bare socket"), AtLeast("pyiwarp Read", 0.95, of="bare socket")),
     ),
     Row(

@@ -13,6 +13,7 @@ from typing import Final
 
 from benchmarks.pairs import HOST, Job, Sample
 from benchmarks.timing import back_and_forth, now
+from pyiwarp.tcp import unpace
 
 __all__ = ["bandwidth_client", "bandwidth_server", "polled_client", "polled_server"]
 
@@ -44,6 +45,8 @@ def bandwidth_server(job: Job, announce: Callable[[int], None]) -> None:
 def bandwidth_client(job: Job, port: int) -> Sample:
     for seconds in (job.warmup, job.seconds):
         with socket.create_connection((HOST, port)) as connection:
+            if job.unpaced:
+                unpace(connection, HOST)
             began = now()
             if job.both_ways:
                 connection.sendall(b"!")

@@ -16,7 +16,7 @@ _RESET: Final = Struct("ii").pack(1, 0)  # struct linger: on, for no time
 _PACED: Final = b"bbr"
 _UNPACED: Final = b"cubic", b"reno"
 _NAME_SIZE: Final = 16  # TCP_CA_NAME_MAX
-_LOOPBACK: Final = "127.", "::1", "::ffff:127."
+_LOOPBACK: Final = "127.", "[::1]:", "[::ffff:127."
 
 
 def emss_of(sock: socket.socket) -> int:
@@ -30,7 +30,7 @@ def reset_at_end(sock: socket.socket) -> None:
 
 
 def unpace(sock: socket.socket, peer: str) -> None:
-    """Let nothing hold back octets that only go to the host `peer` if it is this one.
+    """Let nothing hold back octets that go to `peer`, an address as `pump.address_word` has it, if it is this host.
 
     Where the system's congestion control is BBR, it paces them by timers. Loopback has no bottleneck to spare, and the
     timers cost the sender more time than its octets.
