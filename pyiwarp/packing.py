@@ -170,19 +170,14 @@ class Packer:
                 break
             most = mulpdu - message.HEADER_SIZE  # DDP-5041-5.2-02
             largest_copy = BUFFER_SIZE if message.volatile else LARGEST_COPY
-            if most <= largest_copy and isinstance(message, TaggedOutbound) and message.nbytes - message.sent > most:
+            if isinstance(message, TaggedOutbound) and message.nbytes - message.sent > most:
                 size = fpdu_size(TAGGED_SIZE + most)
-                count = min(fpdus_left, -(-room // size), (_FULL - at) // size + 1)
-                begin, before = at, message.sent
-                at = self._pack_run(message, payload, most, count, at)
-                room -= at - begin
-                fpdus_left -= (message.sent - before) // most
-            elif most > largest_copy and isinstance(message, TaggedOutbound) and message.nbytes - message.sent > most:
-                count = min(fpdus_left, -(-room // fpdu_size(TAGGED_SIZE + most)))
-                before = message.sent
-                at, mark = self._pack_views(message, payload, most, count, at, mark)
-                begun = (message.sent - before) // most
-                room -= begun * fpdu_size(TAGGED_SIZE + most)
+                count = min(fpdus_left, -(-room // size))
+                if most > largest_copy:
+                    at, mark, begun = self._pack_views(message, payload, most, count, at, mark)
+                else:
+                    at, begun = self._pack_run(message, payload, most, min(count, (_FULL - at) // size + 1), at)
+                room -= begun * size
                 fpdus_left -= begun
             while room > 0 and fpdus_left > 0 and at <= _FULL:
                 offset = message.sent
@@ -219,14 +214,15 @@ class Packer:
         self.framer.octets += self._room - room
         self._room, self._fpdus_left, self._at, self._mark = room, fpdus_left, at, mark
 
-    def _pack_run(self, message: TaggedOutbound, payload: Octets, most: int, count: int, at: int) -> int:
-        """Copy as many as `count` FPDUs that are full and not the last; returns where they end in the buffer."""
+    def _pack_run(self, message: TaggedOutbound, payload: Octets, most: int, count: int, at: int) -> tuple[int, int]:
+        """Copy as many as `count` FPDUs that are full and not the last; returns where they end, and how many."""
         buffer, checked, offset = self._buffer, self._crc, message.sent
         word = message.lead(most)
         pad = -(_TAGGED_BODY + most) & 3
         lead, trail, zeros = TAGGED_LEAD.pack_into, _TRAILERS[pad], PADS[pad]
         crc = 0
-        end = offset + min(count, (message.nbytes - 1 - offset) // most) * most
+        count = min(count, (message.nbytes - 1 - offset) // most)
+        end = offset + count * most
         while offset < end:
             body = at + _TAGGED_BODY
             stop = body + most
@@ -240,19 +236,20 @@ class Packer:
             at = stop + pad + CRC_SIZE
             offset += most
         message.sent = end
-        return at
+        return at, count
 
     def _pack_views(
         self, message: TaggedOutbound, payload: Octets, most: int, count: int, at: int, mark: int
-    ) -> tuple[int, int]:
-        """As `_pack_run`, with payloads that stay where they are; returns where the buffer and its last piece end."""
+    ) -> tuple[int, int, int]:
+        """As `_pack_run`, with payloads that stay where they are; returns where the last piece begins too."""
         buffer, checked, offset, out = self._buffer, self._crc, message.sent, self._out
         view = memoryview(payload)
         word = message.lead(most)
         pad = -(_TAGGED_BODY + most) & 3
         lead, trail, zeros, after = TAGGED_LEAD.pack_into, _TRAILERS[pad], PADS[pad], pad + CRC_SIZE
         crc = 0
-        end = offset + min(count, (message.nbytes - 1 - offset) // most) * most
+        count = min(count, (message.nbytes - 1 - offset) // most)
+        end = offset + count * most
         while offset < end:
             body = at + _TAGGED_BODY
             lead(buffer, at, word, message.to + offset & TO_MASK)
@@ -267,7 +264,7 @@ class Packer:
             at = body + after
             offset += most
         message.sent = end
-        return at, mark
+        return at, mark, count
 
     def _pack_plainly(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int) -> None:
         if self._at > self._mark:
