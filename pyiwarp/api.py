@@ -17,7 +17,7 @@ from pyiwarp.connection import Connection, Options
 from pyiwarp.endpoint import options_for
 from pyiwarp.errors import ConnectionLost, IwarpError, UsageError
 from pyiwarp.llp import Llp
-from pyiwarp.verbs import Context, ProtectionDomain
+from pyiwarp.verbs import ProtectionDomain
 
 __all__ = ["Listener", "Request", "Server", "connect", "listen", "serve"]
 
@@ -43,11 +43,6 @@ class _Connecting:
         await self._connection.close()
 
 
-def _new_connection(pd: ProtectionDomain | None, options: Options) -> Connection:
-    """SEC-5042-2.2.4-01: a connection that shares nothing has a protection domain of its own."""
-    return Connection(pd or Context().alloc_pd(), options, owns_pd=pd is None)
-
-
 def connect(
     host: str,
     port: int,
@@ -65,7 +60,7 @@ def connect(
     options = options or options_for(pd)
 
     async def make() -> Connection:
-        connection = _new_connection(pd, options)
+        connection = Connection.of(pd, options)
 
         def attempt(options: Options) -> Awaitable[Llp]:
             offer = options.offer(private_data)
@@ -111,7 +106,7 @@ class Request:
     async def accept(self, private_data: bytes = b"", *, options: Options | None = None) -> Connection:
         """Accept, with `private_data` for the peer. Raises `ConnectionLost` if it has left meanwhile."""
         options = options or self._options
-        connection = _new_connection(self._pd, options)
+        connection = Connection.of(self._pd, options)
         try:
             connection._attach(self._request.accept(connection.qp, options.offer(private_data)))
         except BaseException:

@@ -28,7 +28,7 @@ from pyiwarp.poller import Poller, poller
 from pyiwarp.polling import PollingLlp
 from pyiwarp.qp import QueuePair
 from pyiwarp.startup import Offer
-from pyiwarp.verbs import Context, ProtectionDomain
+from pyiwarp.verbs import ProtectionDomain
 from pyiwarp.work import CompareSwap, Completion, FetchAdd, Immediate, Read, Send, SendRequest, Write
 
 if TYPE_CHECKING:
@@ -359,11 +359,6 @@ def _deadline(timeout: float | None) -> float | None:
     return None if timeout is None else monotonic() + timeout
 
 
-def _new_connection(pd: ProtectionDomain | None, options: Options) -> Connection:
-    """SEC-5042-2.2.4-01: a connection that shares nothing has a protection domain of its own."""
-    return Connection(pd or Context().alloc_pd(), options, owns_pd=pd is None)
-
-
 def connect(
     host: str,
     port: int,
@@ -380,7 +375,7 @@ def connect(
     `ConnectionLost`. Ctrl-C leaves nothing behind.
     """
     options = options or options_for(pd)
-    connection = _new_connection(pd, options)
+    connection = Connection.of(pd, options)
 
     def attempt(options: Options) -> PollingLlp:
         offer, tap = options.offer(private_data), options.tap(initiator=True)
@@ -434,7 +429,7 @@ class Request:
     def accept(self, private_data: bytes = b"", *, options: Options | None = None) -> Connection:
         """Accept, with `private_data` for the peer. Raises `ConnectionLost` if it has left meanwhile."""
         options = options or self._options
-        connection = _new_connection(self._pd, options)
+        connection = Connection.of(self._pd, options)
         try:
             connection._attach(pollcm.accept(self._request, connection.qp, options.offer(private_data)))
         except BaseException:

@@ -10,18 +10,14 @@ Atomic of the program's own confirms as well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar
 
-from pyiwarp.fastwire import ReadRequest
 from pyiwarp.kinds import Posted
 from pyiwarp.sendqueue import SendQueue
 from pyiwarp.stream import Stream
 from pyiwarp.work import SendRequest
 
 __all__ = ["ConfirmingSendQueue"]
-
-_STAG: Final = 1  # a zero-length Read may name any STag; 0 upsets a known peer (wire ambiguity 29)
-_NOWHERE: Final = ReadRequest(_STAG, 0, 0, _STAG, 0)
 
 
 class _Confirmation:
@@ -64,7 +60,7 @@ class ConfirmingSendQueue(SendQueue):
         if last.kind.answered or last in self._confirmed:
             return
         self._asked = _Confirmation(last)
-        stream.read(_NOWHERE, memoryview(b""), self._asked)
+        stream.read_nothing(self._asked)
 
     def sent(self, tokens: Iterable[object]) -> None:
         """TCP has them; that alone does not complete them."""

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from mmap import PAGESIZE, mmap
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from pyiwarp.admission import IMMEDIATE_SIZE
 from pyiwarp.capture import Capture, Tap
@@ -21,7 +21,7 @@ from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.pump import Driver
 from pyiwarp.qp import QpCap, QpState, QueuePair
 from pyiwarp.startup import Agreement, Offer
-from pyiwarp.verbs import Device, ProtectionDomain
+from pyiwarp.verbs import Context, Device, ProtectionDomain
 from pyiwarp.work import Completion, Recv, Status
 
 if TYPE_CHECKING:
@@ -132,6 +132,11 @@ class Message(NamedTuple):
 
 class Endpoint:
     """One end of an RDMA connection, whoever waits for it."""
+
+    @classmethod
+    def of(cls, pd: ProtectionDomain | None, options: Options) -> Self:
+        """SEC-5042-2.2.4-01: one that shares nothing has a protection domain of its own."""
+        return cls(pd or Context().alloc_pd(), options, owns_pd=pd is None)
 
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
         self.pd = pd

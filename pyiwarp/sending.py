@@ -60,7 +60,8 @@ _WRITE_LEAD: Final = _LAST_TAGGED | _WRITE << 32
 _SEND_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[False, False] << 32
 _SEND_SE_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[True, False] << 32
 _NO_PAYLOAD: Final[tuple[Octets, ...]] = ()
-_RTR_STAG: Final = 1  # a zero-length Write may name any STag; 0 upsets a known peer (wire ambiguity 29)
+_ANY_STAG: Final = 1  # without octets any STag may be named; 0 upsets a known peer (wire ambiguity 29)
+_READ_OF_NOTHING: Final = ReadRequest(_ANY_STAG, 0, 0, _ANY_STAG, 0)
 
 
 class SendingHalf:
@@ -190,6 +191,10 @@ class SendingHalf:
         )
         self.read_msn = next_msn(self.read_msn)
 
+    def read_nothing(self, token: object) -> None:
+        """As `read` of no octets: its answer says that the peer has come so far (RFC 5040 §5.5 rules 12 and 17)."""
+        self.read(_READ_OF_NOTHING, memoryview(b""), token)
+
     def atomic(self, request: AtomicRequest, token: object) -> None:
         """Queue an Atomic Request, whose identifier is set here; the caller has made sure that `reads` is not full."""
         from pyiwarp import wire
@@ -224,9 +229,9 @@ class SendingHalf:
     def _queue_rtr(self, rtr: Rtr) -> None:
         """The zero-length message that opens a peer-to-peer stream (MPA2-6581-9.2-10)."""
         if rtr is Rtr.WRITE:
-            self.write(_NO_PAYLOAD, stag=_RTR_STAG, to=0, token=None)
+            self.write(_NO_PAYLOAD, stag=_ANY_STAG, to=0, token=None)
         elif rtr is Rtr.READ:
-            self.read(ReadRequest(_RTR_STAG, 0, 0, _RTR_STAG, 0), memoryview(b""), token=None)
+            self.read_nothing(token=None)
         else:
             self.send(_NO_PAYLOAD, token=None)
 
