@@ -226,7 +226,7 @@ async def test_a_missing_listener_is_noticed(guest: Guest) -> None:
 
 
 def perftest(tool: str, port: int) -> tuple[str, str, int]:
-    """A tool of perftest on a port of its own: siw lets go of the last listener some time after its program has ended."""
+    """A tool of perftest on a port of its own: siw lets go of a listener some time after its program has ended."""
     return f"{tool} -R -d siw0 -n 20 -s 4096 -p {port}", ADDRESS, port
 
 
