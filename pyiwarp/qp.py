@@ -345,7 +345,7 @@ class QueuePair:
         try:
             if self.state is _RTS and not self._closed:
                 done = self._sq.post_promptly(self.stream, requests)
-            for request in requests[done:] if done else requests:
+            for request in itertools.islice(requests, done, None) if done else requests:
                 self._post_send(request)
                 done += 1
         except Exception as error:

@@ -158,7 +158,8 @@ class SendingHalf:
 
         `write_now` and `send_now` do that, and `flushed` tells no tokens of them: they have gone before all others.
         """
-        return self._lays and not (self.in_transit or self._messages or self._answers or self._mute)
+        idle = not (self.in_transit or self._messages or self._answers or self._mute)
+        return idle and self._lays and self.violation is None  # RDMAP-5040-7.1-05
 
     def write_now(self, messages: Sequence[Laid]) -> int:
         """As `write` for each of the messages, (stag, to, octets, nbytes), as long as they fit; returns how many did.
