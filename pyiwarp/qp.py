@@ -408,7 +408,7 @@ class QueuePair:
 
     def flushed(self) -> None:
         """The kernel holds everything that `next_iov` gave."""
-        events, sent = (self._stream or self.stream).flushed_batch()
+        events, sent = (self._stream or self.stream).flushed()
         if self._sq.blame is None:  # else the peer has refused some of it, and of none it is known what became
             if events:
                 self._take(events)

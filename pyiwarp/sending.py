@@ -15,7 +15,7 @@ from pyiwarp.answers import Answer, ReadAnswer
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU, Opcode, QueueNumber, Rtr
 from pyiwarp.ddp import MSN_MASK, Octets, Outbound, TaggedOutbound, UntaggedOutbound, next_msn
 from pyiwarp.errors import ProtocolViolation, UsageError
-from pyiwarp.events import Event, Sent
+from pyiwarp.events import Event
 from pyiwarp.fastwire import (
     LAST,
     TAGGED,
@@ -289,16 +289,10 @@ class SendingHalf:
             return self._messages or self._answers
         return self._answers or self._messages
 
-    def flushed(self) -> list[Event]:
-        """The kernel holds everything that `next_iov` gave (RFC 5041 §5.4 lets this be completion)."""
-        events, tokens = self.flushed_batch()
-        events.extend(map(Sent, tokens))
-        return events
+    def flushed(self) -> tuple[list[Event], list[object]]:
+        """The kernel holds everything that `next_iov` gave (RFC 5041 §5.4 lets this be completion).
 
-    def flushed_batch(self) -> tuple[list[Event], list[object]]:
-        """As `flushed`, for an owner that completes a batch in one go.
-
-        Instead of a `Sent` for each message that was sent it gives their tokens, which come after the events.
+        Returns what came up meanwhile, and the tokens of the messages that were sent.
         """
         self.in_transit = False
         self._packer.flushed()

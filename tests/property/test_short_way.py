@@ -248,7 +248,7 @@ def said(script: list[Message], *, short: bool, mulpdu: int, crc: bool) -> tuple
     batches, tokens = [], []
     while iov := stream.next_iov():
         batches.append(b"".join(iov))
-        tokens += stream.flushed()
+        tokens += [stream.flushed()]
     return batches, tokens, stream.fpdus_sent, stream.octets_sent
 
 
