@@ -1,8 +1,9 @@
 """What the engine tells its owner: frozen values, given in the order in which things happened.
 
-`Sent` and `ReadDone` carry the `token` that the owner gave with the message, so that the engine needs to know
-nothing of work requests. Three words are kept apart throughout: an octet is *placed*, a message is *delivered*,
-a work request is *completed*; the events here are about messages.
+`ReadDone` and `AtomicDone` carry the `token` that the owner gave with the message, so that the engine needs to know
+nothing of work requests; of messages that were sent `flushed` gives the tokens themselves. Three words are kept apart
+throughout: an octet is *placed*, a message is *delivered*, a work request is *completed*; the events here are about
+messages.
 """
 
 from __future__ import annotations
@@ -12,13 +13,7 @@ from typing import NamedTuple
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import ProtocolViolation, TerminatedByPeer
 
-__all__ = ["AtomicDone", "Delivered", "Event", "PeerClosed", "PeerTerminated", "ReadDone", "Sent", "Violated"]
-
-
-class Sent(NamedTuple):
-    """The transport holds every octet of a message (RFC 5041 §5.4 lets that be its completion)."""
-
-    token: object
+__all__ = ["AtomicDone", "Delivered", "Event", "PeerClosed", "PeerTerminated", "ReadDone", "Violated"]
 
 
 class ReadDone(NamedTuple):
@@ -65,4 +60,4 @@ class Violated(NamedTuple):
     error: ProtocolViolation
 
 
-Event = Sent | ReadDone | AtomicDone | Delivered | PeerClosed | PeerTerminated | Violated
+Event = ReadDone | AtomicDone | Delivered | PeerClosed | PeerTerminated | Violated

@@ -18,7 +18,7 @@ from crc32c import crc32c
 from pyiwarp.ddp import TO_MASK, Octets, Outbound, TaggedOutbound
 from pyiwarp.fastwire import TAGGED_LEAD, TAGGED_SIZE
 from pyiwarp.mpa import CRC_SIZE, LARGEST_FPDU, LENGTH_SIZE, PADS, Framer, MarkedFramer, fpdu_size
-from pyiwarp.pool import BUFFER_SIZE, NO_BUFFER, give_buffer, take_buffer
+from pyiwarp.pool import BUFFER_SIZE, NO_BUFFER, give_buffer, spare_buffer, take_buffer
 
 __all__ = ["LARGEST_COPY", "Packer"]
 
@@ -66,11 +66,13 @@ class Packer:
     def lay(self, lead: Struct, base: int, most: int, messages: Sequence[Laid]) -> int:
         """Lay an FPDU ready for each of the messages, whose octets are copied, while there is room; returns how many.
 
-        They go out in front of the next batch. `lead` writes their headers, of which `base` has what they share;
-        `most` bounds the octets of each.
+        There is none while many streams have FPDUs that lie ready. They go out in front of the next batch. `lead`
+        writes their headers, of which `base` has what they share; `most` bounds the octets of each.
         """
         if not self._buffer:
-            self._buffer = take_buffer()
+            self._buffer = spare_buffer()  # what lies ready may lie for a turn of the loop, on many streams at once
+            if not self._buffer:
+                return 0
         buffer, at, checked, put = self._buffer, self._at, self._crc, lead.pack_into
         head = lead.size
         length = head - LENGTH_SIZE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["BUFFER_SIZE", "NO_BUFFER", "give_buffer", "take_buffer"]
+__all__ = ["BUFFER_SIZE", "NO_BUFFER", "give_buffer", "spare_buffer", "take_buffer"]
 
 BUFFER_SIZE: Final = 512 * 1024
 """Octets of one buffer. Larger ones were measured: they leave the second-level cache and gain nothing."""
@@ -18,6 +18,7 @@ NO_BUFFER: Final = memoryview(b"")
 
 _KEPT: Final = 8  # as many wait for the next user; more than that are in use at once only for moments
 _free: Final[list[memoryview]] = []
+_first: Final = iter(range(_KEPT))  # one for each that `spare_buffer` may make
 
 
 def take_buffer() -> memoryview:
@@ -26,6 +27,17 @@ def take_buffer() -> memoryview:
         return _free.pop()  # pop and append are atomic: streams of different threads may share the pool
     except IndexError:
         return memoryview(bytearray(BUFFER_SIZE))
+
+
+def spare_buffer() -> memoryview:
+    """As `take_buffer`, but `NO_BUFFER` where one would have to be made beyond the few that are kept anyway.
+
+    It is for those who can do without, and who might hold it for longer than a moment, many at once.
+    """
+    try:
+        return _free.pop()
+    except IndexError:
+        return NO_BUFFER if next(_first, None) is None else memoryview(bytearray(BUFFER_SIZE))
 
 
 def give_buffer(buffer: memoryview) -> None:

@@ -345,7 +345,7 @@ class QueuePair:
         try:
             if self.state is _RTS and not self._closed:
                 done = self._sq.post_promptly(self.stream, requests)
-            for request in requests[done:] if done else requests:
+            for request in itertools.islice(requests, done, None) if done else requests:
                 self._post_send(request)
                 done += 1
         except Exception as error:
@@ -408,7 +408,7 @@ class QueuePair:
 
     def flushed(self) -> None:
         """The kernel holds everything that `next_iov` gave."""
-        events, sent = (self._stream or self.stream).flushed_batch()
+        events, sent = (self._stream or self.stream).flushed()
         if self._sq.blame is None:  # else the peer has refused some of it, and of none it is known what became
             if events:
                 self._take(events)

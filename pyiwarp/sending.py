@@ -15,7 +15,7 @@ from pyiwarp.answers import Answer, ReadAnswer
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU, Opcode, QueueNumber, Rtr
 from pyiwarp.ddp import MSN_MASK, Octets, Outbound, TaggedOutbound, UntaggedOutbound, next_msn
 from pyiwarp.errors import ProtocolViolation, UsageError
-from pyiwarp.events import Event, Sent
+from pyiwarp.events import Event
 from pyiwarp.fastwire import (
     LAST,
     TAGGED,
@@ -159,7 +159,8 @@ class SendingHalf:
 
         `write_now` and `send_now` do that, and `flushed` tells no tokens of them: they have gone before all others.
         """
-        return self._lays and not (self.in_transit or self._messages or self._answers or self._mute)
+        idle = not (self.in_transit or self._messages or self._answers or self._mute)
+        return idle and self._lays and self.violation is None  # RDMAP-5040-7.1-05
 
     def write_now(self, messages: Sequence[Laid]) -> int:
         """As `write` for each of the messages, (stag, to, octets, nbytes), as long as they fit; returns how many did.
@@ -293,16 +294,10 @@ class SendingHalf:
             return self._messages or self._answers
         return self._answers or self._messages
 
-    def flushed(self) -> list[Event]:
-        """The kernel holds everything that `next_iov` gave (RFC 5041 §5.4 lets this be completion)."""
-        events, tokens = self.flushed_batch()
-        events.extend(map(Sent, tokens))
-        return events
+    def flushed(self) -> tuple[list[Event], list[object]]:
+        """The kernel holds everything that `next_iov` gave (RFC 5041 §5.4 lets this be completion).
 
-    def flushed_batch(self) -> tuple[list[Event], list[object]]:
-        """As `flushed`, for an owner that completes a batch in one go.
-
-        Instead of a `Sent` for each message that was sent it gives their tokens, which come after the events.
+        Returns what came up meanwhile, and the tokens of the messages that were sent.
         """
         self.in_transit = False
         self._packer.flushed()

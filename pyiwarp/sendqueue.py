@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, ClassVar, Final, Protocol
 
 from pyiwarp.admission import QpCap
@@ -40,6 +41,7 @@ class SendQueue:
         "_posted",
         "_prompt",
         "_recorded",
+        "_sent",
         "_waiting",
         "all_signaled",
         "answers_due",
@@ -69,6 +71,7 @@ class SendQueue:
         self.flushes = 0
         self._prompt: list[Any] = []  # framed when they were posted, before all of `_posted`, and not sent yet
         self._recorded: list[Posted] = []  # those of them that stand in `_posted` after all
+        self._sent: deque[Any] = deque()  # framed when they were posted, sent since, and about to complete
         self._posted: deque[Posted] = deque()
         self._waiting: deque[Posted] = deque()
         # behind what was in time: flushes of what was posted too late, and calls to those who wait for the end of all
@@ -76,7 +79,7 @@ class SendQueue:
         self.begin()
 
     def __len__(self) -> int:
-        return len(self._posted) + len(self._prompt)
+        return len(self._posted) + len(self._prompt) + len(self._sent)
 
     def begin(self) -> None:
         """A new connection begins."""
@@ -95,15 +98,20 @@ class SendQueue:
         """Post the first of the requests the short way, as many as are ordinary and fit; returns how many."""
         if not stream.prompt or self._posted or self._late or not self.takes_prompt:
             return 0
-        requests = requests[: self.limit - len(self._prompt)]
+        room = self.limit - len(self._prompt) - len(self._sent)
+        if len(requests) > room:
+            requests = list(islice(requests, room))
         done = 0
         while done < len(requests):
             frame = PROMPT.get(type(requests[done]))
-            framed = 0 if frame is None else frame(requests, done, self, stream)
+            try:
+                framed = 0 if frame is None else frame(requests, done, self, stream)
+            except Exception:  # whatever it is made of: the plain way says what is wrong, behind what was framed
+                break
             if not framed:
                 break
             done += framed
-        self._prompt += requests[:done] if done < len(requests) else requests
+        self._prompt += requests if done == len(requests) else islice(requests, done)
         return done
 
     def post(self, stream: Stream, request: SendRequest) -> None:
@@ -113,7 +121,7 @@ class SendQueue:
         for what the peer can no longer answer; nothing was posted then.
         """
         queue = self._posted
-        if len(queue) + len(self._prompt) + len(self._late) >= self.limit:
+        if len(self) + len(self._late) >= self.limit:
             self.check_room()
         kind = KINDS[type(request)]
         if kind.answered:
@@ -158,17 +166,20 @@ class SendQueue:
     def sent(self, tokens: Iterable[object]) -> None:
         """TCP has the messages that these tokens stand for (RDMAP-5040-5.5-11), and all that were framed early."""
         if self._prompt:
-            self._complete_prompt()
+            self._sent += self._prompt
+            self._prompt.clear()
+        if self._sent:
+            self._complete_sent()
         if self._recorded:
             recorded, self._recorded = self._recorded, []
             self._settle(recorded)
         if tokens or self._posted or self._late:
             self._settle(tokens)
 
-    def _complete_prompt(self) -> None:
-        requests, self._prompt = self._prompt, []
-        all_signaled = self.all_signaled
-        for request in requests:
+    def _complete_sent(self) -> None:
+        sent, all_signaled = self._sent, self.all_signaled
+        while sent:  # whom a completion calls may post, flush, or come here itself
+            request = sent.popleft()
             if request.signaled or all_signaled:
                 opcode, nbytes = KINDS[type(request)].opcode, payload_size(request)
                 self.cq.push(Completion(request.wr_id, Status.SUCCESS, opcode, nbytes, self.qp_num))
@@ -181,8 +192,10 @@ class SendQueue:
 
     def _complete(self) -> None:
         """Complete the requests at the head of the queue that are done (RDMAP-5040-5.5-12)."""
+        if self._sent:
+            self._complete_sent()  # they come first
         if self._prompt:
-            return  # they come first, and bring the others back here
+            return  # they come first too, and bring the others back here
         queue = self._posted
         while queue and queue[0].done:
             posted = queue.popleft()
@@ -226,11 +239,14 @@ class SendQueue:
     def _record_prompt(self) -> None:
         """Give those that were framed where they were posted the record that all others have."""
         while self._prompt:
-            request = self._prompt.pop()
-            nbytes = payload_size(request)
-            posted = Posted(request, KINDS[type(request)], nbytes, _NOTHING_HELD, ())
-            self._recorded.append(posted)
-            self._posted.appendleft(posted)
+            self._recorded.append(self._record(self._prompt.pop()))
+        while self._sent:
+            self._record(self._sent.pop()).done = True
+
+    def _record(self, request: Any) -> Posted:
+        posted = Posted(request, KINDS[type(request)], payload_size(request), _NOTHING_HELD, ())
+        self._posted.appendleft(posted)
+        return posted
 
     def _may_start(self, posted: Posted, stream: Stream) -> bool:
         if self.answers_due and posted.request.fence:

@@ -1,0 +1,166 @@
+"""Requests that are framed where they are posted: what programs do meanwhile, and what they must not notice of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pyiwarp import packing, pool
+from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
+from pyiwarp.pool import NO_BUFFER, give_buffer, take_buffer
+from pyiwarp.qp import QpState
+from pyiwarp.work import BindMw, Send, SendRequest, Status, Write
+from tests.harness import Node, RawPeer, ended, feed, send
+
+OK, FLUSHED = Status.SUCCESS, Status.WR_FLUSH_ERR
+SOMEWHERE = RemoteRegion(0x1000, 7, 1 << 20)
+
+
+@pytest.fixture(autouse=True)
+def free_buffer() -> None:
+    give_buffer(take_buffer())
+
+
+def sends(region: MemoryRegion, count: int) -> list[SendRequest]:
+    return [Send((region[:8],), number) for number in range(count)]
+
+
+def drain(node: Node) -> list[bytes]:
+    """What the queue pair says until it has no more to say."""
+    heard = []
+    while iov := node.qp.next_iov():
+        heard.append(b"".join(iov))
+        node.qp.flushed()
+    return heard
+
+
+def test_any_sequence_of_requests_may_be_posted() -> None:
+    node = Node()
+    RawPeer(node)
+    region = node.pd.register(bytearray(5000))
+    node.qp.post_send_many(deque([*sends(region, 3), Send((region[:],), 3), Send((region[:8],), 4)]))
+    drain(node)
+    assert ended(node.sent()) == [(number, OK) for number in range(5)]
+
+
+@pytest.mark.parametrize("malformed", [Write(None, SOMEWHERE), Write((), None), Send((None,)), None])  # type: ignore[arg-type]
+def test_what_was_framed_before_a_malformed_request_is_posted(malformed: Any) -> None:
+    node = Node()
+    RawPeer(node)
+    region = node.pd.register(bytearray(64))
+    told: list[int] = []
+    node.qp.on_output = lambda: told.append(len(node.qp._sq))
+    with pytest.raises((TypeError, KeyError)) as caught:
+        node.qp.post_send_many([*sends(region, 2), malformed, *sends(region, 1)])
+    assert caught.value.__notes__ == ["2 of 4 work requests were posted before it"]
+    assert told == [2]
+    drain(node)
+    assert ended(node.sent()) == [(0, OK), (1, OK)]
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_what_a_callback_posts_on_a_stream_that_has_failed_is_never_sent(short: bool) -> None:  # RDMAP-5040-7.1-05
+    node = Node(pause_when_starved=False)
+    peer = RawPeer(node)
+    node.qp.stream._lays = short
+    region = node.pd.register(bytearray(8))
+    node.receive(40)
+    node.qp.recv_cq.arm(lambda: node.qp.post_send(Send((region[:],), "an answer")))
+    feed(node.qp, peer.frames(send(b"asked")) + peer.frames(send(b"a violation", msn=9)))
+    drain(node)
+    assert ended(node.sent()) == [("an answer", FLUSHED)]
+    counts = node.qp.counters()
+    assert (counts.fpdus_sent, counts.terminates_sent, counts.flushed) == (1, 1, 1)
+
+
+Deed = Callable[[Node, MemoryRegion, list[object]], object]
+
+
+def _bind(node: Node, region: MemoryRegion, told: list[object]) -> None:
+    node.qp.post_send(BindMw(node.pd.alloc_window(), region[:], wr_id="bind"))
+
+
+DEEDS: list[tuple[str, Deed, list[object]]] = [
+    ("close", lambda node, region, told: node.qp.close(), [(0, OK), (1, FLUSHED), (2, FLUSHED), (3, FLUSHED)]),
+    (
+        "terminate",
+        lambda node, region, told: node.qp.modify(QpState.TERMINATE),
+        [(0, OK), (1, FLUSHED), (2, FLUSHED), (3, FLUSHED)],
+    ),
+    ("bind", _bind, [(0, OK), (1, OK), (2, OK), ("bind", OK)]),
+    ("drain", lambda node, region, told: node.qp.drain_sq(lambda: told.append("drained")), []),
+    (
+        "post",
+        lambda node, region, told: node.qp.post_send_many([Send((region[:8],), 8), Send((region[:8],), 9)]),
+        [(0, OK), (1, OK), (2, OK), (8, OK), (9, OK)],
+    ),
+]
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize(("name", "deed", "expected"), DEEDS, ids=[name for name, _, _ in DEEDS])
+def test_a_completion_may_call_a_program_that_acts(
+    name: str, deed: Deed, expected: list[object], short: bool
+) -> None:  # RDMAP-5040-5.5-12
+    node = Node()
+    RawPeer(node)
+    node.qp.stream._lays = short
+    region = node.pd.register(bytearray(64), Access.REMOTE_WRITE | Access.WINDOW_BIND)
+    told: list[object] = []
+    todo = [deed]
+
+    def on_completion() -> None:
+        told.extend(ended(node.qp.send_cq.poll()))
+        node.qp.send_cq.arm(on_completion)
+        if todo:
+            todo.pop()(node, region, told)
+
+    node.qp.send_cq.arm(on_completion)
+    requests = sends(region, 3)
+    if name in ("close", "terminate"):
+        requests.append(Send((region[:8], region[8:16]), 3))
+    node.qp.post_send_many(requests)
+    drain(node)
+    assert told == (expected or [(0, OK), (1, OK), (2, OK), "drained"])
+    assert len(node.qp._sq) == region.pins == 0
+
+
+def test_a_callback_that_raises_costs_no_completion() -> None:
+    node = Node()
+    RawPeer(node)
+    region = node.pd.register(bytearray(8))
+
+    def fail() -> None:
+        raise RuntimeError("a bug of the program's")
+
+    node.qp.send_cq.arm(fail)
+    node.qp.post_send_many(sends(region, 3))
+    node.qp.next_iov()
+    with pytest.raises(RuntimeError, match="a bug"):
+        node.qp.flushed()
+    node.qp.post_send(Send((region[:],), 3))
+    drain(node)
+    assert ended(node.sent()) == [(number, OK) for number in range(4)]
+
+
+def test_many_streams_with_something_to_send_hold_few_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[memoryview] = []
+
+    def spare_buffer() -> memoryview:
+        made.append(pool.spare_buffer())
+        return made[-1]
+
+    monkeypatch.setattr(pool, "_free", [])
+    monkeypatch.setattr(pool, "_first", iter(range(pool._KEPT)))
+    monkeypatch.setattr(packing, "spare_buffer", spare_buffer)
+    nodes = [Node() for _ in range(3 * pool._KEPT)]
+    for number, node in enumerate(nodes):
+        RawPeer(node)
+        node.qp.post_send(Send((), number, b"a few octets"))
+    assert sum(buffer is not NO_BUFFER for buffer in made) == pool._KEPT
+    for number, node in enumerate(nodes):
+        assert [len(batch) for batch in drain(node)] == [2 + 18 + 12 + 4]
+        assert ended(node.sent()) == [(number, OK)]
