@@ -21,6 +21,7 @@ HOT = (
     "express",
     "fastwire",
     "kinds",
+    "llp",
     "mpa",
     "mr",
     "packing",

@@ -24,7 +24,7 @@ TURN_BATCHES: Final = 4
 """Batches written in one turn of the loop at most, so that other connections have their turn."""
 
 # These releases have a writelines that never pauses the protocol (gh-127655).
-_WRITELINES_NEVER_PAUSES: Final = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9) or (
+_WRITELINES_NEVER_PAUSES: bool = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9) or (
     3,
     13,
     0,
