@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -364,3 +365,22 @@ def test_the_poller_belongs_to_its_thread(monkeypatch: pytest.MonkeyPatch) -> No
         assert pump.batches
         assert "1 sockets" in repr(poller)
         monkeypatch.undo()
+
+
+def test_an_interrupt_within_a_post_waits_until_the_pump_knows_what_the_kernel_has() -> None:
+    """Also where the driver is compiled, and has no frames of its own to be found by."""
+    pump = FakePump()
+    with driven(pump) as (poller, llp, far):
+        send = llp._send
+
+        def struck(octets: bytes) -> int:
+            signal.raise_signal(signal.SIGINT)
+            return send(octets)
+
+        llp._send = cast("Any", struck)
+        pump.batches = [[b"one"]]
+        llp.kick()
+        assert pump.calls.count("flushed") == 1
+        assert far.recv(9) == b"one"
+        with pytest.raises(KeyboardInterrupt):
+            poller.progress()
