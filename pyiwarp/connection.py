@@ -86,7 +86,6 @@ class Connection(Endpoint):
 
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
         self._llp: Llp | None = None
-        self._loop = asyncio.get_running_loop()
         self._readers: deque[asyncio.Future[None]] = deque()
         self._room: deque[asyncio.Future[None]] = deque()
         super().__init__(pd, options, owns_pd=owns_pd)
@@ -302,7 +301,7 @@ class Connection(Endpoint):
             await self._wait(self._readers)
 
     async def _wait(self, waiters: deque[asyncio.Future[None]]) -> None:
-        waiter = self._loop.create_future()
+        waiter = asyncio.get_running_loop().create_future()
         waiters.append(waiter)
         try:
             await waiter
@@ -336,7 +335,7 @@ class Connection(Endpoint):
 
     def _post(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> asyncio.Future[Completion]:
         """Post a work request, for which there is room; its completion will be the result of what is returned."""
-        done: asyncio.Future[Completion] = self._loop.create_future()
+        done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self.qp.post_send(request(done))
         return done
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from crc32c import crc32c
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pyiwarp.codes import Opcode
@@ -253,6 +253,8 @@ def said(script: list[Message], *, short: bool, mulpdu: int, crc: bool) -> tuple
 
 
 @MANY
+@example(script=[("write", [20_000])], mulpdu=5000, crc=True)
+@example(script=[("answer", [20_000])], mulpdu=5000, crc=True)
 @given(script=st.lists(messages, max_size=8), mulpdu=st.sampled_from([128, 129, 500, 5000, 64_768]), crc=st.booleans())
 def test_any_messages_become_the_same_octets(script: list[Message], mulpdu: int, crc: bool) -> None:
     # MPA-5044-4.1-01, -03, -05, MPA-5044-4.4-13, DDP-5041-5.2-02, -07, -09, DDP-5041-4.1-03
