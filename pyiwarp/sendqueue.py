@@ -103,8 +103,8 @@ class SendQueue:
             requests = list(islice(requests, room))
         done = 0
         while done < len(requests):
-            frame = PROMPT.get(type(requests[done]))
             try:
+                frame = PROMPT.get(type(requests[done]))
                 framed = 0 if frame is None else frame(requests, done, self, stream)
             except Exception:  # whatever it is made of: the plain way says what is wrong, behind what was framed
                 break
