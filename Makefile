@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 TESTS := tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types pytest interop bench compiled compliance format clean distclean
+.PHONY: help demo test lint types pytest interop bench compiled compliance audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -42,6 +42,9 @@ compiled:  ## build the compiled package in .compiled/ and run the tests on it
 
 compliance: $(VENV)/.test  ## write docs/compliance.md anew from the citations
 	$(PYTHON) -m tests.meta.compliance
+
+audit: $(VENV)/.test  ## break each rule of the RFCs and run the tests that cite it; RULES="MPA-5044-7 ..." audits a part
+	$(PYTHON) -m tests.meta.audit $(RULES)
 
 format: $(VENV)/.test  ## let ruff format and repair what it can
 	$(VENV)/bin/ruff format .

@@ -18,7 +18,8 @@ from queue import SimpleQueue
 import pytest
 
 from tests.meta import compliance
-from tests.meta.mutations import MUTATIONS, Mutation
+from tests.meta.breakages import MUTATIONS, Mutation
+from tests.meta.trial import broken as breakage
 
 pytestmark = pytest.mark.slow
 
@@ -58,13 +59,8 @@ def run_tests(place: Path, tests: list[str]) -> subprocess.CompletedProcess[str]
 
 def broken(place: Path, mutation: Mutation, tests: list[str]) -> subprocess.CompletedProcess[str]:
     """What the tests say of the copy with one breakage, which is mended afterwards."""
-    file = place / "pyiwarp" / f"{mutation.module}.py"
-    whole = file.read_text()
-    try:
-        file.write_text(whole.replace(mutation.old, mutation.new))
+    with breakage(place, mutation):
         return run_tests(place, tests)
-    finally:
-        file.write_text(whole)
 
 
 @pytest.fixture(scope="module")
@@ -92,20 +88,6 @@ def verdicts(
 
     with ThreadPoolExecutor(workers) as pool:
         return dict(pool.map(judge, MUTATIONS))
-
-
-def test_there_are_enough_and_they_differ() -> None:
-    assert len(MUTATIONS) >= 60
-    assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
-
-
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
-def test_the_breakage_is_one_of_this_code(mutation: Mutation, shown: Mapping[str, list[str]]) -> None:
-    text = (ROOT / "pyiwarp" / f"{mutation.module}.py").read_text()
-    assert text.count(mutation.old) == 1, "the piece to break occurs once"
-    known = {row.id for row in compliance.requirements()}
-    assert set(mutation.rules) <= known
-    assert citing(shown, mutation.rules), "some test cites the rule"
 
 
 def test_the_copy_is_sound(shown: Mapping[str, list[str]], tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""Small breakages of the stack: each breaks rules of the RFCs, and for each rule a test that cites it must notice.
+
+`MUTATIONS` holds them all. `python -m tests.meta.audit` applies each in a copy and runs the tests that cite the rules
+which it breaks. `UNBROKEN` says, for a rule that a test cites, why no change of the code can break it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from tests.meta.breakages import ddp, mpa_enhanced, mpa_framing, mpa_startup, rdmap
+from tests.meta.breakages.mutation import Mutation, Replacement
+
+__all__ = ["MUTATIONS", "UNBROKEN", "Mutation", "Replacement"]
+
+_TABLES: Final = (mpa_framing, mpa_startup, mpa_enhanced, ddp, rdmap)
+
+MUTATIONS: Final[tuple[Mutation, ...]] = tuple(mutation for table in _TABLES for mutation in table.MUTATIONS)
+UNBROKEN: Final[Mapping[str, str]] = {rule: reason for table in _TABLES for rule, reason in table.UNBROKEN.items()}

@@ -1,0 +1,52 @@
+"""The table of breakages fits the code, and holds a breakage of each rule that a test cites, or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.meta import audit, compliance
+from tests.meta.breakages import MUTATIONS, UNBROKEN, Mutation
+from tests.meta.compliance import ROOT
+
+UNTRIED = Path(__file__).parent / "breakages" / "untried.txt"
+"""The rules that have no breakage yet, one a line. It may only become shorter."""
+
+
+@pytest.fixture(scope="module")
+def shown() -> Mapping[str, Sequence[str]]:
+    return compliance.read().shown
+
+
+def test_there_are_enough_and_they_differ() -> None:
+    assert len(MUTATIONS) >= 60
+    assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_the_breakage_is_one_of_this_code(mutation: Mutation, shown: Mapping[str, Sequence[str]]) -> None:
+    texts: dict[str, str] = {}
+    for module, old, new in mutation.replacements:
+        text = texts.get(module) or (ROOT / "pyiwarp" / f"{module}.py").read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{module}: the piece to break occurs once"
+        texts[module] = text.replace(old, new)
+        assert texts[module] != text
+        compile(texts[module], module, "exec")
+    assert mutation.rules
+    for rule in mutation.rules:
+        assert shown.get(rule), f"no test cites {rule}"
+
+
+def test_each_rule_that_a_test_cites_has_a_breakage(shown: Mapping[str, Sequence[str]]) -> None:
+    untried = UNTRIED.read_text(encoding="utf-8").split() if UNTRIED.exists() else []
+    missing = audit.missing(shown)
+    assert [rule for rule in missing if rule not in untried] == []
+    assert [rule for rule in untried if rule not in missing] == [], "strike these from the list"
+
+
+def test_the_reasons_are_those_of_rules_without_a_breakage(shown: Mapping[str, Sequence[str]]) -> None:
+    broken = {rule for mutation in MUTATIONS for rule in mutation.rules}
+    assert [rule for rule in UNBROKEN if rule in broken or not shown.get(rule)] == []
+    assert all(reason.strip() for reason in UNBROKEN.values())
