@@ -17,6 +17,7 @@ from pyiwarp.wire import parse_terminate
 from . import decode
 from .decode import Frame
 from .errors import InteropError
+from .gate import Gate
 from .peer import HERE, Can, Peer, PeerConnection, PeerOptions, Role
 from .transcript import Recording
 
@@ -82,6 +83,10 @@ class Stage:
         }
         return Options(**{**usual, **changes})
 
+    def gate(self) -> Gate:
+        """A relay for a connection of `pair`, which can hold back what the peer sends."""
+        return Gate(peer_listens=self.pyiwarp_connects)
+
     @asynccontextmanager
     async def pair(
         self,
@@ -92,16 +97,17 @@ class Stage:
         pd: ProtectionDomain | None = None,
         other_domain: bool = False,
         opened: bool = True,
+        gate: Gate | None = None,
     ) -> AsyncIterator[Pair]:
         """Connect the two as the role says; at the end our side closes.
 
         `private_data` is ours, in Request or Reply. `other_domain` gives the peer's end a protection domain in which
-        it has no memory. An Initiator has to speak first (RFC 5044 §7.1.2 rule 4); with `opened` a peer whose stack
-        does not do so by itself has its program send an empty Write.
+        it has no memory. The connection goes through `gate` if there is one. An Initiator has to speak first (RFC 5044
+        §7.1.2 rule 4); with `opened` a peer whose stack does not do so by itself has its program send an empty Write.
         """
         options = options or self.options()
         connect = self._connect if self.pyiwarp_connects else self._be_connected
-        pair = await connect(options, private_data, peer, pd, other_domain)
+        pair = await connect(options, private_data, peer, pd, other_domain, gate)
         if opened and not self.pyiwarp_connects and Can.ASK_FOR_PEER_TO_PEER not in self.peer.kind.can:
             await self._open(pair)
         try:
@@ -118,17 +124,17 @@ class Stage:
         peer: PeerOptions,
         pd: ProtectionDomain | None,
         other_domain: bool,
+        gate: Gate | None,
     ) -> Pair:
         listener = await self.peer.listen(other_domain=other_domain)
+        port = listener.port if gate is None else await gate.before(listener.host, listener.port)
 
         async def answer() -> PeerConnection:
             request = await listener.request()
             return await request.accept(peer.depths, peer.private_data)
 
         async def ask() -> Connection:
-            return await pyiwarp.connect(
-                listener.host, listener.port, private_data=private_data, options=options, pd=pd
-            )
+            return await pyiwarp.connect(listener.host, port, private_data=private_data, options=options, pd=pd)
 
         return Pair(*await both(ask(), answer()))
 
@@ -139,13 +145,15 @@ class Stage:
         peer: PeerOptions,
         pd: ProtectionDomain | None,
         other_domain: bool,
+        gate: Gate | None,
     ) -> Pair:
         async with await pyiwarp.listen(HERE, options=options, pd=pd) as listener:
+            port = listener.port if gate is None else await gate.before(HERE, listener.port)
 
             async def answer() -> Connection:
                 return await (await anext(listener)).accept(private_data)
 
-            return Pair(*await both(answer(), self.peer.connect(listener.port, peer, other_domain=other_domain)))
+            return Pair(*await both(answer(), self.peer.connect(port, peer, other_domain=other_domain)))
 
     async def _open(self, pair: Pair) -> None:
         await pair.there.post_write(_OPENING, None, RemoteRegion(0, 1, 0))

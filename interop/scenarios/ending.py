@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from interop.peer import Can, Part
 from interop.stage import PATIENCE, Pair, Stage, cause, end_of, outcome
@@ -122,30 +123,35 @@ async def kill_the_peer(stage: Stage) -> None:
 @scenario("ending")
 async def kill_the_busy_peer(stage: Stage) -> None:
     """The peer's program is killed while Reads and Writes are under way: all of them end."""
-    async with stage.pair() as pair:
-        await _die_busy(stage, pair, stage.peer.kill())
+    await _die_busy(stage, stage.peer.kill)
 
 
 @scenario("ending", needs=Can.DIE, alone=True)
 async def crash_the_peer(stage: Stage) -> None:
     """The peer's whole machine dies while Reads and Writes are under way: all of them end."""
-    async with stage.pair() as pair:
-        await _die_busy(stage, pair, stage.peer.crash())
+    await _die_busy(stage, stage.peer.crash)
 
 
-async def _die_busy(stage: Stage, pair: Pair, death: object) -> None:
-    assert asyncio.iscoroutine(death)
-    region = await stage.peer.register(LARGE, ALL_RIGHTS)
-    sink = pair.here.register(bytearray(LARGE))
-    busy = [
-        asyncio.ensure_future(outcome(operation))
-        for _ in range(8)
-        for operation in (pair.here.read(sink[:], region.remote()), pair.here.write(bytes(LARGE), region.remote()))
-    ]
-    await asyncio.sleep(0.02)
-    await death
-    async with asyncio.timeout(PATIENCE):
-        ends = await asyncio.gather(*busy)
-    lawful = {"done", "ConnectionLost", "Disconnected"}
-    stage.check(set(ends) <= lawful and set(ends) != {"done"}, f"operations ended as {sorted(set(ends))}")
-    stage.compare("our end", await end_of(pair.here), "ConnectionLost")
+_BEGUN = 40
+"""Octets of the peer's answers that arrive before it dies: less than the first FPDU of a Read Response."""
+
+
+async def _die_busy(stage: Stage, die: Callable[[], Awaitable[None]]) -> None:
+    """The gate keeps the first Read Response from arriving whole, so no Read is done, however fast the peer is."""
+    async with stage.gate() as gate, stage.pair(gate=gate) as pair:
+        region = await stage.peer.register(LARGE, ALL_RIGHTS)
+        sink = pair.here.register(bytearray(LARGE))
+        gate.hold(_BEGUN)
+        reads, writes = [], []
+        for _ in range(8):
+            reads.append(asyncio.ensure_future(outcome(pair.here.read(sink[:], region.remote()))))
+            writes.append(asyncio.ensure_future(outcome(pair.here.write(bytes(LARGE), region.remote()))))
+        async with asyncio.timeout(PATIENCE):
+            await gate.shut()
+        await die()
+        gate.peer_ended()
+        broken = {"ConnectionLost", "Disconnected"}
+        for what, operations, lawful in (("Reads", reads, broken), ("Writes", writes, {"done", *broken})):
+            ends = set(await asyncio.gather(*operations))
+            stage.check(ends <= lawful, f"our {what} ended as {sorted(ends)}")
+        stage.compare("our end", await end_of(pair.here), "ConnectionLost")

@@ -18,6 +18,7 @@ from interop.errors import InteropError
 from interop.houses import Home
 from interop.matrix import Cell, Outcome, Result, cells
 from interop.peer import Can, Peer, PeerKind, Role
+from interop.peers.pyiwarp import PyiwarpPeer
 from interop.report import Matrix, write_docs, write_json
 from interop.runner import Runner
 from interop.scenarios import Scenario
@@ -40,6 +41,19 @@ def play(chosen: list[Cell], declared: list[Deviation] | None = None, **options:
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_every_scenario_with_this_stack(cell: Cell) -> None:
     (result,) = play([cell])
+    assert result.outcome is Outcome.PASS, result.message
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_peer_that_is_killed_late_is_still_busy(role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
+    kill = PyiwarpPeer.kill
+
+    async def kill_late(peer: PyiwarpPeer) -> None:
+        await asyncio.sleep(1)  # on any machine long enough for what is not held back
+        await kill(peer)
+
+    monkeypatch.setattr(PyiwarpPeer, "kill", kill_late)
+    (result,) = play(list(cells([PYIWARP], scenarios.ALL.values(), [role], ["kill-the-busy-peer"])))
     assert result.outcome is Outcome.PASS, result.message
 
 
