@@ -14,7 +14,7 @@ from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.catalogue import cases
 from tests.conformance.peers import target
 from tests.conformance.test_every_case_can_fail import try_case
-from tests.meta.mutations import MUTATIONS, Mutation
+from tests.meta.breakages import MUTATIONS, Mutation
 
 PACKAGE = Path(__file__).parents[2] / "pyiwarp"
 UNSEEN = {  # what a peer may do, or what does not show
