@@ -8,7 +8,7 @@ PYTHON := $(VENV)/bin/python
 TESTS := tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types pytest interop bench compiled compliance audit format clean distclean
+.PHONY: help demo test lint types pytest interop bench mutants compiled compliance audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -36,6 +36,14 @@ interop: $(VENV)/.test  ## the scenarios and the conformance cases against Linux
 bench: $(VENV)/.test  ## pyiwarp beside sockets and what else is there: some minutes on a quiet machine
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(PYTHON) -m benchmarks.compare
+
+MODULE ?= pyiwarp
+SAMPLE ?= 20
+SEED ?= 1
+
+mutants: $(VENV)/.test  ## break some lines of MODULE (a file or a folder) and show what no test notices; SAMPLE=20 SEED=7
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
+	nice $(PYTHON) -m mutants $(MODULE) --sample $(SAMPLE) --seed $(SEED)
 
 compiled:  ## build the compiled package in .compiled/ and run the tests on it
 	.ci/compiled .compiled
