@@ -5,7 +5,7 @@
 Every measurement is made by two new processes on loopback, each on a processor of its own. The candidates of a row
 take turns, so that a noisy moment hits them alike; printed are the medians of all rounds, their spread, each
 candidate's proportion to the first, and for each target whether it was reached. That is told, not judged: the exit
-code is 0 unless something broke.
+code is 0 unless a candidate broke, which is told in its line and does not stop the others.
 """
 
 from __future__ import annotations
@@ -36,18 +36,25 @@ QUICK_CONNECTIONS: Final = 20
 
 @dataclass(slots=True)
 class Result:
-    """What one candidate of a row has shown: its samples, or why there are none."""
+    """What one candidate of a row has shown: its samples, or why there are none, or how it broke."""
 
     samples: list[Sample] = field(default_factory=list)
     absent: str = ""
+    broken: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has figures that stand beside those of others."""
+        return bool(self.samples) and not self.absent and not self.broken
 
     def values(self, figure_name: str) -> list[float]:
         return [sample[figure_name] for sample in self.samples]
 
     @property
     def medians(self) -> dict[str, float]:
-        """Of each figure."""
-        return {name: statistics.median(self.values(name)) for name in self.samples[0]}
+        """Of each figure that all samples have."""
+        names = [name for name in self.samples[0] if all(name in sample for sample in self.samples)]
+        return {name: statistics.median(self.values(name)) for name in names}
 
 
 Results = dict[str, Result]
@@ -62,12 +69,23 @@ def measure(row: Row, rounds: int, *, quick: bool, seconds: float) -> Results:
     for _ in range(rounds):
         for candidate in row.candidates:
             result = results[candidate.name]
-            if not result.absent:
-                try:
-                    result.samples.append(_with_rate_if_busy(candidate.measure(job), row))
-                except Absent as absent:
-                    result.absent = str(absent)
+            if result.absent or result.broken:
+                continue
+            try:
+                result.samples.append(_with_rate_if_busy(candidate.measure(job), row))
+            except Absent as absent:
+                result.absent = str(absent)
+            except Exception as error:  # whatever it is, the other candidates and rows are measured
+                print(f"{row.name}: {candidate.name} broke: {error!r}\n{error}", file=sys.stderr)
+                result.broken = _last_line(error)
     return results
+
+
+def _last_line(error: Exception) -> str:
+    """What a table has room for: of a process that failed this is the exception behind its traceback."""
+    lines = str(error).strip().splitlines()
+    said = lines[-1] if lines else "no message"
+    return said if isinstance(error, RuntimeError) else f"{type(error).__name__}: {said}"
 
 
 def _with_rate_if_busy(sample: Sample, row: Row) -> Sample:
@@ -78,7 +96,7 @@ def _with_rate_if_busy(sample: Sample, row: Row) -> Sample:
 
 def judge(row: Row, results: Results) -> list[Verdict]:
     """Which targets were reached."""
-    medians = {name: result.medians for name, result in results.items() if result.samples}
+    medians = {name: result.medians for name, result in results.items() if result.counts}
     return [target.judge(medians, row.figure, more_is_better=row.more_is_better) for target in row.targets]
 
 
@@ -88,6 +106,8 @@ def row_data(row: Row, results: Results) -> dict[str, object]:
     for name, result in results.items():
         if result.absent:
             candidates[name] = {"absent": result.absent}
+        elif result.broken:
+            candidates[name] = {"broken": result.broken}
         else:
             candidates[name] = {"medians": result.medians, "samples": [dict(sample) for sample in result.samples]}
     verdicts = [asdict(verdict) for verdict in judge(row, results)]
@@ -115,14 +135,16 @@ def show(row: Row, results: Results) -> None:
 def _line(candidate: Candidate, figure_name: str, result: Result, reference: Result) -> tuple[str, ...]:
     if result.absent:
         return candidate.name, "absent", result.absent, "", "", "", ""
+    if result.broken:
+        return candidate.name, "broke", result.broken, "", "", "", ""
     values = result.values(figure_name)
     median = statistics.median(values)
-    first = statistics.median(reference.values(figure_name)) if reference.samples else 0.0
+    first = statistics.median(reference.values(figure_name)) if reference.counts else 0.0
     ratio = figure(median / first) if first > 0 else ""
     name = f"{candidate.name} ({candidate.note})" if candidate.note else candidate.name
     busy = result.medians.get(BUSY)
     share = "" if busy is None else f"{busy:.0%}"
-    alone = "" if not busy or not figure_name.endswith("/s") else figure(statistics.median(result.values(IF_BUSY)))
+    alone = figure(result.medians[IF_BUSY]) if IF_BUSY in result.medians else ""
     return name, figure(median), figure(min(values)), figure(max(values)), ratio, share, alone
 
 
@@ -172,7 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
         from benchmarks.plot import draw_rows
 
         draw_rows(data, machine.line, options.plot)
-    return 0
+    return int(any(result.broken for row in results.values() for result in row.values()))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ __all__ = ["BUSY", "Absent", "Client", "Job", "Sample", "Server", "cpu_of", "run
 HOST: Final = "127.0.0.1"
 PRELOADED: Final = ["__main__", "uvloop", "pyiwarp", "pyiwarp.wire", "pyiwarp.pollcm", "pyiwarp.cli.endpoint"]
 
+STAY: Final = 60.0  # seconds that a process stays behind its answer at most
+
 BUSY: Final = "busy"
 """The figure that every measurement in two processes has: the share of the time that the busier one ran."""
 
@@ -73,8 +75,8 @@ def run_pair(server: Server, client: Client, job: Job) -> Sample:
     """One measurement. Raises `Absent` if the candidate cannot run here, `RuntimeError` if it failed."""
     context = multiprocessing.get_context("forkserver")  # new processes, without the time that imports take
     context.set_forkserver_preload(PRELOADED)
-    here, there = context.Pipe(duplex=False)
-    got, send = context.Pipe(duplex=False)
+    here, there = context.Pipe(duplex=True)
+    got, send = context.Pipe(duplex=True)
     cpus = cpu_of(1), cpu_of(0)
     serving = context.Process(target=_serve, args=(server, job, cpus[0], there), daemon=True)
     serving.start()
@@ -87,10 +89,17 @@ def run_pair(server: Server, client: Client, job: Job) -> Sample:
             sample: Sample = _answer(got, measuring, 60.0 + 10 * (job.seconds + job.warmup))
             busy = meter.busy
         finally:
+            _let_end(got)
             _end(measuring, grace=1.0)
         return {**sample, BUSY: busy}
     finally:
+        _let_end(here)
         _end(serving)
+
+
+def _let_end(pipe: Pipe) -> None:
+    with contextlib.suppress(OSError):  # it has ended by itself
+        pipe.send(None)
 
 
 class _BusyMeter:
@@ -149,7 +158,7 @@ def _measure(client: Client, job: Job, port: int, cpu: int, report: Pipe) -> Non
 
 
 def _guarded(cpu: int, tell: Pipe, work: Callable[[], None]) -> None:
-    """Do the work on the processor, and tell what went wrong."""
+    """Do the work on the processor, and tell what went wrong; then stay until the processor time has been read."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.sched_setaffinity(0, {cpu})
     try:
@@ -158,3 +167,4 @@ def _guarded(cpu: int, tell: Pipe, work: Callable[[], None]) -> None:
         tell.send(absent)
     except Exception:
         tell.send(RuntimeError(traceback.format_exc()))
+    tell.poll(STAY)

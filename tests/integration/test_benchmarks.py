@@ -7,19 +7,22 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import compare
 from benchmarks.hotpath import CASES
+from benchmarks.pairs import Absent, Job, Sample, run_pair
 from benchmarks.plot import draw_rows, draw_sweep
-from benchmarks.rows import ROWS
+from benchmarks.rows import ROWS, Candidate, Row
 from benchmarks.targets import Ahead, AtLeast, AtMost
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 240
+PATIENCE = 800  # each candidate has processes of its own, and a busy machine starts them slowly
 
 
 def run(program: str, to: Path, *arguments: str) -> dict[str, Any]:
@@ -40,6 +43,7 @@ def is_measured(value: object) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_comparison_has_every_row_and_candidate(tmp_path: Path) -> None:
     rows = run("compare", tmp_path / "compare.json", "--quick")["rows"]
     assert list(rows) == [row.name for row in ROWS]
@@ -51,11 +55,78 @@ def test_the_comparison_has_every_row_and_candidate(tmp_path: Path) -> None:
                 assert result["absent"], "the reason is told"
                 assert "pyiwarp" not in name
                 continue
+            assert "broken" not in result
             assert len(result["samples"]) == 1
+            assert result["samples"][0]["busy"] > 0, "both processes were there when their processor time was read"
             assert is_measured(result["samples"][0][row.figure])
             assert result["medians"] == result["samples"][0]
         assert len(found["targets"]) == len(row.targets)
         assert all(target["met"] in (True, False, None) for target in found["targets"])
+
+
+def replies(*answers: Sample | Exception) -> Callable[[Job], Sample]:
+    """A candidate that gives these, one a round."""
+    coming = iter(answers)
+
+    def measure(job: Job) -> Sample:
+        answer = next(coming)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return measure
+
+
+def test_a_candidate_that_breaks_is_a_line_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = {"GB/s": 2.0, "busy": 0.5}
+    candidates = (
+        Candidate("sound", replies(whole, whole)),
+        Candidate("breaks later", replies(whole, RuntimeError("Traceback …\nValueError: too short"))),
+        Candidate("breaks at once", replies(KeyError("octets"))),
+        Candidate("is not there", replies(Absent("not installed"))),
+    )
+    rows = [
+        Row("one", "the first row", "GB/s", Job(), candidates, (AtLeast("breaks later", 1.0, of="sound"),)),
+        Row("two", "the next row", "GB/s", Job(), (Candidate("sound", replies(whole, whole)),)),
+    ]
+    monkeypatch.setattr(compare, "ROWS", rows)
+    to, drawn = tmp_path / "facts.json", tmp_path / "drawn.svg"
+    assert compare.main(["--rounds", "2", "--json", str(to), "--plot", str(drawn)]) == 1
+    facts = json.loads(to.read_text())["rows"]
+    assert facts["one"]["candidates"]["breaks later"] == {"broken": "ValueError: too short"}
+    assert facts["one"]["candidates"]["breaks at once"] == {"broken": "KeyError: 'octets'"}
+    assert facts["one"]["candidates"]["is not there"] == {"absent": "not installed"}
+    assert len(facts["one"]["candidates"]["sound"]["samples"]) == 2
+    assert [target["met"] for target in facts["one"]["targets"]] == [None]
+    assert len(facts["two"]["candidates"]["sound"]["samples"]) == 2, "the rows after it are measured"
+    assert "broke" in capsys.readouterr().out
+    assert drawn.exists()
+
+
+def test_a_round_without_processor_time_does_not_stop_the_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The share of a round can be zero where processes are short; then this round has no rate if busy."""
+    candidate = Candidate("short", replies({"GB/s": 2.0, "busy": 0.5}, {"GB/s": 2.0, "busy": 0.0}))
+    monkeypatch.setattr(compare, "ROWS", [Row("one", "a row", "GB/s", Job(), (candidate,))])
+    to = tmp_path / "facts.json"
+    assert compare.main(["--rounds", "2", "--json", str(to)]) == 0
+    assert json.loads(to.read_text())["rows"]["one"]["candidates"]["short"]["medians"] == {"GB/s": 2.0, "busy": 0.25}
+
+
+def ends_at_once(job: Job, announce: Callable[[int], None]) -> None:
+    announce(1)
+
+
+def works_and_ends(job: Job, port: int) -> Sample:
+    end = time.process_time() + 0.05
+    while time.process_time() < end:
+        pass
+    return {"figure": 1.0}
+
+
+def test_the_processor_time_of_processes_that_have_done_their_work_is_read() -> None:
+    assert run_pair(ends_at_once, works_and_ends, Job())["busy"] > 0
 
 
 @pytest.mark.parametrize("across", ["size", "latency", "qps"])
