@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks.machine import describe
 from benchmarks.posting import post_all
 from benchmarks.table import wide_console
-from pyiwarp.startup import Agreement, Role
+from pyiwarp.negotiation import Agreement, Role
 from pyiwarp.verbs import Access, Context, QpCap, QueuePair, Read, Recv, RegionSlice, RemoteRegion, Send, Write
 
 MESSAGE: Final = 1 << 20

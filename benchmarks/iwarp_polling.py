@@ -10,11 +10,10 @@ from benchmarks.lanes import COUNT, END, SECONDS, Lane, depth_of, memory_of, opt
 from benchmarks.pairs import HOST, Job, Sample
 from benchmarks.posting import post_all
 from benchmarks.timing import back_and_forth, now
-from pyiwarp import pollcm
+from pyiwarp.cm import polling_cm
+from pyiwarp.drivers.poller import Poller
 from pyiwarp.errors import Disconnected
-from pyiwarp.poller import Poller
-from pyiwarp.verbs import Context, ProtectionDomain, QpCap
-from pyiwarp.work import Completion, Recv, Send
+from pyiwarp.verbs import Completion, Context, ProtectionDomain, QpCap, Recv, Send
 
 __all__ = ["latency_client", "latency_server", "stream_client", "stream_server"]
 
@@ -84,19 +83,19 @@ class PolledLane(Lane):
 def _accepted(job: Job, announce: Callable[[int], None]) -> PolledLane:
     """Listen, announce, and accept one connection."""
     poller, offer = Poller(), options_of(job).offer(b"")
-    listener = pollcm.Listener(poller, HOST, 0, offer)
+    listener = polling_cm.Listener(poller, HOST, 0, offer)
     announce(listener.port)
     request = listener.get_request(PATIENCE)
     if request is None:
         raise RuntimeError("nobody connected")
     lane = PolledLane(Context().alloc_pd(), job, memory_of(job))
-    pollcm.accept(request, lane.qp, offer)
+    polling_cm.accept(request, lane.qp, offer)
     return lane
 
 
 def _connected(job: Job, port: int) -> PolledLane:
     lane = PolledLane(Context().alloc_pd(), job, memory_of(job))
-    pollcm.connect(Poller(), lane.qp, HOST, port, options_of(job).offer(b""))
+    polling_cm.connect(Poller(), lane.qp, HOST, port, options_of(job).offer(b""))
     return lane
 
 

@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, cast
 
 from benchmarks.pairs import Job
-from pyiwarp.connection import Options
+from pyiwarp import Options
 from pyiwarp.mr import Access, RemoteRegion
-from pyiwarp.verbs import ProtectionDomain, QueuePair
-from pyiwarp.work import Completion, Read, Recv, Send, SendRequest, Write
+from pyiwarp.verbs import Completion, ProtectionDomain, QueuePair, Read, Recv, Send, SendRequest, Write
 
 __all__ = ["COUNT", "END", "SECONDS", "Lane", "depth_of", "memory_of", "options_of"]
 

@@ -42,7 +42,7 @@ class Machine:
 
 def is_compiled() -> bool:
     """Whether the engine that is imported is the compiled build."""
-    spec = find_spec("pyiwarp.stream")
+    spec = find_spec("pyiwarp.engine.stream")
     return spec is not None and (spec.origin or "").endswith(COMPILED)
 
 

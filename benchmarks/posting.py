@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pyiwarp.verbs import QueuePair
-from pyiwarp.work import SendRequest
+from pyiwarp.verbs import QueuePair, SendRequest
 
 __all__ = ["post_all"]
 

@@ -17,7 +17,7 @@ from benchmarks.lanes import options_of
 from benchmarks.loops import run_on
 from benchmarks.pairs import HOST, Absent, Job, Sample
 from benchmarks.timing import now
-from pyiwarp.connection import Connection
+from pyiwarp import Connection
 
 __all__ = ["bare_idle_client", "bare_setup_client", "bare_setup_server", "idle_client", "setup_client", "setup_server"]
 

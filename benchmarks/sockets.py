@@ -13,7 +13,7 @@ from typing import Final
 
 from benchmarks.pairs import HOST, Job, Sample
 from benchmarks.timing import back_and_forth, now
-from pyiwarp.tcp import unpace
+from pyiwarp.drivers.tcp import unpace
 
 __all__ = ["bandwidth_client", "bandwidth_server", "polled_client", "polled_server"]
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from pyiwarp.capture import Address, Capture, Flow, Octets, Tap
+from pyiwarp.buffers import Octets
+from pyiwarp.capture import Address, Capture, Flow, Tap
 
 KEPT = 64 << 20
 """Octets kept of one connection; what comes later is counted only."""

@@ -3,8 +3,8 @@
 `connect`, `listen` and `serve` give awaitable connections; `pyiwarp.verbs` has the objects of libibverbs.
 """
 
-from pyiwarp.api import Listener, Request, Server, connect, listen, serve
-from pyiwarp.connection import Connection, Message, Options, Region
+from pyiwarp.connections.awaitable import Connection, Message, Options, Region
+from pyiwarp.connections.serving import Listener, Request, Server, connect, listen, serve
 from pyiwarp.errors import (
     Closed,
     ConnectionLost,

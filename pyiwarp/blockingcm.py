@@ -10,8 +10,9 @@ import socket
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
-from pyiwarp import pollcm
-from pyiwarp.cmid import (
+from pyiwarp.cm import polling_cm
+from pyiwarp.cm.handshake import ConnectRequest
+from pyiwarp.cm.identifiers import (
     CONNECT_TIMEOUT,
     DEFAULT_BACKLOG,
     BaseChannel,
@@ -22,14 +23,13 @@ from pyiwarp.cmid import (
     ConnParam,
     Pending,
 )
+from pyiwarp.drivers.interrupts import waiting_module
+from pyiwarp.drivers.poller import poller
+from pyiwarp.drivers.polling_driver import PollingLlp
 from pyiwarp.errors import Closed, WrongState
-from pyiwarp.handshake import ConnectRequest
-from pyiwarp.interrupts import waiting_module
-from pyiwarp.poller import poller
-from pyiwarp.polling import PollingLlp
+from pyiwarp.negotiation import Offer
 from pyiwarp.pump import Driver
-from pyiwarp.qp import QpCap, QueuePair
-from pyiwarp.startup import Offer
+from pyiwarp.queues.qp import QpCap, QueuePair
 from pyiwarp.verbs import Context, ProtectionDomain
 
 __all__ = [
@@ -76,7 +76,7 @@ class CmId(BaseId):
     def __init__(self, channel: EventChannel | None = None, *, context: Context | None = None) -> None:
         super().__init__(channel, context)
         self._poller = poller()
-        self._listener: pollcm.Listener | None = None
+        self._listener: polling_cm.Listener | None = None
 
     def __enter__(self) -> CmId:
         return self
@@ -104,7 +104,7 @@ class CmId(BaseId):
         assert self.local_addr is not None, "an address that was resolved has another end"
         assert self.peer_addr is not None, "it was resolved"
         host, port = self.peer_addr
-        connecting = pollcm.Connecting(
+        connecting = polling_cm.Connecting(
             self._poller,
             qp,
             host,
@@ -120,7 +120,7 @@ class CmId(BaseId):
     def listen(self, backlog: int = DEFAULT_BACKLOG) -> None:
         """Listen at the address that was bound; each peer is a CONNECT_REQUEST. Raises `OSError` if that fails."""
         host, port, offer = self._begin_listen()
-        listener = self._listener = pollcm.Listener(
+        listener = self._listener = polling_cm.Listener(
             self._poller, host, port, offer, backlog=backlog, on_request=self._look_for_requests
         )
         self.local_addr = (host or "", listener.port)
@@ -162,7 +162,7 @@ class CmId(BaseId):
         return CmId(self.channel, context=self.context)
 
     def _take(self, request: ConnectRequest[Driver], qp: QueuePair, offer: Offer) -> None:
-        pollcm.accept(cast("ConnectRequest[PollingLlp]", request), qp, offer)
+        polling_cm.accept(cast("ConnectRequest[PollingLlp]", request), qp, offer)
 
 
 class AddrInfo(NamedTuple):

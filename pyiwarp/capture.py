@@ -16,9 +16,10 @@ from struct import Struct
 from types import TracebackType
 from typing import BinaryIO, Final, Protocol
 
+from pyiwarp.buffers import Octets
+
 __all__ = ["Address", "Capture", "Flow", "Tap"]
 
-Octets = bytes | bytearray | memoryview
 Address = tuple[str, int]
 
 LINKTYPE_RAW: Final = 101  # packets begin with their IP header

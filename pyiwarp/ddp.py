@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn
 
+from pyiwarp.buffers import Octets
 from pyiwarp.codes import MAX_MESSAGE
 from pyiwarp.errors import InvalidMo, MessageTooLong, MsnOutOfRange, NoBufferForMsn, UsageError
 from pyiwarp.fastwire import (
@@ -27,7 +28,6 @@ from pyiwarp.fastwire import (
 
 __all__ = ["Outbound", "TaggedOutbound", "UntaggedOutbound", "UntaggedQueue", "next_msn", "scatter"]
 
-Octets = bytes | bytearray | memoryview
 Payload = Sequence[Octets]
 
 MSN_MASK: Final = 0xFFFF_FFFF

@@ -9,6 +9,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
+from pyiwarp.buffers import Octets
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import DdpCatastrophe, MalformedMessage, TaggedVersion, UntaggedVersion
 
@@ -36,7 +37,6 @@ __all__ = [
     "parse_untagged",
 ]
 
-Octets = bytes | bytearray | memoryview
 
 TAGGED: Final = 0x80  # T: bit 0 of the DDP control octet
 LAST: Final = 0x40  # L: bit 1

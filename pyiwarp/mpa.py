@@ -13,9 +13,9 @@ from typing import Final
 
 from crc32c import crc32c
 
+from pyiwarp.buffers import NO_BUFFER, Octets, give_buffer, take_buffer
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU
 from pyiwarp.errors import CrcMismatch, MalformedFrame, MarkerMismatch
-from pyiwarp.pool import NO_BUFFER, give_buffer, take_buffer
 
 __all__ = [
     "MARKER_SPACING",
@@ -30,7 +30,6 @@ __all__ = [
     "pad_length",
 ]
 
-Octets = bytes | bytearray | memoryview
 
 MARKER_SPACING: Final = 512
 """A marker begins at every 512th octet of the stream, counted from Full Operation (RFC 5044 §4.3)."""

@@ -12,7 +12,23 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
 
 from mypy_extensions import mypyc_attr
 
-from pyiwarp.accesslog import AccessKind, AccessLog
+from pyiwarp.access import (
+    ADVERTISEMENT_SIZE,
+    PAGE,
+    REMOTE,
+    REMOTE_ATOMIC,
+    REMOTE_READ,
+    REMOTE_WRITE,
+    TO_LIMIT,
+    Access,
+    AccessKind,
+    AccessNotes,
+    RemoteRegion,
+    check_writable,
+    octets_of,
+    page_offset,
+    with_key,
+)
 from pyiwarp.errors import (
     BadWorkRequest,
     BaseOrBounds,
@@ -31,21 +47,6 @@ from pyiwarp.errors import (
     StreamCatastrophe,
     TaggedOffsetWrap,
     UsageError,
-)
-from pyiwarp.memory import (
-    ADVERTISEMENT_SIZE,
-    PAGE,
-    REMOTE,
-    REMOTE_ATOMIC,
-    REMOTE_READ,
-    REMOTE_WRITE,
-    TO_LIMIT,
-    Access,
-    RemoteRegion,
-    check_writable,
-    octets_of,
-    page_offset,
-    with_key,
 )
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class MemoryRegion:
         access: Access,
         to: int,
         stag: int,
-        log: AccessLog | None = None,
+        log: AccessNotes | None = None,
     ) -> None:
         self.table = table
         self.pd = pd
@@ -189,7 +190,7 @@ class MemoryRegion:
     def glance(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
         """Octets that work of `pd` may send, to be used at once; None if they may not be.
 
-        The short way of the commonest request; which rule forbids it is `admission`'s to say.
+        The short way of the commonest request; which rule forbids it is said by `queues.checks`.
         """
         stop = offset + nbytes
         if self._open and self.pd is pd and 0 <= offset <= stop <= self.nbytes:
@@ -431,7 +432,7 @@ class StagTable:
         access: Access,
         kind: type[Region],
         stream: object = None,
-        log: AccessLog | None = None,
+        log: AccessNotes | None = None,
     ) -> Region:
         """Make a region, of class `kind`, of any C-contiguous buffer, without copying it.
 

@@ -6,13 +6,19 @@ connection over by exchanging one pump for the other.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from pyiwarp.startup import TimeLimit
+from pyiwarp.buffers import Octets
 
-__all__ = ["Driver", "Octets", "Pump", "address_word"]
+__all__ = ["Driver", "Pump", "TimeLimit", "address_word"]
 
-Octets = bytes | bytearray | memoryview
+
+class TimeLimit(NamedTuple):
+    """How long the present wait may last, in seconds, and what is waited for; another `progress` is another wait."""
+
+    waiting_for: str
+    seconds: float
+    progress: int = 0
 
 
 class Pump(Protocol):

@@ -20,7 +20,8 @@ from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator
 from typing import Any, cast
 
 from pyiwarp import cm
-from pyiwarp.cmid import (
+from pyiwarp.cm.handshake import ConnectRequest
+from pyiwarp.cm.identifiers import (
     CONNECT_TIMEOUT,
     DEFAULT_BACKLOG,
     RESOLVE_TIMEOUT,
@@ -33,10 +34,9 @@ from pyiwarp.cmid import (
     Pending,
 )
 from pyiwarp.errors import Closed, IwarpError, WrongState
-from pyiwarp.handshake import ConnectRequest
+from pyiwarp.negotiation import Offer
 from pyiwarp.pump import Driver
-from pyiwarp.qp import QueuePair
-from pyiwarp.startup import Offer
+from pyiwarp.queues.qp import QueuePair
 from pyiwarp.verbs import Context
 
 __all__ = ["CmEvent", "CmEventType", "CmId", "CmState", "ConnParam", "EventChannel", "Step"]

@@ -1,7 +1,7 @@
 """The verbs objects and who owns whom: Device, Context, ProtectionDomain; the door to all the others.
 
 As in libibverbs a Context is an opened Device, memory and queue pairs belong to a protection domain, and what others
-depend on closes last. Regions, queues and work requests live in `mr`, `cq`, `qp` and `work`, and are named here too.
+depend on closes last. Regions, queues and work requests live in `mr` and the folder `queues`, and are named here too.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pyiwarp.accesslog import AccessLog, AccessRecord, RegionCounters
-from pyiwarp.asyncevents import AsyncEvent, AsyncEventQueue, AsyncEventType
-from pyiwarp.channel import CompletionChannel
 from pyiwarp.codes import Rtr
-from pyiwarp.counters import ContextCounters, QpCounters
-from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import BadWorkRequest, Closed, QueueFull, RegionInUse, UsageError
-from pyiwarp.fastreg import FastRegion
-from pyiwarp.handles import StagHandle
+from pyiwarp.memory.fastreg import FastRegion
+from pyiwarp.memory.handles import StagHandle
+from pyiwarp.memory.log import AccessLog, AccessRecord, RegionCounters
+from pyiwarp.memory.windows import MemoryWindow, WindowType
 from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion, StagTable
-from pyiwarp.ownership import debugging, watched
 from pyiwarp.profile import PROFILES, PeerProfile
-from pyiwarp.qp import QpCap, QpState, QueuePair
-from pyiwarp.srq import SharedReceiveQueue, SrqAttributes
-from pyiwarp.windows import MemoryWindow, WindowType
-from pyiwarp.work import (
+from pyiwarp.queues.counters import ContextCounters, QpCounters
+from pyiwarp.queues.cq import CompletionQueue
+from pyiwarp.queues.event_queues import AsyncEvent, AsyncEventQueue, AsyncEventType, CompletionChannel
+from pyiwarp.queues.qp import QpCap, QpState, QueuePair
+from pyiwarp.queues.srq import SharedReceiveQueue, SrqAttributes
+from pyiwarp.queues.thread_checks import debugging, watched
+from pyiwarp.queues.work import (
     BindMw,
     CompareSwap,
     Completion,
@@ -36,6 +35,7 @@ from pyiwarp.work import (
     Recv,
     RegMr,
     Send,
+    SendRequest,
     Sge,
     Status,
     WorkOpcode,
@@ -78,6 +78,7 @@ __all__ = [
     "RegionSlice",
     "RemoteRegion",
     "Send",
+    "SendRequest",
     "Sge",
     "SharedReceiveQueue",
     "SrqAttributes",

@@ -34,6 +34,7 @@ from construct import (
     this,
 )
 
+from pyiwarp.buffers import Octets
 from pyiwarp.codes import MAX_PRIVATE_DATA, Opcode
 from pyiwarp.errors import MalformedMessage, MalformedStartup, Term, UsageError
 
@@ -78,8 +79,6 @@ __all__ = [
     "parse_startup_header",
     "parse_terminate",
 ]
-
-Octets = bytes | bytearray | memoryview
 
 
 # --- RFC 5044: MPA ---------------------------------------------------------------------------------------------------

@@ -15,14 +15,15 @@ from crc32c import crc32c
 
 from pyiwarp import wire
 from pyiwarp.codes import Opcode, QueueNumber
+from pyiwarp.drivers.asyncio_driver import Pump
 from pyiwarp.errors import Term
 from pyiwarp.fastwire import ReadRequest
-from pyiwarp.llp import Pump
 from pyiwarp.mr import Access, MemoryRegion
-from pyiwarp.startup import Agreement, Offer, Role, Startup, StartupState
+from pyiwarp.negotiation import Agreement, Offer, Role
+from pyiwarp.queues.work import Completion, Recv, SendRequest, Status
+from pyiwarp.queues.work import Send as SendWork
+from pyiwarp.startup import Startup, StartupState
 from pyiwarp.verbs import Context, QueuePair
-from pyiwarp.work import Completion, Recv, SendRequest, Status
-from pyiwarp.work import Send as SendWork
 
 Octets = bytes | bytearray | memoryview
 Chunks = Callable[[], int]

@@ -14,7 +14,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pyiwarp.conformance.case import Direction, Verdict
+from pyiwarp.conformance.bench.abilities import Direction
+from pyiwarp.conformance.case import Verdict
 from pyiwarp.conformance.catalogue import select
 from pyiwarp.conformance.profiles import load_profile
 from pyiwarp.errors import UsageError

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pyiwarp.conformance.case import Case, Direction, Verdict
+from pyiwarp.conformance.bench.abilities import Direction
+from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.profiles import Profile
 from pyiwarp.conformance.results import Result
 

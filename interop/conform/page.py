@@ -8,7 +8,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Final, NamedTuple
 
-from pyiwarp.conformance.case import Case, Direction, Verdict
+from pyiwarp.conformance.bench.abilities import Direction
+from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.clauses import Clause
 from pyiwarp.conformance.profiles import Deviation, Profile
 

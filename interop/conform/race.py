@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from pyiwarp.conformance.case import Direction, Level
-from pyiwarp.conformance.observed import Silence
-from pyiwarp.conformance.testbench import Bench, Settings
+from pyiwarp.conformance.bench.abilities import Direction, Level
+from pyiwarp.conformance.bench.observed import Silence
+from pyiwarp.conformance.bench.testbench import Bench, Settings
 
 from ..siw import Image, fresh
 from ..siw.target import siw_target

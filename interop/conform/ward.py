@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final, Self
 
-from pyiwarp.conformance.case import Case, Direction, Level, Verdict
-from pyiwarp.conformance.manners import Manners
+from pyiwarp.conformance.bench.abilities import Direction, Level
+from pyiwarp.conformance.bench.allowances import Manners
+from pyiwarp.conformance.bench.testbench import Settings
+from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.results import Result
 from pyiwarp.conformance.runner import Runner
-from pyiwarp.conformance.testbench import Settings
 
 from ..siw import HOST_ADDRESS, Guest, GuestError, Image, fresh
 from ..siw.errors import console_tail

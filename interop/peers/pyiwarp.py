@@ -27,13 +27,13 @@ from interop.peer import (
 from interop.siw.verbs import pattern
 from pyiwarp import Access, Context, IwarpError, ProtectionDomain, Rejected, RemoteRegion, TerminatedByPeer, cm
 from pyiwarp.codes import Rtr
-from pyiwarp.cq import CompletionQueue
-from pyiwarp.llp import Llp
+from pyiwarp.drivers.asyncio_driver import Llp
 from pyiwarp.mr import MemoryRegion
+from pyiwarp.negotiation import Offer
 from pyiwarp.profile import PROFILES
-from pyiwarp.qp import QpCap, QueuePair
-from pyiwarp.startup import Offer
-from pyiwarp.work import Completion, Read, Recv, Send, Sge, WorkOpcode, Write
+from pyiwarp.queues.cq import CompletionQueue
+from pyiwarp.queues.qp import QpCap, QueuePair
+from pyiwarp.queues.work import Completion, Read, Recv, Send, Sge, WorkOpcode, Write
 
 KIND: Final = PeerKind(
     name="pyiwarp",

@@ -32,10 +32,10 @@ from pyiwarp.cli.options import PcapngOption, capture_in
 from pyiwarp.cli.running import LoopName, fail, run
 
 if TYPE_CHECKING:
+    from pyiwarp.conformance.bench.testbench import Settings
     from pyiwarp.conformance.case import Case
     from pyiwarp.conformance.results import Report
     from pyiwarp.conformance.runner import Runner
-    from pyiwarp.conformance.testbench import Settings
 
 __all__ = ["conform"]
 
@@ -87,8 +87,8 @@ def conform(
 def _settings(
     host: str | None, port: int | None, listen: str | None, control: str | None, level: LevelName | None
 ) -> Settings:
-    from pyiwarp.conformance.case import Direction, Level
-    from pyiwarp.conformance.testbench import Settings
+    from pyiwarp.conformance.bench.abilities import Direction, Level
+    from pyiwarp.conformance.bench.testbench import Settings
 
     chosen = Level[(level or (LevelName.TARGET if control else LevelName.BARE)).name]
     if chosen is Level.TARGET and control is None:

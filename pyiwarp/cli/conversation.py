@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pyiwarp.connection import Connection
+from pyiwarp.connections.awaitable import Connection
 
 __all__ = ["conversation"]
 

@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, overload
 
 from pyiwarp.cli.faults import BadMessage, PeerSilent, Refusal, RefusedByPeer
 from pyiwarp.cli.fileproto import REASON_LIMIT, Busy, Message, Refused, decode, encode
-from pyiwarp.connection import Connection, Region
+from pyiwarp.connections.awaitable import Connection, Region
 from pyiwarp.errors import Disconnected
 from pyiwarp.mr import Access
 

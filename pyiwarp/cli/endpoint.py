@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 
 from pyiwarp import cm
 from pyiwarp.cli.faults import PeerSilent
-from pyiwarp.connection import Options
-from pyiwarp.cq import CompletionQueue
+from pyiwarp.connections.awaitable import Options
+from pyiwarp.drivers.asyncio_driver import Llp
 from pyiwarp.errors import Disconnected
-from pyiwarp.llp import Llp
 from pyiwarp.mr import Access
-from pyiwarp.qp import QpCap
+from pyiwarp.queues.cq import CompletionQueue
+from pyiwarp.queues.qp import QpCap
+from pyiwarp.queues.work import Completion, Recv, Send
 from pyiwarp.verbs import ProtectionDomain
-from pyiwarp.work import Completion, Recv, Send
 
 __all__ = ["Endpoint", "MessageLink", "watch"]
 

@@ -19,7 +19,7 @@ from pyiwarp.cli.onscreen import explain, shown
 from pyiwarp.cli.progress import progress_bar
 from pyiwarp.cli.report import Report
 from pyiwarp.cli.running import complain
-from pyiwarp.connection import Connection, Options
+from pyiwarp.connections.awaitable import Connection, Options
 from pyiwarp.errors import IwarpError
 
 __all__ = ["Broken", "Get", "Put", "getting", "putting", "run_errands"]

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyiwarp.api import connect
 from pyiwarp.cli.address import DEFAULT_PORT
 from pyiwarp.cli.destination import Destination
 from pyiwarp.cli.dialogue import Dialogue, clipped
@@ -40,7 +39,8 @@ from pyiwarp.cli.report import Report
 from pyiwarp.cli.root import Entry, is_text
 from pyiwarp.cli.source import Source, check_regular
 from pyiwarp.cli.threads import in_thread
-from pyiwarp.connection import Connection, Options
+from pyiwarp.connections.awaitable import Connection, Options
+from pyiwarp.connections.serving import connect
 from pyiwarp.errors import IwarpError
 from pyiwarp.mr import Access
 

@@ -7,12 +7,12 @@ import logging
 from collections.abc import Callable
 from types import TracebackType
 
-from pyiwarp.api import Listener, Request, listen
 from pyiwarp.cli.fileproto import HELLO
 from pyiwarp.cli.filesession import ServerSettings, Serving, Session
 from pyiwarp.cli.onscreen import explain
 from pyiwarp.cli.report import Report
 from pyiwarp.cli.root import Root
+from pyiwarp.connections.serving import Listener, Request, listen
 from pyiwarp.errors import IwarpError
 
 __all__ = ["FileServer", "ServerSettings"]

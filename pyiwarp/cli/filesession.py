@@ -38,7 +38,7 @@ from pyiwarp.cli.root import Entry, Root
 from pyiwarp.cli.source import Source
 from pyiwarp.cli.threads import in_thread
 from pyiwarp.cli.window import Window
-from pyiwarp.connection import Connection, Options, Region
+from pyiwarp.connections.awaitable import Connection, Options, Region
 from pyiwarp.errors import Disconnected, IwarpError
 from pyiwarp.mr import Access, RemoteRegion
 

@@ -9,7 +9,7 @@ from pyiwarp.cli.address import Address
 from pyiwarp.cli.fileclient import ClientSettings, connected
 from pyiwarp.cli.onscreen import shown
 from pyiwarp.cli.root import Entry
-from pyiwarp.connection import Options
+from pyiwarp.connections.awaitable import Options
 
 __all__ = ["print_listing"]
 

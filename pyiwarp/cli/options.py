@@ -13,7 +13,7 @@ from pyiwarp.cli.running import LoopName
 
 if TYPE_CHECKING:
     from pyiwarp.capture import Capture
-    from pyiwarp.connection import Options
+    from pyiwarp.connections.awaitable import Options
 
 __all__ = [
     "CrcOption",
@@ -98,7 +98,7 @@ def connection_options(
 ) -> Options:
     """Options of a connection that carries the file transfer's messages."""
     from pyiwarp.cli.fileproto import MESSAGE_LIMIT
-    from pyiwarp.connection import Options
+    from pyiwarp.connections.awaitable import Options
 
     return Options(
         recv_size=MESSAGE_LIMIT,

@@ -10,7 +10,7 @@ from pyiwarp.cli.address import Address
 from pyiwarp.cli.measure import Bandwidth, Latency
 from pyiwarp.cli.perfruns import Plan
 from pyiwarp.cli.perfsession import PerfSession, Result
-from pyiwarp.connection import Options
+from pyiwarp.connections.awaitable import Options
 
 __all__ = ["measure", "serve_once"]
 

@@ -16,8 +16,8 @@ from pyiwarp.cli.measure import Bandwidth, Latency, peak_interval
 from pyiwarp.cli.perftest import Record, Terms
 from pyiwarp.cli.testname import PerfTest
 from pyiwarp.mr import Access, RegionSlice, RemoteRegion
+from pyiwarp.queues.work import Completion, Read, Recv, Send, SendRequest, Write
 from pyiwarp.verbs import ProtectionDomain
-from pyiwarp.work import Completion, Read, Recv, Send, SendRequest, Write
 
 __all__ = ["CREDIT_SIZE", "Lane", "Plan", "run_client", "run_server"]
 

@@ -22,7 +22,7 @@ from pyiwarp.cli.patience import within
 from pyiwarp.cli.perfruns import Lane, Plan, run_client, run_server
 from pyiwarp.cli.perftest import RECORD_SIZE, Control, Record
 from pyiwarp.cli.testname import PerfTest
-from pyiwarp.connection import Options
+from pyiwarp.connections.awaitable import Options
 from pyiwarp.errors import ConnectionLost
 from pyiwarp.verbs import Context
 

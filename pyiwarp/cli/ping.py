@@ -20,7 +20,7 @@ from pyiwarp.cli.running import LoopName, run
 from pyiwarp.cli.tooloptions import EitherCrcOption, HostOption, PeerOption, endpoint_address, tool_options
 
 if TYPE_CHECKING:
-    from pyiwarp.connection import Options
+    from pyiwarp.connections.awaitable import Options
 
 __all__ = ["ping"]
 

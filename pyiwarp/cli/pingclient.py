@@ -9,12 +9,12 @@ from collections.abc import Iterable
 
 import typer
 
-from pyiwarp.api import connect
 from pyiwarp.cli.conversation import conversation
 from pyiwarp.cli.faults import Interrupted
 from pyiwarp.cli.onscreen import shown_whole
 from pyiwarp.cli.rping import Ping, Pinger
-from pyiwarp.connection import Connection, Options
+from pyiwarp.connections.awaitable import Connection, Options
+from pyiwarp.connections.serving import connect
 
 __all__ = ["PingClient"]
 

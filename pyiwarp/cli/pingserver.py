@@ -6,13 +6,13 @@ import asyncio
 import json as jsonlib
 from collections.abc import Callable
 
-from pyiwarp.api import Listener, Request, listen
 from pyiwarp.cli.address import Address
 from pyiwarp.cli.conversation import conversation
 from pyiwarp.cli.onscreen import explain, shown_whole
 from pyiwarp.cli.rping import Ping, answer_pings
 from pyiwarp.cli.running import complain
-from pyiwarp.connection import Options
+from pyiwarp.connections.awaitable import Options
+from pyiwarp.connections.serving import Listener, Request, listen
 from pyiwarp.errors import IwarpError
 
 __all__ = ["PingServer"]

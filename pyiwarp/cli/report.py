@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pyiwarp.cli.onscreen import rate, shown
 
 if TYPE_CHECKING:
-    from pyiwarp.connection import Connection
+    from pyiwarp.connections.awaitable import Connection
 
 __all__ = ["Report"]
 

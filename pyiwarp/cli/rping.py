@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 from pyiwarp.cli.faults import BadMessage
 from pyiwarp.cli.patience import within
 from pyiwarp.cli.rpinglimits import MAX_SIZE
-from pyiwarp.connection import Connection
+from pyiwarp.connections.awaitable import Connection
 from pyiwarp.errors import Disconnected, IwarpError
 from pyiwarp.mr import ADVERTISEMENT_SIZE, Access, RegionSlice, RemoteRegion
 

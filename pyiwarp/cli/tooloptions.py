@@ -11,7 +11,7 @@ from pyiwarp.cli.address import Address
 from pyiwarp.cli.options import CONNECTION, capture_in
 
 if TYPE_CHECKING:
-    from pyiwarp.connection import Options
+    from pyiwarp.connections.awaitable import Options
 
 __all__ = ["EitherCrcOption", "HostOption", "PeerOption", "endpoint_address", "tool_options"]
 
@@ -54,7 +54,7 @@ def tool_options(
     pcapng: Path | None = None,
 ) -> Options:
     """Options of a connection to a peer whose profile is called `peer`, or a usage error."""
-    from pyiwarp.connection import Options
+    from pyiwarp.connections.awaitable import Options
     from pyiwarp.errors import UsageError
     from pyiwarp.profile import profile_named
 

@@ -4,8 +4,8 @@ Nothing here runs on the stack of this package: only the formats (`wire`), the n
 names (`errors`) are shared. CRC, markers, startup and numbering have code of their own, so that a mistake of the stack
 is not repeated by its judge.
 
-From the bottom up: `tcp` octets and how they end; `framing` FPDUs; `segments` DDP and RDMAP headers; `observed` what
-may come and `patterns` what is expected; `testbench` the raw peer; `control` the target program's voice; `case` and
-`catalogue` the cases; `runner`, `profiles` and `reports` make verdicts of them. `docs/conformance.md` says how to use
-it and how to write a case.
+Read `bench/` first, the raw peer; then `case` (what a case is), `clauses` (what the RFCs demand) and `catalogue` (which
+cases there are), and any module of `cases/`; then `probe` (is there an endpoint at all?), `runner`, `results`,
+`profiles` and `junit`, which make verdicts of them. It may import `codes`, `errors` and `wire`, and only the command
+line imports it. `docs/conformance.md` says how to use it and how to write a case.
 """

@@ -24,16 +24,14 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
-from typing import TYPE_CHECKING, Final
+from enum import StrEnum
+from typing import Final
 
+from pyiwarp.conformance.bench.abilities import Direction, Level, Need
+from pyiwarp.conformance.bench.testbench import Bench
 from pyiwarp.conformance.clauses import Clause, clause
-from pyiwarp.errors import IwarpError
 
-if TYPE_CHECKING:
-    from pyiwarp.conformance.testbench import Bench
-
-__all__ = ["REGISTRY", "Cannot", "Case", "Direction", "Level", "Need", "Strictness", "Verdict", "case"]
+__all__ = ["REGISTRY", "Case", "Strictness", "Verdict", "case"]
 
 ID: Final = re.compile(r"(?:MPA2?|DDP|RDMAP|SEC|EXT)-[0-9]{4}-[0-9A-Z]+(?:\.[0-9]+)*-[0-9]{2}(?:/[0-9]+)?")
 
@@ -47,52 +45,11 @@ LAYERS: Final = {
 }
 
 
-class Level(IntEnum):
-    """What the peer runs beside the protocol; each level includes those before it."""
-
-    BARE = 1  # anything that accepts or makes connections
-    RPING = 2  # rping: as a client it advertises memory in its first Send, as a server it answers by Read and Write
-    TARGET = 3  # the target program, which does what the control connection says and tells what it saw
-
-    @property
-    def word(self) -> str:
-        """As it is written on the command line."""
-        return self.name.lower()
-
-
-class Direction(StrEnum):
-    """Who makes the TCP connection, and with it who is the MPA Initiator."""
-
-    CONNECT = "connect"  # the bench is Initiator, the peer Responder
-    LISTEN = "listen"  # the bench is Responder, the peer Initiator
-
-
 class Strictness(StrEnum):
     """How binding the clause is; a MAY is tested by showing that its use is accepted, which binds."""
 
     MUST = "MUST"
     SHOULD = "SHOULD"
-
-
-class Need(StrEnum):
-    """What a case needs and not every peer has; without it the case is not run, and the report says so.
-
-    Most are the words by which a target program tells its abilities (`docs/target.md`).
-    """
-
-    CRC = "crc"  # it can be told which C bit to send
-    MARKERS = "markers"  # it asks for markers when told to
-    REVISION = "revision"  # it can be told to speak MPA revision 1
-    DEPTHS = "depths"  # it can be told its IRD and ORD
-    EXTENSIONS = "extensions"  # RFC 7306
-    ENHANCED = "enhanced"  # RFC 6581
-    P2P = "p2p"  # it can open as RFC 6581's peer-to-peer Initiator
-    REJECT = "reject"  # its program can refuse a Request
-    INVALIDATE = "invalidate"  # Send with Invalidate takes its regions away
-    SOLICITED = "solicited"  # it tells whether a Send asked for an event
-    TERMINATES = "terminates"  # it tells the octets of Terminate messages
-    REGION = "region"  # the peer shows memory that may be read and written
-    READER = "reader"  # the peer Reads memory that is shown to it
 
 
 class Verdict(StrEnum):
@@ -111,11 +68,7 @@ class Verdict(StrEnum):
         return self in (Verdict.FAILED, Verdict.ERROR)
 
 
-class Cannot(IwarpError):
-    """The peer lacks what the case needs; the text says what."""
-
-
-CaseFunction = Callable[["Bench"], Awaitable[None]]
+CaseFunction = Callable[[Bench], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,14 @@ ORDER: Final = ("rfc5044", "rfc6581", "rfc5041", "rfc5040", "rfc7306", "rfc5042"
 
 def case_modules() -> list[str]:
     """The names of the modules that hold cases, in the order in which they run."""
-    names = [info.name for info in iter_modules([str(Path(__file__).parent)]) if info.name.startswith("rfc")]
+    names = [info.name for info in iter_modules([str(Path(__file__).parent / "cases")]) if info.name.startswith("rfc")]
     return sorted(names, key=lambda name: (ORDER.index(name.partition("_")[0]), name))
 
 
 def cases() -> Sequence[Case]:
     """Every case there is."""
     for name in case_modules():
-        import_module(f"{__package__}.{name}")
+        import_module(f"{__package__}.cases.{name}")
     return [*REGISTRY.values()]
 
 

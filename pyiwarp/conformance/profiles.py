@@ -29,8 +29,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from pyiwarp.conformance.case import Case, Direction, Verdict
-from pyiwarp.conformance.manners import PLAIN, Manners
+from pyiwarp.conformance.bench.abilities import Direction
+from pyiwarp.conformance.bench.allowances import PLAIN, Manners
+from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.results import Result
 from pyiwarp.errors import UsageError
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, Protocol
 
-from pyiwarp.conformance.acquaintance import NoEndpoint, become_acquainted
-from pyiwarp.conformance.case import Cannot, Case, Direction, Strictness, Verdict
-from pyiwarp.conformance.control import ControlLost, ControlRefused, Target
-from pyiwarp.conformance.patterns import Failed
+from pyiwarp.conformance.bench.abilities import Cannot, Direction
+from pyiwarp.conformance.bench.control import ControlLost, ControlRefused, Target
+from pyiwarp.conformance.bench.patterns import Failed
+from pyiwarp.conformance.bench.testbench import Bench, Door, NobodyConnects, Settings, Unreachable
+from pyiwarp.conformance.case import Case, Strictness, Verdict
+from pyiwarp.conformance.probe import NoEndpoint, become_acquainted
 from pyiwarp.conformance.results import Report, Result
-from pyiwarp.conformance.testbench import Bench, Door, NobodyConnects, Settings, Unreachable
 from pyiwarp.errors import IwarpError
 
 __all__ = ["Judge", "Runner"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyiwarp import cm
 from pyiwarp.capture import Address
 from pyiwarp.errors import Closed
-from pyiwarp.startup import Offer
+from pyiwarp.negotiation import Offer
 from pyiwarp.target.watch import Watch
 
 __all__ = ["Entrance"]

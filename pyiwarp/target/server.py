@@ -12,7 +12,7 @@ from typing import Final
 
 from pyiwarp import cm
 from pyiwarp.errors import Closed, IwarpError
-from pyiwarp.startup import Offer
+from pyiwarp.negotiation import Offer
 from pyiwarp.target.commands import Commands
 from pyiwarp.target.entrance import Entrance
 from pyiwarp.target.session import Session

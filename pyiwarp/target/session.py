@@ -9,17 +9,17 @@ import asyncio
 from typing import Final
 
 from pyiwarp import cm
+from pyiwarp.drivers.asyncio_driver import Llp
 from pyiwarp.errors import Closed, IwarpError, Rejected, TerminatedByPeer
-from pyiwarp.llp import Llp
 from pyiwarp.mr import Access
-from pyiwarp.qp import QpCap, QpState
-from pyiwarp.startup import Agreement
+from pyiwarp.negotiation import Agreement
+from pyiwarp.queues.qp import QpCap, QpState
+from pyiwarp.queues.work import Completion, Recv, SendRequest
 from pyiwarp.target.memory import GuardedMemory, pattern
 from pyiwarp.target.settings import MAX_RECEIVES, Settings
 from pyiwarp.target.watch import Watch
 from pyiwarp.target.words import Refused, reply
 from pyiwarp.verbs import Device
-from pyiwarp.work import Completion, Recv, SendRequest
 
 __all__ = ["STATES", "Session"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU, UNNEGOTIATED, Rtr
+from pyiwarp.negotiation import Offer
 from pyiwarp.profile import PROFILES, PeerProfile, profile_named
-from pyiwarp.startup import Offer
 from pyiwarp.target.words import Words, bad
 
 __all__ = ["MAX_RECEIVES", "MAX_REGION", "Settings"]

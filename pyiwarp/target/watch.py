@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from pyiwarp.capture import Address, Octets
+from pyiwarp.buffers import Octets
+from pyiwarp.capture import Address
 from pyiwarp.codes import Opcode, QueueNumber
 from pyiwarp.errors import IwarpError
 from pyiwarp.fastwire import TAGGED, UNTAGGED_SIZE, parse_untagged

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from pyiwarp import stream
-from pyiwarp.conformance.case import Direction, Level
-from pyiwarp.conformance.framing import Deframer
-from pyiwarp.conformance.observed import Frame, Message
-from pyiwarp.packing import Packer
+from pyiwarp.conformance.bench.abilities import Direction, Level
+from pyiwarp.conformance.bench.framing import Deframer
+from pyiwarp.conformance.bench.observed import Frame, Message
+from pyiwarp.engine import stream
+from pyiwarp.engine.packing import Packer
 from pyiwarp.target.server import Target
 from pyiwarp.wire import StartupHeader
 

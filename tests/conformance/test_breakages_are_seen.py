@@ -70,7 +70,7 @@ def cases_of(mutation: Mutation) -> list[Case]:
     return named + [case for case in cases() if case not in named and set(case.also) & set(mutation.rules)]
 
 
-ENGINE = ("ddp", "rdmap", "stream", "mr", "atomics", "answers", "fastwire", "mpa")
+ENGINE = ("ddp", "rdmap", "mr", "fastwire", "mpa", "engine/stream", "engine/responses", "memory/atomics")
 SEEN = [
     mutation
     for mutation in MUTATIONS
@@ -88,7 +88,7 @@ def test_what_is_not_seen_is_still_there() -> None:
 async def test_it_is_seen(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     source, path = source_of(mutation), place_of(mutation)
     code = compile(source.replace(mutation.old, mutation.new), f"{mutation.module}, broken", "exec", dont_inherit=True)
-    function = function_of(path, import_module(f"pyiwarp.{mutation.module}"))
+    function = function_of(path, import_module(f"pyiwarp.{mutation.module.replace('/', '.')}"))
     monkeypatch.setattr(function, "__code__", code_of(path, code))
     verdicts = {}
     for breaker in (ON_THE_PLAIN_WAY, AS_IT_IS):  # some lines are those of the short ways

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from pyiwarp.conformance.case import REGISTRY, Direction, Level, Strictness, case
+from pyiwarp.conformance.bench.abilities import Direction, Level
+from pyiwarp.conformance.bench.testbench import Bench
+from pyiwarp.conformance.case import REGISTRY, Strictness, case
 from pyiwarp.conformance.catalogue import case_modules, cases, select
-from pyiwarp.conformance.testbench import Bench
 from pyiwarp.errors import UsageError
 
 

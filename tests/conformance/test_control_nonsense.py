@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pyiwarp.conformance.case import Case, Direction, Verdict
+from pyiwarp.conformance.bench.abilities import Direction
+from pyiwarp.conformance.bench.testbench import Settings
+from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.catalogue import select
 from pyiwarp.conformance.runner import Runner
-from pyiwarp.conformance.testbench import Settings
 from tests.conformance.peers import target
 
 

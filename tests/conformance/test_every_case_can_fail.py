@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from pyiwarp.conformance.case import Case, Direction, Level, Need, Verdict
+from pyiwarp.conformance.bench.abilities import Direction, Level, Need
+from pyiwarp.conformance.bench.testbench import Settings
+from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.catalogue import cases
 from pyiwarp.conformance.results import Result
 from pyiwarp.conformance.runner import Runner
-from pyiwarp.conformance.testbench import Settings
 from tests.conformance.breakers import all_breakers
 from tests.conformance.peers import HOST, Breaker, Patch
 

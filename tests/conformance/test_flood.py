@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from pyiwarp.conformance.case import Direction
-from pyiwarp.conformance.tcp import MOST, Tcp
+from pyiwarp.conformance.bench.abilities import Direction
+from pyiwarp.conformance.bench.tcp import MOST, Tcp
 from tests.conformance.peers import HOST, responder
 
 FLOOD = 4 * MOST

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyiwarp.conformance.framing import Deframer, Framer, Marker, pad_length
-from pyiwarp.conformance.segments import build_untagged
+from pyiwarp.conformance.bench.framing import Deframer, Framer, Marker, pad_length
+from pyiwarp.conformance.bench.segments import build_untagged
 
 
 def send(msn: int, payload: bytes) -> bytes:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pyiwarp.conformance.framing import Fpdu
-from pyiwarp.conformance.manners import PLAIN, Manners
-from pyiwarp.conformance.observed import Message
+from pyiwarp.conformance.bench.allowances import PLAIN, Manners
+from pyiwarp.conformance.bench.framing import Fpdu
+from pyiwarp.conformance.bench.observed import Message
 from pyiwarp.errors import Term
 
 BITFIELDS = Manners(little_endian_terminates=True)

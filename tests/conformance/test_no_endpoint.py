@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from pyiwarp.conformance.case import Direction
+from pyiwarp.conformance.bench.abilities import Direction
+from pyiwarp.conformance.bench.testbench import Settings
 from pyiwarp.conformance.catalogue import select
 from pyiwarp.conformance.results import Report
 from pyiwarp.conformance.runner import Runner
-from pyiwarp.conformance.testbench import Settings
 from tests.conformance.breakers.generic import ECHO, REJECTS, SILENT
 from tests.conformance.peers import HOST, Breaker, responder
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pyiwarp.conformance.case import Direction, Verdict
+from pyiwarp.conformance.bench.abilities import Direction
+from pyiwarp.conformance.case import Verdict
 from pyiwarp.conformance.catalogue import cases
 from pyiwarp.conformance.profiles import Profile, built_in_profiles, load_profile
 from pyiwarp.conformance.results import Result

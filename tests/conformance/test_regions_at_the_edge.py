@@ -7,13 +7,14 @@ import asyncio
 import pytest
 
 from pyiwarp.codes import Opcode
-from pyiwarp.conformance.case import Direction, Level, Verdict
+from pyiwarp.conformance.bench.abilities import Direction, Level
+from pyiwarp.conformance.bench.framing import Framer
+from pyiwarp.conformance.bench.segments import build_read_request, build_tagged, build_untagged
+from pyiwarp.conformance.bench.startup_line import build_startup_frame
+from pyiwarp.conformance.bench.testbench import Settings
+from pyiwarp.conformance.case import Verdict
 from pyiwarp.conformance.catalogue import select
-from pyiwarp.conformance.framing import Framer
-from pyiwarp.conformance.line import build_startup_frame
 from pyiwarp.conformance.runner import Runner
-from pyiwarp.conformance.segments import build_read_request, build_tagged, build_untagged
-from pyiwarp.conformance.testbench import Settings
 from pyiwarp.wire import REQUEST_KEY, ReadRequestHeader, TaggedHeader
 from tests.conformance.peers import initiator
 

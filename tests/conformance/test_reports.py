@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from xml.etree import ElementTree
 
-from pyiwarp.conformance.case import Direction, Verdict
+from pyiwarp.conformance.bench.abilities import Direction
+from pyiwarp.conformance.case import Verdict
 from pyiwarp.conformance.catalogue import select
 from pyiwarp.conformance.junit import junit
 from pyiwarp.conformance.results import Report, Result

@@ -7,11 +7,12 @@ from contextlib import suppress
 
 import pyiwarp
 from pyiwarp.cli.rping import Pinger, answer_pings
-from pyiwarp.conformance.case import Direction, Level, Verdict
+from pyiwarp.conformance.bench.abilities import Direction, Level
+from pyiwarp.conformance.bench.testbench import Settings
+from pyiwarp.conformance.case import Verdict
 from pyiwarp.conformance.catalogue import cases
 from pyiwarp.conformance.results import Report
 from pyiwarp.conformance.runner import Runner
-from pyiwarp.conformance.testbench import Settings
 
 HOST = "127.0.0.1"
 PATIENCE = 5.0

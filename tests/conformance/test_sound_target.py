@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from pyiwarp.conformance.case import Direction, Level, Verdict
+from pyiwarp.conformance.bench.abilities import Direction, Level
+from pyiwarp.conformance.bench.testbench import Settings
+from pyiwarp.conformance.case import Verdict
 from pyiwarp.conformance.catalogue import cases
 from pyiwarp.conformance.results import Report
 from pyiwarp.conformance.runner import Runner
-from pyiwarp.conformance.testbench import Settings
 from pyiwarp.target.server import Target
 
 FINE = {Verdict.PASSED, Verdict.SKIPPED}

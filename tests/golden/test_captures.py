@@ -16,14 +16,15 @@ from interop.decode import Frame
 from interop.transcript import Transcript
 from pyiwarp import wire
 from pyiwarp.codes import Opcode, Rtr
+from pyiwarp.engine.events import Delivered, Event, PeerTerminated, ReadDone, Violated
+from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import BaseOrBounds, ProtocolViolation
-from pyiwarp.events import Delivered, Event, PeerTerminated, ReadDone, Violated
 from pyiwarp.fastwire import TAGGED_SIZE, UNTAGGED_SIZE, parse_read_request, parse_tagged, parse_untagged
 from pyiwarp.mpa import Framer
 from pyiwarp.mr import Access, MemoryRegion, StagTable
+from pyiwarp.negotiation import Agreement, Offer, Role
 from pyiwarp.profile import PROFILES
-from pyiwarp.startup import Agreement, Offer, Role, Startup, StartupState
-from pyiwarp.stream import Stream
+from pyiwarp.startup import Startup, StartupState
 from tests.harness import feed
 
 DIRECTORY = Path(__file__).parents[2] / "interop" / "captures"

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pyiwarp.api import connect
 from pyiwarp.cli import filesession
 from pyiwarp.cli.fileclient import ClientSettings, FileClient, connected
 from pyiwarp.cli.fileproto import HELLO, MESSAGE_LIMIT
 from pyiwarp.cli.fileserver import FileServer, ServerSettings
 from pyiwarp.cli.report import Report
 from pyiwarp.cli.root import Root
-from pyiwarp.connection import Connection, Options
+from pyiwarp.connections.awaitable import Connection, Options
+from pyiwarp.connections.serving import connect
 
 SETTINGS = ServerSettings(patience=20, clients=4)
 IMPATIENT = ServerSettings(patience=0.3)

@@ -16,7 +16,7 @@ import uvloop
 
 import pyiwarp
 from pyiwarp import Access, Connection, Options, RemoteRegion
-from pyiwarp.api import Listener, listen
+from pyiwarp.connections.serving import Listener, listen
 
 HOST = "127.0.0.1"
 PATIENCE = 10.0

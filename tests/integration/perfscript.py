@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from pyiwarp import Access, Connection, Context, Options, Region, RemoteRegion, connect
-from pyiwarp.api import Listener, listen
 from pyiwarp.codes import Rtr
-from pyiwarp.startup import Offer
+from pyiwarp.connections.serving import Listener, listen
+from pyiwarp.negotiation import Offer
 from pyiwarp.verbs import ProtectionDomain
 
 HOST = "127.0.0.1"

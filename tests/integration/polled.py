@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-from pyiwarp import blocking, pollcm
+from pyiwarp import blocking
 from pyiwarp.blocking import Connection
-from pyiwarp.endpoint import Options
+from pyiwarp.cm import polling_cm
+from pyiwarp.connections.endpoint import Options
 from pyiwarp.mr import RemoteRegion
 from pyiwarp.verbs import Context
 from tests.integration.loops import open_sockets
@@ -37,7 +38,7 @@ def pair(left: Options | None = None, right: Options | None = None) -> Iterator[
     with nothing_left():
         with blocking.listen(HOST, options=right) as listener:
             one = Connection(Context().alloc_pd(), left, owns_pd=True)
-            connecting = pollcm.Connecting(one.poller, one.qp, HOST, listener.port, left.offer(b""))
+            connecting = polling_cm.Connecting(one.poller, one.qp, HOST, listener.port, left.offer(b""))
             other = listener.get_request(timeout=PATIENCE).accept()
             assert blocking.wait_until(lambda: connecting.finished, PATIENCE)
             if connecting.error is not None:

@@ -17,6 +17,7 @@ import pytest
 import pyiwarp
 from pyiwarp import Access, ConnectionLost, Disconnected, Options, Rejected, RemoteRegion, UsageError, blocking
 from pyiwarp.capture import Capture
+from pyiwarp.connections.blocking import _Outcome
 from pyiwarp.devices import DEVICES, device_named
 from pyiwarp.errors import BadWorkRequest, Closed, WrongThread
 from pyiwarp.verbs import Completion, Context, Send
@@ -251,7 +252,7 @@ def test_another_thread_is_told(recwarn: pytest.WarningsRecorder) -> None:
             "poll": one._send_cq.poll,
             "listen": listener.close,
             "get_request": lambda: listener.get_request(timeout=0),
-            "post_send": lambda: one.qp.post_send(Send((), blocking._Outcome(), b"x")),
+            "post_send": lambda: one.qp.post_send(Send((), _Outcome(), b"x")),
         }
         one.send(b"here")
         soon(lambda: other._inbox)
@@ -290,7 +291,7 @@ def test_each_thread_has_its_own_poller() -> None:
 def struck(after: float) -> Iterator[None]:
     """Ctrl-C comes `after` seconds from now; the test's own handler is Python's."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    from pyiwarp import interrupts
+    from pyiwarp.drivers import interrupts
 
     interrupts.take_over()
     main = threading.main_thread().ident
@@ -324,7 +325,7 @@ def test_ctrl_c_at_any_moment_leaves_the_stream_whole(after: float) -> None:
         number = 0
         with suppress(KeyboardInterrupt), struck(after):
             while True:
-                one.qp.post_send(Send((), blocking._Outcome(), b"%d" % number))
+                one.qp.post_send(Send((), _Outcome(), b"%d" % number))
                 number += 1
                 blocking.progress()
                 while other._inbox:

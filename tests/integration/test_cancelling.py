@@ -10,9 +10,9 @@ import pytest
 
 import pyiwarp
 from pyiwarp import Connection, ConnectionLost, Disconnected, Options, cm
-from pyiwarp.api import listen
-from pyiwarp.llp import Llp
-from pyiwarp.startup import Offer
+from pyiwarp.connections.serving import listen
+from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.negotiation import Offer
 from tests.harness import Node
 from tests.integration.loops import (
     BOTH_WAYS,

@@ -10,8 +10,8 @@ import pytest
 
 import pyiwarp
 from pyiwarp import Connection, ConnectionLost, Disconnected, Options, Rejected, TerminatedByPeer, UsageError, cm
-from pyiwarp.api import Request, listen
 from pyiwarp.codes import Rtr
+from pyiwarp.connections.serving import Request, listen
 from pyiwarp.errors import MalformedStartup, NoMatchingRtr, StartupTimeout, WrongState
 from tests.integration.loops import HOST, QUICK, Runner, connecting, joined, run, silent_listener, soon, start
 

@@ -8,10 +8,10 @@ import pytest
 
 import pyiwarp
 from pyiwarp import Closed, ConnectionLost, Disconnected, Options, RemoteRegion, TerminatedByPeer, cm
-from pyiwarp.api import listen
+from pyiwarp.connections.serving import listen
 from pyiwarp.errors import InvalidStag, StartupTimeout
-from pyiwarp.startup import Offer
-from pyiwarp.work import Send
+from pyiwarp.negotiation import Offer
+from pyiwarp.queues.work import Send
 from tests.harness import Node
 from tests.integration.loops import BOTH_WAYS, HOST, Runner, joined, octets, run, soon, start
 

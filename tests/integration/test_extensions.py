@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pyiwarp import Access, Connection, Options, RemoteRegion
-from pyiwarp.connection import Region
+from pyiwarp.connections.awaitable import Region
 from pyiwarp.errors import BadWorkRequest
 from tests.integration.loops import Runner, exchange_advertisement, joined, run
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pyiwarp.api import connect, serve
 from pyiwarp.cli import filesession
 from pyiwarp.cli.dialogue import Dialogue
 from pyiwarp.cli.digest import FollowingDigest
@@ -21,7 +20,8 @@ from pyiwarp.cli.fileclient import ClientSettings, connected
 from pyiwarp.cli.fileproto import MESSAGE_LIMIT, decode
 from pyiwarp.cli.fileserver import ServerSettings
 from pyiwarp.cli.source import Identity
-from pyiwarp.connection import Connection, Options
+from pyiwarp.connections.awaitable import Connection, Options
+from pyiwarp.connections.serving import connect, serve
 from pyiwarp.errors import IwarpError, Rejected
 from pyiwarp.mr import Access
 from tests.integration.filerig import Rig, content, rig, serving, small_chunks

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from pyiwarp.api import serve
 from pyiwarp.cli.faults import BadMessage, ChecksumMismatch, PeerSilent, RefusedByPeer
 from pyiwarp.cli.fileclient import ClientSettings, FileClient, connected
 from pyiwarp.cli.fileproto import HELLO, MESSAGE_LIMIT, Message, decode, encode
-from pyiwarp.connection import Connection
+from pyiwarp.connections.awaitable import Connection
+from pyiwarp.connections.serving import serve
 from pyiwarp.errors import ConnectionLost, Disconnected, IwarpError, MalformedStartup, TerminatedByPeer
 from pyiwarp.mr import Access, RemoteRegion
 from tests.integration.filerig import OPTIONS, Rig, content, impatient, rig, serving, small_chunks

@@ -11,10 +11,10 @@ import pytest
 
 import pyiwarp
 from pyiwarp import Connection, Options, RemoteRegion
-from pyiwarp.api import listen
 from pyiwarp.codes import Rtr
+from pyiwarp.connections.serving import listen
 from pyiwarp.errors import BadWorkRequest
-from pyiwarp.startup import Role
+from pyiwarp.negotiation import Role
 from tests.integration.loops import (
     BOTH_WAYS,
     HOST,

@@ -18,10 +18,12 @@ from pyiwarp import (
     RemoteRegion,
     TerminatedByPeer,
     blocking,
-    pollcm,
 )
 from pyiwarp.blocking import Connection
+from pyiwarp.cm import polling_cm
 from pyiwarp.codes import Rtr
+from pyiwarp.connections.blocking import _Outcome
+from pyiwarp.drivers.polling_driver import TURN_BATCHES
 from pyiwarp.errors import (
     Closed,
     InvalidStag,
@@ -32,8 +34,7 @@ from pyiwarp.errors import (
     VersionMismatch,
     WrongState,
 )
-from pyiwarp.polling import TURN_BATCHES
-from pyiwarp.startup import Offer, Role
+from pyiwarp.negotiation import Offer, Role
 from pyiwarp.verbs import CompletionQueue, Context, ProtectionDomain, QueuePair, Read, Recv, Send, Status, Write
 from tests.integration.loops import BOTH_WAYS, octets
 from tests.integration.polled import HOST, PATIENCE, Peer, exchange_advertisement, nothing_left, pair, soon
@@ -128,7 +129,7 @@ def test_one_connection_does_not_hold_up_another() -> None:
             remote = exchange_advertisement(target, sink, busy)
             with busy.register(bytes(8 << 20), Access(0)) as source:
                 for number in range(4):
-                    busy.qp.post_send(Write((source[:],), remote, blocking._Outcome()))
+                    busy.qp.post_send(Write((source[:],), remote, _Outcome()))
                     one.send(bytes([number]))
                     assert other.recv(timeout=1.0) == bytes([number])
                 soon(lambda: busy.qp.send_room == busy.qp.cap.max_send_wr)
@@ -281,7 +282,7 @@ def test_replies_that_are_none(reply: bytes, error: type[Exception]) -> None:
         pd = Context().alloc_pd()
         cq = pd.context.create_cq()
         qp = pd.create_qp(cq, cq)
-        connecting = pollcm.Connecting(blocking.poller(), qp, HOST, server.getsockname()[1], Offer(timeout=1.0))
+        connecting = polling_cm.Connecting(blocking.poller(), qp, HOST, server.getsockname()[1], Offer(timeout=1.0))
         soon(lambda: connecting.driver)
         peer, _ = server.accept()
         with peer:
@@ -392,11 +393,11 @@ def verbs() -> tuple[ProtectionDomain, CompletionQueue, QueuePair]:
 
 
 def joined(left: QueuePair, right: QueuePair) -> None:
-    listener = pollcm.Listener(blocking.poller(), HOST, 0)
-    connecting = pollcm.Connecting(blocking.poller(), left, HOST, listener.port)
+    listener = polling_cm.Listener(blocking.poller(), HOST, 0)
+    connecting = polling_cm.Connecting(blocking.poller(), left, HOST, listener.port)
     request = listener.get_request(PATIENCE)
     assert request is not None
-    pollcm.accept(request, right)
+    polling_cm.accept(request, right)
     soon(lambda: connecting.finished)
     assert connecting.error is None
     listener.close()
@@ -527,10 +528,10 @@ def test_a_full_send_queue_is_waited_for() -> None:
         remote = exchange_advertisement(target, other, one)
         with one.register(bytes(4 << 20), Access(0)) as source:
             for _ in range(2):
-                one.qp.post_send(Write((source[:],), remote, blocking._Outcome()))
+                one.qp.post_send(Write((source[:],), remote, _Outcome()))
             assert one.qp.send_room == 0
             with pytest.raises(QueueFull):
-                one.qp.post_send(Write((source[:],), remote, blocking._Outcome()))
+                one.qp.post_send(Write((source[:],), remote, _Outcome()))
             with pytest.raises(TimeoutError, match="send queue stayed full"):
                 one.send(b"x", timeout=0)
             one.send(b"behind", timeout=PATIENCE)

@@ -10,9 +10,9 @@ import pytest
 
 import pyiwarp
 from pyiwarp import Access, Closed, ConnectionLost, Options, TerminatedByPeer, UsageError, cm
-from pyiwarp.qp import QpState
+from pyiwarp.queues.qp import QpState
+from pyiwarp.queues.work import Read, Recv, Send, Status, Write
 from pyiwarp.verbs import AsyncEventType, Context
-from pyiwarp.work import Read, Recv, Send, Status, Write
 from tests.harness import Node
 from tests.integration.loops import HOST, Runner, exchange_advertisement, joined, run, soon
 

@@ -10,7 +10,7 @@ import pytest
 
 from pyiwarp import ConnectionLost, Rejected, UsageError, blocking, blockingcm, rdmacm
 from pyiwarp.blockingcm import create_ep, getaddrinfo
-from pyiwarp.cmid import NEXT, CmEventType, CmState, ConnParam
+from pyiwarp.cm.identifiers import NEXT, CmEventType, CmState, ConnParam
 from pyiwarp.devices import device_named
 from pyiwarp.errors import Closed, MalformedStartup, StartupTimeout, WrongState
 from pyiwarp.verbs import Context, QpCap, Recv, Send, Status

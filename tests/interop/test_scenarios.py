@@ -25,7 +25,7 @@ from interop.scenarios import Scenario
 from interop.siw import prepare_image
 from interop.siw.errors import GuestDied
 from interop.stage import Difference, Stage
-from pyiwarp import packing
+from pyiwarp.engine import packing
 
 ROOT = Path(__file__).parents[2]
 PYIWARP = peers.ALL["pyiwarp"]

@@ -10,7 +10,8 @@ from interop.conform.campaign import HIDDEN, Campaign, Outcome, run_campaigns
 from interop.conform.page import Run, write_page
 from interop.conform.race import Race
 from interop.siw import prepare_image
-from pyiwarp.conformance.case import Direction, Verdict
+from pyiwarp.conformance.bench.abilities import Direction
+from pyiwarp.conformance.case import Verdict
 from pyiwarp.conformance.catalogue import cases, select
 from pyiwarp.conformance.profiles import Profile, load_profile
 from pyiwarp.conformance.results import Result

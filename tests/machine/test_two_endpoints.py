@@ -18,9 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import IwarpError, QueueFull
 from pyiwarp.mr import MemoryRegion, RemoteRegion
-from pyiwarp.qp import QpState
-from pyiwarp.startup import Offer
-from pyiwarp.work import Completion, Read, Recv, Send, SendRequest, Status, Write
+from pyiwarp.negotiation import Offer
+from pyiwarp.queues.qp import QpState
+from pyiwarp.queues.work import Completion, Read, Recv, Send, SendRequest, Status, Write
 from tests.harness import End, Heard, Node, Pair, unframe
 
 SIZE = 96  # of each side's memory

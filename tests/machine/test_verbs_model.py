@@ -20,12 +20,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from pyiwarp.access import REMOTE
 from pyiwarp.errors import BadWorkRequest, Closed, QueueFull, RegionInUse, WrongState
-from pyiwarp.memory import REMOTE
 from pyiwarp.mr import RegionSlice, RemoteRegion
-from pyiwarp.qp import QpState, QueuePair
-from pyiwarp.verbs import Access, WindowType
-from pyiwarp.work import (
+from pyiwarp.queues.qp import QpState, QueuePair
+from pyiwarp.queues.work import (
     BindMw,
     CompareSwap,
     Completion,
@@ -41,6 +40,7 @@ from pyiwarp.work import (
     WorkOpcode,
     Write,
 )
+from pyiwarp.verbs import Access, WindowType
 from tests.machine.verbs_model import (
     ANSWERED,
     DEPTH,

@@ -15,10 +15,10 @@ from enum import Enum
 from typing import Any, Final
 
 from pyiwarp.mr import RemoteRegion
-from pyiwarp.qp import QpCap, QpState, QueuePair
-from pyiwarp.startup import Offer
+from pyiwarp.negotiation import Offer
+from pyiwarp.queues.qp import QpCap, QpState, QueuePair
+from pyiwarp.queues.work import Completion, Status, WorkOpcode
 from pyiwarp.verbs import Access, Context, Device, ProtectionDomain, SharedReceiveQueue
-from pyiwarp.work import Completion, Status, WorkOpcode
 from tests.harness import Node, Pair
 
 GUARD: Final = bytes(range(0xA0, 0xE0))

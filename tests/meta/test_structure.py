@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,98 +15,154 @@ import pyiwarp
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pyiwarp"
-MODULES = sorted(path for path in PACKAGE.glob("*.py") if path.stem not in ("__init__", "__main__"))
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+STACK = [path for path in SOURCES if path.relative_to(PACKAGE).parts[0] not in ("conformance", "target", "cli")]
 
-ROWS = [
-    "codes",
-    "errors pool",
-    "events fastwire wire profile capture qpstate interrupts awaiting ownership accesslog memory",
-    "mpa startup ddp rdmap mr atomics eventqueue drain",
-    "answers express packing pump tcp asyncevents pages handles",
-    "sending fastreg windows",
-    "stream",
-    "work",
-    "admission cq",
-    "kinds channel srq counters poller prompt",
-    "sendqueue blame",
-    "recvqueue confirm",
-    "qp",
-    "verbs llp polling",
-    "handshake devices",
-    "cm pollcm",
-    "endpoint cmid",
-    "connection rdmacm blockingcm",
-    "api blocking",
-    "target",
-    "cli",
-]
-RANK = {name: row for row, names in enumerate(ROWS) for name in names.split()}
+ROWS = """
+    codes buffers
+    errors pump capture
+    wire fastwire access profile drivers/
+    negotiation mpa ddp rdmap mr
+    startup memory/
+    engine/
+    queues/
+    verbs
+    cm/ devices
+    connections/ rdmacm blockingcm
+    blocking __init__
+    target/
+    cli/
+    __main__
+"""
+RANK = {name.rstrip("/"): row for row, line in enumerate(ROWS.strip().splitlines(), 1) for name in line.split()}
 ALONE = "conformance"  # it checks other stacks as it checks this one, and shares nothing with it but the formats
 FORMATS = {"codes", "errors", "wire"}
+DRIVING = {"pump", "capture", "buffers", "errors"}
 
 
-def imports(path: Path) -> Iterator[str]:
-    """The modules of the package that a file imports, wherever in it: lazily and for types alone count too."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: imports are absolute"
-            whole = node.module == "pyiwarp"
-            names = [f"pyiwarp.{alias.name}" for alias in node.names] if whole else [node.module or ""]
-        else:
+def name_of(path: Path) -> str:
+    """The module of a file, below the package: `queues.qp`; a folder's own name for its `__init__`."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+FILES = {name_of(path): path for path in SOURCES}
+
+
+def home_of(module: str) -> str:
+    """Where a module has its row: itself if it lies at the top, or else its folder."""
+    return module.partition(".")[0]
+
+
+def modules_named(node: ast.AST, path: Path) -> list[str]:
+    """The modules of the package that an import names, as `FILES` has them."""
+    if isinstance(node, ast.Import):
+        names = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        assert node.level == 0, f"{path.name}: imports are absolute"
+        base = node.module or ""
+        names = [f"{base}.{alias.name}" for alias in node.names]
+        names = [name if name.partition(".")[2] in FILES else base for name in names]
+    else:
+        return []
+    within = [name.partition(".")[2] or "__init__" for name in names if name.partition(".")[0] == "pyiwarp"]
+    return list(dict.fromkeys(within))
+
+
+def imports(path: Path) -> list[str]:
+    """What a file imports, wherever in it: lazily and for types alone count too."""
+    return [name for node in ast.walk(ast.parse(path.read_text())) for name in modules_named(node, path)]
+
+
+def imports_when_loaded(path: Path) -> list[str]:
+    """What is imported before the file is done, leaving out what is for types alone."""
+    found: list[str] = []
+    nodes: list[ast.AST] = [ast.parse(path.read_text())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
-        yield from (name.split(".")[1] for name in names if name.startswith("pyiwarp."))
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        found += modules_named(node, path)
+        nodes += ast.iter_child_nodes(node)
+    return found
 
 
 def test_every_module_has_its_row() -> None:
-    assert {path.stem for path in MODULES} <= set(RANK)
-    assert {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()} <= {"target", "cli", ALONE}
+    assert {home_of(name) for name in FILES} == set(RANK) | {ALONE}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_imports_only_look_up(path: Path) -> None:
-    for imported in imports(path):
-        assert RANK[imported] < RANK[path.stem], f"{path.stem} must not import {imported}"
+@pytest.mark.parametrize("name", FILES)
+def test_imports_only_look_up(name: str) -> None:
+    """A module imports only from rows above its own, and from its own folder."""
+    home = home_of(name)
+    for imported in imports(FILES[name]):
+        if home == ALONE:
+            allowed = home_of(imported) in FORMATS | {ALONE}
+        elif home == "cli" and home_of(imported) == ALONE:
+            allowed = True
+        else:
+            allowed = RANK.get(home_of(imported), 99) < RANK[home] or ("." in imported and home_of(imported) == home)
+            allowed = allowed or (home, imported) == ("target", "__init__") or imported == home == "cli"
+        assert allowed, f"{FILES[name].relative_to(ROOT)} must not import {FILES[imported].relative_to(ROOT)}"
 
 
-@pytest.mark.parametrize("package", ["target", "cli"])
-def test_packages_only_look_up(package: str) -> None:
-    for path in (PACKAGE / package).rglob("*.py"):
-        for imported in imports(path):
-            row = RANK.get(imported, RANK["api"])  # else a public name, which comes from there
-            assert imported == package or row < RANK[package], f"{path.name} must not import {imported}"
+def test_drivers_know_the_pump_and_nothing_of_the_stack() -> None:
+    for name, path in FILES.items():
+        if home_of(name) == "drivers":
+            for imported in imports(path):
+                assert imported in DRIVING or home_of(imported) == "drivers", f"{name} must not import {imported}"
+
+
+def test_no_modules_import_each_other() -> None:
+    """No circle, by whatever way; what is imported for types alone does not count, as nothing is loaded by it."""
+    arrows = {name: [each for each in imports_when_loaded(path) if each != name] for name, path in FILES.items()}
+    done: set[str] = set()
+
+    def follow(name: str, way: list[str]) -> None:
+        assert name not in way, f"a circle: {' imports '.join([*way[way.index(name) :], name])}"
+        if name not in done:
+            for imported in arrows[name]:
+                follow(imported, [*way, name])
+            done.add(name)
+
+    for name in FILES:
+        follow(name, [])
 
 
 def test_the_layers_do_not_know_each_other() -> None:
     layers = {"mpa", "ddp", "rdmap", "mr"}
     for layer in layers:
-        assert not layers & set(imports(PACKAGE / f"{layer}.py"))
-
-
-def test_the_conformance_tests_share_nothing_with_the_engine() -> None:
-    for path in (PACKAGE / ALONE).rglob("*.py"):
-        assert set(imports(path)) <= FORMATS | {ALONE}, path
+        assert not layers & set(imports(FILES[layer]))
 
 
 def test_no_sockets_and_no_clocks_in_the_core() -> None:
-    drivers = {"llp", "cm", "connection", "api", "capture", "awaiting", "ownership"}
-    drivers |= {"tcp", "poller", "polling", "interrupts", "pollcm", "cmid", "rdmacm", "blockingcm", "blocking"}
+    waiting = {"drivers", "cm", "connections", "capture", "rdmacm", "blockingcm", "blocking"}
+    apart = {"queues.waiting", "queues.thread_checks"}  # they ask which loop or thread is the caller's
     forbidden = re.compile(
         r"^\s*(?:import|from) (asyncio|socket|select|selectors|time|threading|uvloop)\b", re.MULTILINE
     )
-    for path in MODULES:
-        if path.stem not in drivers:
+    for path in STACK:
+        name = name_of(path)
+        if home_of(name) not in waiting and name not in apart:
             found = set(forbidden.findall(path.read_text()))
-            assert found <= ({"threading"} if path.stem == "atomics" else set()), f"{path.stem} imports {found}"
+            assert found <= ({"threading"} if name == "memory.atomics" else set()), f"{name} imports {found}"
 
 
 def test_asyncio_lives_where_the_page_says() -> None:
     """Elsewhere it is imported when somebody waits, and not before: programs that poll never load it."""
     imported = re.compile(r"^(?:import|from) asyncio\b", re.MULTILINE)
-    found = {path.stem for path in MODULES if imported.search(path.read_text())}
-    assert found == {"api", "cm", "connection", "llp", "rdmacm"}
+    found = {name_of(path) for path in STACK if imported.search(path.read_text())}
+    asyncio = {"drivers.asyncio_driver", "cm.asyncio_cm", "connections.awaitable", "connections.serving", "rdmacm"}
+    assert found == asyncio
+
+
+def test_what_is_compiled_exists_and_is_of_the_stack() -> None:
+    text = (ROOT / "setup.py").read_text()
+    compiled = re.findall(r'^    "([\w/]+)",$', text, re.MULTILINE)
+    assert len(compiled) > 15
+    assert {PACKAGE / f"{name}.py" for name in compiled} <= set(STACK)
 
 
 PUBLIC = """
@@ -120,9 +177,25 @@ def test_the_public_names_are_these() -> None:
     assert all(hasattr(pyiwarp, name) for name in pyiwarp.__all__)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
-def test_what_a_module_exports_exists_and_is_sorted(path: Path) -> None:
-    module = __import__(f"pyiwarp.{path.stem}", fromlist=["__all__"])
+DOORS = ["pyiwarp", "blocking", "blockingcm", "capture", "cm", "devices", "errors", "profile", "rdmacm", "verbs"]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_public_modules_stay_where_they_are(door: str) -> None:
+    """The import paths that programs use; the pages list them."""
+    module = importlib.import_module("pyiwarp" if door == "pyiwarp" else f"pyiwarp.{door}")
+    assert module.__all__
+    assert all(hasattr(module, name) for name in module.__all__)
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    assert f"`{module.__name__}`" in page
+
+
+EXPORTING = [name_of(path) for path in STACK if "__all__ = " in path.read_text()]
+
+
+@pytest.mark.parametrize("name", EXPORTING)
+def test_what_a_module_exports_exists_and_is_sorted(name: str) -> None:
+    module = importlib.import_module("pyiwarp" if name == "__init__" else f"pyiwarp.{name}")
     assert len(set(module.__all__)) == len(module.__all__)
     assert all(hasattr(module, name) for name in module.__all__)
 
@@ -158,7 +231,7 @@ def caught(handler: ast.ExceptHandler) -> set[str]:
 
 def test_a_violation_is_caught_in_one_place() -> None:
     """Raise deep, catch once: `Stream.resume` turns a violation into a Terminate, and nobody else looks at one."""
-    core = [path for path in SOURCES if path.is_relative_to(PACKAGE) and path.parent.name not in ("cli", ALONE)]
+    core = [path for path in SOURCES if path.relative_to(PACKAGE).parts[0] not in ("cli", ALONE)]
     places = [path.name for path in core for handler in handlers(path) if "ProtocolViolation" in caught(handler)]
     assert places == ["stream.py"]
 
@@ -193,5 +266,12 @@ def test_every_public_name_is_documented() -> None:
 
 def test_the_architecture_page_has_the_same_rows() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
-    listed = {name: int(row) for row, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)}
-    assert listed == RANK
+    listed = {name.rstrip("/"): int(row) for row, name in re.findall(r"^\| (\d+) \| `([\w/]+)` \|", page, re.MULTILINE)}
+    assert listed == {name: row for name, row in RANK.items() if name not in ("__init__", "__main__")}
+
+
+def test_the_architecture_page_names_every_file_of_a_folder() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    listed = {name.replace("/", ".") for name in re.findall(r"^\| `(\w+/\w+)` \|", page, re.MULTILINE)}
+    names = {name_of(path) for path in STACK}
+    assert listed == {name for name in names if "." in name}

@@ -58,7 +58,7 @@ def test_every_name_of_the_verbs_is_in_the_table() -> None:
     from pyiwarp import verbs
 
     values = {"AccessRecord", "AsyncEvent", "ContextCounters", "QpCounters", "RegionSlice", "RemoteRegion"}
-    values |= {"Sge", "SrqAttributes", "WorkOpcode"}
+    values |= {"SendRequest", "Sge", "SrqAttributes", "WorkOpcode"}
     missing = {name for name in verbs.__all__ if f"verbs.{name}" not in APPLIES} - values
     assert not missing
 

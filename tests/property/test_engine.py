@@ -11,13 +11,14 @@ from crc32c import crc32c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyiwarp.buffers import BUFFER_SIZE
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import ConnectionLost, ProtocolViolation, StartupError, Term
 from pyiwarp.mpa import Deframer, Framer, MarkedDeframer, MarkedFramer
 from pyiwarp.mr import Access, RemoteRegion
-from pyiwarp.pool import BUFFER_SIZE
-from pyiwarp.startup import Offer, Role, Startup, StartupState
-from pyiwarp.work import Read, Recv, Send, Status, Write
+from pyiwarp.negotiation import Offer, Role
+from pyiwarp.queues.work import Read, Recv, Send, Status, Write
+from pyiwarp.startup import Startup, StartupState
 from tests.harness import (
     REMOTE,
     Node,

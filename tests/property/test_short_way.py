@@ -10,16 +10,16 @@ from crc32c import crc32c
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pyiwarp.buffers import give_buffer, take_buffer
 from pyiwarp.codes import Opcode
+from pyiwarp.engine.fast_receive import INTACT
+from pyiwarp.engine.packing import LARGEST_COPY
+from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, QueueFull
-from pyiwarp.express import INTACT
 from pyiwarp.fastwire import ReadRequest
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
-from pyiwarp.packing import LARGEST_COPY
-from pyiwarp.pool import give_buffer, take_buffer
-from pyiwarp.qp import QpCap
-from pyiwarp.stream import Stream
-from pyiwarp.work import BindMw, Read, Send, SendRequest, Write
+from pyiwarp.queues.qp import QpCap
+from pyiwarp.queues.work import BindMw, Read, Send, SendRequest, Write
 from tests.harness import Node, RawPeer, Segment, agreed, feed, octets_of, read, response, send, terminate, write
 
 MANY = settings(max_examples=300)

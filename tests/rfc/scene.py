@@ -10,8 +10,8 @@ import sys
 from typing import Any, Final, Literal
 
 from pyiwarp import wire
-from pyiwarp.atomics import ALL_ONES
 from pyiwarp.codes import AtomicOpcode, Opcode, QueueNumber
+from pyiwarp.memory.atomics import ALL_ONES
 from pyiwarp.mr import Access, MemoryRegion
 from tests.harness import Heard, Node, RawPeer, Segment, octets_of
 

@@ -17,9 +17,9 @@ import pytest
 from pyiwarp.codes import Opcode, Rtr
 from pyiwarp.errors import ConnectionLost, InvalidStag, MessageTooLong, TerminatedByPeer
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
-from pyiwarp.qp import QpState
-from pyiwarp.startup import Offer
-from pyiwarp.work import CompareSwap, FetchAdd, Immediate, Read, Send, SendRequest, Status, Write
+from pyiwarp.negotiation import Offer
+from pyiwarp.queues.qp import QpState
+from pyiwarp.queues.work import CompareSwap, FetchAdd, Immediate, Read, Send, SendRequest, Status, Write
 from tests.harness import End, Heard, Node, Pair, ended, octets_of, unframe
 from tests.rfc.scene import ALL_RIGHTS, page, word
 

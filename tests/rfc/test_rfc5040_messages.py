@@ -7,8 +7,8 @@ import pytest
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.mr import RemoteRegion
-from pyiwarp.startup import Offer
-from pyiwarp.work import Read, Recv, Send, SendRequest, Status, Write
+from pyiwarp.negotiation import Offer
+from pyiwarp.queues.work import Read, Recv, Send, SendRequest, Status, Write
 from tests.harness import RawPeer, Segment, ended, octets_of, read, response, send, write
 from tests.rfc.scene import Scene
 

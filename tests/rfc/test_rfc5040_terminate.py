@@ -13,8 +13,8 @@ from pyiwarp.errors import InsufficientIrd, LocalCatastrophe, NoMatchingRtr, Set
 from pyiwarp.fastwire import parse_read_request
 from pyiwarp.mr import Access, RemoteRegion
 from pyiwarp.profile import PROFILES
-from pyiwarp.qp import QpState
-from pyiwarp.work import Status, Write
+from pyiwarp.queues.qp import QpState
+from pyiwarp.queues.work import Status, Write
 from tests.harness import Heard, Node, RawPeer, Segment, ended, feed, fpdu, octets_of, read, response, send, write
 from tests.rfc.scene import Scene, fetch_add, immediate
 

@@ -7,7 +7,7 @@ import pytest
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.mr import RemoteRegion
-from pyiwarp.work import Read, Send, Status, Write
+from pyiwarp.queues.work import Read, Send, Status, Write
 from tests.harness import Pair, RawPeer, cut, ended, octets_of, read, response, send, write
 from tests.rfc.scene import Scene
 

@@ -10,11 +10,11 @@ import pytest
 
 from pyiwarp import Options, errors
 from pyiwarp.codes import Opcode
-from pyiwarp.connection import Connection
+from pyiwarp.connections.awaitable import Connection
 from pyiwarp.errors import BadWorkRequest, ProtocolViolation, UsageError
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
+from pyiwarp.queues.work import Read, Recv, Status
 from pyiwarp.verbs import Context, Device, QpCap
-from pyiwarp.work import Read, Recv, Status
 from tests.harness import Node, RawPeer, Segment, cut, ended, octets_of, read, response, send, write
 from tests.rfc.scene import ALL_RIGHTS, Scene, atomic, compare_swap, fetch_add, page, sibling
 

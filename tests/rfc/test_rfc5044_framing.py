@@ -9,10 +9,10 @@ from crc32c import crc32c
 
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
+from pyiwarp.engine.sending import BATCH_OCTETS
 from pyiwarp.mr import RemoteRegion
-from pyiwarp.sending import BATCH_OCTETS
-from pyiwarp.startup import Offer
-from pyiwarp.work import Read, Send, Write
+from pyiwarp.negotiation import Offer
+from pyiwarp.queues.work import Read, Send, Write
 from tests.harness import Node, Pair, RawPeer, cut, octets_of, read, send, unframe, write
 from tests.rfc.scene import Scene
 

@@ -14,11 +14,11 @@ import pytest
 
 import pyiwarp
 from pyiwarp import Options, cm
-from pyiwarp.api import listen
 from pyiwarp.codes import Opcode
+from pyiwarp.connections.serving import listen
 from pyiwarp.errors import ConnectionLost, Disconnected, SetupFailed, StartupTimeout
 from pyiwarp.mr import Access
-from pyiwarp.startup import Offer
+from pyiwarp.negotiation import Offer
 from tests.harness import Heard, Node, fpdu, send, unframe, write
 from tests.integration.loops import HOST, Runner, connecting, run, soon
 from tests.rfc.test_rfc5044_startup import REPLY, REQUEST, frame

@@ -9,8 +9,9 @@ import pytest
 from pyiwarp import Options
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import MalformedStartup, WrongState
-from pyiwarp.qp import QpState
-from pyiwarp.startup import Offer, Role, Startup, StartupState
+from pyiwarp.negotiation import Offer, Role
+from pyiwarp.queues.qp import QpState
+from pyiwarp.startup import Startup, StartupState
 from tests.harness import End, Heard, Node, Pair, RawPeer, fpdu, octets_of, read, send, unframe, write
 
 REQUEST = b"MPA ID Req Frame"

@@ -9,8 +9,9 @@ import pytest
 from pyiwarp.codes import UNNEGOTIATED, Rtr
 from pyiwarp.errors import InsufficientIrd, NoMatchingRtr, Rejected, VersionMismatch
 from pyiwarp.mr import RemoteRegion
-from pyiwarp.startup import Offer, Role, StartupState
-from pyiwarp.work import Read
+from pyiwarp.negotiation import Offer, Role
+from pyiwarp.queues.work import Read
+from pyiwarp.startup import StartupState
 from tests.harness import Pair, fpdu, octets_of, write
 from tests.rfc.test_rfc5044_startup import REPLY, REQUEST, Wire, frame
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from pyiwarp import errors, wire
-from pyiwarp.atomics import ALL_ONES, perform
 from pyiwarp.codes import AtomicOpcode, Opcode
+from pyiwarp.memory.atomics import ALL_ONES, perform
 from pyiwarp.mr import Access
 from tests.harness import Heard, Node, RawPeer, Segment, octets_of, read, send, write
 from tests.rfc.scene import (

@@ -9,7 +9,7 @@ import pytest
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.mr import RemoteRegion
-from pyiwarp.work import Immediate, Send, Status, Write
+from pyiwarp.queues.work import Immediate, Send, Status, Write
 from tests.harness import Pair, RawPeer, cut, ended, octets_of, send, write
 from tests.rfc.scene import Scene, immediate
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from pyiwarp import errors
-from pyiwarp.atomics import ALL_ONES
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import BadWorkRequest, LocalCatastrophe, TerminatedByPeer
+from pyiwarp.memory.atomics import ALL_ONES
 from pyiwarp.mr import Access, RemoteRegion
-from pyiwarp.work import CompareSwap, FetchAdd, Immediate, Read, Send, Status, WorkOpcode
+from pyiwarp.queues.work import CompareSwap, FetchAdd, Immediate, Read, Send, Status, WorkOpcode
 from tests.harness import Node, Pair, RawPeer, Segment, ended, octets_of, response
 from tests.rfc.scene import ALL_RIGHTS, atomic_response, page, word
 

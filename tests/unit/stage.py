@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
-from pyiwarp.work import Read
+from pyiwarp.queues.work import Read
 from tests.harness import RawPeer, octets_of
 
 

@@ -7,11 +7,11 @@ import struct
 import pytest
 
 from pyiwarp import errors
-from pyiwarp.blame import STATUSES, culprit, status_of
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import TERMS, InvalidStag, ReadAccessRights, Term, TerminatedByPeer
 from pyiwarp.mr import Access, RemoteRegion
-from pyiwarp.work import FetchAdd, Immediate, Read, Send, SendRequest, Status, Write
+from pyiwarp.queues.attribution import STATUSES, culprit, status_of
+from pyiwarp.queues.work import FetchAdd, Immediate, Read, Send, SendRequest, Status, Write
 from tests.harness import Node, Pair, RawPeer, ended, response, send, terminate
 
 OK, FLUSHED = Status.SUCCESS, Status.WR_FLUSH_ERR

@@ -10,9 +10,9 @@ import pytest
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, TerminatedByPeer, WrongState
 from pyiwarp.mr import Access, RemoteRegion
-from pyiwarp.qp import QpState
-from pyiwarp.startup import Offer
-from pyiwarp.work import FetchAdd, Immediate, Read, Send, SendRequest, Status, Write
+from pyiwarp.negotiation import Offer
+from pyiwarp.queues.qp import QpState
+from pyiwarp.queues.work import FetchAdd, Immediate, Read, Send, SendRequest, Status, Write
 from tests.harness import Node, Pair, RawPeer, ended, octets_of, response, send, terminate
 
 OK, FLUSHED = Status.SUCCESS, Status.WR_FLUSH_ERR

@@ -8,10 +8,10 @@ import select
 
 import pytest
 
-from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import Closed, QueueFull, RegionInUse, UsageError
+from pyiwarp.queues.cq import CompletionQueue
+from pyiwarp.queues.work import Completion, Status, WorkOpcode
 from pyiwarp.verbs import Context
-from pyiwarp.work import Completion, Status, WorkOpcode
 
 
 def completion(wr_id: object = None, *, solicited: bool = False, status: Status = Status.SUCCESS) -> Completion:

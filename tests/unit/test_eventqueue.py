@@ -10,7 +10,7 @@ import select
 import pytest
 
 from pyiwarp.errors import Closed, UsageError
-from pyiwarp.eventqueue import EventQueue
+from pyiwarp.queues.event_queues import EventQueue
 
 
 def test_first_in_first_out_and_a_call_for_each() -> None:

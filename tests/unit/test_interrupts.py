@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pyiwarp import interrupts
-from pyiwarp.pollcm import Listener
-from pyiwarp.poller import Poller
+from pyiwarp.cm.polling_cm import Listener
+from pyiwarp.drivers import interrupts
+from pyiwarp.drivers.poller import Poller
 
 
 @pytest.fixture(autouse=True)

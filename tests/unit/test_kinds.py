@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pyiwarp.admission import QpCap
-from pyiwarp.kinds import KINDS
 from pyiwarp.mr import Access, RemoteRegion
-from pyiwarp.work import Read, Send, SendRequest, WorkOpcode, Write
+from pyiwarp.queues.checks import QpCap
+from pyiwarp.queues.request_kinds import KINDS
+from pyiwarp.queues.work import Read, Send, SendRequest, WorkOpcode, Write
 from tests.harness import Node
 
 REMOTE = RemoteRegion(0x1000, 0x77, 64)

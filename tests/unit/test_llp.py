@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from pyiwarp.llp import TURN_BATCHES, Llp
-from pyiwarp.startup import TimeLimit
+from pyiwarp.drivers.asyncio_driver import TURN_BATCHES, Llp
+from pyiwarp.pump import TimeLimit
 
 
 class FakeTransport:
@@ -212,7 +212,7 @@ async def test_addresses() -> None:
 
 @pytest.mark.parametrize("never_pauses", [False, True])
 async def test_loops_whose_writelines_never_pauses(monkeypatch: pytest.MonkeyPatch, never_pauses: bool) -> None:  # D4
-    monkeypatch.setattr("pyiwarp.llp._WRITELINES_NEVER_PAUSES", never_pauses)
+    monkeypatch.setattr("pyiwarp.drivers.asyncio_driver._WRITELINES_NEVER_PAUSES", never_pauses)
     _, transport = driven(FakePump([b"a", b"b"]))
     assert transport.written == ([b"ab"] if never_pauses else [b"a", b"b"])
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from pyiwarp.buffers import BUFFER_SIZE
 from pyiwarp.errors import CrcMismatch, MalformedFrame, MarkerMismatch
 from pyiwarp.mpa import (
     LARGEST_FPDU,
@@ -17,7 +18,6 @@ from pyiwarp.mpa import (
     mulpdu_for,
     pad_length,
 )
-from pyiwarp.pool import BUFFER_SIZE
 from tests.golden.vectors import MULPDU_TABLE
 from tests.harness import fpdu
 

@@ -31,7 +31,7 @@ from pyiwarp.errors import (
     UsageError,
 )
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion, StagTable
-from pyiwarp.work import FetchAdd
+from pyiwarp.queues.work import FetchAdd
 from tests.harness import Pair
 
 PD = object()

@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import pytest
 
-from pyiwarp.cq import CompletionQueue
 from pyiwarp.errors import WrongThread
-from pyiwarp.qp import QueuePair
-from pyiwarp.srq import SharedReceiveQueue
+from pyiwarp.queues.cq import CompletionQueue
+from pyiwarp.queues.qp import QueuePair
+from pyiwarp.queues.srq import SharedReceiveQueue
+from pyiwarp.queues.work import Recv, Send
 from pyiwarp.verbs import Device
-from pyiwarp.work import Recv, Send
 from tests.harness import Node, Pair, RawPeer
 
 

@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import pytest
 
+from pyiwarp.drivers.poller import NEVER, Poller
+from pyiwarp.drivers.polling_driver import TURN_BATCHES, PollingLlp
+from pyiwarp.drivers.tcp import EMSS_REFRESH
 from pyiwarp.errors import UsageError, WrongThread
-from pyiwarp.poller import NEVER, Poller
-from pyiwarp.polling import TURN_BATCHES, PollingLlp
-from pyiwarp.startup import TimeLimit
-from pyiwarp.tcp import EMSS_REFRESH
+from pyiwarp.pump import TimeLimit
 
 HOST = "127.0.0.1"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pyiwarp import Options, UsageError
+from pyiwarp.negotiation import Offer, Role
 from pyiwarp.profile import PROFILES, PeerProfile, TerminateLayout, profile_named
-from pyiwarp.startup import Offer, Role, Startup, StartupState
+from pyiwarp.startup import Startup, StartupState
 from tests.harness import feed
 
 RFC, SIW = PROFILES["rfc"], PROFILES["siw"]

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pyiwarp import pool
+from pyiwarp import buffers
+from pyiwarp.buffers import give_buffer, take_buffer
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
-from pyiwarp.pool import give_buffer, take_buffer
-from pyiwarp.qp import QpState
-from pyiwarp.work import BindMw, Send, SendRequest, Status, Write
+from pyiwarp.queues.qp import QpState
+from pyiwarp.queues.work import BindMw, Send, SendRequest, Status, Write
 from tests.harness import Node, RawPeer, ended, feed, send
 
 OK, FLUSHED = Status.SUCCESS, Status.WR_FLUSH_ERR
@@ -147,13 +147,13 @@ def test_a_callback_that_raises_costs_no_completion() -> None:
 
 
 def test_many_streams_with_something_to_send_hold_few_buffers() -> None:
-    pool.give_buffer(pool.take_buffer())  # one is free, whatever was before
-    nodes = [Node() for _ in range(3 * pool._KEPT)]
+    buffers.give_buffer(buffers.take_buffer())  # one is free, whatever was before
+    nodes = [Node() for _ in range(3 * buffers._KEPT)]
     for number, node in enumerate(nodes):
         RawPeer(node)
         node.qp.post_send(Send((), number, b"a few octets"))
     held = sum(len(node.qp.stream._packer._buffer) > 0 for node in nodes)
-    assert 0 < held <= 2 * pool._KEPT, "those that are kept anyway, and as many that may be made"
+    assert 0 < held <= 2 * buffers._KEPT, "those that are kept anyway, and as many that may be made"
     for number, node in enumerate(nodes):
         assert [len(batch) for batch in drain(node)] == [2 + 18 + 12 + 4]
         assert ended(node.sent()) == [(number, OK)]

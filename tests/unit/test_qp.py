@@ -21,10 +21,10 @@ from pyiwarp.errors import (
     WrongState,
 )
 from pyiwarp.mr import Access, RemoteRegion
-from pyiwarp.qp import QpCap, QpInput, QpState
-from pyiwarp.qpstate import NEXT
-from pyiwarp.startup import Offer, Role
-from pyiwarp.work import Read, Recv, Send, SendRequest, Status, WorkOpcode, Write
+from pyiwarp.negotiation import Offer, Role
+from pyiwarp.queues.qp import QpCap, QpInput, QpState
+from pyiwarp.queues.qp_states import NEXT
+from pyiwarp.queues.work import Read, Recv, Send, SendRequest, Status, WorkOpcode, Write
 from tests.harness import (
     REMOTE,
     Node,

@@ -12,9 +12,9 @@ from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import Closed, ConnectionLost, InvalidStag, LocalCatastrophe, UsageError, WrongState
 from pyiwarp.mr import RemoteRegion
-from pyiwarp.qp import QpCap, QpState
+from pyiwarp.queues.qp import QpCap, QpState
+from pyiwarp.queues.work import Read, Send, Status
 from pyiwarp.verbs import AsyncEvent, AsyncEventType, Context
-from pyiwarp.work import Read, Send, Status
 from tests.harness import Node, Pair, RawPeer, agreed, ended, response, send, terminate, write
 from tests.unit.test_qp import in_state
 
@@ -366,8 +366,12 @@ def test_one_record_for_each_event(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "pyiwarp"):
         peer.sends(write(1, 0, b"x"))
     assert [(record.name, record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("pyiwarp.qp", "DEBUG", f"queue pair {number}: this side found an error; terminating, was ready to send"),
-        ("pyiwarp.qp", "INFO", f"queue pair {number}: peer violated access rights: {peer.node.qp.error}"),
+        (
+            "pyiwarp.queues.qp",
+            "DEBUG",
+            f"queue pair {number}: this side found an error; terminating, was ready to send",
+        ),
+        ("pyiwarp.queues.qp", "INFO", f"queue pair {number}: peer violated access rights: {peer.node.qp.error}"),
     ]
     caplog.clear()
     with caplog.at_level(logging.WARNING, "pyiwarp"):

@@ -8,8 +8,8 @@ import pytest
 
 from pyiwarp.errors import BadWorkRequest
 from pyiwarp.mr import Access, MemoryRegion
+from pyiwarp.queues.work import SendRequest
 from pyiwarp.verbs import CompareSwap, FetchAdd, Immediate, QpState, Read, Recv, Send, Status, Write
-from pyiwarp.work import SendRequest
 from tests.harness import REMOTE, Pair, ended, octets_of
 
 

@@ -7,9 +7,9 @@ import pytest
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import BadWorkRequest, Closed, InvalidStag, NoBufferForMsn, QueueFull, RegionInUse, UsageError
 from pyiwarp.mr import Access
-from pyiwarp.qp import QpCap, QpState
+from pyiwarp.queues.qp import QpCap, QpState
+from pyiwarp.queues.work import Recv, Status
 from pyiwarp.verbs import AsyncEventType, Device, SharedReceiveQueue
-from pyiwarp.work import Recv, Status
 from tests.harness import Node, RawPeer, ended, octets_of, send, terminate
 
 OK, FLUSHED = Status.SUCCESS, Status.WR_FLUSH_ERR

@@ -22,7 +22,8 @@ from pyiwarp.errors import (
     VersionMismatch,
     WrongState,
 )
-from pyiwarp.startup import NEXT, Agreement, Offer, Role, Startup, StartupInput, StartupState
+from pyiwarp.negotiation import Agreement, Offer, Role
+from pyiwarp.startup import NEXT, Startup, StartupInput, StartupState
 from tests.harness import feed
 
 NONE = Rtr(0)

@@ -12,12 +12,12 @@ import pytest
 
 from pyiwarp import errors
 from pyiwarp.codes import Opcode, QueueNumber, Rtr
+from pyiwarp.engine.events import PeerTerminated
 from pyiwarp.errors import ConnectionLost, InsufficientIrd, TerminatedByPeer, UsageError
-from pyiwarp.events import PeerTerminated
 from pyiwarp.fastwire import ReadRequest, parse_tagged, parse_untagged
 from pyiwarp.mr import RemoteRegion
-from pyiwarp.startup import Role
-from pyiwarp.work import Read, Send, Status, Write
+from pyiwarp.negotiation import Role
+from pyiwarp.queues.work import Read, Send, Status, Write
 from tests.harness import Heard, Node, RawPeer, agreed, cut, ended, octets_of, read, response, send, write
 from tests.unit.stage import Stage, asked, stage
 

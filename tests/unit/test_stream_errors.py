@@ -11,11 +11,11 @@ import pytest
 
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
+from pyiwarp.engine.sending import BATCH_OCTETS
 from pyiwarp.errors import ProtocolViolation, TerminatedByPeer
 from pyiwarp.mr import MemoryRegion, RemoteRegion
-from pyiwarp.qp import QpState
-from pyiwarp.sending import BATCH_OCTETS
-from pyiwarp.work import Send, Status, Write
+from pyiwarp.queues.qp import QpState
+from pyiwarp.queues.work import Send, Status, Write
 from tests.harness import Segment, ended, fpdu, octets_of, read, response, send, terminate, write
 from tests.unit.stage import Stage, asked, stage
 

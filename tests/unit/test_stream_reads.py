@@ -10,7 +10,7 @@ import pytest
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.mr import Access, RemoteRegion
-from pyiwarp.work import Read, Recv, Send, Status
+from pyiwarp.queues.work import Read, Recv, Send, Status
 from tests.harness import RawPeer, cut, ended, octets_of, read, response, send, write
 from tests.unit.stage import Stage, asked, stage
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from pyiwarp.tcp import emss_of, reset_at_end, unpace
+from pyiwarp.drivers.tcp import emss_of, reset_at_end, unpace
 
 HOST = "127.0.0.1"
 

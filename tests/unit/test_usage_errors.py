@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pyiwarp.asyncevents import AsyncEventType
-from pyiwarp.blame import STATUSES
 from pyiwarp.errors import (
     TERMS,
     BadWorkRequest,
@@ -25,10 +23,12 @@ from pyiwarp.errors import (
     WrongThread,
 )
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
-from pyiwarp.qp import QpCap, QpState, QueuePair
-from pyiwarp.srq import SharedReceiveQueue
+from pyiwarp.queues.attribution import STATUSES
+from pyiwarp.queues.event_queues import AsyncEventType
+from pyiwarp.queues.qp import QpCap, QpState, QueuePair
+from pyiwarp.queues.srq import SharedReceiveQueue
+from pyiwarp.queues.work import FetchAdd, Immediate, Read, Recv, Send, Status, Write
 from pyiwarp.verbs import Device
-from pyiwarp.work import FetchAdd, Immediate, Read, Recv, Send, Status, Write
 from tests.harness import Node, RawPeer
 
 SOMEWHERE = RemoteRegion(0x1000, 0x77, 1 << 20)

@@ -7,14 +7,7 @@ import pytest
 from pyiwarp.errors import BadWorkRequest, ConnectionLost
 from pyiwarp.fastwire import ReadRequest
 from pyiwarp.mr import RemoteRegion
-from pyiwarp.work import (
-    Completion,
-    Read,
-    Status,
-    WorkOpcode,
-    check_remote,
-    read_request_of,
-)
+from pyiwarp.queues.work import Completion, Read, Status, WorkOpcode, check_remote, read_request_of
 from tests.harness import Node
 
 REMOTE = RemoteRegion(0x1000, 0x77, 64)

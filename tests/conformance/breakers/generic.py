@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from pyiwarp import mpa, packing, sending, startup, stream, wire
+from pyiwarp import mpa, startup, wire
 from pyiwarp.codes import Opcode, Rtr
-from pyiwarp.conformance.framing import Framer
-from pyiwarp.conformance.line import build_startup_frame, build_word
-from pyiwarp.conformance.observed import Frame, Message
-from pyiwarp.conformance.segments import build_tagged, build_untagged
-from pyiwarp.stream import Stream
+from pyiwarp.conformance.bench.framing import Framer
+from pyiwarp.conformance.bench.observed import Frame, Message
+from pyiwarp.conformance.bench.segments import build_tagged, build_untagged
+from pyiwarp.conformance.bench.startup_line import build_startup_frame, build_word
+from pyiwarp.engine import packing, sending, stream
+from pyiwarp.engine.stream import Stream
 from tests.conformance.peers import Breaker, Script, Tells, initiator, keeps_everything, responder, target
 
 FOREVER = 3600.0

@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 
-from pyiwarp import atomics, ddp, fastwire, qp, rdmap, stream
+from pyiwarp import ddp, fastwire, rdmap
 from pyiwarp.codes import Opcode
-from pyiwarp.conformance.framing import Framer
-from pyiwarp.conformance.observed import Frame, Message
-from pyiwarp.conformance.segments import Segment
+from pyiwarp.conformance.bench.framing import Framer
+from pyiwarp.conformance.bench.observed import Frame, Message
+from pyiwarp.conformance.bench.segments import Segment
 from pyiwarp.ddp import UntaggedQueue
-from pyiwarp.llp import Llp
+from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.engine import stream
+from pyiwarp.engine.stream import Stream
+from pyiwarp.memory import atomics
 from pyiwarp.mr import StagTable
-from pyiwarp.stream import Stream
+from pyiwarp.queues import qp
 from tests.conformance.breakers.generic import bent, fpdu_changed
 from tests.conformance.peers import Breaker, Tells, target
 

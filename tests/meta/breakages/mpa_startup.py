@@ -30,7 +30,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the Initiator ignores the Reply's C",
-        "startup",
+        "negotiation",
         "crc=offer.crc or reply.crc",
         "crc=offer.crc",
         ("MPA-5044-7.1.1-09",),
@@ -65,14 +65,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "more private data than fits is offered",
-        "startup",
+        "negotiation",
         "        if len(self.private_data) > limit:",
         "        if False:",
         ("MPA-5044-7.1.1-23", "MPA2-6581-9-02"),
     ),
     Mutation(
         "the Responder speaks first",
-        "sending",
+        "engine/sending",
         "self._mute = agreement.role is Role.RESPONDER",
         "self._mute = False",
         ("MPA-5044-7.1.2-16",),
@@ -93,7 +93,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a polled socket's FIN does not wait for what the kernel has not taken",
-        "polling",
+        "drivers/polling_driver",
         "if pump.output_ended and not self._sent_fin and not self._pending:",
         "if pump.output_ended and not self._sent_fin:",
         ("MPA-5044-7.2-01",),

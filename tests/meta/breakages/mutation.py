@@ -17,8 +17,8 @@ class Replacement(NamedTuple):
 class Mutation(NamedTuple):
     """One breakage; `name` says what is wrong then, `rules` which requirements are broken.
 
-    `module` is a file of the package, `old` a piece of it that occurs once, `new` what it becomes. What takes more
-    than one replacement has the others in `also`.
+    `module` is a file of the package (its path below it, without .py), `old` a piece of it that occurs once, `new` what
+    it becomes. What takes more than one replacement has the others in `also`.
     """
 
     name: str

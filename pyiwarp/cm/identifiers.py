@@ -1,0 +1,480 @@
+"""rdma_cm's model, whoever waits: identifiers that go from address to connection, and the events that tell of it.
+
+Every step answers with one event, which goes to the identifier's channel if it has one. `rdmacm` awaits them on
+asyncio, `blockingcm` polls. Names and order of the steps are librdmacm's; on the wire they are MPA startup.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pyiwarp.cm.handshake import ConnectRequest
+from pyiwarp.codes import UNNEGOTIATED
+from pyiwarp.errors import Closed, Rejected, StartupTimeout, UsageError, WrongState
+from pyiwarp.negotiation import Agreement, Offer
+from pyiwarp.pump import Driver
+from pyiwarp.queues.qp import QpCap, QueuePair
+from pyiwarp.verbs import Context, ProtectionDomain
+
+if TYPE_CHECKING:
+    from pyiwarp.queues.cq import CompletionQueue
+
+__all__ = ["BaseChannel", "BaseId", "CmEvent", "CmEventType", "CmState", "ConnParam", "Pending", "SocketName"]
+
+RESOLVE_TIMEOUT: Final = 2.0
+CONNECT_TIMEOUT: Final = 10.0
+DEFAULT_BACKLOG: Final = 128
+
+
+class CmEventType(Enum):
+    """What can happen; the names are those of `rdma_cm_event_type`."""
+
+    ADDR_RESOLVED = "address resolved"
+    ADDR_ERROR = "address not resolved"
+    ROUTE_RESOLVED = "route resolved"
+    CONNECT_REQUEST = "a peer asks to connect"
+    CONNECT_ERROR = "the connection failed"
+    UNREACHABLE = "the peer does not answer"
+    REJECTED = "the peer rejected the connection"
+    ESTABLISHED = "connected"
+    DISCONNECTED = "disconnected"
+
+
+class CmState(Enum):
+    """How far an identifier has come."""
+
+    IDLE = "idle"
+    BOUND = "bound"
+    RESOLVING = "resolving"
+    ADDR_RESOLVED = "address resolved"
+    ROUTE_RESOLVED = "route resolved"
+    CONNECTING = "connecting"
+    LISTENING = "listening"
+    REQUESTED = "requested"
+    CONNECTED = "connected"
+    ENDED = "ended"
+
+
+NEXT: Final[dict[tuple[CmState, str], CmState]] = {
+    (CmState.IDLE, "bind_addr"): CmState.BOUND,
+    (CmState.IDLE, "resolve_addr"): CmState.RESOLVING,
+    (CmState.BOUND, "resolve_addr"): CmState.RESOLVING,
+    (CmState.RESOLVING, "address"): CmState.ADDR_RESOLVED,
+    (CmState.RESOLVING, "failure"): CmState.IDLE,
+    (CmState.ADDR_RESOLVED, "resolve_route"): CmState.ROUTE_RESOLVED,
+    (CmState.ROUTE_RESOLVED, "connect"): CmState.CONNECTING,
+    (CmState.CONNECTING, "success"): CmState.CONNECTED,
+    (CmState.CONNECTING, "failure"): CmState.ENDED,
+    (CmState.IDLE, "listen"): CmState.LISTENING,
+    (CmState.BOUND, "listen"): CmState.LISTENING,
+    (CmState.REQUESTED, "accept"): CmState.CONNECTED,
+    (CmState.REQUESTED, "reject"): CmState.ENDED,
+    (CmState.CONNECTED, "end"): CmState.ENDED,
+}
+"""Every step there is; another raises `WrongState`."""
+
+SocketName = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnParam:
+    """What a program says when it connects or accepts, as in `rdma_conn_param`.
+
+    `responder_resources` is how many Reads and Atomics of the peer this side takes at once (IRD), `initiator_depth` how
+    many of its own it will have outstanding (ORD); None stands for all that the device can, and for a Responder no
+    more than the Initiator has asked for.
+    """
+
+    private_data: bytes = b""
+    responder_resources: int | None = None
+    initiator_depth: int | None = None
+
+
+class CmEvent(NamedTuple):
+    """One event: of what type, of which identifier.
+
+    `param` is what the peer said, as seen from here: its ORD is `responder_resources`, what this side should take.
+    With CONNECT_REQUEST `id` is a new identifier and `listen_id` that which listens. `error` is the cause of a failure.
+    """
+
+    type: CmEventType
+    id: BaseId
+    param: ConnParam | None = None
+    listen_id: BaseId | None = None
+    error: Exception | None = None
+
+
+class Pending:
+    """A step under way; its event will be its result."""
+
+    def __init__(self) -> None:
+        self.event: CmEvent | None = None
+        self._listeners: list[Callable[[], None]] = []
+
+    def finish(self, event: CmEvent) -> None:
+        """The step is over."""
+        self.event = event
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener()
+
+    def call_when_over(self, listener: Callable[[], None]) -> None:
+        """Call `listener` once, when the step is over."""
+        if self.event is None:
+            self._listeners.append(listener)
+        else:
+            listener()
+
+    def result(self) -> CmEvent:
+        """The event; raises the cause if the step failed."""
+        assert self.event is not None, "asked for when the step is over"
+        if self.event.error is not None:
+            raise self.event.error
+        return self.event
+
+
+class BaseChannel:
+    """Where the events of many identifiers go, in the order in which they happen."""
+
+    def __init__(self) -> None:
+        self._events: deque[CmEvent] = deque()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {len(self._events)} events>"
+
+    def post(self, event: CmEvent) -> None:
+        """Add an event; for identifiers."""
+        self._events.append(event)
+
+    def take_of(self, cm_id: BaseId) -> list[CmEvent]:
+        """Take all events of one identifier out, because it moves to another channel or is closed."""
+        mine = [event for event in self._events if cm_id in (event.id, event.listen_id)]
+        self._events = deque(event for event in self._events if event not in mine)
+        return mine
+
+
+class BaseId(ABC):
+    """One identifier: it listens, or becomes one connection; `rdmacm` and `blockingcm` say how it waits.
+
+    `context` chooses the device, an unconstrained one by default. Without a channel each step is waited for.
+    """
+
+    def __init__(self, channel: BaseChannel | None, context: Context | None) -> None:
+        self.channel = channel
+        self.context = context or Context()
+        self.state = CmState.IDLE
+        self.local_addr: SocketName | None = None
+        self.peer_addr: SocketName | None = None
+        self.driver: Driver | None = None
+        self._qp: QueuePair | None = None
+        self._pd: ProtectionDomain | None = None
+        self._requests: deque[BaseId] = deque()
+        self._request: ConnectRequest[Driver] | None = None
+        self._listen_id: BaseId | None = None
+        self._stop: Callable[[], object] = _nothing  # ends what is under way
+        self._disconnected = Pending()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        where = f" {self.local_addr} to {self.peer_addr}" if self.peer_addr else f" at {self.local_addr}"
+        return f"<{type(self).__name__} {self.state.value}{where if self.local_addr else ''}>"
+
+    @property
+    def qp(self) -> QueuePair:
+        """The queue pair, once there is one."""
+        if self._qp is None:
+            raise WrongState(f"no queue pair was made: {self!r}")
+        return self._qp
+
+    @property
+    def agreement(self) -> Agreement:
+        """What startup settled, once connected."""
+        return self.qp.stream.agreement
+
+    def create_qp(
+        self,
+        pd: ProtectionDomain | None = None,
+        cap: QpCap | None = None,
+        *,
+        send_cq: CompletionQueue | None = None,
+        recv_cq: CompletionQueue | None = None,
+        pause_when_starved: bool = False,
+    ) -> QueuePair:
+        """Make the queue pair that `connect` or `accept` will connect; what is not given is made to suit."""
+        if self._qp is not None:
+            raise WrongState(f"there is a queue pair already: {self!r}")
+        cap = cap or QpCap()
+        if pd is None:
+            pd = self._pd = self.context.alloc_pd()
+        send_cq = send_cq or pd.context.create_cq(cap.max_send_wr + 1)
+        recv_cq = recv_cq or pd.context.create_cq(cap.max_recv_wr + 1)
+        self._qp = pd.create_qp(send_cq, recv_cq, cap, pause_when_starved=pause_when_starved)
+        return self._qp
+
+    def bind_addr(self, host: str, port: int = 0) -> None:
+        """Choose this side's address and, for `listen`, its port; 0 lets the system choose."""
+        self._move("bind_addr")
+        self.local_addr = (host, port)
+
+    def reject(self, private_data: bytes = b"") -> None:
+        """Refuse the peer that asked; its `connect` ends in REJECTED with `private_data`.
+
+        Raises `ConnectionLost` if it has left meanwhile.
+        """
+        self._check("reject")
+        assert self._request is not None, "who was requested has a request"
+        self._request.reject(private_data)
+        self._move("reject")
+
+    def migrate(self, channel: BaseChannel | None) -> None:
+        """Send what happens from now on to `channel`, and what has happened and was not taken."""
+        before = [] if self.channel is None else self.channel.take_of(self)
+        self.channel = channel
+        for event in before:
+            if channel is not None:
+                channel.post(event)
+
+    def close(self) -> None:
+        """Give the identifier up: stop listening, abort the connection, close the queue pair. Twice does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._stop()
+        if self._request is not None and self.state is CmState.REQUESTED:
+            self._request.driver.abort()
+        if self._qp is not None:
+            self._qp.close()
+        if self.driver is not None:
+            self.driver.abort()
+        if self._pd is not None:
+            self._pd.close(force=True)
+        if self.channel is not None:
+            self.channel.take_of(self)
+        for request in self._requests:
+            request.close()
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    def _begin_resolve(self, host: str, port: int) -> Pending:
+        self._move("resolve_addr")
+        self.peer_addr = (host, port)
+        return Pending()
+
+    def _resolved(self, pending: Pending, found: Iterable[tuple[object, ...]], error: Exception | None) -> None:
+        """The name stands for these addresses of `getaddrinfo`, or for none because of `error`."""
+        for family, _, _, _, address in found:
+            try:
+                local = _local_address(family, address, self.local_addr)  # type: ignore[arg-type]
+            except OSError as failed:
+                error = error or failed
+                continue
+            assert isinstance(address, tuple)
+            self.local_addr, self.peer_addr = local, (address[0], address[1])
+            self._move("address")
+            self._tell(pending, CmEventType.ADDR_RESOLVED)
+            return
+        self._move("failure")
+        self._tell(pending, CmEventType.ADDR_ERROR, error=error)
+
+    def _resolve_route(self) -> Pending:
+        """TCP finds its way by itself; `resolve_addr` has seen that there is one."""
+        self._move("resolve_route")
+        pending = Pending()
+        self._tell(pending, CmEventType.ROUTE_RESOLVED)
+        return pending
+
+    def _begin_connect(self, param: ConnParam | None, timeout: float) -> tuple[QueuePair, Offer]:
+        self._check("connect")
+        qp = self.qp
+        offer = self._offer(param or ConnParam(), timeout)
+        self._move("connect")
+        return qp, offer
+
+    def _connected(self, pending: Pending, driver: Driver | None, error: Exception | None) -> None:
+        self._stop = _nothing
+        self.driver = driver
+        if error is not None:
+            said = ConnParam(private_data=error.private_data) if isinstance(error, Rejected) else None
+            self._move("failure")
+            self._tell(pending, _failure_of(error), said, error=error)
+            return
+        self._move("success")
+        self._watch_end()
+        agreement = self.agreement
+        self._tell(
+            pending,
+            CmEventType.ESTABLISHED,
+            _param(agreement.private_data, ird=agreement.peer_ird, order=agreement.peer_ord),
+        )
+        self._look_for_end()
+
+    def _begin_listen(self) -> tuple[str | None, int, Offer]:
+        self._move("listen")
+        host, port = self.local_addr or (None, 0)
+        return host or None, port, self._offer(ConnParam(), CONNECT_TIMEOUT)
+
+    def _requested(self, request: ConnectRequest[Driver]) -> None:
+        """A peer asks to connect: a new identifier stands for it."""
+        child = self._new_id()
+        child.state = CmState.REQUESTED
+        child._request = request
+        child._listen_id = self
+        child.driver = request.driver
+        child.local_addr, child.peer_addr = _name(request.driver.sockname), _name(request.driver.peername)
+        if self.channel is None:
+            self._requests.append(child)
+            return
+        self.channel.post(CmEvent(CmEventType.CONNECT_REQUEST, child, child._asked, self))
+
+    @property
+    def _asked(self) -> ConnParam:
+        """What the peer's Request said."""
+        assert self._request is not None, "who was requested has a request"
+        frame = self._request.frame
+        return _param(frame.private_data, ird=frame.ird, order=frame.ord)
+
+    @property
+    def request_param(self) -> ConnParam:
+        """What the peer said when it asked to connect."""
+        self._check("accept")
+        return self._asked
+
+    def _accept(self, param: ConnParam | None) -> Pending:
+        self._check("accept")
+        assert self._request is not None, "who was requested has a request"
+        qp = self.qp
+        offer = self._offer(param or ConnParam(), CONNECT_TIMEOUT, self._asked)
+        self._take(self._request, qp, offer)
+        self._move("accept")
+        pending = Pending()
+        self._watch_end()
+        self._tell(pending, CmEventType.ESTABLISHED, self._asked)
+        self._look_for_end()
+        return pending
+
+    def _disconnect(self) -> Pending:
+        if self.state is CmState.CONNECTED:
+            self.qp.disconnect()
+        elif self.state is not CmState.ENDED or self._qp is None:
+            raise WrongState(f"there is no connection to end: {self!r}")
+        return self._disconnected
+
+    # --- what the ways of waiting add --------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _new_id(self) -> BaseId:
+        """An identifier of the same kind, channel and context."""
+
+    @abstractmethod
+    def _take(self, request: ConnectRequest[Driver], qp: QueuePair, offer: Offer) -> None:
+        """Accept a Request."""
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _check(self, step: str) -> None:
+        if self._closed:
+            raise Closed(f"the identifier is closed: {self!r}")
+        if (self.state, step) not in NEXT:
+            raise WrongState(f"{step} in state {self.state.value!r}: {self!r}")
+
+    def _move(self, step: str) -> None:
+        if not self._closed:
+            self._check(step)
+            self.state = NEXT[self.state, step]
+
+    def _tell(
+        self, pending: Pending, kind: CmEventType, param: ConnParam | None = None, *, error: Exception | None = None
+    ) -> None:
+        event = CmEvent(kind, self, param, self._listen_id, error)
+        if self.channel is not None and not self._closed:
+            self.channel.post(event)
+        pending.finish(event)
+
+    def _watch_end(self) -> None:
+        qp, before = self.qp, self.qp.on_ended
+
+        def ended() -> None:
+            before()
+            self._on_ended()
+
+        qp.on_ended = ended
+
+    def _look_for_end(self) -> None:
+        """The stream may have ended before anybody could be told that it had begun."""
+        if not self.qp.alive and self.qp.error is not None:
+            self._on_ended()
+
+    def _on_ended(self) -> None:
+        if self.state is CmState.CONNECTED:
+            self._move("end")
+            self._tell(self._disconnected, CmEventType.DISCONNECTED)
+
+    def _offer(self, param: ConnParam, timeout: float, asked: ConnParam | None = None) -> Offer:
+        device = self.context.device
+
+        def depth(wanted: int | None, limit: int, asked: int | None, name: str) -> int:
+            if wanted is None:
+                return limit if asked is None else min(limit, asked)
+            if wanted > limit:
+                raise UsageError(f"{name} {wanted}; {device.name} offers {limit}")
+            return wanted
+
+        of_peer = asked or ConnParam()
+        return Offer(
+            revision=device.revision,
+            crc=device.crc is not False,
+            markers=device.markers,
+            refuse_markers=device.refuse_markers,
+            private_data=param.private_data,
+            ird=depth(param.responder_resources, device.max_ird, of_peer.responder_resources, "responder resources"),
+            ord=depth(param.initiator_depth, device.max_ord, of_peer.initiator_depth, "initiator depth"),
+            rtr=device.rtr if device.revision > 1 else type(device.rtr)(0),
+            open_at_once=True,
+            timeout=timeout,
+        )
+
+
+def _nothing() -> None:
+    """Nothing is under way."""
+
+
+def _param(private_data: bytes, *, ird: int | None, order: int | None) -> ConnParam:
+    """The peer's words, turned round: what it will ask for is what this side should take."""
+    return ConnParam(
+        private_data=private_data,
+        responder_resources=None if order == UNNEGOTIATED else order,
+        initiator_depth=None if ird == UNNEGOTIATED else ird,
+    )
+
+
+def _failure_of(error: Exception) -> CmEventType:
+    """Which event tells of an error; as with kernel iWARP, a refusal of TCP's is a rejection too."""
+    if isinstance(error, Rejected | ConnectionRefusedError):
+        return CmEventType.REJECTED
+    unreachable = isinstance(error, OSError) and error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH)
+    if isinstance(error, StartupTimeout | TimeoutError) or unreachable:
+        return CmEventType.UNREACHABLE
+    return CmEventType.CONNECT_ERROR
+
+
+def _local_address(family: int, address: tuple[str, int], bound: SocketName | None) -> SocketName:
+    """The address that packets to `address` leave from; nothing is sent. Raises `OSError` without a route."""
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        if bound is not None:
+            probe.bind((bound[0], 0))
+        probe.connect((address[0], address[1] or 1, *address[2:]))
+        host: str = probe.getsockname()[0]
+    return host, 0
+
+
+def _name(word: str) -> SocketName:
+    """Host and port of an address that is one word."""
+    host, _, port = word.rpartition(":")
+    return host.strip("[]"), int(port) if port.isdigit() else 0

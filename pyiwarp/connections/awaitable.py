@@ -1,0 +1,372 @@
+"""One end of an RDMA connection, awaitable; `serving` makes them.
+
+A `Connection` owns one queue pair and posts its receives by itself. Operations are awaited; cancelling one lets the
+waiter go but never the work request: its memory stays pinned until it is complete. If a Send of the peer finds no
+receive free, reading pauses until the program has taken a message: that holds up answers to Reads as well, so a
+program that awaits a `read` while messages pile up should take messages in a task of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TYPE_CHECKING
+
+from pyiwarp.connections.endpoint import Endpoint, Message, Options, check_fits, immediate_of
+from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.errors import Disconnected, WorkFailed
+from pyiwarp.memory.atomics import ALL_ONES, ATOMIC_SIZE
+from pyiwarp.memory.fastreg import FastRegion
+from pyiwarp.memory.log import AccessLog
+from pyiwarp.memory.windows import MemoryWindow
+from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
+from pyiwarp.queues.work import (
+    BindMw,
+    CompareSwap,
+    Completion,
+    FetchAdd,
+    Immediate,
+    LocalInvalidate,
+    Read,
+    RegMr,
+    Send,
+    SendRequest,
+    Write,
+)
+from pyiwarp.verbs import ProtectionDomain
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Connection", "Message", "Options", "Region"]
+
+
+class Region(MemoryRegion):
+    """Registered memory that is awaited when it is closed; `async with` closes it.
+
+    A block that is left because it was cancelled does not wait: the memory is let go when no work uses it any more.
+    """
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Region:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
+        if kind is not None and issubclass(kind, asyncio.CancelledError):
+            self.retire()  # a peer that has fallen silent must not hold up whoever was told to stop
+        else:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Void the STag at once and wait until no work in flight uses the memory.
+
+        A Read of the peer's that is being answered ends its connection (RFC 5040 §4.8). Cancelling stops the wait, not
+        the closing.
+        """
+        self.retire()
+        await self.wait_closed()
+
+    async def wait_closed(self) -> None:
+        """Wait until the STag is void and no work in flight uses the memory: nobody but the caller touches it then.
+
+        Voids nothing by itself: after `retire`, or after the peer's Send with Invalidate. Cancelling stops the wait.
+        """
+        released = asyncio.Event()
+        self.when_released(released.set)
+        await released.wait()
+
+
+class Connection(Endpoint):
+    """One end of an RDMA connection, made by `connect`, `serve` or `Request.accept`.
+
+    It belongs to the event loop that made it. `async with` closes it, `async for` gives the peer's messages.
+    """
+
+    def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
+        self._llp: Llp | None = None
+        self._readers: deque[asyncio.Future[None]] = deque()
+        self._room: deque[asyncio.Future[None]] = deque()
+        super().__init__(pd, options, owns_pd=owns_pd)
+
+    async def __aenter__(self) -> Connection:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    # --- memory ------------------------------------------------------------------------------------------------------
+
+    def register(
+        self,
+        buffer: Buffer,
+        access: Access = Access.LOCAL_WRITE,
+        *,
+        shared: bool = True,
+        log: AccessLog | None = None,
+    ) -> Region:
+        """Register the memory of `buffer` for this connection's protection domain; see `ProtectionDomain.register`.
+
+        Without `shared` no other connection of the protection domain lets its peer reach it. What peers do to it is
+        noted in `log`.
+        """
+        return self.pd.register_as(Region, buffer, access, qp=None if shared else self.qp, log=log)
+
+    async def register_fast(
+        self,
+        region: FastRegion,
+        buffers: Buffer | Sequence[Buffer],
+        access: Access = Access.LOCAL_WRITE,
+        *,
+        key: int | None = None,
+        to: int | None = None,
+    ) -> None:
+        """Give a region of `pd.alloc_stag` memory: one buffer or several; see `RegMr`.
+
+        Returns when what was posted before is complete too; the region has its memory from the call on. Cancelling
+        does not undo it. Raises `WrongState` if the region has memory, or the cause if the connection ends first.
+        """
+        await self._do(lambda done: RegMr(region, buffers, access, key, to, done))
+
+    async def bind(
+        self,
+        window: MemoryWindow,
+        local: RegionSlice | None,
+        access: Access = Access.REMOTE_READ,
+        *,
+        key: int | None = None,
+    ) -> None:
+        """Bind a window of `pd.alloc_window` to octets of a region that grants WINDOW_BIND; see `BindMw`.
+
+        Returns when what was posted before is complete too; the window can be advertised from the call on.
+        Cancelling does not undo it. Raises `WrongState` if a window of type 2 is bound, or the cause if the connection
+        ends first.
+        """
+        await self._do(lambda done: BindMw(window, local, access, key, done))
+
+    async def invalidate(self, target: MemoryRegion | FastRegion | MemoryWindow | int, *, fence: bool = False) -> None:
+        """Void an STag of this side's: a region's, a window's of type 2, or one by its number; see `LocalInvalidate`.
+
+        Returning means that neither the peer nor work of this connection uses the memory by it. With `fence` all
+        earlier Reads and Atomics are complete before it is void. Cancelling does not undo it. Raises the cause if the
+        connection ends first.
+        """
+        await self._do(lambda done: LocalInvalidate(target, done, fence=fence))
+
+    # --- operations --------------------------------------------------------------------------------------------------
+
+    async def send(self, data: RegionSlice | Buffer, *, solicited: bool = False, invalidate: int | None = None) -> None:
+        """Send `data` to the peer's next receive (RFC 5040 §5.3); `invalidate` names an STag of the peer's.
+
+        Returning means that the memory is the caller's again, not that the peer has the message. Cancelling does
+        not unsend it. Raises the cause if the connection ends first.
+        """
+        inline = self._inline(data)
+        if inline is not None:
+            await self._do(lambda done: Send((), done, inline, invalidate, solicited))
+            return
+        with self._lent(data) as sges:
+            await self._do(lambda done: Send(sges, done, None, invalidate, solicited))
+
+    async def write(self, local: RegionSlice | Buffer, remote: RemoteRegion) -> None:
+        """RDMA Write the octets of `local` into the peer's memory (RFC 5040 §5.1).
+
+        Returning means that the local memory may be used again. It does not mean that the octets have arrived: a
+        later `send` that the peer has received, or a later `read` that returned, means that (RFC 5040 §5.5). Memory
+        that is changed before this returns may reach the peer damaged and end the connection with a CRC error.
+        With `Options(confirm=True)` returning means that the peer has placed them; what it refuses raises here.
+        Cancelling does not undo it. Raises the cause if the connection ends first.
+        """
+        with self._lent(local) as sges:
+            check_fits(sges[0].nbytes, remote)
+            await self._do(lambda done: Write(sges, remote, done))
+
+    async def read(self, local: RegionSlice, remote: RemoteRegion, *, invalidate_sink: bool = False) -> None:
+        """RDMA Read from the peer's memory until `local` is full (RFC 5040 §5.2); returns when the octets are here.
+
+        With `invalidate_sink` the STag of `local` is void then, as by `invalidate`. Cancelling stops the wait; the
+        octets may still come, so the memory stays pinned until they have. Raises the cause if the connection ends
+        first.
+        """
+        check_fits(local.nbytes, remote)
+        await self._do(lambda done: Read(local, remote, done, invalidate_sink=invalidate_sink))
+
+    async def fetch_add(self, remote: RemoteRegion, add: int, *, mask: int = 0) -> int:
+        """Add to eight octets of the peer's memory; returns the number that was there before (RFC 7306 §5.1.1).
+
+        Both numbers have 64 bits, in the byte order of the peer's host, and wrap. Each 1 in `mask` is the top bit of
+        a field that is added by itself. The memory lies at a multiple of eight. Cancelling does not undo it. Raises
+        the cause if the connection ends first.
+        """
+        check_fits(ATOMIC_SIZE, remote)
+        return await self._ask(lambda done: FetchAdd(remote, add, mask, wr_id=done))
+
+    async def compare_swap(
+        self,
+        remote: RemoteRegion,
+        compare: int,
+        swap: int,
+        *,
+        compare_mask: int = ALL_ONES,
+        swap_mask: int = ALL_ONES,
+    ) -> int:
+        """Put `swap` into eight octets of the peer's memory if `compare` is there; returns what was (RFC 7306 §5.1.2).
+
+        The masks say which bits are compared, and which are put. Otherwise as `fetch_add`.
+        """
+        check_fits(ATOMIC_SIZE, remote)
+        return await self._ask(lambda done: CompareSwap(remote, compare, swap, compare_mask, swap_mask, wr_id=done))
+
+    async def send_immediate(self, data: bytes, *, solicited: bool = False) -> None:
+        """Send eight octets of Immediate Data to the peer's next receive (RFC 7306 §6); otherwise as `send`."""
+        await self._do(lambda done: Immediate(bytes(data), done, solicited))
+
+    async def write_with_immediate(
+        self, local: RegionSlice | Buffer, remote: RemoteRegion, data: bytes, *, solicited: bool = False
+    ) -> None:
+        """RDMA Write, and behind it eight octets of Immediate Data: when they come, the Write is placed.
+
+        Nothing is sent if either is unfit, and the octets never without the Write. Otherwise as `write`.
+        """
+        told = immediate_of(data)
+        with self._lent(local) as sges:
+            check_fits(sges[0].nbytes, remote)
+            await self._make_room()
+            written = self._post(lambda done: Write(sges, remote, done))
+            await self._make_room()
+            sent = self._post(lambda done: Immediate(told, done, solicited))  # EXT-7306-6.3-06
+            _judged(await written)
+            _judged(await sent)
+
+    async def recv(self) -> bytes:
+        """The octets of the peer's next Send; see `recv_message`."""
+        if not self._inbox:
+            await self._wait_for_message()
+        return self._take_message().data
+
+    async def recv_message(self) -> Message:
+        """The peer's next Send, in the order sent. Cancelling loses none.
+
+        Raises `Disconnected` when the peer has closed gracefully and all is received, else the cause of the end.
+        """
+        if not self._inbox:
+            await self._wait_for_message()
+        return self._take_message()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield await self.recv()
+        except Disconnected:
+            return
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """End the connection gracefully: what was posted is sent, TCP is closed, all memory is let go.
+
+        Takes at most `linger` seconds of a silent peer's time. Cancelling aborts. Twice does nothing.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self.qp.disconnect()
+        try:
+            if self._llp is not None:
+                await asyncio.shield(self._llp.closed)
+        finally:
+            self._dispose()
+
+    def abort(self) -> None:
+        """End the connection at once; what is in flight is lost."""
+        self._closed = True
+        self._dispose()
+
+    def _dispose(self) -> None:
+        self.qp.close()
+        if self._llp is not None:
+            self._llp.abort()
+        self._let_go()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _attach(self, llp: Llp) -> None:
+        self._llp = self._driver = llp
+        self.qp.peer = llp.peername
+
+    async def _wait_for_message(self) -> None:
+        while not self._inbox:
+            self._check_more_to_come()
+            await self._wait(self._readers)
+
+    async def _wait(self, waiters: deque[asyncio.Future[None]]) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                _wake_one(waiters)  # the news was meant for whoever still waits
+            raise
+
+    async def _ask(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> int:
+        """Post an Atomic and wait for its answer."""
+        value = (await self._do(request)).value
+        assert value is not None, "an Atomic that succeeded has its answer"
+        return value
+
+    async def _do(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> Completion:
+        """Post a work request, when there is room, and wait for its completion.
+
+        What the kernel takes at once is complete at once; the driver sees to it that the loop has its turn.
+        """
+        self._check_alive()
+        if self.qp.send_room == 0:
+            await self._make_room()
+        return _judged(await self._post(request))
+
+    async def _make_room(self) -> None:
+        """Wait until the send queue takes another work request."""
+        self._check_alive()
+        while self.qp.send_room == 0:
+            await self._wait(self._room)
+            self._check_alive()
+
+    def _post(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> asyncio.Future[Completion]:
+        """Post a work request, for which there is room; its completion will be the result of what is returned."""
+        done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        self.qp.post_send(request(done))
+        return done
+
+    def _on_work_done(self, completion: Completion) -> None:
+        done = completion.wr_id
+        assert isinstance(done, asyncio.Future)
+        if not done.done():
+            done.set_result(completion)
+        if self._room:
+            _wake_one(self._room)
+
+    def _on_message(self) -> None:
+        _wake_one(self._readers)
+
+    def _wake_all(self) -> None:
+        """The connection has ended: everybody who waits shall see why."""
+        for waiters in (self._readers, self._room):
+            while waiters:
+                _wake_one(waiters)
+
+
+def _judged(completion: Completion) -> Completion:
+    """The completion of a work request that succeeded; raises the cause if it failed."""
+    if not completion.ok:
+        raise completion.error or WorkFailed(completion)
+    return completion
+
+
+def _wake_one(waiters: deque[asyncio.Future[None]]) -> None:
+    while waiters:
+        waiter = waiters.popleft()
+        if not waiter.done():
+            waiter.set_result(None)
+            return

@@ -1,0 +1,308 @@
+"""A Connection that one calls and that answers, progressed by polling; `pyiwarp.blocking` makes them.
+
+It belongs to the thread that made it, as its poller does. While one of them waits, all connections of the thread make
+progress.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from pyiwarp.connections.endpoint import Endpoint, Message, Options, check_fits, immediate_of
+from pyiwarp.drivers.interrupts import waiting_module
+from pyiwarp.drivers.poller import Poller, poller
+from pyiwarp.drivers.polling_driver import PollingLlp
+from pyiwarp.errors import Disconnected, WorkFailed
+from pyiwarp.memory.atomics import ALL_ONES, ATOMIC_SIZE
+from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
+from pyiwarp.queues.work import CompareSwap, Completion, FetchAdd, Immediate, Read, Send, SendRequest, Write
+from pyiwarp.verbs import ProtectionDomain
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Connection", "Region"]
+
+waiting_module(__name__)
+
+
+class Region(MemoryRegion):
+    """Registered memory whose closing waits for the work that uses it; `with` closes it.
+
+    A block that is left by an exception does not wait: the memory is let go when no work uses it any more.
+    """
+
+    __slots__ = ("poller",)
+
+    poller: Poller
+
+    def __enter__(self) -> Region:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if exc and exc[0] is not None:
+            self.retire()  # a peer that has fallen silent must not hold up whoever gave it up
+        else:
+            self.drain()
+
+    def drain(self, timeout: float | None = None) -> None:
+        """Void the STag at once and wait until no work in flight uses the memory.
+
+        A Read of the peer's that is being answered ends its connection (RFC 5040 §4.8). Raises `TimeoutError` after
+        `timeout` seconds; the memory is let go later then.
+        """
+        released: list[bool] = []
+        self.retire(lambda: released.append(True))
+        if not self.poller.wait(lambda: released, timeout):
+            raise TimeoutError(f"work in flight used the memory for more than {timeout:g} s: {self!r}")
+
+
+class _Outcome:
+    """Where the completion of one operation goes."""
+
+    __slots__ = ("completion",)
+
+    def __init__(self) -> None:
+        self.completion: Completion | None = None
+
+
+class Connection(Endpoint):
+    """One end of an RDMA connection, made by `connect` or `Request.accept`; it belongs to the thread that made it.
+
+    `with` closes it, `for` gives the peer's messages. Each operation waits at most `timeout` seconds, for ever by
+    default, and then raises `TimeoutError`: the work goes on, only the waiting is over, and its memory stays pinned
+    until it is complete. Ctrl-C is the same. In another thread every operation raises `WrongThread`.
+    """
+
+    def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
+        self.poller = poller()
+        self._llp: PollingLlp | None = None
+        super().__init__(pd, options, owns_pd=owns_pd)
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if exc and exc[0] is KeyboardInterrupt:
+            self.abort()
+        else:
+            self.close()
+
+    # --- memory ------------------------------------------------------------------------------------------------------
+
+    def register(self, buffer: Buffer, access: Access = Access.LOCAL_WRITE, *, shared: bool = True) -> Region:
+        """Register the memory of `buffer` for this connection's protection domain; see `ProtectionDomain.register`.
+
+        Without `shared` no other connection of the protection domain lets its peer reach it.
+        """
+        region = self.pd.register_as(Region, buffer, access, qp=None if shared else self.qp)
+        region.poller = self.poller
+        return region
+
+    # --- operations --------------------------------------------------------------------------------------------------
+
+    def send(
+        self,
+        data: RegionSlice | Buffer,
+        *,
+        solicited: bool = False,
+        invalidate: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Send `data` to the peer's next receive (RFC 5040 §5.3); `invalidate` names an STag of the peer's.
+
+        Returning means that the memory is the caller's again, not that the peer has the message. Raises the cause if
+        the connection ends first.
+        """
+        inline = self._inline(data)
+        if inline is not None:
+            self._do(lambda done: Send((), done, inline, invalidate, solicited), timeout)
+            return
+        with self._lent(data) as sges:
+            self._do(lambda done: Send(sges, done, None, invalidate, solicited), timeout)
+
+    def write(self, local: RegionSlice | Buffer, remote: RemoteRegion, *, timeout: float | None = None) -> None:
+        """RDMA Write the octets of `local` into the peer's memory (RFC 5040 §5.1).
+
+        Returning means that the local memory may be used again. It does not mean that the octets have arrived: a
+        later `send` that the peer has received, or a later `read` that returned, means that (RFC 5040 §5.5). With
+        `Options(confirm=True)` it does, and what the peer refuses raises here. Raises the cause if the connection ends
+        first.
+        """
+        with self._lent(local) as sges:
+            check_fits(sges[0].nbytes, remote)
+            self._do(lambda done: Write(sges, remote, done), timeout)
+
+    def read(self, local: RegionSlice, remote: RemoteRegion, *, timeout: float | None = None) -> None:
+        """RDMA Read from the peer's memory until `local` is full (RFC 5040 §5.2); returns when the octets are here.
+
+        Raises the cause if the connection ends first.
+        """
+        check_fits(local.nbytes, remote)
+        self._do(lambda done: Read(local, remote, done), timeout)
+
+    def fetch_add(self, remote: RemoteRegion, add: int, *, mask: int = 0, timeout: float | None = None) -> int:
+        """Add to eight octets of the peer's memory; returns the number that was there before (RFC 7306 §5.1.1).
+
+        Both numbers have 64 bits, in the byte order of the peer's host, and wrap. Each 1 in `mask` is the top bit of
+        a field that is added by itself. Raises the cause if the connection ends first.
+        """
+        check_fits(ATOMIC_SIZE, remote)
+        return self._ask(lambda done: FetchAdd(remote, add, mask, wr_id=done), timeout)
+
+    def compare_swap(
+        self,
+        remote: RemoteRegion,
+        compare: int,
+        swap: int,
+        *,
+        compare_mask: int = ALL_ONES,
+        swap_mask: int = ALL_ONES,
+        timeout: float | None = None,
+    ) -> int:
+        """Put `swap` into eight octets of the peer's memory if `compare` is there; returns what was (RFC 7306 §5.1.2).
+
+        The masks say which bits are compared, and which are put. Otherwise as `fetch_add`.
+        """
+        check_fits(ATOMIC_SIZE, remote)
+        return self._ask(
+            lambda done: CompareSwap(remote, compare, swap, compare_mask, swap_mask, wr_id=done),
+            timeout,
+        )
+
+    def send_immediate(self, data: bytes, *, solicited: bool = False, timeout: float | None = None) -> None:
+        """Send eight octets of Immediate Data to the peer's next receive (RFC 7306 §6); otherwise as `send`."""
+        self._do(lambda done: Immediate(bytes(data), done, solicited), timeout)
+
+    def write_with_immediate(
+        self,
+        local: RegionSlice | Buffer,
+        remote: RemoteRegion,
+        data: bytes,
+        *,
+        solicited: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """RDMA Write, and behind it eight octets of Immediate Data: when they come, the Write is placed.
+
+        Nothing is sent if either is unfit, and the octets never without the Write. Otherwise as `write`.
+        """
+        told = immediate_of(data)
+        deadline = _deadline(timeout)
+        with self._lent(local) as sges:
+            check_fits(sges[0].nbytes, remote)
+            written = self._post(lambda done: Write(sges, remote, done), deadline)
+            sent = self._post(lambda done: Immediate(told, done, solicited), deadline)  # EXT-7306-6.3-06
+            self._outcome(written, deadline)
+            self._outcome(sent, deadline)
+
+    def recv(self, *, timeout: float | None = None) -> bytes:
+        """The octets of the peer's next Send; see `recv_message`."""
+        return self.recv_message(timeout=timeout).data
+
+    def recv_message(self, *, timeout: float | None = None) -> Message:
+        """The peer's next Send, in the order sent. A time limit and Ctrl-C lose none.
+
+        Raises `Disconnected` when the peer has closed gracefully and all is received, else the cause of the end.
+        """
+        self.poller.check_thread()
+        inbox = self._inbox
+        if not inbox:
+            ready = self._await(lambda: inbox or not self.qp.alive or self.qp.stream.peer_closed, _deadline(timeout))
+            if not inbox:
+                self._check_more_to_come()
+                assert not ready, "a wait that is not over in vain has a message or an end"
+                raise TimeoutError(f"no message came within {timeout:g} s: {self!r}")
+        return self._take_message()
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            while True:
+                yield self.recv()
+        except Disconnected:
+            return
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End the connection gracefully: what was posted is sent, TCP is closed, all memory is let go.
+
+        Takes at most `linger` seconds of a silent peer's time. Ctrl-C aborts. Twice does nothing.
+        """
+        self.poller.check_thread()
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self.qp.disconnect()
+            llp = self._llp
+            if llp is not None:
+                self.poller.wait(lambda: llp.closed)
+        finally:
+            self._dispose()
+
+    def abort(self) -> None:
+        """End the connection at once; what is in flight is lost."""
+        self.poller.check_thread()
+        self._closed = True
+        self._dispose()
+
+    def _dispose(self) -> None:
+        if self._llp is not None:
+            self._llp.reset_at_end()
+        self.qp.close()
+        if self._llp is not None:
+            self._llp.abort()
+        self._let_go()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _attach(self, llp: PollingLlp) -> None:
+        self._llp = self._driver = llp
+
+    def _ask(self, request: Callable[[_Outcome], SendRequest], timeout: float | None) -> int:
+        """Post an Atomic and wait for its answer."""
+        value = self._do(request, timeout).value
+        assert value is not None, "an Atomic that succeeded has its answer"
+        return value
+
+    def _do(self, request: Callable[[_Outcome], SendRequest], timeout: float | None) -> Completion:
+        """Post a work request, when there is room, and wait for its completion."""
+        deadline = _deadline(timeout)
+        return self._outcome(self._post(request, deadline), deadline)
+
+    def _post(self, request: Callable[[_Outcome], SendRequest], deadline: float | None) -> _Outcome:
+        """Post a work request, when there is room."""
+        self.poller.check_thread()
+        self._check_alive()
+        if self.qp.send_room == 0:
+            if not self._await(lambda: self.qp.send_room or not self.qp.alive, deadline):
+                raise TimeoutError(f"the send queue stayed full: {self!r}")
+            self._check_alive()
+        done = _Outcome()
+        self.qp.post_send(request(done))
+        return done
+
+    def _outcome(self, done: _Outcome, deadline: float | None) -> Completion:
+        """Wait for a work request; raises the cause if it failed."""
+        if done.completion is None and not self._await(lambda: done.completion, deadline):
+            raise TimeoutError(f"the work request is still under way: {self!r}")
+        completion = done.completion
+        assert completion is not None, "every work request completes"
+        if not completion.ok:
+            raise completion.error or WorkFailed(completion)
+        return completion
+
+    def _await(self, done: Callable[[], object], deadline: float | None) -> bool:
+        return self.poller.wait(done, None if deadline is None else max(0.0, deadline - monotonic()))
+
+    def _on_work_done(self, completion: Completion) -> None:
+        done = completion.wr_id
+        assert isinstance(done, _Outcome)
+        done.completion = completion
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else monotonic() + timeout

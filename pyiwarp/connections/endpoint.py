@@ -1,0 +1,304 @@
+"""What awaitable and blocking connections share: one queue pair, its posted receives, memory, options.
+
+How one waits is left to them: `awaitable.Connection` awaits, `blocking.Connection` polls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from mmap import PAGESIZE, mmap
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from pyiwarp.capture import Capture, Tap
+from pyiwarp.codes import Rtr
+from pyiwarp.errors import BadWorkRequest, Closed, Disconnected, UsageError
+from pyiwarp.mr import Access, RegionSlice, RemoteRegion
+from pyiwarp.negotiation import Agreement, Offer
+from pyiwarp.profile import PROFILES, PeerProfile
+from pyiwarp.pump import Driver
+from pyiwarp.queues.checks import IMMEDIATE_SIZE
+from pyiwarp.queues.qp import QpCap, QpState, QueuePair
+from pyiwarp.queues.work import Completion, Recv, Status
+from pyiwarp.verbs import Context, Device, ProtectionDomain
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Endpoint", "Message", "Options", "check_fits", "immediate_of", "options_for"]
+
+INLINE_LIMIT: Final = 4096
+"""Sends of so many octets are copied, not registered: that costs less."""
+
+RECV_DEPTH: Final = 16
+SEND_DEPTH: Final = 128
+READS: Final = 16
+MAX_SGE: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a connection is set up; every value has a default that suits a peer of any make.
+    `Options.of` has the defaults of a device instead.
+
+    `recv_depth` receives of `recv_size` octets are posted; a longer Send of the peer ends the connection. With
+    `fall_back` a peer that hangs up on a Request of revision 2 is tried once more with revision 1. `send_depth`
+    work requests may be in flight, more wait. `crc`, `markers`, `refuse_markers`, `revision`, `ird`, `ord`, `rtr`,
+    `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in
+    octets; by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds.
+    Without `extensions` the messages of RFC 7306 are refused. With `half_close` this side may go on sending when
+    the peer has closed its half, until `close`; `recv` raises `Disconnected` then. `capture` takes down every octet
+    for Wireshark. `profile` says how to get on with the peer; where `crc` is None it says that too. With `confirm`
+    a `send` or `write` returns when the peer has processed it, and raises if the peer refused it; that takes Reads,
+    so `ord` is 1 or more.
+    """
+
+    recv_depth: int = RECV_DEPTH
+    recv_size: int = 4096
+    send_depth: int = SEND_DEPTH
+    crc: bool | None = None
+    markers: bool = False
+    refuse_markers: bool = False
+    revision: int = 2
+    fall_back: bool = False
+    ird: int = READS
+    ord: int = READS
+    rtr: Rtr = field(default_factory=lambda: Rtr.WRITE | Rtr.READ)
+    timeout: float = 10.0
+    first_fpdu_timeout: float | None = 60.0
+    mulpdu: int | None = None
+    linger: float = 5.0
+    extensions: bool = True
+    half_close: bool = False
+    capture: Capture | None = None
+    profile: PeerProfile = PROFILES["rfc"]
+    confirm: bool = False
+
+    @classmethod
+    def of(cls, device: Device) -> Options:
+        """The options that suit a device: what it speaks in startup, and no more than it holds."""
+        return cls(
+            recv_depth=min(RECV_DEPTH, device.max_qp_wr),
+            send_depth=min(SEND_DEPTH, device.max_qp_wr),
+            crc=device.crc,
+            markers=device.markers,
+            refuse_markers=device.refuse_markers,
+            revision=device.revision,
+            ird=min(READS, device.max_ird),
+            ord=min(READS, device.max_ord),
+            rtr=device.rtr,
+        )
+
+    def tap(self, *, initiator: bool) -> Tap | None:
+        """A tap for one connection, if there is a capture."""
+        return None if self.capture is None else self.capture.flow(initiator=initiator)
+
+    def offer(self, private_data: bytes) -> Offer:
+        """The part of the options that MPA startup needs; raises `UsageError` for what the peer would not take."""
+        room = self.profile.max_private_data - (4 if self.revision > 1 else 0)
+        if len(private_data) > room:
+            raise UsageError(f"{len(private_data)} octets of private data; a {self.profile.name} peer takes {room}")
+        if self.confirm and not self.ord:
+            raise UsageError("ORD is 0: completions can be confirmed by Reads alone (RFC 5040 §6.1)")
+        return Offer(
+            revision=self.revision,
+            crc=self.profile.crc if self.crc is None else self.crc,
+            markers=self.markers,
+            refuse_markers=self.refuse_markers,
+            private_data=private_data,
+            ird=self.profile.depth(self.ird),
+            ord=self.profile.depth(self.ord),
+            rtr=self.rtr if self.revision > 1 else Rtr(0),
+            open_at_once=True,
+            timeout=self.timeout,
+            first_fpdu_timeout=self.first_fpdu_timeout,
+            close_last=self.profile.close_last,
+        )
+
+
+class Message(NamedTuple):
+    """One received Send: its octets, whether it solicited an event, and the STag that it invalidated here.
+
+    With `immediate` the octets are eight of Immediate Data (RFC 7306 §6).
+    """
+
+    data: bytes
+    solicited: bool = False
+    inval_stag: int | None = None
+    immediate: bool = False
+
+
+class Endpoint:
+    """One end of an RDMA connection, whoever waits for it."""
+
+    @classmethod
+    def of(cls, pd: ProtectionDomain | None, options: Options) -> Self:
+        """SEC-5042-2.2.4-01: one that shares nothing has a protection domain of its own."""
+        return cls(pd or Context().alloc_pd(), options, owns_pd=pd is None)
+
+    def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
+        self.pd = pd
+        self.options = options
+        self._owns_pd = owns_pd
+        self._driver: Driver | None = None
+        device = pd.context.device
+        self._inline_limit = min(INLINE_LIMIT, device.max_inline)
+        self._send_cq = pd.context.create_cq(options.send_depth + 1)
+        self._recv_cq = pd.context.create_cq(options.recv_depth + 1)
+        cap = QpCap(options.send_depth, options.recv_depth, min(MAX_SGE, device.max_sge), self._inline_limit)
+        self.qp: QueuePair = pd.create_qp(
+            self._send_cq,
+            self._recv_cq,
+            cap,
+            pause_when_starved=True,
+            mulpdu=options.mulpdu,
+            linger=options.linger,
+            profile=options.profile,
+            extensions=options.extensions,
+            half_close=options.half_close,
+            confirm=options.confirm,
+        )
+        self.qp.on_ended = self._wake_all
+        self.qp.on_half_closed = self._wake_all
+        self._receives = pd.register(_receive_memory(options.recv_depth * options.recv_size))
+        size = options.recv_size
+        self._slots = [Recv((self._receives[n * size : (n + 1) * size],), n) for n in range(options.recv_depth)]
+        self._inbox: deque[Completion] = deque()
+        self._closed = False
+        for slot in range(options.recv_depth):
+            self._post_receive(slot)
+        self._send_cq.taker = self._on_work_done
+        self._recv_cq.taker = self._on_received
+
+    def __repr__(self) -> str:
+        peer = "" if self._driver is None else f" with {self.peername}"
+        return f"<Connection{peer} {self.qp.state.value}>"
+
+    # --- what was agreed ---------------------------------------------------------------------------------------------
+
+    @property
+    def agreement(self) -> Agreement:
+        """What startup settled: revision, CRC, markers, IRD, ORD, and the peer's private data."""
+        return self.qp.stream.agreement
+
+    @property
+    def private_data(self) -> bytes:
+        """The private data of the peer's startup frame."""
+        return self.agreement.private_data
+
+    @property
+    def peername(self) -> str:
+        """The peer's address."""
+        return "?" if self._driver is None else self._driver.peername
+
+    @property
+    def close_reason(self) -> Exception | None:
+        """Why the connection ended; None while it lasts and after a graceful end."""
+        return self.qp.error
+
+    # --- what the ways of waiting add --------------------------------------------------------------------------------
+
+    def _on_work_done(self, completion: Completion) -> None:
+        """A work request is complete; its `wr_id` is whatever it was posted with."""
+        raise NotImplementedError
+
+    def _on_message(self) -> None:
+        """A message has come into the inbox."""
+
+    def _wake_all(self) -> None:
+        """The connection has ended: everybody who waits shall see why."""
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _inline(self, data: RegionSlice | Buffer) -> bytes | None:
+        """The octets of `data` if they go inline, as a copy; None for those of a region, and for more than fit."""
+        if type(data) is bytes:
+            return data if len(data) <= self._inline_limit else None
+        if isinstance(data, RegionSlice):
+            return None
+        with memoryview(data) as octets:  # not kept: a traceback would keep the memory unresizable
+            return octets.tobytes() if octets.nbytes <= self._inline_limit else None
+
+    @contextlib.contextmanager
+    def _lent(self, data: RegionSlice | Buffer) -> Iterator[tuple[RegionSlice, ...]]:
+        """The memory of one operation.
+
+        What is not a region is lent for the operation. Who gives that up does not wait: it is let go when the work
+        completes.
+        """
+        if isinstance(data, RegionSlice):
+            yield (data,)
+            return
+        region = self.pd.register(data, Access(0))
+        try:
+            yield (region[:],)
+        finally:
+            region.retire()
+
+    def _post_receive(self, slot: int) -> None:
+        if self._receives.is_open:
+            self.qp.post_recv(self._slots[slot])
+
+    def _take_message(self) -> Message:
+        """The oldest message of the inbox; its receive is posted again."""
+        completion = self._inbox.popleft()
+        slot = completion.wr_id
+        assert isinstance(slot, int), "receives are numbered by their slot"
+        sge = self._slots[slot].sges[0]
+        data = bytes(self._receives.pinned_view(sge.offset, completion.nbytes))  # a copy: the slot is used again
+        self._post_receive(slot)
+        if completion.immediate is not None:
+            return Message(completion.immediate, completion.solicited, immediate=True)
+        return Message(data, completion.solicited, completion.inval_stag)
+
+    def _check_alive(self) -> None:
+        """Raise what a new operation on an ended connection raises."""
+        if self._closed:
+            raise Closed(f"the connection was closed: {self!r}")
+        if self.qp.state is not QpState.RTS and not self.qp.alive:
+            raise self.qp.error or Disconnected(f"the peer closed the connection: {self!r}")
+
+    def _check_more_to_come(self) -> None:
+        """Raise what waiting for a message raises when none will come."""
+        self._check_alive()
+        if self.qp.stream.peer_closed:
+            raise Disconnected(f"the peer closed its half of the connection: {self!r}")
+
+    def _on_received(self, completion: Completion) -> None:
+        if completion.status is Status.SUCCESS:
+            self._inbox.append(completion)
+            self._on_message()
+
+    def _let_go(self) -> None:
+        """Let go of all memory; the queue pair is closed."""
+        self._inbox.clear()
+        if self._receives.is_open:
+            self._receives.close()
+        if self._owns_pd:
+            self.pd.close(force=True)
+
+
+def options_for(pd: ProtectionDomain | None) -> Options:
+    """The options of connections whose program has none: those of the device, if it chose one."""
+    return Options() if pd is None else Options.of(pd.context.device)
+
+
+def _receive_memory(nbytes: int) -> bytearray | mmap:
+    """Zeros for receives; pages that nothing was placed in cost nothing."""
+    return mmap(-1, nbytes) if nbytes >= PAGESIZE else bytearray(nbytes)
+
+
+def check_fits(nbytes: int, remote: RemoteRegion) -> None:
+    """A Write or Read past what was advertised would end the connection; better to hear of it here."""
+    if nbytes > remote.nbytes:
+        raise BadWorkRequest(f"{nbytes} octets do not fit the advertised memory: {remote}")
+
+
+def immediate_of(data: bytes) -> bytes:
+    """Immediate Data that goes behind a Write: judged before the Write is on its way (EXT-7306-6.3-05)."""
+    octets = bytes(data)
+    if len(octets) != IMMEDIATE_SIZE:
+        raise BadWorkRequest(f"Immediate Data has 8 octets, not {len(octets)} (RFC 7306 §6.2)")
+    return octets

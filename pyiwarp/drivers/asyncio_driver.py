@@ -1,0 +1,309 @@
+"""The asyncio driver: moves octets between a TCP transport and a pump, on the stock loop and on uvloop.
+
+Incoming octets are received straight into the pump's own buffer; outgoing views are given to the transport as they
+are. A work request completes only when the transport holds none of its octets, because uvloop reads them later when
+the socket is full. While it holds any, nothing more is asked of the pump: back-pressure without a queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final, cast
+
+from pyiwarp.buffers import Octets
+from pyiwarp.capture import Tap
+from pyiwarp.drivers.tcp import EMSS_REFRESH, emss_of, reset_at_end, unpace
+from pyiwarp.pump import Pump, TimeLimit, address_word
+
+__all__ = ["Llp", "Pump"]
+
+TURN_BATCHES: Final = 4
+"""Batches written in one turn of the loop at most, so that other connections have their turn."""
+
+# These releases have a writelines that never pauses the protocol (gh-127655).
+_WRITELINES_NEVER_PAUSES: bool = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9) or (
+    3,
+    13,
+    0,
+) <= sys.version_info[:3] < (3, 13, 2)
+
+
+class Llp(asyncio.BufferedProtocol):
+    """One TCP connection under a pump. The pump may be exchanged at any time; startup does so once."""
+
+    def __init__(self, pump: Pump, loop: asyncio.AbstractEventLoop, tap: Tap | None = None) -> None:
+        self.pump = pump
+        self._loop = loop
+        self._tap = tap
+        self._view: memoryview | None = None  # what get_buffer gave, kept for the tap alone
+        self._transport: asyncio.Transport | None = None
+        self._socket: socket.socket | None = None
+        self._written = 0  # batches
+        self._emss_due = 0  # when so many are written
+        self._clogged = False
+        self._resuming = False
+        self._kicked = False  # the loop's next turn looks at the output
+        self._burst = False  # something was written since the loop last had news
+        self._busy = False  # the pump is told something; a look at the output follows
+        self._steady = False
+        self._reading = True
+        self._sent_fin = False
+        self._aborted = False
+        self._limit: TimeLimit | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self.exchanged: Callable[[], object] = _nothing
+        self.closed: asyncio.Future[None] = loop.create_future()
+
+    # --- from the loop -----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP is established."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, not the base class
+        self._socket = transport.get_extra_info("socket")
+        if self._socket is not None:
+            unpace(self._socket, self.peername)
+        self._transport.set_write_buffer_limits(high=0)  # pause_writing at the first octet that stays behind
+        if self._tap is not None:
+            local, peer = transport.get_extra_info("sockname")[:2], transport.get_extra_info("peername")[:2]
+            self._tap.opened(local, peer)
+        if self._aborted:
+            self._transport.abort()
+        else:
+            self.kick()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next octets shall land."""
+        view = self.pump.receive_view()
+        if self._tap is not None:
+            self._view = view
+        return view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """They landed there."""
+        if self._tap is not None and self._view is not None:
+            self._tap.received(self._view[:nbytes])
+            self._view = None
+        self._busy = True
+        self._burst = False
+        try:
+            self.pump.received(nbytes)
+            self._run()
+        finally:
+            self._busy = False
+
+    def eof_received(self) -> bool:
+        """The peer closed its half; this side's stays open until the pump is done."""
+        self._busy = True
+        try:
+            self.pump.received_eof()
+            self._run()
+        finally:
+            self._busy = False
+        return True
+
+    def pause_writing(self) -> None:
+        """The transport holds octets."""
+        self._clogged = True
+
+    def resume_writing(self) -> None:
+        """The kernel has taken all of them.
+
+        The stock loop looks at its transport again after this call, so nothing may end it here (see `_settle`): it
+        would tell of the end twice, or close the half twice.
+        """
+        self._clogged = False
+        self._busy = self._resuming = True
+        try:
+            self.pump.flushed()
+            self._run()
+        finally:
+            self._busy = self._resuming = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """TCP has ended."""
+        self._transport = self._socket = None
+        if self._tap is not None:
+            self._tap.closed()
+        self.pump.lost(exc)
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    # --- from the pump's owner ---------------------------------------------------------------------------------------
+
+    @property
+    def peername(self) -> str:
+        """The peer's address, for messages."""
+        return _address(self._transport, "peername")
+
+    @property
+    def sockname(self) -> str:
+        """This side's address, for messages."""
+        return _address(self._transport, "sockname")
+
+    def kick(self) -> None:
+        """Write what there is to write, at once, and tell the pump before this returns.
+
+        What is posted after that, with no news from the loop between, goes together in the loop's next turn: a burst
+        is not cut into small writes.
+        """
+        if self._busy or self._kicked or self._transport is None:
+            return  # whoever is busy looks for more to write before it is done
+        if self._burst:
+            self._look_later()
+            return
+        written = self._written
+        self._busy = True
+        try:
+            self._run()
+        finally:
+            self._busy = False
+        self._burst = self._written != written
+
+    def _look_later(self) -> None:
+        if not self._kicked:
+            self._kicked = True
+            self._loop.call_soon(self._on_kick)
+
+    def exchange(self, pump: Pump) -> None:
+        """Drive `pump` from now on: Full Operation begins (RFC 5044 §7.1.2 rule 4)."""
+        self.pump = pump
+        self._emss_due = self._written
+        self._steady = False
+        self.exchanged()
+        self._look_later()
+
+    def abort(self) -> None:
+        """End TCP at once, or as soon as it begins; what was not sent is lost."""
+        self._aborted = True
+        if self._socket is not None and self._socket.fileno() >= 0:  # uvloop closes it before it says so
+            reset_at_end(self._socket)
+        if self._transport is not None:
+            if self._resuming:
+                self._loop.call_soon(self._transport.abort)
+            else:
+                self._transport.abort()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _on_kick(self) -> None:
+        self._kicked = self._burst = False
+        self.kick()
+
+    def _run(self) -> None:
+        """Write what there is to write, then settle everything that may have changed."""
+        if self._run_pump(self.pump):  # what the peer asks for now cannot be answered: this half is closed
+            self.abort()
+        elif self._transport is not None:
+            self._settle(self._transport)
+
+    def _run_pump(self, pump: Pump) -> bool:
+        """Write some batches; returns whether there was one that can not be written any more."""
+        if not self._steady:
+            pump.resume()  # even while clogged: a peer that is clogged too waits for this side to read
+        for _ in range(TURN_BATCHES):
+            transport = self._transport
+            if self._clogged or transport is None or transport.is_closing():
+                return False
+            if self._written >= self._emss_due:
+                self._refresh_emss()
+            iov = pump.next_iov()
+            if not iov:
+                return False
+            if self._sent_fin:
+                return True
+            if not self._write(transport, iov):
+                self._clogged = True  # resume_writing will follow
+                return False
+            pump.flushed()
+        self._look_later()
+        return False
+
+    def _write(self, transport: asyncio.Transport, iov: list[Octets]) -> bool:
+        """Give a batch to the transport; returns whether the kernel has taken all of it."""
+        self._written += 1
+        if self._tap is not None:
+            self._tap.sent(iov)
+        if len(iov) == 1:
+            transport.write(iov[0])
+        elif _WRITELINES_NEVER_PAUSES:
+            transport.write(b"".join(iov))
+        else:
+            transport.writelines(iov)
+        return transport.get_write_buffer_size() == 0
+
+    def _refresh_emss(self) -> None:
+        """Let the pump know TCP's segment size (MPA-5044-4.5-06)."""
+        self._emss_due = self._written + EMSS_REFRESH
+        if self._socket is not None and self._socket.fileno() >= 0:
+            self.pump.set_emss(emss_of(self._socket))
+
+    def _settle(self, transport: asyncio.Transport) -> None:
+        """See to input, ends and time, unless only octets matter as before."""
+        pump = self.pump
+        was_steady, self._steady = self._steady, pump.steady
+        if was_steady and self._steady:
+            return
+        if pump.wants_input != self._reading:
+            self._reading = pump.wants_input
+            (transport.resume_reading if self._reading else transport.pause_reading)()
+        if self._resuming and (pump.over or pump.output_ended):
+            self._look_later()
+            return
+        if pump.over:
+            self._close(transport)
+            return
+        if pump.output_ended and not self._sent_fin and not self._clogged:
+            self._end_half(transport)
+        self._watch_time()
+
+    def _end_half(self, transport: asyncio.Transport) -> None:
+        self._sent_fin = True
+        try:
+            transport.write_eof()  # MPA-5044-7.2-01: a FIN only between FPDUs, and the peer's answer is still read
+        except OSError:
+            transport.abort()  # the peer has reset the connection, and the loop is yet to notice
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        if transport.is_closing():
+            return
+        if self.pump.broken:
+            self.abort()
+        elif self._clogged:
+            transport.abort()  # nobody takes the last octets
+        else:
+            transport.close()
+
+    def _watch_time(self) -> None:
+        limit = self.pump.time_limit()
+        if limit == self._limit:
+            return
+        self._limit = limit
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if limit is not None:
+            self._timer = self._loop.call_later(limit.seconds, self._on_time, limit)
+
+    def _on_time(self, limit: TimeLimit) -> None:
+        self._timer = self._limit = None
+        self._busy = True
+        try:
+            self.pump.timed_out(limit)
+            if self._transport is not None:
+                self._run()
+        finally:
+            self._busy = False
+
+
+def _nothing() -> None:
+    """What a driver tells that nobody listens to."""
+
+
+def _address(transport: asyncio.Transport | None, kind: str) -> str:
+    """Host and port of one end, as one word."""
+    return address_word(None if transport is None else transport.get_extra_info(kind))

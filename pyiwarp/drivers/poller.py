@@ -1,0 +1,205 @@
+"""Progress without an event loop: the sockets of one thread, which move when they are asked to.
+
+There is no loop, no task and no timer. Whoever polls a completion queue makes the sockets of its thread progress;
+whoever waits looks again and again for a moment, and then sleeps until the system has news.
+
+Interrupts find their way by the frames of this module (see `interrupts`), so it stays Python in every build; the
+drivers that it calls, and that call `shielded`, may be compiled.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import threading
+from collections.abc import Callable
+from threading import get_ident
+from time import monotonic
+from typing import Final, Protocol
+
+from pyiwarp.drivers.interrupts import give_back, interruptible, pending, raise_pending, take_over, waiting
+from pyiwarp.errors import UsageError, WrongThread
+
+__all__ = ["NEVER", "Pollable", "Poller", "poller"]
+
+SPIN: Final = 0.0005
+"""For how long `Poller.wait` looks again and again before it sleeps, in seconds."""
+
+NEVER: Final = math.inf
+
+
+class Pollable(Protocol):
+    """A socket that a poller watches."""
+
+    deadline: float
+
+    def fileno(self) -> int:
+        """The file descriptor."""
+
+    def ready(self, happened: int) -> None:
+        """The system says `happened`, bits of `select.poll`."""
+
+    def expired(self) -> None:
+        """`deadline` has passed."""
+
+
+class Poller:
+    """The sockets of one thread that have no event loop; it belongs to the thread that makes it.
+
+    `spin` is for how long `wait` keeps looking before it lets the system wake it, in seconds: looking costs a core and
+    saves the time of waking up.
+    """
+
+    def __init__(self, spin: float = SPIN) -> None:
+        self.spin = spin
+        self.ident = get_ident()
+        self._poll = select.poll()
+        self._look = self._poll.poll
+        self._pollables: dict[int, Pollable] = {}
+        self._masks: dict[Pollable, int] = {}
+        self._next_deadline = NEVER
+        self.busy = False
+        self._guarded = False
+
+    def __repr__(self) -> str:
+        return f"<Poller {len(self._masks)} sockets>"
+
+    def check_thread(self) -> None:
+        """Raise `WrongThread` unless the poller belongs to the calling thread."""
+        if get_ident() != self.ident:
+            here = threading.current_thread().name
+            raise WrongThread(f"{self!r} belongs to thread {self.ident}, not to {here!r} ({get_ident()})")
+
+    # --- for pollables -----------------------------------------------------------------------------------------------
+
+    def watch(self, pollable: Pollable, mask: int) -> None:
+        """Tell `pollable` when one of the bits of `mask` happens; 0 leaves it alone, even when its peer is gone."""
+        before = self._masks.get(pollable)
+        if mask == before:
+            return
+        if not self._masks:
+            self._guarded = take_over()
+        fd = pollable.fileno()
+        if mask:
+            self._pollables[fd] = pollable
+            self._poll.register(fd, mask)
+        elif before:
+            self._poll.unregister(fd)
+        self._masks[pollable] = mask
+
+    def forget(self, pollable: Pollable) -> None:
+        """Watch `pollable` no more; its socket is still open."""
+        if self._masks.pop(pollable, 0):
+            self._poll.unregister(pollable.fileno())
+        if self._guarded and not self._masks:
+            self._guarded = False
+            give_back()
+        self._pollables.pop(pollable.fileno(), None)
+        self.look_at_time(NEVER, pollable.deadline)
+
+    def look_at_time(self, deadline: float, before: float = NEVER) -> None:
+        """A pollable's deadline has become `deadline`, and was `before`."""
+        if deadline <= self._next_deadline:
+            self._next_deadline = deadline
+        elif before <= self._next_deadline:
+            self._find_next_deadline()
+
+    def shielded(self, run: Callable[[], None]) -> None:
+        """Call `run` for a program that has posted something: it makes no progress beneath, and is not interrupted."""
+        was_busy = self.busy
+        self.busy = True
+        try:
+            run()
+        finally:
+            self.busy = was_busy
+
+    # --- for programs ------------------------------------------------------------------------------------------------
+
+    def progress(self) -> int:
+        """Let every socket with news take them, and every wait that was too long end; never waits itself.
+
+        Returns how many sockets had news. Raises `WrongThread` in another thread than that of the poller. Within a
+        callback of the stack it does nothing.
+        """
+        if get_ident() != self.ident:
+            self.check_thread()
+        if self.busy:
+            return 0
+        ready = self._look(0)
+        if ready or self._next_deadline != NEVER:
+            self._serve(ready)
+        if pending:
+            raise_pending()
+        return len(ready)
+
+    def wait(self, done: Callable[[], object], timeout: float | None = None) -> bool:
+        """Make progress until `done()` is true or `timeout` seconds have passed; returns whether it is true.
+
+        Looks without pause for `spin` seconds from the last news on, then sleeps until the system has some.
+        """
+        self.check_thread()
+        if self.busy:
+            raise UsageError("a callback of the stack must not wait: what it waits for could not happen")
+        self.progress()
+        now = monotonic()
+        deadline = NEVER if timeout is None else now + timeout
+        spinning = now + self.spin
+        while not done():
+            if now >= deadline:
+                return False
+            if now >= spinning:
+                self._serve(self._sleep(min(deadline, self._next_deadline) - now))
+                spinning = monotonic() + self.spin
+            elif self.progress():
+                spinning = monotonic() + self.spin
+            now = monotonic()
+        return True
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _sleep(self, seconds: float) -> list[tuple[int, int]]:
+        raise_pending()
+        return self._look(None if seconds == NEVER else math.ceil(max(0.0, seconds) * 1000))
+
+    def _serve(self, ready: list[tuple[int, int]]) -> None:
+        self.busy = True
+        try:
+            for fd, happened in ready:
+                pollable = self._pollables.get(fd)  # one may have closed another
+                if pollable is not None:
+                    pollable.ready(happened)
+            if self._next_deadline != NEVER and self._next_deadline <= monotonic():
+                self._expire()
+        finally:
+            self.busy = False
+
+    def _expire(self) -> None:
+        now = monotonic()
+        for pollable in list(self._masks):
+            if pollable.deadline <= now and pollable in self._masks:
+                pollable.expired()
+        self._find_next_deadline()
+
+    def _find_next_deadline(self) -> None:
+        self._next_deadline = min((pollable.deadline for pollable in self._masks), default=NEVER)
+
+
+interruptible(Poller.progress)
+interruptible(Poller._sleep)
+waiting(Poller.wait)
+
+
+class _Own(threading.local):
+    """What each thread has for itself."""
+
+    poller: Poller | None = None
+
+
+_own = _Own()
+
+
+def poller() -> Poller:
+    """The poller of the calling thread, made at the first call; its `spin` says how long to look before sleeping."""
+    if _own.poller is None:
+        _own.poller = Poller()
+    return _own.poller

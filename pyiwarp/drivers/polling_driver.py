@@ -1,0 +1,293 @@
+"""The polling driver: moves octets between a non-blocking socket and a pump when a `Poller` asks it to.
+
+What is posted is given to the kernel at once, within the call that posts it, and what comes is taken within the call
+that looks: nothing waits for another turn of anything.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+from collections.abc import Callable
+from threading import get_ident
+from time import monotonic
+from typing import Final
+
+from pyiwarp.buffers import Octets
+from pyiwarp.capture import Tap
+from pyiwarp.drivers.poller import NEVER, Poller
+from pyiwarp.drivers.tcp import EMSS_REFRESH, emss_of, reset_at_end, unpace
+from pyiwarp.pump import Pump, TimeLimit, address_word
+
+__all__ = ["PollingLlp"]
+
+TURN_BATCHES: Final = 4
+"""Batches written at a stretch at most, so that other connections have their turn."""
+
+_IOV_MAX: Final = 1024  # what one gather write takes on Linux
+_LAST_READS: Final = 1024  # after a failed write: what may still lie in the socket
+_IN: Final = select.POLLIN
+_OUT: Final = select.POLLOUT
+
+
+class PollingLlp:
+    """One TCP connection under a pump, progressed by a poller. The pump may be exchanged; startup does so once.
+
+    Takes over `sock`, which is established. `on_closed` is called once, when TCP has ended, `on_exchanged` when the
+    pump was exchanged.
+    """
+
+    def __init__(self, poller: Poller, pump: Pump, sock: socket.socket, tap: Tap | None = None) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # an FPDU waits for no other
+        self.pump = pump
+        self.poller = poller
+        self.closed = False
+        self.deadline = NEVER
+        self.on_closed: Callable[[], object] = _nothing
+        self.on_exchanged: Callable[[], object] = _nothing
+        local, peer = sock.getsockname(), _peer_of(sock)
+        self.peername = address_word(peer)
+        self.sockname = address_word(local)
+        unpace(sock, self.peername)
+        self._socket = sock
+        self._recv_into = sock.recv_into
+        self._send = sock.send
+        self._sendmsg = sock.sendmsg
+        self._tap = tap
+        self._pending: list[Octets] = []  # what the kernel did not take yet
+        self._emss_serves = 0  # so many more writes
+        self._mask = 0
+        self._busy = False
+        self._steady = False
+        self._more = False  # a turn ended with batches left
+        self._eof = False
+        self._sent_fin = False
+        self._limit: TimeLimit | None = None
+        poller.watch(self, 0)
+        if tap is not None and peer is not None:
+            tap.opened(local[:2], peer[:2])
+
+    def __repr__(self) -> str:
+        return f"<PollingLlp {self.sockname} with {self.peername}>"
+
+    def fileno(self) -> int:
+        """The socket's file descriptor."""
+        return self._socket.fileno()
+
+    # --- from the poller ---------------------------------------------------------------------------------------------
+
+    def ready(self, happened: int) -> None:
+        """The socket has something to read, takes something to write, or has failed."""
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            if happened & _OUT and self._pending:
+                self._write(self._pending)
+            if happened & ~_OUT and self._mask & _IN and not self.closed:
+                self._receive()
+            self._run()
+        finally:
+            self._busy = False
+
+    def expired(self) -> None:
+        """The present wait is over."""
+        self.deadline = NEVER
+        limit, self._limit = self._limit, None
+        if limit is None or self._busy:
+            return
+        self._busy = True
+        try:
+            self.pump.timed_out(limit)
+            self._run()
+        finally:
+            self._busy = False
+
+    # --- from the pump's owner ---------------------------------------------------------------------------------------
+
+    def kick(self) -> None:
+        """Write what there is to write, at once. Raises `WrongThread` in another thread than that of the poller."""
+        poller = self.poller
+        if get_ident() != poller.ident:
+            poller.check_thread()
+        if self._busy or self.closed:
+            return  # whoever is busy looks for more to write before it is done
+        self._busy = True
+        try:
+            poller.shielded(self._run)
+        finally:
+            self._busy = False
+
+    def exchange(self, pump: Pump) -> None:
+        """Drive `pump` from now on: Full Operation begins (RFC 5044 §7.1.2 rule 4)."""
+        self.pump = pump
+        self._emss_serves = 0
+        self._steady = False
+        self.on_exchanged()
+        self.kick()
+
+    def abort(self) -> None:
+        """End TCP at once; what was not sent is lost."""
+        self.reset_at_end()
+        self._end(None)
+
+    def reset_at_end(self) -> None:
+        """Whatever ends the connection from now on, the peer sees a reset: a FIN would look like a graceful end."""
+        if not self.closed:
+            reset_at_end(self._socket)
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> bool:
+        """Receive once; returns whether there may be more."""
+        view = self.pump.receive_view()
+        try:
+            nbytes = self._recv_into(view)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            self._end(error)
+            return False
+        if nbytes:
+            if self._tap is not None:
+                self._tap.received(view[:nbytes])
+            self.pump.received(nbytes)
+        else:
+            self._eof = True
+            self.pump.received_eof()
+        return not self._eof
+
+    def _run(self) -> None:
+        """Write what there is to write, then settle what may have changed."""
+        if self.closed:
+            return
+        if not self._steady:
+            self.pump.resume()  # even while clogged: a peer that is clogged too waits for this side to read
+        self._more = False
+        batches = 0
+        while not (self._pending or self.closed):
+            if batches == TURN_BATCHES:
+                self._more = True  # the poller comes back at once: the socket takes octets
+                break
+            if self._emss_serves == 0:
+                self._emss_serves = EMSS_REFRESH
+                self.pump.set_emss(emss_of(self._socket))
+            iov = self.pump.next_iov()
+            if not iov:
+                break
+            if self._sent_fin:  # what the peer asks for now cannot be answered: this half is closed
+                self.abort()
+                return
+            self._emss_serves -= 1
+            batches += 1
+            if self._tap is not None:
+                self._tap.sent(iov)
+            self._write(iov)
+        if not self.closed:
+            self._settle()
+
+    def _write(self, iov: list[Octets]) -> None:
+        """Give octets to the kernel, and keep views of what it does not take."""
+        try:
+            if len(iov) == 1:
+                nbytes, sent = len(iov[0]), self._send(iov[0])
+            else:
+                nbytes, sent = sum(map(len, iov)), self._sendmsg(iov if len(iov) <= _IOV_MAX else iov[:_IOV_MAX])
+        except BlockingIOError:
+            self._pending = iov
+            return
+        except OSError as error:
+            self._drain(error)
+            return
+        if sent == nbytes:
+            if self._pending:
+                self._pending = []
+            self.pump.flushed()
+            return
+        whole = 0
+        while sent >= len(iov[whole]):
+            sent -= len(iov[whole])
+            whole += 1
+        self._pending = iov[whole:]
+        self._pending[0] = memoryview(self._pending[0])[sent:]
+
+    def _drain(self, error: OSError) -> None:
+        """The peer takes nothing more; what it sent before, such as a Terminate, lies in the socket still."""
+        for _ in range(_LAST_READS):
+            if self.closed or not (self.pump.wants_input and not self._eof and self._receive()):
+                break
+        self._end(error)
+
+    def _settle(self) -> None:
+        """See to input, ends and time, unless only octets matter as before."""
+        pump = self.pump
+        was_steady, self._steady = self._steady, pump.steady
+        mask = _OUT if self._pending or self._more else 0
+        if was_steady and self._steady and mask | _IN == self._mask and not self._eof:
+            return
+        if self._steady:
+            if not self._eof:
+                mask |= _IN
+            if self._limit is not None:
+                self._watch_time(None)
+        else:
+            if pump.over:
+                self._close()
+                return
+            if pump.output_ended and not self._sent_fin and not self._pending:
+                self._end_half()
+                if self.closed:
+                    return
+            if pump.wants_input and not self._eof:
+                mask |= _IN
+            self._watch_time(pump.time_limit())
+        if mask != self._mask:
+            self._mask = mask
+            self.poller.watch(self, mask)
+
+    def _watch_time(self, limit: TimeLimit | None) -> None:
+        if limit == self._limit:
+            return
+        self._limit = limit
+        before = self.deadline
+        self.deadline = NEVER if limit is None else monotonic() + limit.seconds
+        self.poller.look_at_time(self.deadline, before)
+
+    def _end_half(self) -> None:
+        self._sent_fin = True
+        try:
+            self._socket.shutdown(socket.SHUT_WR)  # MPA-5044-7.2-01: only between FPDUs; the peer's answer is read
+        except OSError as error:  # the peer has reset the connection
+            self._drain(error)
+
+    def _close(self) -> None:
+        if self._pending or self.pump.broken:
+            self.abort()  # nobody takes the last octets, or nobody shall believe that these were the last
+        else:
+            self._end(None)
+
+    def _end(self, cause: Exception | None) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        self.poller.forget(self)
+        self._socket.close()
+        self._pending = []
+        if self._tap is not None:
+            self._tap.closed()
+        self.pump.lost(cause)
+        self.on_closed()
+
+
+def _peer_of(sock: socket.socket) -> tuple[str, int] | None:
+    """The peer's address; None if it has reset the connection already."""
+    try:
+        name: tuple[str, int] = sock.getpeername()
+    except OSError:
+        return None
+    return name
+
+
+def _nothing() -> None:
+    """What a driver tells that nobody listens to."""

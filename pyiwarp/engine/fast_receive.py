@@ -1,0 +1,180 @@
+"""The short way for what comes most: RDMA Writes, Read Responses and Sends in FPDUs without markers.
+
+It takes whole FPDUs from the staging buffer for as long as they are ordinary, with no object and no call for each that
+can be spared. Whatever is not ordinary (incomplete, damaged, forbidden, out of bounds, of another kind) is left where
+it is, untouched, for the plain way of `Stream`, which alone judges and raises. The two ways give the same memory,
+events and violations on any octets; a property test holds them to that.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from crc32c import crc32c
+
+from pyiwarp.codes import MAX_MULPDU, Opcode
+from pyiwarp.ddp import UntaggedQueue, scatter
+from pyiwarp.engine.events import Delivered, Event, ReadDone
+from pyiwarp.fastwire import (
+    LAST,
+    TAGGED,
+    TAGGED_LEAD,
+    TAGGED_SIZE,
+    UNTAGGED_LEAD,
+    UNTAGGED_SIZE,
+    VERSION,
+    VERSION_MASK,
+)
+from pyiwarp.mpa import CRC_SIZE, LENGTH_SIZE, Deframer, fpdu_size
+from pyiwarp.mr import StagTable
+from pyiwarp.rdmap import TAGGED_ADMISSION, OutstandingRead, OutstandingReads, admission
+
+__all__ = ["Express"]
+
+INTACT: Final = 0x4867_4BC7
+"""The CRC32C of any octets that are followed by their own CRC32C, least significant octet first."""
+
+_KIND: Final = TAGGED | VERSION_MASK
+_TAGGED_BODY: Final = LENGTH_SIZE + TAGGED_SIZE
+_UNTAGGED_BODY: Final = LENGTH_SIZE + UNTAGGED_SIZE
+_PLAIN_SENDS: Final = admission(frozenset({Opcode.SEND, Opcode.SEND_SE}))
+
+
+_Aim = tuple[memoryview, int, int, int, int, OutstandingRead | None, bool]
+"""What tagged FPDUs have in common whose first eight octets are the same: all but their TO and their payload.
+
+That is the memory, the TO of its first octet, where in it the payload may begin at most, the octets of payload, the
+octets of the FPDU, the Read that is answered if one is, and whether this is the last segment.
+"""
+
+
+class Express:
+    """The short way into the memory of one stream."""
+
+    __slots__ = ("_pd", "_queue", "_reads", "_scope", "_table")
+
+    def __init__(
+        self, table: StagTable, pd: object, scope: object, reads: OutstandingReads, queue: UntaggedQueue
+    ) -> None:
+        self._table = table
+        self._pd = pd
+        self._scope = scope
+        self._reads = reads
+        self._queue = queue
+
+    def run(self, deframer: Deframer, events: list[Event]) -> bool:
+        """Place and deliver what is ordinary; returns whether anything was.
+
+        `events` is told what was delivered.
+        """
+        ran = False
+        while deframer.end - deframer.start > _TAGGED_BODY:
+            if deframer.view[deframer.start + LENGTH_SIZE] & TAGGED:
+                taken = self._place(deframer, events)
+            else:
+                taken = self._deliver(deframer, events)
+            if not taken:
+                break
+            ran = True
+        return ran
+
+    def _place(self, deframer: Deframer, events: list[Event]) -> int:
+        view, crc, end = deframer.view, deframer.crc, deframer.end
+        begin = start = deframer.start
+        enough = end - _TAGGED_BODY - CRC_SIZE
+        unpack = TAGGED_LEAD.unpack_from
+        aims: dict[int, _Aim] = {}  # good for this call: between two, memory may be withdrawn
+        known = -1
+        fpdus = 0
+        while start <= enough:
+            word, to = unpack(view, start)
+            if word != known:
+                aim = aims.get(word) or self._aim(word)
+                if aim is None:
+                    break
+                memory, base, limit, nbytes, size, read, last = aims[word] = aim
+                known = word
+            stop = start + size
+            offset = to - base
+            if stop > end or not 0 <= offset <= limit:  # DDP-5041-7.1-12, -13: not all here, or not all inside
+                break
+            if crc and crc32c(view[start:stop]) != INTACT:  # MPA-5044-6-01: before anything is placed
+                break
+            if read is not None:
+                if nbytes > read.left or (last and nbytes < read.left):
+                    break
+                read.left -= nbytes
+            body = start + _TAGGED_BODY
+            memory[offset : offset + nbytes] = view[body : body + nbytes]
+            start = stop
+            fpdus += 1
+            if last and read is not None:
+                done = self._reads.delivered()
+                events.append(ReadDone(done.token, done.nbytes))
+                aims.clear()  # the next Read has memory of its own
+                known = -1
+        if fpdus:
+            deframer.advance(start - begin, fpdus)
+        return fpdus
+
+    def _aim(self, word: int) -> _Aim | None:
+        """Where FPDUs go that begin with these eight octets: length, control of DDP and of RDMAP, and STag."""
+        length, control, stag = word >> 48, word >> 40 & 0xFF, word & 0xFFFF_FFFF
+        nbytes = length - TAGGED_SIZE
+        if nbytes <= 0 or length > MAX_MULPDU or control & _KIND != TAGGED | VERSION:
+            return None
+        opcode = TAGGED_ADMISSION[word >> 32 & 0xFF]
+        if opcode is Opcode.WRITE:
+            region = self._table.writable(stag, self._pd, self._scope)
+            if region is None:
+                return None
+            memory = region.pinned_view(0, region.nbytes)
+            return memory, region.to, region.nbytes - nbytes, nbytes, fpdu_size(length), None, False
+        read = self._reads.due
+        if opcode is not Opcode.READ_RESPONSE or read is None or read.sink_stag != stag:
+            return None
+        last = control & LAST != 0
+        return read.sink, read.sink_to, read.nbytes - nbytes, nbytes, fpdu_size(length), read, last
+
+    def _deliver(self, deframer: Deframer, events: list[Event]) -> int:
+        view, crc, end, queue = deframer.view, deframer.crc, deframer.end, self._queue
+        begin = start = deframer.start
+        enough = end - _UNTAGGED_BODY - CRC_SIZE
+        unpack = UNTAGGED_LEAD.unpack_from
+        known = -1
+        nbytes = size = fpdus = 0
+        opcode = None
+        last = False
+        while start <= enough:
+            word, qn_msn, mo = unpack(view, start)
+            if qn_msn != queue.due_msn:  # queue 0 above, below the MSN that is due (DDP-5041-7.1-09)
+                break
+            if word != known:
+                known, length, control = word, word >> 48, word >> 40 & 0xFF
+                opcode = _PLAIN_SENDS[word >> 32 & 0xFF] if control & _KIND == VERSION else None
+                last = control & LAST != 0
+                nbytes = length - UNTAGGED_SIZE
+                size = (length + LENGTH_SIZE + 3 & ~3) + CRC_SIZE
+            stop = start + size
+            if opcode is None or nbytes < 0 or stop > end or nbytes + UNTAGGED_SIZE > MAX_MULPDU:
+                break
+            if crc and crc32c(view[start:stop]) != INTACT:
+                break
+            buffer = queue.open()
+            if buffer is None or mo + nbytes > queue.size:
+                break
+            body = start + _UNTAGGED_BODY
+            if len(buffer) == 1:
+                buffer[0][mo : mo + nbytes] = view[body : body + nbytes]
+            else:
+                scatter(buffer, mo, view[body : body + nbytes])
+            start = stop
+            fpdus += 1
+            if last:
+                msn = queue.due_msn
+                queue.close()
+                solicited = opcode is Opcode.SEND_SE
+                events.append(tuple.__new__(Delivered, (opcode, msn, mo + nbytes, solicited, None, None)))
+        if fpdus:
+            deframer.advance(start - begin, fpdus)
+        return fpdus

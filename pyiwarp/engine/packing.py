@@ -1,0 +1,286 @@
+"""Batches of FPDUs: what is written in one go.
+
+Without markers many FPDUs are made in one stroke. Headers, trailers and small payloads lie one behind the other in one
+buffer, so that a batch of small FPDUs is a single piece to write; large payloads stay where they are and go out as
+views. The octets are those that the plain way gives, by `Outbound.next_segment` and `Framer.frame`; a property test
+holds it to that. The plain way is taken where markers are sent and where a payload lies in several places.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final
+
+from crc32c import crc32c
+
+from pyiwarp.buffers import BUFFER_SIZE, NO_BUFFER, Octets, give_buffer, spare_buffer, take_buffer
+from pyiwarp.ddp import TO_MASK, Outbound, TaggedOutbound
+from pyiwarp.fastwire import TAGGED_LEAD, TAGGED_SIZE
+from pyiwarp.mpa import CRC_SIZE, LARGEST_FPDU, LENGTH_SIZE, PADS, Framer, MarkedFramer, fpdu_size
+
+__all__ = ["LARGEST_COPY", "Packer"]
+
+_TAGGED_BODY: Final = TAGGED_LEAD.size
+_FULL: Final = BUFFER_SIZE - LARGEST_FPDU  # from here on another FPDU might not fit the buffer
+
+Laid = tuple[int, int, Octets, int]
+"""A message of one segment: the STag in its header, what follows it there, its octets and how many they are."""
+
+LARGEST_COPY: Final = 4096
+"""Payloads of so many octets are copied: one more piece to write costs more than that."""
+
+# MPA-5044-4.1-03: a pad of zeros, then the CRC
+_TRAILERS: Final = tuple(Struct(f"<{pad}xI").pack_into for pad in range(4))
+
+
+class Packer:
+    """Makes the FPDUs of one batch after the other.
+
+    The pieces of a batch are good until `flushed`.
+    """
+
+    __slots__ = ("_at", "_buffer", "_crc", "_fpdus_left", "_laid", "_mark", "_out", "_plain", "_room", "framer")
+
+    def __init__(self, *, crc: bool, markers: bool) -> None:
+        self.framer = (MarkedFramer if markers else Framer)(crc=crc)
+        self._plain = markers
+        self._crc = crc
+        self._buffer = NO_BUFFER
+        self._at = self._mark = 0
+        self._laid = 0  # FPDUs in the buffer that belong to no batch yet
+        self._out: list[Octets] = []
+        self._room = self._fpdus_left = 0
+
+    @property
+    def lays(self) -> bool:
+        """Whether FPDUs can be laid ready: not where markers are sent, whose places the order of batches decides."""
+        return not self._plain
+
+    @property
+    def ready(self) -> bool:
+        """Whether FPDUs lie ready for the next batch."""
+        return self._laid > 0
+
+    def lay(self, lead: Struct, base: int, most: int, messages: Sequence[Laid]) -> int:
+        """Lay an FPDU ready for each of the messages, whose octets are copied, while there is room; returns how many.
+
+        There is none while many streams have FPDUs that lie ready. They go out in front of the next batch. `lead`
+        writes their headers, of which `base` has what they share; `most` bounds the octets of each.
+        """
+        if not self._buffer:
+            self._buffer = spare_buffer()  # what lies ready may lie for a turn of the loop, on many streams at once
+            if not self._buffer:
+                return 0
+        buffer, at, checked, put = self._buffer, self._at, self._crc, lead.pack_into
+        head = lead.size
+        length = head - LENGTH_SIZE
+        most = min(most, LARGEST_COPY)
+        laid = crc = 0
+        for low, second, payload, nbytes in messages:
+            if nbytes > most or at > _FULL:
+                break
+            put(buffer, at, length + nbytes << 48 | base | low, second)
+            body = at + head
+            stop = body + nbytes
+            buffer[body:stop] = payload
+            pad = at - stop & 3  # MPA-5044-4.1-05
+            if checked:
+                crc = crc32c(buffer[at:stop])
+                if pad:
+                    crc = crc32c(PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
+            _TRAILERS[pad](buffer, stop, crc)
+            at = stop + pad + CRC_SIZE
+            laid += 1
+        self._at = at
+        self._laid += laid
+        if not at:
+            self.flushed()  # an idle stream owns no buffer
+        return laid
+
+    def take_ready(self) -> list[Octets]:
+        """The FPDUs that lie ready, as a batch of their own; [] if there are none."""
+        if not self._laid:
+            return []
+        self._count_ready()
+        self._mark = self._at
+        return [self._buffer[: self._at]]
+
+    def _count_ready(self) -> None:
+        self.framer.fpdus += self._laid
+        self.framer.octets += self._at
+        self._laid = 0
+
+    def unlay(self) -> None:
+        """Forget the FPDUs that lie ready."""
+        if self._laid:
+            self._laid = 0
+            self.flushed()
+
+    def begin(self, out: list[Octets], room: int, fpdus: int) -> None:
+        """Begin a batch: the pieces go to `out`; it is full after `room` octets or `fpdus` FPDUs.
+
+        It is full as well when what is copied fills the buffer. What lies ready comes first, and beyond that.
+        """
+        self._out = out
+        self._room = room
+        self._fpdus_left = fpdus
+        if self._laid:
+            self._count_ready()
+
+    def end(self) -> None:
+        """The batch is complete."""
+        if self._at > self._mark:
+            self._seal()
+        self._out = []
+
+    def flushed(self) -> None:
+        """Nobody looks at the pieces of the batch any more."""
+        if self._buffer:
+            give_buffer(self._buffer)
+            self._buffer = NO_BUFFER
+            self._at = self._mark = 0
+
+    def forget(self) -> None:
+        """Let go of the batch though a transport may still look at it."""
+        self._buffer = NO_BUFFER
+        self._at = self._mark = self._laid = 0
+
+    def pack(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> bool:
+        """Append FPDUs of the messages at the head of `messages` until the batch is full or none is left.
+
+        What was given whole moves from `messages` to `given`. At least one FPDU is made, and with `one` no more than
+        one message is begun. Returns whether the batch takes more.
+        """
+        if self._plain or messages[0].single is None:
+            self._pack_plainly(messages, given, mulpdu)
+        else:
+            self._pack_contiguous(messages, given, mulpdu, one=one)
+        return self._room > 0 and self._fpdus_left > 0 and self._at <= _FULL
+
+    def _pack_contiguous(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> None:
+        if not self._buffer:
+            self._buffer = take_buffer()
+        buffer, at, mark, out, checked = self._buffer, self._at, self._mark, self._out, self._crc
+        room, fpdus_left = self._room, self._fpdus_left
+        crc = 0  # MPA-5044-4.1-06: without CRC the field is there, its content free
+        while messages and room > 0 and fpdus_left > 0 and at <= _FULL:
+            message = messages[0]
+            payload = message.single
+            if payload is None:
+                break
+            most = mulpdu - message.HEADER_SIZE  # DDP-5041-5.2-02
+            largest_copy = BUFFER_SIZE if message.volatile else LARGEST_COPY
+            if isinstance(message, TaggedOutbound) and message.nbytes - message.sent > most:
+                size = fpdu_size(TAGGED_SIZE + most)
+                count = min(fpdus_left, -(-room // size))
+                if most > largest_copy:
+                    at, mark, begun = self._pack_views(message, payload, most, count, at, mark)
+                else:
+                    at, begun = self._pack_run(message, payload, most, min(count, (_FULL - at) // size + 1), at)
+                room -= begun * size
+                fpdus_left -= begun
+            while room > 0 and fpdus_left > 0 and at <= _FULL:
+                offset = message.sent
+                nbytes = message.nbytes - offset
+                if nbytes > most:
+                    nbytes = most
+                body = message.put_header(buffer, at, nbytes)
+                size = body - at + nbytes
+                pad = -size & 3  # MPA-5044-4.1-05
+                if nbytes <= largest_copy:
+                    stop = body + nbytes
+                    buffer[body:stop] = payload if nbytes == message.nbytes else payload[offset : offset + nbytes]
+                    if checked:
+                        crc = crc32c(buffer[at:stop])
+                else:
+                    stop = body  # here the trailer follows the header: the payload comes between two pieces
+                    view = memoryview(payload)[offset : offset + nbytes]
+                    out += (buffer[mark:body], view)
+                    mark = body
+                    if checked:
+                        crc = crc32c(view, crc32c(buffer[at:body]))
+                if pad and checked:
+                    crc = crc32c(PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
+                _TRAILERS[pad](buffer, stop, crc)
+                at = stop + pad + CRC_SIZE
+                room -= size + pad + CRC_SIZE
+                fpdus_left -= 1
+                if message.last_given:
+                    given.append(messages.popleft())
+                    break
+            if one:
+                break
+        self.framer.fpdus += self._fpdus_left - fpdus_left
+        self.framer.octets += self._room - room
+        self._room, self._fpdus_left, self._at, self._mark = room, fpdus_left, at, mark
+
+    def _pack_run(self, message: TaggedOutbound, payload: Octets, most: int, count: int, at: int) -> tuple[int, int]:
+        """Copy as many as `count` FPDUs that are full and not the last; returns where they end, and how many."""
+        buffer, checked, offset = self._buffer, self._crc, message.sent
+        word = message.lead(most)
+        pad = -(_TAGGED_BODY + most) & 3
+        lead, trail, zeros = TAGGED_LEAD.pack_into, _TRAILERS[pad], PADS[pad]
+        crc = 0
+        count = min(count, (message.nbytes - 1 - offset) // most)
+        end = offset + count * most
+        while offset < end:
+            body = at + _TAGGED_BODY
+            stop = body + most
+            lead(buffer, at, word, message.to + offset & TO_MASK)
+            buffer[body:stop] = payload[offset : offset + most]
+            if checked:
+                crc = crc32c(buffer[at:stop])
+                if pad:
+                    crc = crc32c(zeros, crc)
+            trail(buffer, stop, crc)
+            at = stop + pad + CRC_SIZE
+            offset += most
+        message.sent = end
+        return at, count
+
+    def _pack_views(
+        self, message: TaggedOutbound, payload: Octets, most: int, count: int, at: int, mark: int
+    ) -> tuple[int, int, int]:
+        """As `_pack_run`, with payloads that stay where they are; returns where the last piece begins too."""
+        buffer, checked, offset, out = self._buffer, self._crc, message.sent, self._out
+        view = memoryview(payload)
+        word = message.lead(most)
+        pad = -(_TAGGED_BODY + most) & 3
+        lead, trail, zeros, after = TAGGED_LEAD.pack_into, _TRAILERS[pad], PADS[pad], pad + CRC_SIZE
+        crc = 0
+        count = min(count, (message.nbytes - 1 - offset) // most)
+        end = offset + count * most
+        while offset < end:
+            body = at + _TAGGED_BODY
+            lead(buffer, at, word, message.to + offset & TO_MASK)
+            piece = view[offset : offset + most]
+            if checked:
+                crc = crc32c(piece, crc32c(buffer[at:body]))
+                if pad:
+                    crc = crc32c(zeros, crc)
+            trail(buffer, body, crc)
+            out += (buffer[mark:body], piece)
+            mark = body
+            at = body + after
+            offset += most
+        message.sent = end
+        return at, mark, count
+
+    def _pack_plainly(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int) -> None:
+        if self._at > self._mark:
+            self._seal()
+        message = messages[0]
+        while self._room > 0 and self._fpdus_left > 0:
+            header, payload, nbytes = message.next_segment(mulpdu)
+            self._room -= self.framer.frame(header, payload, nbytes, self._out)
+            self._fpdus_left -= 1
+            if message.last_given:
+                given.append(messages.popleft())
+                break
+
+    def _seal(self) -> None:
+        """What lies in the buffer and was not given yet is one piece."""
+        self._out.append(self._buffer[self._mark : self._at])
+        self._mark = self._at

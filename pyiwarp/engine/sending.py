@@ -1,0 +1,326 @@
+"""The sending half of a stream: messages and answers wait in two queues and leave in batches of FPDUs.
+
+`ddp` cuts them, `packing` frames them. What may be said when is decided here: a Terminate before all, answers and the
+ULP's messages in turn, nothing from a Responder before it was spoken to.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from pyiwarp import rdmap
+from pyiwarp.buffers import Octets
+from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU, Opcode, QueueNumber, Rtr
+from pyiwarp.ddp import MSN_MASK, Outbound, TaggedOutbound, UntaggedOutbound, next_msn
+from pyiwarp.engine.events import Event
+from pyiwarp.engine.packing import Laid, Packer
+from pyiwarp.engine.responses import Answer, ReadAnswer
+from pyiwarp.errors import ProtocolViolation, UsageError
+from pyiwarp.fastwire import (
+    LAST,
+    TAGGED,
+    TAGGED_LEAD,
+    TAGGED_SIZE,
+    UNTAGGED_FIRST,
+    UNTAGGED_SIZE,
+    VERSION,
+    ReadRequest,
+    build_read_request,
+)
+from pyiwarp.mpa import mulpdu_for
+from pyiwarp.negotiation import Agreement, Role
+from pyiwarp.profile import PeerProfile
+
+if TYPE_CHECKING:
+    from pyiwarp.wire import AtomicRequest
+
+__all__ = ["BATCH_OCTETS", "SendingHalf"]
+
+BATCH_OCTETS: Final = 1024 * 1024
+"""What one `next_iov` gives, and less than one FPDU more, so that a Terminate and the other queue are not far away.
+
+Both sides wake up once for a batch, so that larger ones cost less: see `docs/performance.md`.
+"""
+
+BATCH_FPDUS: Final = 128
+"""What one `next_iov` gives at most where FPDUs are small: about as many as `packing` copies into one buffer."""
+
+_WRITE: Final = rdmap.control_octet(Opcode.WRITE)
+_SEND_OCTETS: Final = {  # by whether it is solicited, and whether it invalidates an STag
+    (False, False): rdmap.control_octet(Opcode.SEND),
+    (True, False): rdmap.control_octet(Opcode.SEND_SE),
+    (False, True): rdmap.control_octet(Opcode.SEND_INVAL),
+    (True, True): rdmap.control_octet(Opcode.SEND_SE_INVAL),
+}
+_LAST_TAGGED: Final = (TAGGED | LAST | VERSION) << 40
+_LAST_UNTAGGED: Final = (LAST | VERSION) << 40
+# the first eight octets of an FPDU, but for its length and STag: a message in one segment
+_WRITE_LEAD: Final = _LAST_TAGGED | _WRITE << 32
+_SEND_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[False, False] << 32
+_SEND_SE_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[True, False] << 32
+_NO_PAYLOAD: Final[tuple[Octets, ...]] = ()
+_ANY_STAG: Final = 1  # without octets any STag may be named; 0 upsets a known peer (wire ambiguity 29)
+_READ_OF_NOTHING: Final = ReadRequest(_ANY_STAG, 0, 0, _ANY_STAG, 0)
+
+
+class SendingHalf:
+    """What one side of a stream has to say.
+
+    `mulpdu` fixes the FPDU size; by default it follows `set_emss`. `prologue` is sent before the first FPDU.
+    `send_msn` and `read_msn` are the MSNs of the next messages on QN 0 and QN 1.
+    """
+
+    def __init__(self, agreement: Agreement, mulpdu: int | None, prologue: bytes, profile: PeerProfile) -> None:
+        if mulpdu is not None and not MIN_MULPDU <= mulpdu <= MAX_MULPDU:
+            raise UsageError(f"MULPDU {mulpdu} is outside 128..64768 (RFC 5044 §3)")
+        self.agreement = agreement
+        self.mulpdu = mulpdu or MIN_MULPDU
+        self.reads = rdmap.OutstandingReads(agreement.ord)
+        self.violation: ProtocolViolation | None = None
+        self.in_transit = False
+        self._inbound = rdmap.InboundReads(agreement.ird)
+        self._fixed_mulpdu = mulpdu is not None
+        self._packer = Packer(crc=agreement.crc, markers=agreement.send_markers)
+        self._batch_fpdus = 1 if profile.one_fpdu_per_write else BATCH_FPDUS
+        self._events: list[Event] = []
+        self._messages: deque[Outbound] = deque()
+        self._answers: deque[Outbound] = deque()
+        self._terminates: deque[Outbound] = deque()  # one at most
+        self._underway: deque[Outbound] | None = None  # the queue of whose head some was given
+        self._unflushed: list[Outbound] = []
+        self._prologue = prologue
+        self._mute = agreement.role is Role.RESPONDER  # MPA-5044-7.1.2-16
+        self.send_msn = self.read_msn = self._answer_msn = 1
+        self._next_request_id = 0
+        self._lays = self._packer.lays and not profile.one_fpdu_per_write
+        self._respond_next = False
+        self._finishing = False
+        if agreement.rtr:
+            self._queue_rtr(agreement.rtr)
+
+    def _refuse_rest(self, answer: ReadAnswer) -> None:
+        raise NotImplementedError
+
+    # --- figures -----------------------------------------------------------------------------------------------------
+
+    @property
+    def fpdus_sent(self) -> int:
+        """FPDUs made so far."""
+        return self._packer.framer.fpdus
+
+    @property
+    def octets_sent(self) -> int:
+        """Octets of FPDUs made so far."""
+        return self._packer.framer.octets
+
+    @property
+    def muted(self) -> bool:
+        """Whether this Responder still waits for the Initiator's first FPDU (RFC 5044 §7.1.2 rule 4)."""
+        return self._mute
+
+    def speak_first(self) -> None:
+        """Let this Responder send before an FPDU has come, on the word of its program; see `QueuePair.speak_first`."""
+        self._mute = False
+
+    @property
+    def output_ended(self) -> bool:
+        """Whether everything has been sent of what was asked for, and no more will be asked."""
+        if self.in_transit or self._prologue:
+            return False
+        if self.violation is not None:
+            return not self._terminates
+        return self._finishing and not (self._messages or self._answers or self._packer.ready)
+
+    # --- what is to be said ------------------------------------------------------------------------------------------
+
+    def set_emss(self, emss: int) -> None:
+        """TCP's segment size is `emss` octets now (MPA-5044-4.5-06); segments made earlier stay as they are."""
+        if not self._fixed_mulpdu:
+            self.mulpdu = mulpdu_for(emss, markers=self.agreement.send_markers)
+
+    def write(self, payload: Sequence[Octets], *, stag: int, to: int, token: object) -> None:
+        """Queue an RDMA Write of the octets of `payload` to the peer's `stag` and `to`."""
+        self._messages.append(TaggedOutbound(_WRITE, payload, stag, to, token))
+
+    def send(
+        self, payload: Sequence[Octets], *, token: object, solicited: bool = False, inval_stag: int | None = None
+    ) -> None:
+        """Queue a Send, of the kind that `solicited` and `inval_stag` make it (RFC 5040 §5.3)."""
+        octet = _SEND_OCTETS[solicited, inval_stag is not None]
+        msn = self.send_msn
+        # RDMAP-5040-4.1-10: without an STag to invalidate the field is zero
+        self._messages.append(UntaggedOutbound(octet, payload, QueueNumber.SEND, msn, inval_stag or 0, token))
+        self.send_msn = next_msn(msn)
+
+    @property
+    def prompt(self) -> bool:
+        """Whether nothing else is to be said, so that small messages can be framed where they are posted.
+
+        `write_now` and `send_now` do that, and `flushed` tells no tokens of them: they have gone before all others.
+        """
+        idle = not (self.in_transit or self._messages or self._answers or self._mute)
+        return idle and self._lays and self.violation is None  # RDMAP-5040-7.1-05
+
+    def write_now(self, messages: Sequence[Laid]) -> int:
+        """As `write` for each of the messages, (stag, to, octets, nbytes), as long as they fit; returns how many did.
+
+        Their octets are copied. What is written now may be withdrawn by an error until `next_iov` gives it, as
+        everything queued.
+        """
+        return self._packer.lay(TAGGED_LEAD, _WRITE_LEAD, self.mulpdu - TAGGED_SIZE, messages)
+
+    def send_now(self, octets: Octets, nbytes: int, *, solicited: bool) -> int:
+        """As `send` of a message, in the manner of `write_now`."""
+        base = _SEND_SE_LEAD if solicited else _SEND_LEAD
+        msn = self.send_msn  # with QN 0 above
+        laid = self._packer.lay(UNTAGGED_FIRST, base, self.mulpdu - UNTAGGED_SIZE, ((0, msn, octets, nbytes),))
+        if laid:
+            self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
+        return laid
+
+    def read(self, request: ReadRequest, sink: memoryview, token: object) -> None:
+        """Queue a Read Request for the octets of `sink`; the caller has made sure that `reads` is not full."""
+        self.reads.add(rdmap.OutstandingRead(request.sink_stag, request.sink_to, sink, token))
+        self._messages.append(
+            UntaggedOutbound(
+                rdmap.control_octet(Opcode.READ_REQUEST),
+                (build_read_request(request),),
+                qn=QueueNumber.READ_REQUEST,
+                msn=self.read_msn,
+            )
+        )
+        self.read_msn = next_msn(self.read_msn)
+
+    def read_nothing(self, token: object) -> None:
+        """As `read` of no octets: its answer says that the peer has come so far (RFC 5040 §5.5 rules 12 and 17)."""
+        self.read(_READ_OF_NOTHING, memoryview(b""), token)
+
+    def atomic(self, request: AtomicRequest, token: object) -> None:
+        """Queue an Atomic Request, whose identifier is set here; the caller has made sure that `reads` is not full."""
+        from pyiwarp import wire
+
+        request = request._replace(request_id=self._next_request_id)
+        self._next_request_id = (self._next_request_id + 1) & 0xFFFF_FFFF
+        self.reads.add(rdmap.OutstandingAtomic(request.request_id, token))
+        self._messages.append(
+            UntaggedOutbound(
+                rdmap.control_octet(Opcode.ATOMIC_REQUEST),
+                (wire.build_atomic_request(request),),
+                qn=QueueNumber.READ_REQUEST,
+                msn=self.read_msn,
+                token=None,
+            )
+        )
+        self.read_msn = next_msn(self.read_msn)
+
+    def immediate(self, data: bytes, *, token: object, solicited: bool = False) -> None:
+        """Queue Immediate Data: eight octets for the peer's next receive (RFC 7306 §6.3)."""
+        self._messages.append(
+            UntaggedOutbound(
+                rdmap.control_octet(Opcode.IMMEDIATE_SE if solicited else Opcode.IMMEDIATE),
+                (data,),
+                qn=QueueNumber.SEND,
+                msn=self.send_msn,  # EXT-7306-6.3-02: the MSNs of Sends go on
+                token=token,
+            )
+        )
+        self.send_msn = next_msn(self.send_msn)
+
+    def _queue_rtr(self, rtr: Rtr) -> None:
+        """The zero-length message that opens a peer-to-peer stream (MPA2-6581-9.2-10)."""
+        if rtr is Rtr.WRITE:
+            self.write(_NO_PAYLOAD, stag=_ANY_STAG, to=0, token=None)
+        elif rtr is Rtr.READ:
+            self.read_nothing(token=None)
+        else:
+            self.send(_NO_PAYLOAD, token=None)
+
+    def next_iov(self) -> list[Octets]:
+        """The octets to write now, as views where they are a user's; [] when there are none.
+
+        Nothing more is given before `flushed`.
+        """
+        if self.in_transit:
+            return []
+        if not (self._messages or self._answers or self._terminates or self._prologue):
+            out = self._packer.take_ready()
+            self.in_transit = bool(out)
+            return out
+        out = []
+        if self._prologue:
+            out.append(self._prologue)
+            self._prologue = b""
+        if not self._mute:
+            self._fill(out)
+        self.in_transit = bool(out)
+        return out
+
+    def _fill(self, out: list[Octets]) -> None:
+        packer = self._packer
+        packer.begin(out, BATCH_OCTETS, self._batch_fpdus)
+        more = True
+        while more and (queue := self._next_queue()):
+            if queue is self._messages:
+                more = packer.pack(queue, self._unflushed, self.mulpdu, one=bool(self._answers))
+                self._underway = queue if queue and queue[0].sent else None
+            else:
+                more = self._pack_answer(queue)
+        packer.end()
+
+    def _pack_answer(self, queue: deque[Outbound]) -> bool:
+        """Responses go one by one: the memory of each may be withdrawn at any time."""
+        answer = queue[0]
+        if isinstance(answer, ReadAnswer) and answer.revoked:
+            self._refuse_rest(answer)
+            return True
+        more = self._packer.pack(queue, self._unflushed, self.mulpdu, one=True)
+        self._underway = None if answer.last_given else queue
+        if answer.last_given and isinstance(answer, Answer):
+            self._inbound.end()
+        return more
+
+    def _next_queue(self) -> deque[Outbound]:
+        """Whose head goes next: a Terminate before all and nothing behind it (RDMAP-5040-5.4-09).
+
+        Else what is under way, else Responses and the ULP's messages in turn, each in its own order.
+        """
+        if self.violation is not None:
+            return self._terminates
+        if self._underway is not None:
+            return self._underway
+        self._respond_next = not self._respond_next
+        if self._respond_next:
+            return self._messages or self._answers
+        return self._answers or self._messages
+
+    def flushed(self) -> tuple[list[Event], list[object]]:
+        """The kernel holds everything that `next_iov` gave (RFC 5041 §5.4 lets this be completion).
+
+        Returns what came up meanwhile, and the tokens of the messages that were sent.
+        """
+        self.in_transit = False
+        self._packer.flushed()
+        events, self._events = self._events, []  # what came up while octets were made
+        tokens = []
+        for message in self._unflushed:
+            if isinstance(message, Answer):
+                message.done()
+            elif message.token is not None:
+                tokens.append(message.token)
+        self._unflushed.clear()
+        return events, tokens
+
+    def drop_output(self) -> None:
+        """Forget what has not been handed over: nobody is there to read it."""
+        for answer in self._answers:
+            if answer.sent and self.in_transit:
+                self._unflushed.append(answer)  # the transport still reads its first segments
+            elif isinstance(answer, Answer):
+                answer.done()
+        self._packer.unlay()
+        self._messages.clear()
+        self._answers.clear()
+        self._underway = None
+        self._prologue = b""

@@ -1,0 +1,385 @@
+"""The engine: one RDMA stream, octets in and events out, messages in and octets out.
+
+It sees all three layers. Receiving: `mpa` finds and verifies a ULPDU, `fastwire` reads its header, `rdmap` says whether
+such a message may come, `ddp` or `mr` say where its octets belong, and they are placed; what is ordinary goes the short
+way of `fast_receive`. Sending is the other half, in `sending`. Nothing here blocks, reads a clock or knows of work
+requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from pyiwarp import rdmap
+from pyiwarp.buffers import Octets
+from pyiwarp.codes import Opcode, QueueNumber
+from pyiwarp.ddp import Outbound, UntaggedOutbound, UntaggedQueue, next_msn
+from pyiwarp.engine.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
+from pyiwarp.engine.fast_receive import Express
+from pyiwarp.engine.responses import Answer, AtomicAnswer, ReadAnswer
+from pyiwarp.engine.sending import SendingHalf
+from pyiwarp.errors import (
+    ConnectionLost,
+    InvalidMo,
+    MalformedMessage,
+    NoBufferForMsn,
+    ProtocolViolation,
+    ReadInvalidStag,
+)
+from pyiwarp.fastwire import (
+    READ_REQUEST_SIZE,
+    TAGGED,
+    TAGGED_SIZE,
+    UNTAGGED_SIZE,
+    Untagged,
+    build_read_request,
+    parse_read_request,
+    parse_tagged,
+    parse_untagged,
+)
+from pyiwarp.memory.atomics import perform
+from pyiwarp.mpa import Deframer, Discarder, MarkedDeframer
+from pyiwarp.mr import StagTable
+from pyiwarp.negotiation import Agreement
+from pyiwarp.profile import PROFILES, PeerProfile
+
+__all__ = ["Stream"]
+
+
+_LARGEST_TERMINATE: Final = 64  # control, length, DDP and RDMA header make 52 at most; anything longer is no Terminate
+_NOTHING: Final = memoryview(b"")
+ATOMIC_REQUEST_SIZE: Final = 52
+ATOMIC_RESPONSE_SIZE: Final = 12
+
+
+def _immediate_data(opcode: Opcode, header: Untagged, payload: memoryview) -> bytes:
+    """The eight octets of Immediate Data; raises `MalformedMessage` for any other number (EXT-7306-6.3-07)."""
+    if header.mo:  # EXT-7306-8.2-01: they are one segment, whatever size the receive has
+        raise InvalidMo(header.qn, header.msn, header.mo, rdmap.IMMEDIATE_SIZE)
+    if len(payload) != rdmap.IMMEDIATE_SIZE or not header.last:
+        raise MalformedMessage(opcode, len(payload), rdmap.IMMEDIATE_SIZE)
+    return bytes(payload)
+
+
+class Scope(Protocol):
+    """Whose stream it is, as far as memory is concerned."""
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether other streams reach the regions of the protection domain too."""
+
+
+class Stream(SendingHalf):
+    """One RDMA stream in Full Operation.
+
+    `take_receive` gives the views of the next posted receive, or None. With `pause_when_starved` a Send that finds
+    none stops the reading instead of the stream, until `resume`. `mulpdu` fixes the FPDU size; by default it
+    follows `set_emss`. `prologue` is sent before the first FPDU: a Responder's Reply. `profile` says how to get on
+    with the peer. Without `extensions` the messages of RFC 7306 are unexpected opcodes. `scope` is what a region names
+    that belongs to this stream alone.
+    """
+
+    def __init__(
+        self,
+        agreement: Agreement,
+        table: StagTable,
+        pd: object,
+        take_receive: Callable[[], Sequence[memoryview] | None],
+        *,
+        mulpdu: int | None = None,
+        pause_when_starved: bool = False,
+        prologue: bytes = b"",
+        profile: PeerProfile = PROFILES["rfc"],
+        extensions: bool = True,
+        scope: Scope | None = None,
+    ) -> None:
+        super().__init__(agreement, mulpdu, prologue, profile)
+        self._table = table
+        self._pd = pd
+        self._scope = scope
+        self._deframer = (MarkedDeframer if agreement.receive_markers else Deframer)(crc=agreement.crc)
+        self._extensions = extensions
+        # one buffer serves for all Requests: each is used up on delivery
+        self._request_octets = bytearray(ATOMIC_REQUEST_SIZE if extensions else READ_REQUEST_SIZE)
+        self._terminate_octets = bytearray()
+        self._queues: dict[int, UntaggedQueue] = {
+            QueueNumber.SEND: UntaggedQueue(QueueNumber.SEND, take_receive),
+            QueueNumber.READ_REQUEST: UntaggedQueue(QueueNumber.READ_REQUEST, self._read_request_buffer),
+            QueueNumber.TERMINATE: UntaggedQueue(QueueNumber.TERMINATE, self._terminate_buffer),
+            QueueNumber.ATOMIC_RESPONSE: UntaggedQueue(QueueNumber.ATOMIC_RESPONSE, self._atomic_buffer),
+        }
+        self._express: Express | None = None
+        if not agreement.receive_markers:
+            self._express = Express(table, pd, scope, self.reads, self._queues[QueueNumber.SEND])
+        self._profile = profile
+        self._pause_when_starved = pause_when_starved
+        self._held: memoryview | None = None  # a ULPDU that waits for a receive
+        self._segment: Octets = b""  # the ULPDU at hand, for the Terminate that it may deserve
+        self._immediate = b""
+        self._atomic_octets = bytearray(ATOMIC_RESPONSE_SIZE)
+        self.peer_closed = False
+        self.deaf = False  # nothing that comes is looked at any more, so nothing asked for will be answered
+
+    # --- figures -----------------------------------------------------------------------------------------------------
+
+    @property
+    def fpdus_received(self) -> int:
+        """Verified FPDUs so far."""
+        return self._deframer.fpdus
+
+    @property
+    def progress(self) -> int:
+        """A number that grows whenever an FPDU is sent or received."""
+        return self._packer.framer.fpdus + self._deframer.fpdus
+
+    @property
+    def starved(self) -> bool:
+        """Whether a Send waits for a receive, and everything behind it too."""
+        return self._held is not None
+
+    @property
+    def flowing(self) -> bool:
+        """Whether both directions are open: this side may speak, and nothing waits for a receive."""
+        return self._held is None and not self._mute
+
+    # --- receiving ---------------------------------------------------------------------------------------------------
+
+    def receive_view(self) -> memoryview:
+        """Where the next octets shall land; never empty."""
+        return self._deframer.receive_view()
+
+    def received(self, nbytes: int) -> list[Event]:
+        """`nbytes` octets now lie in the view that `receive_view` gave."""
+        self._deframer.received(nbytes)
+        return self.resume()
+
+    def resume(self) -> list[Event]:
+        """Digest what has come; after a starved stop, once a receive was posted."""
+        express = self._express
+        try:
+            while True:
+                ulpdu = self._held
+                if ulpdu is None:
+                    deframer = self._deframer
+                    if express is not None and express.run(deframer, self._events):
+                        self._mute = False
+                    if deframer.start == deframer.end:
+                        break
+                    ulpdu = deframer.next_ulpdu()
+                if ulpdu is None:
+                    break
+                self._mute = False  # one FPDU was verified: from now on both directions are open
+                self._segment = ulpdu
+                if ulpdu and ulpdu[0] & TAGGED:
+                    self._on_tagged(ulpdu)
+                else:
+                    self._on_untagged(ulpdu)
+                if self._held is not None:
+                    break
+        except ProtocolViolation as violation:  # the only such clause in the package
+            self._fail(violation.with_traceback(None))  # its frames would keep users' memory unresizable
+        self._segment = b""
+        if self._held is None:
+            self._deframer.release()
+        events, self._events = self._events, []
+        return events
+
+    def received_eof(self) -> list[Event]:
+        """The peer closed its half.
+
+        Raises `ConnectionLost` if something was left unfinished: an FPDU, a message, a Read (RFC 5044 §7.2).
+        """
+        self.peer_closed = True
+        if self.violation is not None:
+            return []
+        for unfinished, what in (
+            (not self._deframer.idle or self._held is not None, "an FPDU"),
+            (any(queue.underway for queue in self._queues.values()), "a message"),
+            (len(self.reads) > 0, "the answer to a Read"),
+        ):
+            if unfinished:
+                raise ConnectionLost(f"the peer closed the connection in the middle of {what} (RFC 5044 §7.2)")
+        return [PeerClosed()]
+
+    def _on_tagged(self, ulpdu: memoryview) -> None:
+        header = parse_tagged(ulpdu)
+        opcode = rdmap.admit_tagged(header.rdmap)
+        payload = ulpdu[TAGGED_SIZE:]
+        nbytes = len(payload)
+        if opcode is Opcode.WRITE:
+            if nbytes:  # DDP-5041-5.2-12: without payload STag and TO are not looked at
+                sink = self._table.sink(header.stag, header.to, nbytes, self._pd, stream=self._scope)
+                sink[:] = payload
+            return  # RDMAP-5040-5.1-02: placed, and nobody is told
+        self.reads.place_segment(header.stag, header.to, payload)
+        if header.last:
+            read = self.reads.delivered()
+            self._events.append(ReadDone(read.token, read.nbytes))
+
+    def _on_untagged(self, ulpdu: memoryview) -> None:
+        header = parse_untagged(ulpdu)
+        opcode = rdmap.admit_untagged(header.rdmap, header.qn, extensions=self._extensions)
+        queue = self._queues[header.qn]
+        payload = ulpdu[UNTAGGED_SIZE:]
+        if opcode in rdmap.IMMEDIATE_OPCODES:
+            self._immediate = _immediate_data(opcode, header, payload)
+            payload = _NOTHING
+        try:
+            nbytes = queue.place(header, payload)
+        except NoBufferForMsn:
+            if not self._pause_when_starved or queue.qn != QueueNumber.SEND:
+                raise
+            if self._finishing:
+                self._stop_input()  # nobody will ever post a receive for it
+            else:
+                self._held = ulpdu
+            return
+        self._held = None
+        if nbytes is None:
+            return
+        if header.qn == QueueNumber.SEND:
+            self._on_send(opcode, header, nbytes)
+        elif opcode is Opcode.READ_REQUEST:
+            self._on_read_request(header.msn, nbytes)
+        elif opcode is Opcode.ATOMIC_REQUEST:
+            self._on_atomic_request(header.msn, nbytes)
+        elif opcode is Opcode.ATOMIC_RESPONSE:
+            self._on_atomic_response(nbytes)
+        else:
+            self._on_terminate(nbytes)
+
+    def _on_send(self, opcode: Opcode, header: Untagged, nbytes: int) -> None:
+        inval_stag: int | None = None
+        if opcode in rdmap.INVALIDATING_OPCODES:
+            inval_stag = header.inval_stag
+            shared = self._scope is not None and self._scope.shares_memory
+            # RDMAP-5040-5.3-13: on delivery, not before
+            self._table.invalidate(inval_stag, self._pd, self._scope, shared=shared)
+        immediate = self._immediate if opcode in rdmap.IMMEDIATE_OPCODES else None
+        solicited = opcode in rdmap.SOLICITED_OPCODES
+        self._events.append(Delivered(opcode, header.msn, nbytes, solicited, inval_stag, immediate))
+
+    def _read_request_buffer(self) -> Sequence[memoryview]:
+        return (memoryview(self._request_octets),)
+
+    def _terminate_buffer(self) -> Sequence[memoryview]:
+        """There is always one, whatever else is lacking (RDMAP-5040-5.4-04)."""
+        octets = bytearray(_LARGEST_TERMINATE)
+        self._terminate_octets = octets
+        return (memoryview(octets),)
+
+    def _on_read_request(self, msn: int, nbytes: int) -> None:
+        """Answered here, in the order of asking, and the program is not told (RDMAP-5040-5.2.1-03, -04, -08)."""
+        request = parse_read_request(self._request_octets[:nbytes])
+        self._inbound.begin(msn)
+        if request.read_size == 0:  # RDMAP-5040-5.2.1-15, RDMAP-5040-5.2.1-16
+            self._answers.append(ReadAnswer(request, (), None))
+            return
+        stag, to, nbytes = request.source_stag, request.source_to, request.read_size
+        source, region = self._table.source(stag, to, nbytes, self._pd, self._scope)
+        self._answers.append(ReadAnswer(request, region.pieces(source), region, bytes(self._segment[:UNTAGGED_SIZE])))
+
+    def _atomic_buffer(self) -> Sequence[memoryview] | None:
+        """EXT-7306-5.2.2-06: a buffer for each Atomic that is outstanding, and for no other."""
+        return (memoryview(self._atomic_octets),) if self.reads.atomic_due else None
+
+    def _on_atomic_request(self, msn: int, nbytes: int) -> None:
+        """Done on delivery, in the order of asking, and the program is not told (EXT-7306-5.2.1-12, -13, -17)."""
+        from pyiwarp import wire
+
+        request = wire.parse_atomic_request(self._request_octets[:nbytes])
+        self._inbound.begin(msn)  # EXT-7306-5.2-01: Reads and Atomics share IRD
+        memory = self._table.atomic(request.stag, request.to, self._pd, self._scope)
+        response = wire.AtomicResponse(request.request_id, perform(request, memory))
+        self._answers.append(AtomicAnswer(wire.build_atomic_response(response), self._answer_msn))
+        self._answer_msn = next_msn(self._answer_msn)
+
+    def _on_atomic_response(self, nbytes: int) -> None:
+        from pyiwarp import wire
+
+        response = wire.parse_atomic_response(self._atomic_octets[:nbytes])
+        atomic = self.reads.answered(response.request_id)
+        self._events.append(AtomicDone(atomic.token, response.original_value))
+
+    def _on_terminate(self, nbytes: int) -> None:
+        """The owner is told (RDMAP-5040-5.4-06), and nothing more is taken from the peer."""
+        error = rdmap.parse_terminate(self._profile.read_terminate(bytes(self._terminate_octets[:nbytes])))
+        self._events.append(PeerTerminated(error))
+        self._stop_input()
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def fail(self, violation: ProtocolViolation) -> list[Event]:
+        """End the stream for a reason that lies outside it, such as startup's or this side's own collapse."""
+        self._fail(violation)
+        events, self._events = self._events, []
+        return events
+
+    def finish(self) -> None:
+        """Send what is queued, and then nothing more; a Send that waits for a receive waits in vain."""
+        self._finishing = True
+        if self._held is not None:
+            self._stop_input()
+
+    def _fail(self, violation: ProtocolViolation) -> None:
+        """Turn the first error into one Terminate (RDMAP-5040-7.1-05); no input is looked at after it."""
+        if self.violation is not None:
+            return
+        self.violation = violation
+        segment = bytes(self._segment)
+        self._stop_input()
+        prologue = self._prologue
+        self.drop_output()
+        self._prologue = prologue
+        if not self._mute:  # wire ambiguity 1: a Responder may not speak before the first valid FPDU
+            self._terminates.append(self._terminate_message(violation, segment))
+        self._events.append(Violated(violation))
+
+    def _terminate_message(self, violation: ProtocolViolation, segment: bytes) -> Outbound:
+        read_request = b""
+        if len(segment) >= UNTAGGED_SIZE and segment[1] & 0x0F == Opcode.READ_REQUEST:
+            read_request = bytes(self._request_octets[:READ_REQUEST_SIZE])
+        payload = rdmap.terminate_payload(violation, segment, read_request)
+        octet = rdmap.control_octet(Opcode.TERMINATE)
+        return UntaggedOutbound(octet, (payload,), qn=QueueNumber.TERMINATE, msn=1)  # RDMAP-5040-5.4-02
+
+    def _stop_input(self) -> None:
+        self.deaf = True
+        self._deframer = Discarder(self._deframer.fpdus)
+        self._held = None
+        self._drop_input()
+
+    def _drop_input(self) -> None:
+        """Let go of the memory that unfinished messages and Reads were meant for."""
+        for queue in self._queues.values():
+            queue.drop()
+        self.reads.drop()
+
+    def due_msn(self, qn: QueueNumber) -> int:
+        """The MSN of the next message that comes on a queue."""
+        return self._queues[qn].due_msn
+
+    # --- sending -----------------------------------------------------------------------------------------------------
+
+    def _refuse_rest(self, answer: ReadAnswer) -> None:
+        """The memory was withdrawn while the peer read it: its Request comes back as far as it is unanswered."""
+        self._answers.popleft()
+        self._unflushed.append(answer)  # the transport still reads what was sent
+        request = build_read_request(answer.unanswered)
+        self._request_octets[:READ_REQUEST_SIZE] = request
+        self._segment = answer.header + request
+        self._fail(ReadInvalidStag(answer.request.source_stag))
+        self._segment = b""
+
+    def abandon(self) -> None:
+        """TCP is gone: let go of all memory."""
+        self.in_transit = False
+        self._packer.forget()  # a transport that is still closing may look at it
+        for message in self._unflushed:
+            if isinstance(message, Answer):
+                message.done()
+        self._unflushed.clear()
+        self.drop_output()
+        self._terminates.clear()
+        self._stop_input()

@@ -1,0 +1,89 @@
+"""What may be posted: every work request is judged before anything is promised (RFC 5040 §5.5 rule 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyiwarp.codes import MAX_MESSAGE
+from pyiwarp.errors import BadWorkRequest, Closed
+from pyiwarp.memory.atomics import ALL_ONES, ATOMIC_SIZE
+from pyiwarp.mr import Access
+from pyiwarp.queues.work import Immediate, Send, Sge, Write
+
+__all__ = [
+    "ATOMIC_SIZE",
+    "QpCap",
+    "check_immediate",
+    "check_length",
+    "check_operands",
+    "check_sges",
+    "check_stag",
+    "inline_octets",
+]
+
+IMMEDIATE_SIZE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class QpCap:
+    """How much a queue pair holds: work requests in each queue, elements in each list, octets sent inline."""
+
+    max_send_wr: int = 256
+    max_recv_wr: int = 256
+    max_sge: int = 16
+    max_inline: int = 1024
+
+
+def check_sges(sges: Sequence[Sge], needed: Access, pd: object, cap: QpCap) -> int:
+    """Judge a list of elements that need the right `needed`; returns their octets."""
+    if len(sges) > cap.max_sge:
+        raise BadWorkRequest(f"{len(sges)} SGEs; this queue pair takes {cap.max_sge}")
+    rights = int(needed)
+    total = 0
+    for region, offset, nbytes in sges:
+        if not region.is_open:
+            raise Closed(f"the region was closed or invalidated: {region!r}")
+        if region.pd is not pd:
+            raise BadWorkRequest(f"the region belongs to another protection domain: {region!r}")
+        if rights & ~region.rights:
+            raise BadWorkRequest(f"the region does not grant {needed!r}: {region!r}")
+        if offset < 0 or nbytes < 0 or offset + nbytes > region.nbytes:
+            raise BadWorkRequest(f"octets {offset}..{offset + nbytes} lie outside {region!r}")
+        total += nbytes
+    return total
+
+
+def check_length(nbytes: int) -> None:
+    """Judge the octets of a whole message."""
+    if nbytes > MAX_MESSAGE:  # DDP-5041-5.2-03
+        raise BadWorkRequest(f"a message of {nbytes} octets; it must be shorter than 2^32 (RFC 5041 §5.2)")
+
+
+def check_stag(stag: int) -> None:
+    """Judge an STag of the peer's."""
+    if stag >> 32:
+        raise BadWorkRequest(f"an STag has 32 bits: {stag:#x}")
+
+
+def inline_octets(request: Send | Write, cap: QpCap) -> bytes:
+    """A copy of the octets that a request carries itself."""
+    octets = bytes(request.inline or b"")
+    if request.sges or len(octets) > cap.max_inline:
+        raise BadWorkRequest(f"{len(octets)} octets inline and {len(request.sges)} SGEs; {cap.max_inline} may be")
+    return octets
+
+
+def check_immediate(request: Immediate) -> bytes:
+    """The octets of Immediate Data."""
+    nbytes = len(request.data)
+    if nbytes != IMMEDIATE_SIZE:  # EXT-7306-6.3-05
+        raise BadWorkRequest(f"Immediate Data has 8 octets, not {nbytes} (RFC 7306 §6.2)")
+    return bytes(request.data)
+
+
+def check_operands(operands: Sequence[object]) -> None:
+    """Judge the numbers of an Atomic."""
+    for operand in operands:
+        if not isinstance(operand, int) or not 0 <= operand <= ALL_ONES:
+            raise BadWorkRequest(f"an operand of an Atomic is 64 bits without sign: {operand!r} (RFC 7306 §5.2.1)")

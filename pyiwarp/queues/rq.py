@@ -1,0 +1,154 @@
+"""The receive queue: receives wait for the peer's Sends, are taken in order, and complete once (RFC 5040 §5.3)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from pyiwarp.engine.events import Delivered
+from pyiwarp.errors import BadWorkRequest, QueueFull
+from pyiwarp.mr import Access
+from pyiwarp.queues.checks import QpCap, check_sges
+from pyiwarp.queues.cq import CompletionQueue
+from pyiwarp.queues.sq import unpin
+from pyiwarp.queues.srq import SharedReceiveQueue
+from pyiwarp.queues.work import Completion, Recv, Status, WorkOpcode
+
+__all__ = ["ReceiveQueue"]
+
+_SUCCESS: Final = Status.SUCCESS
+_RECV: Final = WorkOpcode.RECV
+
+
+class ReceiveQueue:
+    """The receives of a queue pair, from their posting to their completion in `cq`; the rest as in `SendQueue`.
+
+    With `srq` nothing is posted here (`cap.max_recv_wr` is 0): receives are taken from there when a Send arrives, and
+    `on_posted` is called when there is one for a Send that found none. `blame` is the status that the receive of the
+    message under way has when all are flushed.
+    """
+
+    __slots__ = ("_late", "_posted", "_taken", "blame", "cap", "cq", "flushes", "on_posted", "pd", "qp_num", "srq")
+
+    def __init__(
+        self,
+        pd: object,
+        cap: QpCap,
+        cq: CompletionQueue,
+        qp_num: int,
+        srq: SharedReceiveQueue | None,
+        on_posted: Callable[[], None],
+    ) -> None:
+        self.pd = pd
+        self.cap = cap
+        self.cq = cq
+        self.qp_num = qp_num
+        self.srq = srq
+        self.on_posted = on_posted
+        self.blame = Status.WR_FLUSH_ERR
+        self.flushes = 0
+        self._posted: deque[Recv] = deque()
+        self._taken: deque[Recv] = deque()  # by messages; of the last some octets may be missing
+        self._late: deque[Completion | Callable[[], None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._posted)
+
+    def is_ready(self) -> bool:
+        """Whether there is a receive for the next Send; if a shared queue has none, `on_posted` is called later."""
+        return bool(self._posted) or (self.srq is not None and self.srq.offers(self.on_posted))
+
+    @property
+    def unfinished(self) -> int:
+        """Receives posted or taken here, and not complete."""
+        return len(self._posted) + len(self._taken)
+
+    def check_room(self) -> None:
+        """Raises `QueueFull` if nothing more can be posted."""
+        if len(self._posted) + len(self._late) < self.cap.max_recv_wr:
+            return
+        if self.srq is not None:
+            raise BadWorkRequest(f"queue pair {self.qp_num} takes its receives from {self.srq!r}: post them there")
+        limit = self.cap.max_recv_wr
+        if len(self._posted) + sum(isinstance(late, Completion) for late in self._late) >= limit:
+            raise QueueFull(f"the receive queue of queue pair {self.qp_num} holds {limit} work requests already")
+
+    def post(self, request: Recv) -> None:
+        """Judge a receive, pin its memory, and let it wait for a Send.
+
+        Raises `QueueFull`, `BadWorkRequest` for memory that may not be written, `Closed` for memory that is gone.
+        """
+        if len(self._posted) + len(self._late) >= self.cap.max_recv_wr:
+            self.check_room()
+        sges = request.sges
+        if len(sges) != 1 or not sges[0][0].pin_sink(self.pd, sges[0][1], sges[0][2]):
+            check_sges(sges, Access.LOCAL_WRITE, self.pd, self.cap)
+            for sge in sges:
+                sge.region.pin()
+        self._posted.append(request)
+
+    def post_late(self, request: Recv, error: Exception | None) -> None:
+        """Take a receive that can only be flushed, when everything before it is complete."""
+        self.check_room()
+        self._late.append(self._flushed(request, error))
+        self._complete_late()
+
+    def take(self) -> Sequence[memoryview] | None:
+        """The memory of the oldest receive, for a message that has begun to come; None if there is no receive."""
+        if self._posted:
+            receive = self._posted.popleft()
+        else:
+            shared = None if self.srq is None else self.srq.take(self.on_posted)
+            if shared is None:
+                return None
+            receive = shared
+        self._taken.append(receive)
+        sges = receive.sges
+        if len(sges) == 1:
+            region, offset, nbytes = sges[0]
+            return (region.pinned_view(offset, nbytes),)
+        return [region.pinned_view(offset, nbytes) for region, offset, nbytes in sges]
+
+    def delivered(self, event: Delivered) -> None:
+        """The oldest message that took a receive is complete (RDMAP-5040-5.3-05)."""
+        receive = self._taken.popleft()
+        for sge in receive.sges:
+            sge[0].unpin()
+        _, _, nbytes, solicited, inval_stag, immediate = event
+        fields = (receive.wr_id, _SUCCESS, _RECV, nbytes, self.qp_num, inval_stag, solicited, None, immediate, None)
+        self.cq.push(tuple.__new__(Completion, fields))
+        if self._late:
+            self._complete_late()
+
+    def flush(self, error: Exception | None) -> None:
+        """Complete every receive, in order: nothing will come for them."""
+        if self.srq is not None:
+            self.srq.forget(self.on_posted)
+        receives = [*self._taken, *self._posted]
+        status, self.blame = (self.blame if self._taken else Status.WR_FLUSH_ERR), Status.WR_FLUSH_ERR
+        self.flushes += len(receives)
+        self._taken.clear()
+        self._posted.clear()
+        for receive in receives:
+            unpin(receive.sges)
+            self.cq.push(self._flushed(receive, error)._replace(status=status))
+            status = Status.WR_FLUSH_ERR  # the blame is on the first alone
+        self._complete_late()
+
+    def when_drained(self, call: Callable[[], None]) -> None:
+        """Make a call when no receive is left; at once if there is none."""
+        self._late.append(call)
+        self._complete_late()
+
+    def _complete_late(self) -> None:
+        while self._late and not (self._posted or self._taken):
+            late = self._late.popleft()
+            if isinstance(late, Completion):
+                self.flushes += 1
+                self.cq.push(late)
+            else:
+                late()
+
+    def _flushed(self, request: Recv, error: Exception | None) -> Completion:
+        return Completion(request.wr_id, Status.WR_FLUSH_ERR, WorkOpcode.RECV, 0, self.qp_num, error=error)

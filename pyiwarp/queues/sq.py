@@ -1,0 +1,280 @@
+"""The send queue: what is begun when, and that everything completes once and in order (RFC 5040 §5.5, §6.1)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import Any, ClassVar, Final, Protocol
+
+from pyiwarp.engine.stream import Stream
+from pyiwarp.errors import BadWorkRequest, QueueFull, WrongState
+from pyiwarp.queues.checks import QpCap
+from pyiwarp.queues.cq import CompletionQueue
+from pyiwarp.queues.fast_post import PROMPT, payload_size
+from pyiwarp.queues.request_kinds import KINDS, Held, Kind, Posted
+from pyiwarp.queues.work import Completion, SendRequest, Status
+
+__all__ = ["SendQueue", "unpin"]
+
+_NOTHING_HELD: Final[Held] = ()
+
+
+class QpOwner(Protocol):
+    """The queue pair, as far as its send queue needs to know it."""
+
+    def abort(self, error: Exception) -> None:
+        """End the stream at once: a work request has failed."""
+
+
+class SendQueue:
+    """The requests that a queue pair was given to send, from their posting to their completion in `cq`.
+
+    A request is begun at once, unless a fence or ORD holds it back, and everything behind it. `pd` is the protection
+    domain whose memory may be used, `qp_num` what completions say of where they come from, `owner` the queue pair,
+    which owns some of the memory itself. With `all_signaled` every request has a completion. `blame` names one request,
+    and the status that it has when all are flushed.
+    """
+
+    __slots__ = (
+        "_late",
+        "_posted",
+        "_prompt",
+        "_recorded",
+        "_sent",
+        "_waiting",
+        "all_signaled",
+        "answers_due",
+        "blame",
+        "cap",
+        "cq",
+        "flushes",
+        "limit",
+        "owner",
+        "pd",
+        "qp_num",
+    )
+
+    takes_prompt: ClassVar[bool] = True  # whether requests may be framed where they are posted
+    blame: tuple[Posted, Status] | None
+
+    def __init__(
+        self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int, owner: QpOwner, *, all_signaled: bool = False
+    ) -> None:
+        self.pd = pd
+        self.owner = owner
+        self.cap = cap
+        self.limit = cap.max_send_wr
+        self.cq = cq
+        self.qp_num = qp_num
+        self.all_signaled = all_signaled
+        self.flushes = 0
+        self._prompt: list[Any] = []  # framed when they were posted, before all of `_posted`, and not sent yet
+        self._recorded: list[Posted] = []  # those of them that stand in `_posted` after all
+        self._sent: deque[Any] = deque()  # framed when they were posted, sent since, and about to complete
+        self._posted: deque[Posted] = deque()
+        self._waiting: deque[Posted] = deque()
+        # behind what was in time: flushes of what was posted too late, and calls to those who wait for the end of all
+        self._late: deque[Completion | Callable[[], None]] = deque()
+        self.begin()
+
+    def __len__(self) -> int:
+        return len(self._posted) + len(self._prompt) + len(self._sent)
+
+    def begin(self) -> None:
+        """A new connection begins."""
+        self.answers_due = 0
+        self.blame = None
+        self._recorded.clear()
+
+    def check_room(self) -> None:
+        """Raises `QueueFull` if nothing more can be posted."""
+        if len(self) + len(self._late) < self.limit:
+            return
+        if len(self) + sum(isinstance(late, Completion) for late in self._late) >= self.limit:
+            raise QueueFull(f"the send queue of queue pair {self.qp_num} holds {self.limit} work requests already")
+
+    def post_promptly(self, stream: Stream, requests: Sequence[SendRequest]) -> int:
+        """Post the first of the requests the short way, as many as are ordinary and fit; returns how many."""
+        if not stream.prompt or self._posted or self._late or not self.takes_prompt:
+            return 0
+        room = self.limit - len(self._prompt) - len(self._sent)
+        if len(requests) > room:
+            requests = list(islice(requests, room))
+        done = 0
+        while done < len(requests):
+            try:
+                frame = PROMPT.get(type(requests[done]))
+                framed = 0 if frame is None else frame(requests, done, self, stream)
+            except Exception:  # whatever it is made of: the plain way says what is wrong, behind what was framed
+                break
+            if not framed:
+                break
+            done += framed
+        self._prompt += requests if done == len(requests) else islice(requests, done)
+        return done
+
+    def post(self, stream: Stream, request: SendRequest) -> None:
+        """Judge a request, pin its memory, and begin it when its turn has come.
+
+        Raises `QueueFull`, `BadWorkRequest` for what may not be asked, `Closed` for memory that is gone, `WrongState`
+        for what the peer can no longer answer; nothing was posted then.
+        """
+        queue = self._posted
+        if len(self) + len(self._late) >= self.limit:
+            self.check_room()
+        kind = KINDS[type(request)]
+        if kind.answered:
+            self._check_answerable(stream)
+        nbytes, sges, payload = kind.admit(request, self)
+        posted = Posted(request, kind, nbytes, sges, payload)
+        queue.append(posted)
+        if ((self.answers_due or kind.answered) and not self._may_start(posted, stream)) or self._waiting:
+            self._waiting.append(posted)
+            return
+        self.answers_due += kind.answered
+        kind.start(stream, posted)
+        if posted.done:  # what is for this side alone
+            self._complete()
+
+    def post_late(self, request: SendRequest, error: Exception | None) -> None:
+        """Take a request that can only be flushed, when everything before it is complete."""
+        self.check_room()
+        self._late.append(self._flushed(request.wr_id, KINDS[type(request)], error))
+        self._complete_late()
+
+    def start_waiting(self, stream: Stream) -> None:
+        """Begin what was held back and no longer is."""
+        waiting = self._waiting
+        # a violation or Terminate may have come right behind an answer: then all that waits will be flushed
+        while waiting and not stream.deaf and self._may_start(waiting[0], stream):
+            posted = waiting.popleft()
+            self.answers_due += posted.kind.answered
+            posted.kind.start(stream, posted)
+            if posted.error is not None:
+                self.owner.abort(posted.error)  # as every work request that fails
+            elif posted.done:
+                self._complete()
+
+    def answered(self, token: object) -> None:
+        """The peer's answer to one of the requests that wait for it has come (RDMAP-5040-5.5-19)."""
+        self.answers_due -= 1
+        if isinstance(token, Posted) and token.kind.finish is not None:
+            token.kind.finish(token)
+        self._settle((token,))
+
+    def sent(self, tokens: Iterable[object]) -> None:
+        """TCP has the messages that these tokens stand for (RDMAP-5040-5.5-11), and all that were framed early."""
+        if self._prompt:
+            self._sent += self._prompt
+            self._prompt.clear()
+        if self._sent:
+            self._complete_sent()
+        if self._recorded:
+            recorded, self._recorded = self._recorded, []
+            self._settle(recorded)
+        if tokens or self._posted or self._late:
+            self._settle(tokens)
+
+    def _complete_sent(self) -> None:
+        sent, all_signaled = self._sent, self.all_signaled
+        while sent:  # whom a completion calls may post, flush, or come here itself
+            request = sent.popleft()
+            if request.signaled or all_signaled:
+                opcode, nbytes = KINDS[type(request)].opcode, payload_size(request)
+                self.cq.push(Completion(request.wr_id, Status.SUCCESS, opcode, nbytes, self.qp_num))
+
+    def _settle(self, tokens: Iterable[object]) -> None:
+        for posted in tokens:
+            assert isinstance(posted, Posted)
+            posted.done = True
+        self._complete()
+
+    def _complete(self) -> None:
+        """Complete the requests at the head of the queue that are done (RDMAP-5040-5.5-12)."""
+        if self._sent:
+            self._complete_sent()  # they come first
+        if self._prompt:
+            return  # they come first too, and bring the others back here
+        queue = self._posted
+        while queue and queue[0].done:
+            posted = queue.popleft()
+            for sge in posted.sges:
+                sge[0].unpin()
+            request = posted.request
+            if request.signaled or self.all_signaled:
+                opcode, nbytes, value = posted.kind.opcode, posted.nbytes, posted.value
+                self.cq.push(Completion(request.wr_id, Status.SUCCESS, opcode, nbytes, self.qp_num, value=value))
+        if self._late:
+            self._complete_late()
+
+    def flush(self, error: Exception | None) -> None:
+        """Complete everything that is posted, in order, as it will never be done (RDMAP-5040-5.4-08, -6.2.1-02)."""
+        self._waiting.clear()
+        self._record_prompt()
+        blamed, status = self.blame or (None, Status.WR_FLUSH_ERR)
+        self.begin()
+        self.flushes += len(self._posted)
+        while self._posted:
+            posted = self._posted.popleft()
+            unpin(posted.sges)
+            flushed = self._flushed(posted.request.wr_id, posted.kind, error, posted.error)
+            self.cq.push(flushed._replace(status=status) if posted is blamed else flushed)
+        self._complete_late()
+
+    def begun(self) -> Sequence[Posted]:
+        """The requests that were given to the stream and are not complete, in order."""
+        self._record_prompt()
+        return list(self._posted)[: len(self._posted) - len(self._waiting)]
+
+    def requests(self) -> Sequence[Posted | None]:
+        """Those of them that the peer answers; None stands for one that is nobody's."""
+        return [posted for posted in self.begun() if posted.kind.answered]
+
+    def when_drained(self, call: Callable[[], None]) -> None:
+        """Make a call when no request is left; at once if there is none."""
+        self._late.append(call)
+        self._complete_late()
+
+    def _record_prompt(self) -> None:
+        """Give those that were framed where they were posted the record that all others have."""
+        while self._prompt:
+            self._recorded.append(self._record(self._prompt.pop()))
+        while self._sent:
+            self._record(self._sent.pop()).done = True
+
+    def _record(self, request: Any) -> Posted:
+        posted = Posted(request, KINDS[type(request)], payload_size(request), _NOTHING_HELD, ())
+        self._posted.appendleft(posted)
+        return posted
+
+    def _may_start(self, posted: Posted, stream: Stream) -> bool:
+        if self.answers_due and posted.request.fence:
+            return False
+        return not (posted.kind.answered and stream.reads.full)  # RDMAP-5040-6.1-05
+
+    def _check_answerable(self, stream: Stream) -> None:
+        if stream.peer_closed:
+            raise WrongState(f"the peer has closed its half and can answer nothing: queue pair {self.qp_num}")
+        if not stream.reads.limit:
+            raise BadWorkRequest("ORD is 0: the peer answers no Reads and no Atomics (RFC 5040 §6.1)")
+
+    def _complete_late(self) -> None:
+        while self._late and not len(self):
+            late = self._late.popleft()
+            if isinstance(late, Completion):
+                self.flushes += 1
+                self.cq.push(late)
+            else:
+                late()
+
+    def _flushed(self, wr_id: object, kind: Kind, error: Exception | None, own: Exception | None = None) -> Completion:
+        if own is not None:
+            return Completion(wr_id, kind.refused, kind.opcode, 0, self.qp_num, error=own)
+        return Completion(wr_id, Status.WR_FLUSH_ERR, kind.opcode, 0, self.qp_num, error=error)
+
+
+def unpin(sges: Held) -> None:
+    """Work is done with the memory of these elements, or with these operations."""
+    for sge in sges:
+        sge[0].unpin()
