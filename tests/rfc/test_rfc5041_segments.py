@@ -2,79 +2,244 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
-from pyiwarp.mr import RemoteRegion
-from pyiwarp.queues.work import Read, Send, Status, Write
+from pyiwarp.mr import MemoryRegion, RemoteRegion
+from pyiwarp.work import FetchAdd, Immediate, Read, Recv, Send, SendRequest, Status, Write
 from tests.harness import Pair, RawPeer, cut, ended, octets_of, read, response, send, write
-from tests.rfc.scene import Scene
+from tests.rfc.scene import Scene, fetch_add
 
-FAR = RemoteRegion(0xFFFF_FF00, 0xA5C3F00D, 1 << 31)
+FAR = RemoteRegion(0x0123_4567_FFFF_FF01, 0xA5C3F00D, 1 << 31)
 
 
-@pytest.fixture
-def scene() -> Scene:
-    return Scene()
+@pytest.fixture(params=["the short way", "the plain way"])
+def scene(request: pytest.FixtureRequest) -> Scene:
+    """What comes with markers goes the plain way, everything else the short way."""
+    return Scene(receive_markers=request.param == "the plain way")
 
 
 # --- what is sent ----------------------------------------------------------------------------------------------------
 
+SMALL, LARGE = 128, 9000
+SMALL_SIZES = [0, 1, 109, 110, 111, 113, 114, 115, 220, 228, 229, 10_000]
+LARGE_SIZES = [4097, 8982, 8983, 8986, 8987, 20_000, 70_000]
+WAYS = {
+    "one element": (SMALL, SMALL_SIZES),
+    "inline": (SMALL, SMALL_SIZES[:-1]),
+    "in two elements": (SMALL, SMALL_SIZES),
+    "behind a Read": (SMALL, SMALL_SIZES),
+    "with markers": (SMALL, SMALL_SIZES),
+    "in large segments": (LARGE, LARGE_SIZES),
+}
+CUT = [(way, mulpdu, nbytes) for way, (mulpdu, sizes) in WAYS.items() for nbytes in sizes]
 
-@pytest.mark.parametrize("nbytes", [0, 1, 109, 110, 111, 113, 114, 115, 220, 228, 229, 10_000])
+
+def tagged_segments(octet: int, stag: int, to: int, payload: bytes, mulpdu: int) -> Iterator[bytes]:
+    """What RFC 5041 §4.2 and §5.2 make of a message, word by word."""
+    room = mulpdu - 14
+    for start in range(0, max(len(payload), 1), room):
+        last = 0x40 if start + room >= len(payload) else 0
+        yield struct.pack(">BBIQ", 0x81 | last, octet, stag, to + start) + payload[start : start + room]
+
+
+def untagged_segments(
+    octet: int, payload: bytes, mulpdu: int, *, inval_stag: int = 0, qn: int = 0, msn: int = 1
+) -> Iterator[bytes]:
+    """As `tagged_segments`, with §4.3."""
+    room = mulpdu - 18
+    for start in range(0, max(len(payload), 1), room):
+        last = 0x40 if start + room >= len(payload) else 0
+        header = struct.pack(">BBIIII", 0x01 | last, octet, inval_stag, qn, msn, start)
+        yield header + payload[start : start + room]
+
+
+@pytest.mark.parametrize(("way", "mulpdu", "nbytes"), CUT)
 @pytest.mark.parametrize("tagged", [False, True])
-def test_a_message_is_cut_into_segments(tagged: bool, nbytes: int) -> None:
-    # DDP-5041-5.2-01, -02, -04, -07, -09, -10, DDP-5041-5.3-02, DDP-5041-4.1-03, -04, -05, -06, DDP-5041-4.3-11
-    # MPA-5044-3-01, MPA-5044-4.5-05: each FPDU is one segment, all but the last as large as may be
-    peer = RawPeer(mulpdu=128)
+def test_a_message_is_cut_into_segments(tagged: bool, way: str, mulpdu: int, nbytes: int) -> None:
+    # DDP-5041-5.2-01, -02, -04, -07, -08, -09, -10, DDP-5041-5.3-02, DDP-5041-4.1-01, -02, -03, -04, -05, -06, -09, -11
+    # DDP-5041-4.1-12, DDP-5041-4.2-01, -02, -04, -05, -06, -08, -09, DDP-5041-4.3-01, -02, -04, -06, -08, -10, -11
+    # DDP-5041-4.4-01, MPA-5041-3-07, MPA-5044-3-01, MPA-5044-4.5-05: each FPDU is one segment, and full but for the last
+    peer = RawPeer(mulpdu=mulpdu, send_markers=way == "with markers")
     payload = bytes(n % 251 for n in range(nbytes))
     memory = peer.node.region(payload)
-    peer.node.post(Write((memory[:],), FAR) if tagged else Send((memory[:],)))
-    heard = peer.hears()
-    header = 14 if tagged else 18
-    room = 128 - header
-    assert [len(each.ulpdu) for each in heard[:-1]] == [128] * (max(nbytes - 1, 0) // room)
-    assert [each.last for each in heard] == [False] * (len(heard) - 1) + [True]
-    assert b"".join(each.payload for each in heard) == payload
-    starts = range(0, max(nbytes, 1), room)
-    if tagged:
-        assert [each.to for each in heard] == [FAR.to + start for start in starts], "carries into the upper 32 bits"
-        assert {each.stag for each in heard} == {FAR.stag}  # DDP-5041-4.2-05, -06, -08
+    sges = (memory[: nbytes // 3], memory[nbytes // 3 :]) if way == "in two elements" else (memory[:],)
+    if way == "behind a Read":
+        peer.node.post(Read(peer.node.region(4)[:], RemoteRegion(0, 5, 4)))
+    if way == "inline":
+        peer.node.post(Write(remote=FAR, inline=payload) if tagged else Send(inline=payload))
     else:
-        assert [each.mo for each in heard] == list(starts)
-        assert {(each.qn, each.msn) for each in heard} == {(0, 1)}  # DDP-5041-4.3-06, -08, -10
-    assert len({each.ulpdu[1] for each in heard}) == 1  # DDP-5041-4.2-04
+        peer.node.post(Write(sges, FAR) if tagged else Send(sges))
+    if way == "behind a Read":
+        peer.expects(Opcode.READ_REQUEST)
+    expected = (
+        tagged_segments(0x40, FAR.stag, FAR.to, payload, mulpdu) if tagged else untagged_segments(0x43, payload, mulpdu)
+    )
+    assert [each.ulpdu for each in peer.hears()] == list(expected)
 
 
-def test_the_ulp_s_40_bits_are_in_every_segment() -> None:  # DDP-5041-4.3-02, DDP-5041-4.3-04
-    peer = RawPeer(mulpdu=128)
+@pytest.mark.parametrize("markers", [False, True])
+def test_the_ulp_s_40_bits_are_in_every_segment(markers: bool) -> None:  # DDP-5041-4.3-02, DDP-5041-4.3-04
+    peer = RawPeer(mulpdu=128, send_markers=markers)
     memory = peer.node.region(300)
-    peer.node.post(Send((memory[:],), inval_stag=0x11223344), Send((memory[:],)))
-    prefixes = [each.ulpdu[1:6] for each in peer.hears()]
-    assert prefixes == [bytes.fromhex("44 11223344")] * 3 + [bytes.fromhex("43 00000000")] * 3
+    requests = [Send((memory[:],), inval_stag=0x11223344), Send((memory[:],)), Send((memory[:],), solicited=True)]
+    peer.node.post(*requests, Send((memory[:],), solicited=True, inval_stag=0x55667788))
+    prefixes = [each.ulpdu[1:6].hex() for each in peer.hears()]
+    assert prefixes == [each for each in ("4411223344", "4300000000", "4500000000", "4655667788") for _ in range(3)]
 
 
-def test_a_response_goes_where_its_request_said(scene: Scene) -> None:  # DDP-5041-4.2-05, DDP-5041-4.2-02
-    scene.peer.sends(read(scene.region, size=3, sink_stag=0xDEADBEEF, sink_to=0x0123456789ABCDEF))
-    (heard,) = scene.peer.hears()
-    assert heard.ulpdu == bytes.fromhex("C1 42 DEADBEEF 0123456789ABCDEF") + b"..."
+@pytest.mark.parametrize("markers", [False, True])
+def test_the_octet_of_a_small_message_says_what_it_is(markers: bool) -> None:  # DDP-5041-4.3-02, DDP-5041-4.2-02
+    peer = RawPeer(send_markers=markers)
+    peer.node.post(Send(inline=b"1", solicited=True), Send(inline=b"2"), Write(remote=FAR, inline=b"3"))
+    assert [each.ulpdu[1:6].hex() for each in peer.hears()] == ["4500000000", "4300000000", "40a5c3f00d"]
+
+
+@pytest.mark.parametrize("markers", [False, True])
+@pytest.mark.parametrize("nbytes", [3, 64, 1000])
+def test_a_response_goes_where_its_request_said(nbytes: int, markers: bool) -> None:
+    # DDP-5041-4.2-05, -02, -04, -08, DDP-5041-4.1-01, -03, -04, DDP-5041-5.2-09
+    peer = RawPeer(mulpdu=128, send_markers=markers)
+    source = peer.node.region(bytes(n % 251 for n in range(nbytes)))
+    peer.sends(read(source, size=nbytes, sink_stag=0xDEADBEEF, sink_to=0x01234567_FFFFFFEF))
+    expected = tagged_segments(0x42, 0xDEADBEEF, 0x01234567_FFFFFFEF, octets_of(source), 128)
+    assert [each.ulpdu for each in peer.hears()] == list(expected)
+
+
+def test_every_kind_of_message_has_its_queue_and_its_numbers() -> None:
+    # DDP-5041-4.3-06, DDP-5041-4.3-07, DDP-5041-4.3-08, DDP-5041-5.3-01: each queue counts for itself, from 1
+    scene = Scene(mulpdu=128)
+    big = scene.node.region(200)
+    sink, remote = scene.node.region(8), RemoteRegion(16, 0x77, 8)
+    requests: list[SendRequest] = [Send(inline=b"small"), Send(inline=b"another"), Read(sink[:], remote)]
+    requests += [FetchAdd(remote, 1), Immediate(b"12345678"), Send((big[:],)), Write(remote=remote, inline=b"1")]
+    requests += [Send(inline=b"1"), Read(sink[:], remote), FetchAdd(remote, 1), Immediate(b"12345678", solicited=True)]
+    scene.node.post(*requests)
+    assert [(each.qn, each.opcode, each.msn) for each in scene.peer.hears() if each.last] == [
+        (0, Opcode.SEND, 1),
+        (0, Opcode.SEND, 2),
+        (1, Opcode.READ_REQUEST, 1),
+        (1, Opcode.ATOMIC_REQUEST, 2),
+        (0, Opcode.IMMEDIATE, 3),
+        (0, Opcode.SEND, 4),
+        (None, Opcode.WRITE, None),
+        (0, Opcode.SEND, 5),
+        (1, Opcode.READ_REQUEST, 3),
+        (1, Opcode.ATOMIC_REQUEST, 4),
+        (0, Opcode.IMMEDIATE_SE, 6),
+    ]
+    scene.peer.sends(fetch_add(scene.region), fetch_add(scene.region))
+    assert [(each.qn, each.opcode, each.msn) for each in scene.peer.hears()] == [
+        (3, Opcode.ATOMIC_RESPONSE, 1),
+        (3, Opcode.ATOMIC_RESPONSE, 2),
+    ]
+    scene.peer.sends(write(5, 0, b"bad"))
+    scene.peer.expects_terminate(errors.InvalidStag.term, qn=2, msn=1)
 
 
 # --- what is received ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("markers", [False, True])
+@pytest.mark.parametrize("sizes", [(), (4,), (1, 0, 2)])
 @pytest.mark.parametrize("nbytes", [0, 1, 17, 1000])
-def test_lengths_are_exact(nbytes: int) -> None:  # MPA-5041-3-08, DDP-5041-5.4-03
-    peer = RawPeer()
-    peer.node.receive(2000)
-    peer.sends(send(bytes(nbytes)))
+def test_lengths_are_exact(nbytes: int, sizes: tuple[int, ...], markers: bool) -> None:
+    # MPA-5041-3-04, MPA-5041-3-08, DDP-5041-5.2-05, -10, DDP-5041-5.4-01, -03, -04: in however many segments
+    peer = RawPeer(receive_markers=markers)
+    memory, written = peer.node.receive(1008), peer.node.region(b"." * 1008)
+    payload = bytes(n % 250 + 1 for n in range(nbytes))
+    sizes = sizes if sum(sizes) <= nbytes else ()
+    peer.sends(*cut(send(payload), *sizes))
     assert [done.nbytes for done in peer.node.received()] == [nbytes]
+    assert octets_of(memory) == payload.ljust(1008, b"\0")
+    peer.sends(*cut(write(written.stag, written.to, payload), *sizes))
+    assert octets_of(written) == payload.ljust(1008, b".")
 
 
+@pytest.mark.parametrize("markers", [False, True])
+@pytest.mark.parametrize(
+    ("mo", "nbytes", "error"),
+    [
+        (6, 4, None),
+        (0, 10, None),
+        (10, 1, errors.InvalidMo),  # DDP-5041-7.1-07
+        (0xFFFF_FFFF, 1, errors.InvalidMo),
+        (9, 2, errors.MessageTooLong),  # DDP-5041-7.1-08
+        (0, 11, errors.MessageTooLong),
+    ],
+)
+def test_a_receive_of_several_elements_ends_with_the_last(
+    mo: int, nbytes: int, error: type[errors.ProtocolViolation] | None, markers: bool
+) -> None:  # DDP-5041-7.1-07, DDP-5041-7.1-08, DDP-5041-5.2-05
+    peer = RawPeer(receive_markers=markers)
+    one, two, three = (peer.node.region(b"." * size) for size in (8, 8, 8))
+    peer.node.qp.post_recv(Recv((one[2:5], two[:6], three[7:]), "recv"))
+    peer.sends(send(b"!" * nbytes, mo=mo))
+    memory = octets_of(one)[2:5] + octets_of(two)[:6] + octets_of(three)[7:]
+    untouched = octets_of(one)[:2] + octets_of(one)[5:] + octets_of(two)[6:] + octets_of(three)[:7]
+    assert untouched == b"." * 14
+    if error is None:
+        assert memory == b"." * mo + b"!" * nbytes + b"." * (10 - mo - nbytes)
+        assert [done.nbytes for done in peer.node.received()] == [mo + nbytes]
+    else:
+        peer.expects_terminate(error.term, mdr="110")
+        assert memory == b"." * 10
+
+
+def test_t_says_what_a_segment_is_for(scene: Scene) -> None:  # DDP-5041-4.1-01, DDP-5041-4.1-02, DDP-5041-5.2-05
+    scene.peer.sends(*cut(write(scene.region.stag, scene.region.to, b"written"), 2, 2))
+    scene.peer.sends(*cut(send(b"sent"), 1, 1))
+    assert octets_of(scene.region)[:8] == b"written."
+    assert octets_of(scene.receives[0])[:5] == b"sent\0"
+    assert [(done.wr_id, done.nbytes) for done in scene.node.received()] == [("recv 1", 4)]
+
+
+@pytest.mark.parametrize("dv", [0, 2, 3])
+@pytest.mark.parametrize("last", [True, False])
+def test_an_untagged_segment_s_version_is_looked_at(scene: Scene, dv: int, last: bool) -> None:  # DDP-5041-4.1-12
+    scene.peer.sends(send(b"good"), send(b"good", last=False))
+    bad = send(b"bad", mo=4, msn=2, dv=dv, last=last)
+    scene.peer.sends(bad)
+    scene.peer.expects_terminate(errors.UntaggedVersion.term, mdr="110", quoted=bad.octets(2)[:18])
+    assert octets_of(scene.receives[1])[:8] == b"good\0\0\0\0"
+
+
+@pytest.mark.parametrize("markers", [False, True])
+def test_messages_are_delivered_in_the_order_of_sending(markers: bool) -> None:
+    # DDP-5041-5.3-06, DDP-5041-4.1-07, DDP-5041-5.4-01: of every kind, size and number of segments, in one delivery
+    peer = RawPeer(receive_markers=markers)
+    kinds = [Opcode.SEND, Opcode.SEND_SE, Opcode.IMMEDIATE]  # the last has eight octets, and places none
+    sizes = [0 if number % 3 == 2 else number for number in range(60)]
+    regions = [peer.node.receive(64, number) for number in range(60)]
+    segments = []
+    for number, nbytes in enumerate(sizes):
+        message = send(bytes([number]) * nbytes, opcode=kinds[number % 3])
+        if number % 3 == 2:
+            segments.append(replace(message, payload=bytes([number]) * 8))
+        else:
+            segments += cut(message, nbytes // 2) if number % 2 else [message]
+    peer.sends(b"".join(map(peer.frames, segments)))
+    done = peer.node.received()
+    assert [each.nbytes for each in done] == sizes
+    assert [each.solicited for each in done] == [number % 3 == 1 for number in range(60)]
+    assert [each.immediate for each in done] == [
+        bytes([number]) * 8 if number % 3 == 2 else None for number in range(60)
+    ]
+    assert [each.wr_id for each in done] == list(range(60))
+    for number, (nbytes, region) in enumerate(zip(sizes, regions, strict=True)):
+        assert octets_of(region) == bytes([number]) * nbytes + bytes(64 - nbytes)
+
+
+@pytest.mark.parametrize("markers", [False, True])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 100, 1 << 20])
-def test_boundaries_survive_any_cutting_of_the_stream(chunk: int) -> None:  # MPA-5041-3-04, MPA-5044-4.3-13
-    peer = RawPeer()
+def test_boundaries_survive_any_cutting_of_the_stream(chunk: int, markers: bool) -> None:
+    # MPA-5041-3-04, MPA-5044-4.3-13
+    peer = RawPeer(receive_markers=markers)
     sizes = [0, 1, 2, 3, 4, 5, 100, 0, 33]
     regions = [peer.node.receive(128) for _ in sizes]
     peer.sends(b"".join(peer.frames(send(bytes([n]) * size)) for n, size in enumerate(sizes)), chunk=chunk)
@@ -146,20 +311,44 @@ def test_a_tagged_segment_s_control_octets_are_looked_at(
     scene.peer.expects_terminate(violation.term, mdr="110", segment_length=14 + nbytes)
 
 
-def test_each_response_finds_its_read() -> None:  # DDP-5041-4.2-07, RDMAP-5040-5.5-06, RDMAP-5040-5.5-12
-    peer = RawPeer()
+def three_reads(markers: bool) -> tuple[RawPeer, list[MemoryRegion]]:
+    """Three Reads under way, and their sinks."""
+    peer = RawPeer(receive_markers=markers)
     sinks = [peer.node.region(4) for _ in range(3)]
     peer.node.post(*[Read(sink[:], RemoteRegion(0, 5, 4), number) for number, sink in enumerate(sinks)])
     peer.hears()
+    return peer, sinks
+
+
+@pytest.mark.parametrize("markers", [False, True])
+def test_each_response_finds_its_read(markers: bool) -> None:
+    # DDP-5041-4.2-07, DDP-5041-4.1-08, RDMAP-5040-5.5-06, RDMAP-5040-5.5-12
+    peer, sinks = three_reads(markers)
     for number, sink in enumerate(sinks):
-        peer.sends(response(sink.stag, sink.to, bytes([number]) * 4))
+        first, last = cut(response(sink.stag, sink.to, bytes([number]) * 4), 3)
+        peer.sends(first)
+        assert peer.node.sent() == [], "the second segment is the last"
+        peer.sends(last)
         assert ended(peer.node.sent()) == [(number, Status.SUCCESS)]
         assert [octets_of(each) for each in sinks] == [
             bytes([n]) * 4 if n <= number else bytes(4) for n in range(len(sinks))
         ]
 
 
-def test_msns_wrap_in_both_directions() -> None:  # DDP-5041-4.3-09
+@pytest.mark.parametrize("markers", [False, True])
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_response_names_the_sink_of_the_read_that_is_due(markers: bool, position: int) -> None:  # DDP-5041-4.2-07
+    peer, sinks = three_reads(markers)
+    for sink in sinks[:position]:
+        peer.sends(response(sink.stag, sink.to, b"good"))
+    other = sinks[position - 1]
+    peer.sends(response(other.stag, sinks[position].to, b"bad!"))
+    peer.expects_terminate(errors.InvalidStag.term)
+    assert [octets_of(sink) for sink in sinks] == [b"good"] * position + [bytes(4)] * (3 - position)
+
+
+@pytest.mark.parametrize("reading", [False, True])
+def test_msns_wrap_in_both_directions(reading: bool) -> None:  # DDP-5041-4.3-09: small Sends alone, and among Reads
     pair = Pair()
     left, right = pair.left.qp.stream, pair.right.qp.stream
     left.send_msn = left.read_msn = 0xFFFF_FFFE
@@ -169,8 +358,10 @@ def test_msns_wrap_in_both_directions() -> None:  # DDP-5041-4.3-09
     for number in range(4):
         pair.right.receive(8, number)
         pair.left.send(bytes([number]))
-        pair.left.post(Read(sink[:], source[:].remote()))
+        if reading:
+            pair.left.post(Read(sink[:], source[:].remote()))
     pair.run()
     assert [done.wr_id for done in pair.right.received()] == [0, 1, 2, 3]
     assert all(done.ok for done in pair.left.sent())
-    assert left.send_msn == left.read_msn == 2
+    assert left.send_msn == 2
+    assert left.read_msn == (2 if reading else 0xFFFF_FFFE)

@@ -11,9 +11,9 @@ from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import BadWorkRequest, ConnectionLost, ProtocolViolation
 from pyiwarp.mr import Access, RemoteRegion
-from pyiwarp.queues.qp import QpState
-from pyiwarp.queues.work import Read, Send, Status, Write
-from tests.harness import Node, Pair, RawPeer, Segment, ended, fpdu, octets_of, read, send, terminate, write
+from pyiwarp.qp import QpState
+from pyiwarp.work import Read, Send, Status, Write
+from tests.harness import Node, Pair, RawPeer, Segment, ended, fpdu, octets_of, read, response, send, terminate, write
 from tests.rfc.scene import ALL_RIGHTS, Scene, fetch_add, page, sibling
 
 FLUSHED = Status.WR_FLUSH_ERR
@@ -52,24 +52,52 @@ def test_what_was_posted_is_transferred_or_reported() -> None:  # MPA-5041-3-03,
     assert isinstance(peer.node.qp.error, ConnectionLost)
 
 
+@pytest.mark.parametrize("markers", [False, True])
+@pytest.mark.parametrize("tagged", [False, True])
 @pytest.mark.parametrize("bit", range(0, 8 * 20, 7))
-def test_a_digest_covers_every_bit_of_a_segment(bit: int) -> None:  # MPA-5041-3-07, MPA-5044-4.4-17
-    scene = Scene()
-    frame = bytearray(scene.peer.frames(write(scene.region.stag, scene.region.to, b"abcd")))
-    frame[2 + bit // 8] ^= 1 << bit % 8  # somewhere in the ULPDU's 18 octets or in the CRC
+def test_a_digest_covers_every_bit_of_a_segment(bit: int, tagged: bool, markers: bool) -> None:
+    # MPA-5041-3-07, MPA-5044-4.4-17
+    scene = Scene(receive_markers=markers)
+    message = write(scene.region.stag, scene.region.to, b"abcd") if tagged else send(b"abcd")
+    frame = bytearray(scene.peer.frames(message))
+    frame[6 * markers + 2 * (not markers) + bit // 8] ^= 1 << bit % 8  # somewhere in the ULPDU or in the CRC
     scene.peer.sends(bytes(frame))
     scene.peer.expects_terminate(errors.CrcMismatch.term, mdr="000")
     assert octets_of(scene.region) == b"." * 64
+    assert octets_of(scene.receives[0]) == bytes(40)
+    assert not any(done.ok for done in scene.node.received())
 
 
-def test_a_broken_stream_is_called_broken(scene: Scene) -> None:  # MPA-5041-3-09, RDMAP-5040-7-01
+def test_what_is_framed_already_stays_as_it_is() -> None:  # MPA-5041-3-02, MPA-5041-3-03: small messages, ready to go
+    peer = RawPeer(Node())
+    peer.node.qp.set_emss(9000)
+    for number in range(3):
+        peer.node.send(bytes([number]) * 1000, number)
+    peer.node.qp.set_emss(536)
+    assert [each.payload for each in peer.hears()] == [bytes([number]) * 1000 for number in range(3)]
+    assert ended(peer.node.sent()) == [(number, Status.SUCCESS) for number in range(3)]
+
+
+def test_what_is_framed_already_is_reported_when_tcp_is_lost() -> None:  # MPA-5041-3-03
+    peer = RawPeer()
+    peer.node.send(b"first", 1)
+    peer.node.post(Write(remote=RemoteRegion(0, 5, 1), wr_id=2, inline=b"x"))
+    peer.end.lose()
+    assert ended(peer.node.sent()) == [(1, FLUSHED), (2, FLUSHED)]
+
+
+@pytest.mark.parametrize("by_peer", [False, True])
+def test_a_broken_stream_is_called_broken(scene: Scene, by_peer: bool) -> None:  # MPA-5041-3-09, RDMAP-5040-7-01
     states = [scene.node.qp.state]
-    broken(scene)
+    if by_peer:
+        scene.peer.sends(terminate(errors.InvalidStag.term))
+    else:
+        broken(scene)
     states.append(scene.node.qp.state)
     scene.peer.closes()
     states.append(scene.node.qp.state)
-    assert states == [QpState.RTS, QpState.TERMINATE, QpState.ERROR]
-    assert isinstance(scene.error, errors.InvalidStag)
+    assert states == [QpState.RTS, QpState.ERROR if by_peer else QpState.TERMINATE, QpState.ERROR]
+    assert isinstance(scene.error, errors.TerminatedByPeer if by_peer else errors.InvalidStag)
 
 
 def test_nothing_travels_on_a_broken_stream(scene: Scene) -> None:  # MPA-5041-3-10, RDMAP-5040-7-02, DDP-5041-7.1-18
@@ -86,6 +114,35 @@ def test_nothing_travels_on_a_broken_stream(scene: Scene) -> None:  # MPA-5041-3
     assert octets_of(scene.region) == b"." * 64
     assert ended(scene.node.sent()) == [("late", FLUSHED)]
     assert ended(scene.node.received()) == [("recv 1", FLUSHED), ("recv 2", FLUSHED)]
+
+
+@pytest.mark.parametrize("by_peer", [False, True])
+def test_what_waits_does_not_leave_a_broken_stream(scene: Scene, by_peer: bool) -> None:  # MPA-5041-3-10
+    """What TCP has is sent; of what waits behind it, and of the answers to the peer, nothing is."""
+    scene.peer.end.clogged = True
+    scene.node.send(b"on its way", 1)
+    scene.peer.sends()
+    scene.node.send(b"waits", 2)
+    scene.peer.sends(
+        read(scene.region, size=4),
+        terminate(errors.InvalidStag.term) if by_peer else write(5, 0, b"x"),
+        write(scene.region.stag, scene.region.to, b"late"),
+        send(b"late"),
+    )
+    scene.peer.end.clogged = False
+    heard = [each.opcode for each in scene.peer.hears()]
+    assert heard == [Opcode.SEND] + [Opcode.TERMINATE] * (not by_peer)
+    assert octets_of(scene.region) == b"." * 64
+    assert ended(scene.node.sent()) == [(1, Status.SUCCESS), (2, FLUSHED)]
+    assert ended(scene.node.received()) == [("recv 1", FLUSHED), ("recv 2", FLUSHED)]
+
+
+@pytest.mark.parametrize("by_peer", [False, True])
+def test_what_is_framed_already_does_not_leave_a_broken_stream(scene: Scene, by_peer: bool) -> None:  # MPA-5041-3-10
+    scene.node.send(b"small", 1)
+    scene.peer.sends(terminate(errors.InvalidStag.term) if by_peer else write(5, 0, b"x"))
+    assert [each.opcode for each in scene.peer.hears()] == [Opcode.TERMINATE] * (not by_peer)
+    assert ended(scene.node.sent()) == [(1, FLUSHED)]
 
 
 def test_a_graceful_end_is_told(scene: Scene) -> None:  # MPA-5041-3-11, MPA-5044-3-12, MPA-5044-7.2-02
@@ -126,10 +183,11 @@ def test_both_directions_begin_together() -> None:  # DDP-5041-6.1-01, MPA-5044-
     with pytest.raises(errors.WrongState):
         node.qp.receive_view()
     scene = Scene(node=node)
-    scene.peer.sends(send(b"in"))
+    assert scene.node.qp.wants_input
     scene.node.send(b"out")
-    assert [done.nbytes for done in scene.node.received()] == [2]
     scene.peer.expects(Opcode.SEND, payload=b"out")
+    scene.peer.sends(send(b"in"))
+    assert [done.nbytes for done in scene.node.received()] == [2]
 
 
 def test_an_idle_stream_stays(scene: Scene) -> None:  # DDP-5041-6.2-01: nothing ends it but the peer or the program
@@ -175,6 +233,49 @@ def test_a_lack_of_buffers_is_an_error_of_the_stream(scene: Scene) -> None:  # D
     scene.peer.expects_terminate(errors.NoBufferForMsn.term)
     assert isinstance(scene.error, errors.NoBufferForMsn)
     assert "no buffer" in str(scene.error)
+
+
+def test_queue_3_is_not_valid_without_extensions() -> None:  # DDP-5041-7.1-01
+    peer = RawPeer(Node(mulpdu=1442, extensions=False))
+    peer.sends(send(b"x", qn=3, msn=1))
+    peer.expects_terminate(errors.InvalidQn.term, mdr="110")
+
+
+def test_the_half_stays_open_until_the_terminate_has_left(scene: Scene) -> None:  # DDP-5041-6.2.2-06
+    scene.peer.end.incoming += scene.peer.frames(write(5, 0, b"x"))
+    scene.peer.end.read(1 << 20)
+    assert isinstance(scene.error, errors.InvalidStag)
+    assert not scene.node.qp.output_ended
+    scene.peer.expects_terminate(errors.InvalidStag.term)
+    scene.peer.expects_end_of_stream()
+
+
+def test_whoever_ends_a_stream_waits_for_its_reads(scene: Scene) -> None:  # DDP-5041-6.2.1-01, DDP-5041-6.2.1-07
+    scene.node.post(Read(scene.region[:4], RemoteRegion(0, 5, 4), "read"))
+    scene.node.qp.disconnect()
+    scene.peer.expects(Opcode.READ_REQUEST)
+    assert not scene.peer.end.sent_fin
+    assert scene.node.qp.wants_input
+    scene.peer.sends(response(scene.region.stag, scene.region.to, b"data"))
+    assert ended(scene.node.sent()) == [("read", Status.SUCCESS)]
+    scene.peer.expects_end_of_stream()
+    assert octets_of(scene.region)[:4] == b"data"
+
+
+def test_a_half_closed_stream_is_told_of_and_goes_on() -> None:  # DDP-5041-6.2.1-04, DDP-5041-6.2.1-05, MPA-5041-3-11
+    scene = Scene(node=Node(mulpdu=1442, half_close=True))
+    told: list[str] = []
+    scene.node.qp.on_half_closed = lambda: told.append("half closed")
+    scene.peer.closes()
+    assert told == ["half closed"]
+    assert ended(scene.node.received()) == [("recv 1", FLUSHED), ("recv 2", FLUSHED)]
+    for request in (Send(inline=b"small"), Send((scene.region[:],))):
+        scene.node.post(request)
+        scene.peer.expects(Opcode.SEND)
+        assert not scene.peer.end.sent_fin
+    assert all(done.ok for done in scene.node.sent())
+    scene.node.qp.disconnect()
+    scene.peer.expects_end_of_stream()
 
 
 def test_a_fin_stops_one_half_alone(scene: Scene) -> None:  # DDP-5041-6.2.1-05, DDP-5041-6.2.1-06
@@ -246,7 +347,7 @@ def test_memory_of_a_protection_domain_serves_all_its_streams() -> None:  # DDP-
     assert octets_of(shared) == b"leftalso"
 
 
-def test_memory_is_bound_to_a_queue_pair_of_its_own_protection_domain(scene: Scene) -> None:
+def test_memory_is_bound_to_a_queue_pair_of_its_own_protection_domain(scene: Scene) -> None:  # SEC-5042-2.2.2-01
     other = scene.node.context.alloc_pd()
     with pytest.raises(BadWorkRequest, match="another protection domain"):
         other.register(bytearray(8), Access.REMOTE_WRITE, qp=scene.node.qp)

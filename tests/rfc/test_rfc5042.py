@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from pyiwarp import Options, errors
+from pyiwarp import Options, blocking, errors
 from pyiwarp.codes import Opcode
 from pyiwarp.connections.awaitable import Connection
 from pyiwarp.errors import BadWorkRequest, ProtocolViolation, UsageError
@@ -38,6 +38,7 @@ REACHES: dict[str, Callable[[MemoryRegion, int, int], Segment]] = {
 @pytest.mark.parametrize("nbytes", [1, 2, 8, SIZE, SIZE + 1])
 def test_every_octet_at_the_edges(kind: str, nbytes: int) -> None:
     # SEC-5041-8.3.1-01, -04, SEC-5040-8.1.1-03, SEC-5042-6.2.1-01, SEC-5042-6.3.4-01: the region is part of a buffer
+    # DDP-5041-8.3-01
     for offset in (-nbytes - 1, -nbytes, -1, 0, 1, SIZE - nbytes - 1, SIZE - nbytes, SIZE - nbytes + 1, SIZE - 1, SIZE):
         scene = Scene(nbytes=SIZE)
         scene.peer.sends(REACHES[kind](scene.region, offset, nbytes))
@@ -179,11 +180,14 @@ def test_stags_are_hard_to_guess() -> None:
         assert 800 < ones < 1200, f"bit {bit} is set in {ones} of 2000"
 
 
-def test_memory_is_in_a_protection_domain_of_its_connection() -> None:  # SEC-5042-6.1.1-01, SEC-5042-2.2.4-01
+@pytest.mark.parametrize("kind", [Connection, blocking.Connection])
+def test_memory_is_in_a_protection_domain_of_its_connection(
+    kind: type[Connection] | type[blocking.Connection],
+) -> None:  # SEC-5042-6.1.1-01, SEC-5042-2.2.4-01
     """Two connections of one program that share nothing: what one registers is void on the other."""
+    assert kind.of(None, Options()).pd is not kind.of(None, Options()).pd
     context = Context()
-    first = Connection(context.alloc_pd(), Options(), owns_pd=True)
-    second = Connection(context.alloc_pd(), Options(), owns_pd=True)
+    first, second = (kind(context.alloc_pd(), Options(), owns_pd=True) for _ in range(2))
     region = first.register(bytearray(8), Access.REMOTE_WRITE)
     stranger = RawPeer(type("Side", (Node,), {"__init__": lambda self: None, "qp": second.qp})())
     stranger.sends(write(region.stag, region.to, b"x"))
@@ -191,9 +195,12 @@ def test_memory_is_in_a_protection_domain_of_its_connection() -> None:  # SEC-50
     assert octets_of(region) == bytes(8)
 
 
-def test_a_connection_may_keep_memory_from_those_that_share_its_domain() -> None:  # SEC-5042-6.1.1-03
+@pytest.mark.parametrize("kind", [Connection, blocking.Connection])
+def test_a_connection_may_keep_memory_from_those_that_share_its_domain(
+    kind: type[Connection] | type[blocking.Connection],
+) -> None:  # SEC-5042-6.1.1-03, DDP-5041-8.3-03
     pd = Context().alloc_pd()
-    first, second = (Connection(pd, Options(), owns_pd=False) for _ in range(2))
+    first, second = (kind(pd, Options(), owns_pd=False) for _ in range(2))
     mine = first.register(bytearray(8), Access.REMOTE_WRITE, shared=False)
     ours = first.register(bytearray(8), Access.REMOTE_WRITE)
     assert (mine.scope, ours.scope) == (first.qp, pd)
@@ -206,7 +213,8 @@ def test_a_connection_may_keep_memory_from_those_that_share_its_domain() -> None
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-def test_reads_of_one_stream_cost_another_nothing() -> None:  # SEC-5040-8.1.2-07, SEC-5042-6.4.3.3-01
+def test_reads_of_one_stream_cost_another_nothing() -> None:
+    # SEC-5040-8.1.2-07, SEC-5042-6.4.3.3-01, DDP-5041-7.1-02
     one = Scene(ird=2)
     one.peer.end.clogged = True
     one.node.send(b"in the way")
@@ -230,12 +238,16 @@ def test_the_number_of_reads_is_capped(limit: int) -> None:  # SEC-5040-8.1.1-12
     scene.peer.sends()
     scene.peer.sends(*[read(scene.region, size=8)] * limit)
     assert scene.node.qp.alive
+    if limit:
+        asking = Scene(ord=limit)
+        asking.node.post(*[Read(asking.region[:8], RemoteRegion(0, 5, 8))] * 5)
+        assert [each.opcode for each in asking.peer.hears()] == [Opcode.READ_REQUEST] * limit
     scene.peer.sends(atomic(0, scene.region))
     assert isinstance(scene.error, errors.NoBufferForMsn)
 
 
 def test_receives_are_not_shared_so_that_no_peer_takes_another_s() -> None:
-    # SEC-5041-8.3.2-07, SEC-5040-8.1.2-08, SEC-5042-6.4.3.1-01: whoever sends too much is found out at its own queue
+    # SEC-5040-8.1.2-08: whoever sends too much is found out at its own queue
     node = Node(mulpdu=1442)
     other = sibling(node)
     greedy, modest = RawPeer(node), RawPeer(other)
@@ -248,10 +260,11 @@ def test_receives_are_not_shared_so_that_no_peer_takes_another_s() -> None:
     assert ended(other.received()) == [(n, Status.SUCCESS) for n in range(3)]
 
 
-def test_a_completion_queue_that_overflows_hurts_only_its_own() -> None:
+@pytest.mark.parametrize("shared", [False, True], ids=["another protection domain", "the same protection domain"])
+def test_a_completion_queue_that_overflows_hurts_only_its_own(shared: bool) -> None:
     # SEC-5042-6.4.6-01, SEC-5040-8.1.1-11
     node = Node(depth=1, mulpdu=1442)
-    other = Node(node.context, mulpdu=1442)
+    other = sibling(node) if shared else Node(node.context, mulpdu=1442)
     flood, bystander = RawPeer(node), RawPeer(other)
     for number in range(3):
         node.receive(8, number)
@@ -292,6 +305,17 @@ def test_a_device_gives_no_more_than_it_has() -> None:
     with pytest.raises(errors.QueueFull):
         qp.post_recv(Recv())
     regions = [pd.register(bytearray(1)) for _ in range(2)]
-    with pytest.raises(UsageError, match="holds no more"):
-        context.alloc_pd().register(bytearray(1))
+    for take in (
+        lambda: context.alloc_pd().register(bytearray(1)),
+        lambda: pd.alloc_window(),
+        lambda: pd.alloc_stag(),
+    ):
+        with pytest.raises(UsageError, match="holds no more"):
+            take()
+    with pytest.raises(UsageError, match="offers 1 to"):
+        Device(max_pieces=4).open().alloc_pd().alloc_stag(5)
+    srq = pd.create_srq(1)
+    srq.post_recv(Recv())
+    with pytest.raises(errors.QueueFull):
+        srq.post_recv(Recv())
     assert all(region.is_open for region in regions)

@@ -232,6 +232,7 @@ REFUSED: dict[str, Refused] = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_refused(scene: Scene, case: str) -> None:
     # EXT-7306-5.2.1-14, EXT-7306-5.2.1-15, EXT-7306-5.2.2-04, EXT-7306-10.1-01, EXT-7306-4.1-01, EXT-7306-8.2-01, -03
+    # DDP-5041-7.1-02
     make, violation = REFUSED[case]
     before = scene.memory()
     bad = make(scene)

@@ -51,6 +51,7 @@ def test_all_segments_of_an_untagged_message_agree() -> None:
     # DDP-5041-4.3-04, -06, -10, DDP-5041-4.1-03, -04, -06, -09, -11, -12, DDP-5041-5.3-02
     headers = [wire.UntaggedHeader.parse(header) for header, _ in pieces(untagged(bytes(999), msn=5, qn=3), 128)]
     assert {(header.qn, header.msn, header.inval_stag, header.rdmap.opcode) for header in headers} == {(3, 5, 9, 4)}
+    assert {(header.rdmap.rv, header.rdmap.rsvd) for header in headers} == {(1, 0)}
     assert [header.ddp.last for header in headers] == [False] * (len(headers) - 1) + [True]
     assert [header.mo for header in headers] == list(range(0, 999, 110))
     assert {(header.ddp.dv, header.ddp.rsvd, header.ddp.tagged) for header in headers} == {(1, 0, False)}
@@ -59,6 +60,7 @@ def test_all_segments_of_an_untagged_message_agree() -> None:
 def test_all_segments_of_a_tagged_message_agree() -> None:  # DDP-5041-4.2-02, -04, -06, -08, DDP-5041-5.2-08
     headers = [wire.TaggedHeader.parse(header) for header, _ in pieces(tagged(bytes(999), to=1 << 40), 128)]
     assert {(header.stag, header.rdmap.opcode, header.ddp.tagged) for header in headers} == {(7, 0, True)}
+    assert {(header.rdmap.rv, header.rdmap.rsvd) for header in headers} == {(1, 0)}
     assert [header.to - (1 << 40) for header in headers] == list(range(0, 999, 114))
     assert [header.ddp.last for header in headers] == [False] * (len(headers) - 1) + [True]
 

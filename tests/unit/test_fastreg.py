@@ -70,7 +70,8 @@ def test_from_nothing_to_memory_and_back() -> None:
     assert repr(region).endswith(" closed>")
 
 
-def test_the_peer_is_refused_after_a_local_invalidate() -> None:  # SEC-5042-6.2.2-02, DDP-5041-7.1-10
+def test_the_peer_is_refused_after_a_local_invalidate() -> None:
+    # SEC-5042-6.2.2-02, DDP-5041-7.1-10, DDP-5041-8.3-02, SEC-5041-8.3.1-07
     pair = Pair()
     buffer = bytearray(10)
     region = registered(pair.right, buffer)
@@ -149,7 +150,7 @@ def test_an_old_key_is_void() -> None:  # DDP-5041-7.1-10
     assert isinstance(pair.right.qp.error, InvalidStag)
 
 
-def test_where_the_tos_begin() -> None:
+def test_where_the_tos_begin() -> None:  # DDP-5041-8.3-01
     node = Pair().left
     assert registered(node, bytearray(8), REMOTE | Access.ZERO_BASED).to == 0
     assert registered(node, bytearray(8), to=0x1234_5678).to == 0x1234_5678
@@ -163,7 +164,9 @@ def test_where_the_tos_begin() -> None:
         node.post(RegMr(region, bytearray(8), Access.ZERO_BASED, to=8))
 
 
-def test_what_cannot_be_registered() -> None:
+def test_what_cannot_be_registered() -> (
+    None
+):  # SEC-5041-8.3.2-05, SEC-5042-2.2.2-01, SEC-5042-7.3-01, SEC-5042-6.4.1-01
     pair = Pair()
     node = pair.left
     region = node.pd.alloc_stag(2, max_octets=10)
@@ -185,7 +188,7 @@ def test_what_cannot_be_registered() -> None:
             node.pd.alloc_stag(pieces)
 
 
-def test_a_region_of_one_queue_pair_alone() -> None:  # DDP-5041-8.2-04
+def test_a_region_of_one_queue_pair_alone() -> None:  # DDP-5041-8.2-02, -04, SEC-5041-8.3.1-03
     pair = Pair()
     node = pair.left
     other = node.pd.create_qp(node.send_cq, node.recv_cq)
@@ -451,7 +454,7 @@ def test_a_send_with_invalidate_and_memory_anew() -> None:  # RDMAP-5040-5.3-14
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_read_that_invalidates_its_sink(fast: bool) -> None:
+def test_a_read_that_invalidates_its_sink(fast: bool) -> None:  # SEC-5042-6.2.2-02
     pair = Pair()
     source = pair.right.region(b"0123456789")
     buffer = bytearray(10)

@@ -334,7 +334,7 @@ def test_slices() -> None:
         region[::2]
 
 
-def test_an_advertisement_is_what_rping_sends() -> None:
+def test_an_advertisement_is_what_rping_sends() -> None:  # SEC-5042-6.3.4-01
     region = registered(bytearray(100))
     octets = region[10:30].advertise()
     assert octets == (region.to + 10).to_bytes(8, "big") + region.stag.to_bytes(4, "big") + (20).to_bytes(4, "big")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import mmap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -146,12 +147,15 @@ def test_posting_in_every_state(state: QpState) -> None:  # DDP-5041-6.2.1-02
     if state is QpState.IDLE:
         with pytest.raises(WrongState, match="a send is posted, but <QueuePair"):
             node.send(b"x", "s")
+        with pytest.raises(WrongState, match="a send is posted, but <QueuePair"):
+            node.qp.post_send_many([Send(wr_id="m"), Write(wr_id="w")])
     else:
         node.send(b"x", "s")
+        node.qp.post_send_many([Send(wr_id="m"), Send(wr_id="n", inval_stag=1)])
     node.receive(8, "r")
     done = [*ended(node.sent()), *ended(node.received())]
     late = state in (QpState.CLOSING, QpState.TERMINATE, QpState.ERROR)
-    assert done == ([("s", FLUSHED), ("r", FLUSHED)] if late else [])
+    assert done == ([(name, FLUSHED) for name in "smnr"] if late else [])
 
 
 def test_receives_may_be_posted_before_the_connection() -> None:
@@ -161,7 +165,7 @@ def test_receives_may_be_posted_before_the_connection() -> None:
     assert ended(node.received()) == [("early", OK)]
 
 
-def test_queues_are_as_deep_as_asked() -> None:
+def test_queues_are_as_deep_as_asked() -> None:  # SEC-5041-8.3.2-06
     node = Node(cap=QpCap(max_send_wr=2, max_recv_wr=3))
     peer = RawPeer(node)
     for number in range(3):
@@ -255,6 +259,20 @@ def test_a_message_of_4_gib_is_refused() -> None:  # DDP-5041-5.2-03
         peer.node.post(Send((region[:],) * 4))
     assert region.pins == 0
     peer.node.qp.close()
+    region.close()
+    memory.close()
+
+
+def test_an_element_of_4_gib_is_refused(tmp_path: Path) -> None:  # DDP-5041-5.2-03
+    peer = RawPeer()
+    with open(tmp_path / "sparse", "w+b") as file:
+        file.truncate(1 << 32)
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    region = peer.node.pd.register(memory, Access(0))
+    for request in (Send((region[:],)), Write((region[:],), RemoteRegion(0, 5, 1 << 32))):
+        with pytest.raises(BadWorkRequest, match="4294967296 octets; it must be shorter than 2\\^32"):
+            peer.node.post(request)
+    assert region.pins == 0
     region.close()
     memory.close()
 
@@ -377,7 +395,7 @@ def test_a_fence_waits_for_earlier_reads() -> None:  # RDMAP-5040-5.5-09
 
 
 def test_every_end_flushes_everything_in_order_with_its_cause() -> None:  # RDMAP-5040-6.2.1-02, RDMAP-5040-5.4-08
-    # MPA-5041-3-03
+    # MPA-5041-3-03, DDP-5041-6.2.2-04
     ends: list[tuple[Callable[[RawPeer], object], type[Exception]]] = [
         (lambda peer: peer.sends(write(1, 0, b"x")), InvalidStag),
         (lambda peer: peer.sends(terminate(InvalidStag.term)), TerminatedByPeer),
@@ -425,6 +443,7 @@ def test_a_graceful_end_sends_everything_first() -> None:  # DDP-5041-6.2.1-01, 
     peer.node.receive(8, "r")
     peer.node.qp.disconnect()
     peer.node.qp.disconnect()
+    assert not peer.node.qp.output_ended
     assert len(peer.hears()) == 3
     peer.expects_end_of_stream()
     peer.sends(send(b"bye"))

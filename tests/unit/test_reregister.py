@@ -38,7 +38,7 @@ def test_other_memory() -> None:
     new.clear()
 
 
-def test_the_old_stag_is_void() -> None:  # DDP-5041-7.1-10
+def test_the_old_stag_is_void() -> None:  # DDP-5041-7.1-10, SEC-5042-6.2.2-02
     pair = Pair()
     region = pair.right.region(8)
     remote = region[:].remote()
@@ -80,6 +80,7 @@ def test_another_protection_domain() -> None:  # DDP-5041-8.2-01
 
 
 def test_what_cannot_be_reregistered_stays_as_it_was() -> None:
+    # SEC-5041-8.3.2-05, SEC-5042-2.2.2-01, SEC-5042-7.3-01
     pair = Pair()
     node = pair.left
     region, own = node.region(8), node.pd.register(bytearray(8), qp=node.qp)

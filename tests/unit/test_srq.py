@@ -115,7 +115,7 @@ def test_a_queue_pair_that_has_ended_is_not_told_of_receives() -> None:
     assert kicked == [1]
 
 
-def test_the_limit_is_told_once_and_armed_again() -> None:
+def test_the_limit_is_told_once_and_armed_again() -> None:  # SEC-5041-8.3.2-07, SEC-5042-6.4.3.1-01
     served = Served(1)
     (peer,) = served.peers
     served.post(0, 1, 2, 3)
@@ -171,7 +171,7 @@ def test_a_protection_domain_that_is_forced_closes_them() -> None:
     assert not served.region.is_open
 
 
-def test_limits_and_strangers() -> None:
+def test_limits_and_strangers() -> None:  # SEC-5042-6.4.1-01
     node = Node(Device("small", max_qp_wr=4, max_sge=2).open(), cap=QpCap(4, 4, 2))
     with pytest.raises(UsageError, match="3 SGEs; small offers 2"):
         node.pd.create_srq(1, 3)

@@ -92,7 +92,7 @@ def test_a_write_and_a_send_may_alternate(stage: Stage) -> None:  # ambiguity 22
 
 
 def test_an_empty_write_may_name_anything(stage: Stage) -> None:  # DDP-5041-5.2-12, DDP-5041-7.1-15, RDMAP-5040-5.1-09
-    # DDP-5041-5.2-11
+    # DDP-5041-5.2-11, DDP-5041-4.4-01
     for stag, to in [(0, 0), (0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF), (stage.foreign.stag, stage.foreign.to)]:
         stage.peer.sends(write(stag, to))
     stage.peer.expects_nothing()
@@ -120,7 +120,7 @@ def test_an_empty_read_of_this_side_s(stage: Stage) -> None:
     assert ended(stage.node.sent()) == [("nothing", Status.SUCCESS)]
 
 
-def test_an_empty_segment_in_the_middle_of_a_message(stage: Stage) -> None:
+def test_an_empty_segment_in_the_middle_of_a_message(stage: Stage) -> None:  # DDP-5041-4.4-01
     message = send(b"hello")
     first, nothing, rest = *cut(message, 3)[:1], send(last=False, mo=3), cut(message, 3)[1]
     stage.peer.sends(first, nothing, rest)

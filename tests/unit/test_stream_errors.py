@@ -182,12 +182,14 @@ def test_no_receive_posted(stage: Stage) -> None:  # DDP-5041-7.1-02, D5
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, 13])
-def test_a_ulpdu_that_ends_inside_its_header(stage: Stage, nbytes: int) -> None:  # ambiguities 7 and 12
+def test_a_ulpdu_that_ends_inside_its_header(
+    stage: Stage, nbytes: int
+) -> None:  # DDP-5041-4.4-01, ambiguities 7 and 12
     stage.peer.sends(fpdu((b"\xc1\x40" + bytes(20))[:nbytes]))
     stage.peer.expects_terminate(errors.DdpCatastrophe.term, mdr="000")
 
 
-def test_an_untagged_ulpdu_that_ends_inside_its_header(stage: Stage) -> None:
+def test_an_untagged_ulpdu_that_ends_inside_its_header(stage: Stage) -> None:  # DDP-5041-4.4-01
     stage.peer.sends(fpdu(b"\x41\x43" + bytes(15)))
     stage.peer.expects_terminate(errors.DdpCatastrophe.term, mdr="000")
 

@@ -58,7 +58,7 @@ def bound(
 
 
 @pytest.mark.parametrize("kind", WindowType)
-def test_a_window_shows_some_octets_of_a_region(kind: WindowType) -> None:
+def test_a_window_shows_some_octets_of_a_region(kind: WindowType) -> None:  # DDP-5041-7.1-12, SEC-5042-6.3.4-01
     pair = Pair()
     region = pair.right.region(b"0123456789" * 2, BINDABLE)
     window = bound(pair.right, region, 8, 16, kind=kind)
@@ -185,7 +185,8 @@ def test_type_1_serves_every_queue_pair_of_its_protection_domain() -> None:
 
 
 @pytest.mark.parametrize("kind", TYPES_2)
-def test_type_2_serves_the_queue_pair_that_bound_it(kind: WindowType) -> None:  # DDP-5041-8.2-02
+def test_type_2_serves_the_queue_pair_that_bound_it(kind: WindowType) -> None:
+    # DDP-5041-8.2-02, SEC-5041-8.3.1-03, SEC-5042-6.1.1-03
     pair = Pair()
     window = bound(pair.right, pair.right.region(8, BINDABLE), 0, 8, kind=kind)
     stags = pair.right.context.stags
@@ -242,7 +243,7 @@ def bad_requests(node: Node, other: Node) -> dict[str, tuple[BindMw, type[Except
 
 
 @pytest.mark.parametrize("case", bad_requests(Pair().left, Node()))
-def test_what_cannot_be_bound(case: str) -> None:
+def test_what_cannot_be_bound(case: str) -> None:  # SEC-5041-8.3.2-05, SEC-5042-2.2.2-01, SEC-5042-7.3-01
     pair = Pair()
     request, error, message = bad_requests(pair.left, pair.right)[case]
     with pytest.raises(error, match=message):
@@ -342,7 +343,7 @@ def test_a_region_does_not_close_while_windows_are_bound() -> None:
     region.close()
 
 
-def test_a_retired_region_shuts_its_windows() -> None:  # SEC-5042-6.2.2-02
+def test_a_retired_region_shuts_its_windows() -> None:  # SEC-5042-6.2.2-02, SEC-5041-8.3.1-07
     pair = Pair()
     region = pair.right.region(8, BINDABLE)
     window = bound(pair.right, region, 0, 8)
