@@ -8,7 +8,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from time import monotonic, sleep
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import uvloop
@@ -58,7 +58,7 @@ class Driven:
             self._loop = uvloop.new_event_loop() if kind == "uvloop" else asyncio.new_event_loop()
             loop = self._loop
             making = loop.create_connection(lambda: Llp(self.node.qp, loop), sock=near)
-            self.driver = cast("Llp", loop.run_until_complete(making)[1])
+            _, self.driver = loop.run_until_complete(making)
         self.node.qp.on_output = self.driver.kick
         self.driver.kick()
 

@@ -9,12 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from tests.meta.breakages import ddp, mpa_enhanced, mpa_framing, mpa_startup, rdmap
+from tests.meta.breakages import (
+    ddp_checks,
+    ddp_control,
+    ddp_headers,
+    ddp_llp,
+    ddp_messages,
+    ddp_streams,
+    limits,
+    memory,
+    mpa_enhanced,
+    mpa_framing,
+    mpa_startup,
+    rdmap,
+)
 from tests.meta.breakages.mutation import Mutation, Replacement
 
 __all__ = ["MUTATIONS", "UNBROKEN", "Mutation", "Replacement"]
 
-_TABLES: Final = (mpa_framing, mpa_startup, mpa_enhanced, ddp, rdmap)
+_DDP: Final = (ddp_llp, ddp_control, ddp_headers, ddp_messages, ddp_streams, ddp_checks)
+_TABLES: Final = (mpa_framing, mpa_startup, mpa_enhanced, *_DDP, memory, limits, rdmap)
 
 MUTATIONS: Final[tuple[Mutation, ...]] = tuple(mutation for table in _TABLES for mutation in table.MUTATIONS)
 UNBROKEN: Final[Mapping[str, str]] = {rule: reason for table in _TABLES for rule, reason in table.UNBROKEN.items()}

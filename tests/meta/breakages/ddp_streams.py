@@ -1,0 +1,298 @@
+"""Breakages of how streams begin and end (RFC 5041 §6)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.meta.breakages.mutation import Mutation, Replacement
+
+MUTATIONS: Final = (
+    Mutation(
+        "the Initiator waits for the peer too",
+        "sending",
+        "self._mute = agreement.role is Role.RESPONDER",
+        "self._mute = True",
+        ("DDP-5041-6.1-01",),
+    ),
+    Mutation(
+        "nothing is received before something was sent",
+        "qp",
+        "return not self.stream.starved",
+        "return not self.stream.starved and self.stream.fpdus_sent > 0",
+        ("DDP-5041-6.1-01",),
+    ),
+    Mutation(
+        "an idle stream ends",
+        "qp",
+        "        if self._ending and not self._over:\n",
+        "        if not self._over:\n",
+        ("DDP-5041-6.2-01",),
+    ),
+    Mutation(
+        "an error ends the stream without a word",
+        "stream",
+        "        if not self._mute:  # wire",
+        "        if False:  # wire",
+        (
+            "DDP-5041-6.2-01",
+            "DDP-5041-6.2.2-05",
+            "DDP-5041-6.2.2-06",
+            "DDP-5041-7.1-19",
+        ),
+    ),
+    Mutation(
+        "a graceful end does not wait for the send queue",
+        "qp",
+        "waits = self.state is QpState.CLOSING and self._sq",
+        "waits = False",
+        ("DDP-5041-6.2.1-01",),
+    ),
+    Mutation(
+        "a graceful end does not wait for what is queued",
+        "sending",
+        "return self._finishing and not (self._messages or self._answers or self._packer.ready)",
+        "return self._finishing",
+        ("DDP-5041-6.2.1-01",),
+        (Replacement("qp", "waits = self.state is QpState.CLOSING and self._sq", "waits = False"),),
+    ),
+    Mutation(
+        "a graceful end drops what is queued",
+        "qp",
+        "            self._move(QpInput.CLOSE)\n",
+        "            self._move(QpInput.CLOSE)\n            self.stream.drop_output()\n",
+        ("DDP-5041-6.2.1-01",),
+    ),
+    Mutation(
+        "the awaitable connection is closed at once",
+        "connection",
+        "        self.qp.disconnect()\n",
+        '        self.qp.abort(Disconnected("closed"))\n',
+        ("DDP-5041-6.2.1-01",),
+    ),
+    Mutation(
+        "the polling driver's FIN cuts what the kernel has not taken",
+        "polling",
+        "if pump.output_ended and not self._sent_fin and not self._pending:",
+        "if pump.output_ended and not self._sent_fin:",
+        ("DDP-5041-6.2.1-01",),
+    ),
+    Mutation(
+        "work is taken after a graceful end was asked for",
+        "qp",
+        "        if self.state is QpState.RTS and not self._closed:\n            self._sq.post(",
+        "        if self.state in (QpState.RTS, QpState.CLOSING) and not self._closed:\n            self._sq.post(",
+        ("DDP-5041-6.2.1-02",),
+    ),
+    Mutation(
+        "small work is taken after a graceful end was asked for",
+        "qp",
+        "if stream is None or self.state is not _RTS or self._closed or not self._sq",
+        "if stream is None or self.state is QpState.IDLE or self._closed or not self._sq",
+        ("DDP-5041-6.2.1-02",),
+    ),
+    Mutation(
+        "small work of a list is taken after a graceful end was asked for",
+        "qp",
+        "            if self.state is _RTS and not self._closed:\n                done",
+        "            if self.state in (_RTS, QpState.CLOSING) and not self._closed:\n                done",
+        ("DDP-5041-6.2.1-02",),
+    ),
+    Mutation(
+        "nobody is told of a half-closed stream",
+        "qp",
+        "            self.on_half_closed()\n",
+        "            pass\n",
+        ("DDP-5041-6.2.1-04",),
+    ),
+    Mutation(
+        "the asyncio driver closes both halves at the peer's FIN",
+        "llp",
+        "        return True\n\n    def pause_writing",
+        "        return False\n\n    def pause_writing",
+        ("DDP-5041-6.2.1-04",),
+    ),
+    Mutation(
+        "work is refused after the peer's FIN although it was to go on",
+        "qp",
+        "        if self.state is QpState.RTS and not self._closed:\n            self._sq.post(",
+        "        if self.state is QpState.RTS and not self._closed and not self.stream.peer_closed:\n"
+        "            self._sq.post(",
+        ("DDP-5041-6.2.1-04",),
+        (
+            Replacement(
+                "qp",
+                "        if stream is None or self.state is not _RTS or self._closed or not self._sq",
+                "        if stream is None or stream.peer_closed or self.state is not _RTS or "
+                "self._closed or not self._sq",
+            ),
+        ),
+    ),
+    Mutation(
+        "the receives are not flushed when the peer's half is closed",
+        "qp",
+        "            self._rq.flush(self.error)  # DDP",
+        "            pass  # DDP",
+        ("DDP-5041-6.2.1-04",),
+    ),
+    Mutation(
+        "the peer's FIN ends sending although it was to go on",
+        "qp",
+        "if self._half_close and self.state is QpState.RTS:",
+        "if False:",
+        ("DDP-5041-6.2.1-04",),
+    ),
+    Mutation(
+        "the second half is closed with a reset by the asyncio driver",
+        "llp",
+        "        else:\n            transport.close()\n",
+        "        else:\n            self.abort()\n",
+        (
+            "DDP-5041-6.2.1-05",
+            "DDP-5041-6.2.1-06",
+        ),
+    ),
+    Mutation(
+        "the second half is closed with a reset by the polling driver",
+        "polling",
+        "        else:\n            self._end(None)\n\n    def _end(",
+        "        else:\n            self.abort()\n\n    def _end(",
+        (
+            "DDP-5041-6.2.1-05",
+            "DDP-5041-6.2.1-06",
+        ),
+    ),
+    Mutation(
+        "the peer's FIN ends both halves at once",
+        "qp",
+        "        self._move(QpInput.PEER_FIN)\n        self.stream.finish()",
+        "        self._move(QpInput.PEER_FIN)\n        self.stream.drop_output()\n        self.stream.finish()",
+        (
+            "DDP-5041-6.2.1-05",
+            "DDP-5041-6.2.1-06",
+        ),
+    ),
+    Mutation(
+        "whoever closes does not listen any more",
+        "qp",
+        "            self.stream.finish()\n            self._sq.when",
+        "            self.stream.finish()\n            self.stream._stop_input()\n            self._sq.when",
+        ("DDP-5041-6.2.1-07",),
+    ),
+    Mutation(
+        "whoever closes reads no more",
+        "qp",
+        "return not self.stream.starved",
+        "return not self.stream.starved and self.state is not QpState.CLOSING",
+        ("DDP-5041-6.2.1-07",),
+    ),
+    Mutation(
+        "the program does not learn that TCP was lost",
+        "qp",
+        "        self.error = self.error or error\n        self._over = True",
+        "        self._over = True",
+        ("DDP-5041-6.2.2-01",),
+    ),
+    Mutation(
+        "a FIN in the middle of something is a graceful end",
+        "stream",
+        "            if unfinished:\n",
+        "            if False:\n",
+        ("DDP-5041-6.2.2-01",),
+    ),
+    Mutation(
+        "a reset is a graceful end to the polling driver",
+        "polling",
+        "        except OSError as error:\n            self._end(error)\n            return False\n        if nbytes:",
+        "        except OSError:\n            nbytes = 0\n        if nbytes:",
+        ("DDP-5041-6.2.2-01",),
+    ),
+    Mutation(
+        "a reset is a graceful end to the asyncio driver",
+        "llp",
+        "        self.pump.lost(exc)\n",
+        "        if exc is not None:\n            self.pump.received_eof()\n        self.pump.lost(None)\n",
+        ("DDP-5041-6.2.2-01",),
+    ),
+    Mutation(
+        "nobody is told of an error of MPA",
+        "stream",
+        "        self._events.append(Violated(violation))",
+        "        if violation.term.layer != 2:\n            self._events.append(Violated(violation))",
+        (
+            "DDP-5041-6.2.2-02",
+            "DDP-5041-7-01",
+        ),
+    ),
+    Mutation(
+        "nobody is told of an error of DDP",
+        "stream",
+        "        self._events.append(Violated(violation))",
+        "        if violation.term.layer != 1:\n            self._events.append(Violated(violation))",
+        (
+            "DDP-5041-6.2.2-03",
+            "DDP-5041-8.3-04",
+            "DDP-5041-7.1-16",
+        ),
+    ),
+    Mutation(
+        "receives stay when the stream fails",
+        "qp",
+        "        self._sq.flush(self.error)\n        self._rq.flush(self.error)\n",
+        "        self._sq.flush(self.error)\n",
+        ("DDP-5041-6.2.2-04",),
+    ),
+    Mutation(
+        "sends stay when the stream fails",
+        "qp",
+        "        self._sq.flush(self.error)\n        self._rq.flush(self.error)\n",
+        "        self._rq.flush(self.error)\n",
+        ("DDP-5041-6.2.2-04",),
+    ),
+    Mutation(
+        "a flush does not say why",
+        "sendqueue",
+        "kind.opcode, 0, self.qp_num, error=error)",
+        "kind.opcode, 0, self.qp_num)",
+        ("DDP-5041-6.2.2-04",),
+    ),
+    Mutation(
+        "a flush of receives does not say why",
+        "recvqueue",
+        "WorkOpcode.RECV, 0, self.qp_num, error=error)",
+        "WorkOpcode.RECV, 0, self.qp_num)",
+        ("DDP-5041-6.2.2-04",),
+    ),
+    Mutation(
+        "a flush is a success",
+        "sendqueue",
+        "Completion(wr_id, Status.WR_FLUSH_ERR, kind",
+        "Completion(wr_id, Status.SUCCESS, kind",
+        ("DDP-5041-6.2.2-04",),
+    ),
+    Mutation(
+        "an error of DDP ends the stream without a word",
+        "stream",
+        "        if not self._mute:  # wire",
+        "        if violation.term.layer != 1:  # wire",
+        (
+            "DDP-5041-6.2.2-05",
+            "DDP-5041-7.1-19",
+        ),
+    ),
+    Mutation(
+        "the FIN does not wait for the Terminate",
+        "sending",
+        "            return not self._terminates\n",
+        "            return True\n",
+        ("DDP-5041-6.2.2-06",),
+    ),
+    Mutation(
+        "TCP is aborted instead of a Terminate",
+        "qp",
+        "        self._tell(event_of_violation(error), error)\n",
+        "        self._tell(event_of_violation(error), error)\n        self._over = True\n",
+        ("DDP-5041-6.2.2-06",),
+    ),
+)
+
+UNBROKEN: Final[dict[str, str]] = {}

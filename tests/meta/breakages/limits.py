@@ -1,0 +1,243 @@
+"""Breakages of the limits on what anybody uses up (RFC 5041 §8.3.2, RFC 5042 §6.4)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.meta.breakages.mutation import Mutation, Replacement
+
+MUTATIONS: Final = (
+    Mutation(
+        "send queues are of any length",
+        "verbs",
+        '        ("send work requests", cap.max_send_wr, device.max_qp_wr),\n',
+        "",
+        (
+            "SEC-5041-8.3.2-03",
+            "SEC-5041-8.3.2-06",
+            "SEC-5042-3-02",
+            "SEC-5042-6.4.1-01",
+            "SEC-5042-7.2-02",
+        ),
+    ),
+    Mutation(
+        "receive queues are of any length",
+        "verbs",
+        '        ("receive work requests", cap.max_recv_wr, device.max_qp_wr),\n',
+        "",
+        (
+            "SEC-5041-8.3.2-03",
+            "SEC-5041-8.3.2-06",
+            "SEC-5042-3-02",
+            "SEC-5042-6.4.1-01",
+            "SEC-5042-7.2-02",
+        ),
+    ),
+    Mutation(
+        "lists of elements are of any length",
+        "verbs",
+        '        ("SGEs", cap.max_sge, device.max_sge),\n',
+        "",
+        ("SEC-5042-3-02",),
+    ),
+    Mutation(
+        "any number of octets goes inline",
+        "verbs",
+        '        ("inline octets", cap.max_inline, device.max_inline),\n',
+        "",
+        ("SEC-5042-3-02",),
+    ),
+    Mutation(
+        "completion queues are of any length",
+        "verbs",
+        "        if capacity > max_cqe:",
+        "        if False:",
+        (
+            "SEC-5041-8.3.2-03",
+            "SEC-5041-8.3.2-06",
+            "SEC-5042-3-02",
+            "SEC-5042-6.4.1-01",
+            "SEC-5042-7.2-02",
+            "SEC-5042-6.4.3.2-01",
+        ),
+        (Replacement("verbs", "channel=channel, max_cqe=max_cqe)", "channel=channel)"),),
+    ),
+    Mutation(
+        "completion queues grow to any length",
+        "cq",
+        "        if self.max_cqe is not None and capacity > self.max_cqe:",
+        "        if False:",
+        ("SEC-5042-6.4.3.2-01",),
+    ),
+    Mutation(
+        "any number of regions is registered",
+        "verbs",
+        "        if len(self.stags) >= limit:",
+        "        if False:",
+        (
+            "SEC-5041-8.3.2-03",
+            "SEC-5041-8.3.2-06",
+            "SEC-5042-3-02",
+            "SEC-5042-6.4.1-01",
+            "SEC-5042-7.2-02",
+        ),
+    ),
+    Mutation(
+        "one region more than the device holds is registered",
+        "verbs",
+        "        if len(self.stags) >= limit:",
+        "        if len(self.stags) > limit:",
+        (
+            "SEC-5041-8.3.2-03",
+            "SEC-5041-8.3.2-06",
+            "SEC-5042-3-02",
+            "SEC-5042-6.4.1-01",
+            "SEC-5042-7.2-02",
+        ),
+    ),
+    Mutation(
+        "regions for work requests do not count as STags",
+        "verbs",
+        "        self._check_stag_for(qp)\n        device",
+        "        device",
+        ("SEC-5042-6.4.1-01",),
+    ),
+    Mutation(
+        "a region has any number of pieces",
+        "verbs",
+        "        if not 1 <= max_pieces <= device.max_pieces:",
+        "        if False:",
+        ("SEC-5042-6.4.1-01",),
+    ),
+    Mutation(
+        "shared receive queues are of any length",
+        "srq",
+        "        if not 1 <= max_wr <= self._device_wr:",
+        "        if False:",
+        ("SEC-5042-6.4.1-01",),
+    ),
+    Mutation(
+        "the lists of shared receives are of any length",
+        "verbs",
+        "        if max_sge > device.max_sge:",
+        "        if False:",
+        ("SEC-5042-6.4.1-01",),
+    ),
+    Mutation(
+        "a send queue takes more than it holds",
+        "sendqueue",
+        "        if len(self) + sum(isinstance(late, Completion) for late in self._late) >= self.limit:",
+        "        if False:",
+        ("SEC-5041-8.3.2-06",),
+    ),
+    Mutation(
+        "a receive queue takes more than it holds",
+        "recvqueue",
+        "        if len(self._posted) + sum(isinstance(late, Completion) for late in self._late) >= limit:",
+        "        if False:",
+        ("SEC-5041-8.3.2-06",),
+    ),
+    Mutation(
+        "a shared receive queue takes more than it holds",
+        "srq",
+        "        if len(self._posted) >= self.max_wr:",
+        "        if False:",
+        ("SEC-5041-8.3.2-06",),
+    ),
+    Mutation(
+        "nobody is told that shared receives run low",
+        "srq",
+        "            self._on_limit(self)\n",
+        "            pass\n",
+        (
+            "SEC-5041-8.3.2-07",
+            "SEC-5042-6.4.3.1-01",
+        ),
+    ),
+    Mutation(
+        "nobody is told that shared receives run low when they are taken",
+        "srq",
+        "        if self.limit:\n            self._look_at_limit()",
+        "        if False:\n            self._look_at_limit()",
+        (
+            "SEC-5041-8.3.2-07",
+            "SEC-5042-6.4.3.1-01",
+        ),
+    ),
+    Mutation(
+        "the context does not report that shared receives run low",
+        "verbs",
+        "        self.report(AsyncEventType.SRQ_LIMIT_REACHED, srq)",
+        "        pass",
+        (
+            "SEC-5041-8.3.2-07",
+            "SEC-5042-6.4.3.1-01",
+        ),
+    ),
+    Mutation(
+        "a completion queue that overflows is not told of",
+        "verbs",
+        "        self.report(AsyncEventType.CQ_ERR, cq, error)\n",
+        "",
+        ("SEC-5042-6.4.6-01",),
+    ),
+    Mutation(
+        "an overflow ends every queue pair",
+        "verbs",
+        "                if cq in (qp.send_cq, qp.recv_cq) and qp.state",
+        "                if qp.state",
+        ("SEC-5042-6.4.6-01",),
+    ),
+    Mutation(
+        "an overflow ends the queue pairs of its protection domain",
+        "verbs",
+        "                if cq in (qp.send_cq, qp.recv_cq) and qp.state",
+        "                if any(cq in (other.send_cq, other.recv_cq) for other in pd.queue_pairs) and qp.state",
+        ("SEC-5042-6.4.6-01",),
+    ),
+    Mutation(
+        "a connection's send completions are half as many as its requests",
+        "endpoint",
+        "create_cq(options.send_depth + 1)",
+        "create_cq(options.send_depth // 2 + 1)",
+        ("SEC-5042-6.4.3.2-02",),
+    ),
+    Mutation(
+        "a connection's receive completions are half as many as its receives",
+        "endpoint",
+        "create_cq(options.recv_depth + 1)",
+        "create_cq(options.recv_depth // 2 + 1)",
+        ("SEC-5042-6.4.3.2-02",),
+    ),
+    Mutation(
+        "all streams have one Read Request Queue",
+        "sending",
+        "rdmap.InboundReads(agreement.ird)",
+        'globals().setdefault("_inbound", rdmap.InboundReads(agreement.ird))',
+        ("SEC-5042-6.4.3.3-01",),
+    ),
+    Mutation(
+        "any number of Reads is served",
+        "rdmap",
+        "if self.count >= self.limit:",
+        "if False:",
+        ("SEC-5042-6.4.3.3-02",),
+    ),
+    Mutation(
+        "Atomics do not count as Reads",
+        "stream",
+        "        self._inbound.begin(msn)  # EXT",
+        "        self._inbound.count += 1  # EXT",
+        ("SEC-5042-6.4.3.3-02",),
+    ),
+    Mutation(
+        "any number of Reads is asked for",
+        "sendqueue",
+        "return not (posted.kind.answered and stream.reads.full)",
+        "return True",
+        ("SEC-5042-6.4.3.3-02",),
+        (Replacement("rdmap", "return len(self._reads) >= self.limit", "return False"),),
+    ),
+)
+
+UNBROKEN: Final[dict[str, str]] = {}
