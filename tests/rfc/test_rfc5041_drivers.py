@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 import uvloop
 
-from pyiwarp import errors, llp, polling
+from pyiwarp import errors
 from pyiwarp.codes import Opcode
+from pyiwarp.drivers import asyncio_driver, polling_driver
+from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.drivers.poller import Poller
+from pyiwarp.drivers.polling_driver import PollingLlp
+from pyiwarp.drivers.tcp import EMSS_REFRESH
 from pyiwarp.errors import ConnectionLost
-from pyiwarp.llp import Llp
 from pyiwarp.mpa import mulpdu_for
-from pyiwarp.poller import Poller
-from pyiwarp.polling import PollingLlp
-from pyiwarp.qp import QpState
-from pyiwarp.tcp import EMSS_REFRESH
-from pyiwarp.work import Send, Status
+from pyiwarp.queues.qp import QpState
+from pyiwarp.queues.work import Send, Status
 from tests.harness import Heard, Node, Segment, agreed, ended, fpdu, send, terminate, unframe, write
 
 HOST = "127.0.0.1"
@@ -177,7 +178,7 @@ def test_the_segment_size_is_looked_at_again(
     kind: str, driven: Driven, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # MPA-5041-3-01
     sizes = [9000]
-    monkeypatch.setattr(polling if kind == "polling" else llp, "emss_of", lambda sock: sizes[0])
+    monkeypatch.setattr(polling_driver if kind == "polling" else asyncio_driver, "emss_of", lambda sock: sizes[0])
     for number in range(4 * EMSS_REFRESH):
         sizes[0] = 9000 if number < 2 * EMSS_REFRESH else 1448
         driven.node.send(b"x")

@@ -11,7 +11,7 @@ import pytest
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.mr import MemoryRegion, RemoteRegion
-from pyiwarp.work import FetchAdd, Immediate, Read, Recv, Send, SendRequest, Status, Write
+from pyiwarp.queues.work import FetchAdd, Immediate, Read, Recv, Send, SendRequest, Status, Write
 from tests.harness import Pair, RawPeer, cut, ended, octets_of, read, response, send, write
 from tests.rfc.scene import Scene, fetch_add
 
@@ -64,7 +64,7 @@ def untagged_segments(
 def test_a_message_is_cut_into_segments(tagged: bool, way: str, mulpdu: int, nbytes: int) -> None:
     # DDP-5041-5.2-01, -02, -04, -07, -08, -09, -10, DDP-5041-5.3-02, DDP-5041-4.1-01, -02, -03, -04, -05, -06, -09, -11
     # DDP-5041-4.1-12, DDP-5041-4.2-01, -02, -04, -05, -06, -08, -09, DDP-5041-4.3-01, -02, -04, -06, -08, -10, -11
-    # DDP-5041-4.4-01, MPA-5041-3-07, MPA-5044-3-01, MPA-5044-4.5-05: each FPDU is one segment, and full but for the last
+    # DDP-5041-4.4-01, MPA-5041-3-07, MPA-5044-3-01, MPA-5044-4.5-05: each FPDU is one segment, full but for the last
     peer = RawPeer(mulpdu=mulpdu, send_markers=way == "with markers")
     payload = bytes(n % 251 for n in range(nbytes))
     memory = peer.node.region(payload)

@@ -11,8 +11,8 @@ from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import BadWorkRequest, ConnectionLost, ProtocolViolation
 from pyiwarp.mr import Access, RemoteRegion
-from pyiwarp.qp import QpState
-from pyiwarp.work import Read, Send, Status, Write
+from pyiwarp.queues.qp import QpState
+from pyiwarp.queues.work import Read, Send, Status, Write
 from tests.harness import Node, Pair, RawPeer, Segment, ended, fpdu, octets_of, read, response, send, terminate, write
 from tests.rfc.scene import ALL_RIGHTS, Scene, fetch_add, page, sibling
 

@@ -9,7 +9,7 @@ from tests.meta.breakages.mutation import Mutation, Replacement
 MUTATIONS: Final = (
     Mutation(
         "a segment of an unknown queue is passed over",
-        "stream",
+        "engine/stream",
         "        header = parse_untagged(ulpdu)\n",
         "        header = parse_untagged(ulpdu)\n        if header.qn > QueueNumber.ATOMIC_RESPONSE:\n"
         "            return\n",
@@ -55,28 +55,28 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "any Atomic Response has a buffer",
-        "stream",
+        "engine/stream",
         "return (memoryview(self._atomic_octets),) if self.reads.atomic_due else None",
         "return (memoryview(self._atomic_octets),)",
         ("DDP-5041-7.1-02",),
     ),
     Mutation(
         "a Send without a receive never waits",
-        "stream",
+        "engine/stream",
         "            if not self._pause_when_starved or queue.qn",
         "            if True or queue.qn",
         ("DDP-5041-7.1-04",),
     ),
     Mutation(
         "a Send that waits for a receive is lost",
-        "stream",
+        "engine/stream",
         "                self._held = ulpdu\n            return",
         "                pass\n            return",
         ("DDP-5041-7.1-04",),
     ),
     Mutation(
         "reading goes on while a Send waits for a receive",
-        "qp",
+        "queues/qp",
         "return not self.stream.starved",
         "return True",
         ("DDP-5041-7.1-06",),
@@ -100,7 +100,7 @@ MUTATIONS: Final = (
         ),
         (
             Replacement(
-                "express",
+                "engine/fast_receive",
                 "if buffer is None or mo + nbytes > queue.size:",
                 "if buffer is None or (mo + nbytes > queue.size and len(buffer) == 1):",
             ),
@@ -116,7 +116,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a receive of several elements is not measured the short way",
-        "express",
+        "engine/fast_receive",
         "if buffer is None or mo + nbytes > queue.size:",
         "if buffer is None or (mo + nbytes > queue.size and len(buffer) == 1):",
         ("DDP-5041-7.1-08",),
@@ -144,7 +144,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "an MSN of the past will do the short way",
-        "express",
+        "engine/fast_receive",
         "if qn_msn != queue.due_msn:",
         "if qn_msn > queue.due_msn:",
         ("DDP-5041-7.1-09",),
@@ -158,7 +158,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "any MSN will do for a Send",
-        "express",
+        "engine/fast_receive",
         "if qn_msn != queue.due_msn:",
         "if qn_msn >> 32:",
         ("DDP-5041-7.1-09",),
@@ -172,7 +172,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a Write to an unknown STag is passed over",
-        "stream",
+        "engine/stream",
         "            if nbytes:  # DDP-5041-5.2-12",
         "            if nbytes and self._table.get(header.stag):  # DDP-5041-5.2-12",
         ("DDP-5041-7.1-10",),
@@ -193,21 +193,21 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "memory that is registered by a work request has the STag of before",
-        "fastreg",
+        "memory/fastreg",
         "        stag = with_key(self.stag, self._key if key is None else key)\n",
         "        stag = self.stag\n",
         ("DDP-5041-7.1-10",),
     ),
     Mutation(
         "what a window showed before can still be reached",
-        "handles",
+        "memory/handles",
         "        if before is not None:\n            before.retire()\n",
         "",
         ("DDP-5041-7.1-10",),
     ),
     Mutation(
         "a Write to memory without the right is passed over",
-        "stream",
+        "engine/stream",
         "            if nbytes:  # DDP-5041-5.2-12",
         "            known = self._table.get(header.stag)\n"
         "            if nbytes and (known is None or known.access & 2):  # DDP-5041-5.2-12",
@@ -215,7 +215,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the right to write is not looked at the short way",
-        "express",
+        "engine/fast_receive",
         "self._table.writable(stag, self._pd, self._scope)",
         "self._table.get(stag)",
         (
@@ -226,7 +226,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a window has the rights of its region",
-        "windows",
+        "memory/windows",
         "super().__init__(region.table, region.pd, _NO_MEMORY, access, to",
         "super().__init__(region.table, region.pd, _NO_MEMORY, access | region.access, to",
         ("DDP-5041-7.1-11",),
@@ -247,7 +247,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a window begins where its region does",
-        "windows",
+        "memory/windows",
         "return self.region.pinned_view(self.origin + offset, nbytes)",
         "return self.region.pinned_view(offset, nbytes)",
         ("DDP-5041-7.1-12",),
@@ -261,7 +261,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a Write may begin before its region",
-        "express",
+        "engine/fast_receive",
         "not 0 <= offset <= limit",
         "not offset <= limit",
         ("DDP-5041-7.1-12",),
@@ -282,14 +282,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a window is one octet wider",
-        "windows",
+        "memory/windows",
         "        self.nbytes = sge.nbytes\n",
         "        self.nbytes = sge.nbytes + 1\n",
         ("DDP-5041-7.1-13",),
     ),
     Mutation(
         "a window is as wide as its region",
-        "windows",
+        "memory/windows",
         "        self.nbytes = sge.nbytes\n",
         "        self.nbytes = sge.region.nbytes - sge.offset\n",
         ("DDP-5041-7.1-13",),
@@ -303,14 +303,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a small Write may wrap",
-        "prompt",
+        "queues/fast_post",
         " or to + nbytes > TO_LIMIT",
         "",
         ("DDP-5041-7.1-14",),
     ),
     Mutation(
         "TOs of empty segments are looked at",
-        "stream",
+        "engine/stream",
         "            if nbytes:  # DDP-5041-5.2-12: without payload",
         "            if True:  # without payload",
         (
@@ -320,7 +320,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "an octet of a Write that is refused is placed",
-        "stream",
+        "engine/stream",
         "                sink = self._table.sink(header.stag, header.to, nbytes,",
         "                self._table.sink(header.stag, header.to, 1, self._pd, stream=self._scope)[:] = payload[:1]\n"
         "                sink = self._table.sink(header.stag, header.to, nbytes,",
@@ -350,11 +350,11 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "two Terminates answer two errors",
-        "stream",
+        "engine/stream",
         "        if self.violation is not None:\n            return\n        self.violation = violation\n",
         "        self.violation = violation\n",
         ("DDP-5041-7.1-18",),
-        (Replacement("stream", "        self._deframer = Discarder(self._deframer.fpdus)\n", ""),),
+        (Replacement("engine/stream", "        self._deframer = Discarder(self._deframer.fpdus)\n", ""),),
     ),
     Mutation(
         "the report has another error's type",

@@ -9,7 +9,7 @@ from tests.meta.breakages.mutation import Mutation
 MUTATIONS: Final = (
     Mutation(
         "small Writes go out untagged",
-        "sending",
+        "engine/sending",
         "_LAST_TAGGED: Final = (TAGGED | LAST | VERSION) << 40",
         "_LAST_TAGGED: Final = (LAST | VERSION) << 40",
         ("DDP-5041-4.1-01",),
@@ -37,14 +37,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a tagged segment that is not the last is taken for an untagged one",
-        "stream",
+        "engine/stream",
         "if ulpdu and ulpdu[0] & TAGGED:",
         "if ulpdu and ulpdu[0] & (TAGGED | 0x40) == TAGGED | 0x40:",
         ("DDP-5041-4.1-01",),
     ),
     Mutation(
         "small Sends go out tagged",
-        "sending",
+        "engine/sending",
         "_LAST_UNTAGGED: Final = (LAST | VERSION) << 40",
         "_LAST_UNTAGGED: Final = (TAGGED | LAST | VERSION) << 40",
         ("DDP-5041-4.1-02",),
@@ -72,7 +72,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "an untagged segment that is the last is taken for a tagged one",
-        "stream",
+        "engine/stream",
         "if ulpdu and ulpdu[0] & TAGGED:",
         "if ulpdu and ulpdu[0] & (TAGGED | 0x40):",
         ("DDP-5041-4.1-02",),
@@ -93,14 +93,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "no segment of a small Write is the last",
-        "sending",
+        "engine/sending",
         "_LAST_TAGGED: Final = (TAGGED | LAST | VERSION) << 40",
         "_LAST_TAGGED: Final = (TAGGED | VERSION) << 40",
         ("DDP-5041-4.1-03",),
     ),
     Mutation(
         "no segment of a small Send is the last",
-        "sending",
+        "engine/sending",
         "_LAST_UNTAGGED: Final = (LAST | VERSION) << 40",
         "_LAST_UNTAGGED: Final = VERSION << 40",
         ("DDP-5041-4.1-03",),
@@ -183,7 +183,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the segments of the plain way leave in reverse",
-        "packing",
+        "engine/packing",
         "            self._room -= self.framer.frame(header, payload, nbytes, self._out)\n",
         "            frame: list[Octets] = []\n"
         "            self._room -= self.framer.frame(header, payload, nbytes, frame)\n"
@@ -195,7 +195,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "what comes in one delivery is delivered newest first",
-        "stream",
+        "engine/stream",
         "            self._deframer.release()\n        events, self._events = self._events, []",
         "            self._deframer.release()\n        events, self._events = self._events[::-1], []",
         (
@@ -205,7 +205,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "Sends that come together are delivered newest first",
-        "express",
+        "engine/fast_receive",
         "events.append(tuple.__new__(Delivered",
         "events.insert(0, tuple.__new__(Delivered",
         (
@@ -215,7 +215,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a Send is delivered with its first segment",
-        "express",
+        "engine/fast_receive",
         "            if last:\n                msn",
         "            if True:\n                msn",
         (
@@ -237,7 +237,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a Read is complete with the first segment of its Response",
-        "stream",
+        "engine/stream",
         "        if header.last:\n            read = self.reads",
         "        if self.reads.due:\n            self.reads.due.left = 0\n            read = self.reads",
         ("DDP-5041-4.1-08",),
@@ -272,14 +272,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the Rsvd bits of small Writes are ones",
-        "sending",
+        "engine/sending",
         "(TAGGED | LAST | VERSION) << 40",
         "(TAGGED | LAST | VERSION | 0x3C) << 40",
         ("DDP-5041-4.1-09",),
     ),
     Mutation(
         "the Rsvd bits of small Sends are ones",
-        "sending",
+        "engine/sending",
         "_LAST_UNTAGGED: Final = (LAST | VERSION) << 40",
         "_LAST_UNTAGGED: Final = (LAST | VERSION | 0x3C) << 40",
         ("DDP-5041-4.1-09",),
@@ -328,7 +328,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "DV of small Writes is 0",
-        "sending",
+        "engine/sending",
         "(TAGGED | LAST | VERSION) << 40",
         "(TAGGED | LAST) << 40",
         (
@@ -338,7 +338,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "DV of small Sends is 0",
-        "sending",
+        "engine/sending",
         "_LAST_UNTAGGED: Final = (LAST | VERSION) << 40",
         "_LAST_UNTAGGED: Final = LAST << 40",
         (
@@ -408,14 +408,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a Write of any DV is placed the short way",
-        "express",
+        "engine/fast_receive",
         "control & _KIND != TAGGED | VERSION",
         "not control & TAGGED",
         ("DDP-5041-4.1-12",),
     ),
     Mutation(
         "a Send of any DV is delivered the short way",
-        "express",
+        "engine/fast_receive",
         "if control & _KIND == VERSION else None",
         "if not control & TAGGED else None",
         ("DDP-5041-4.1-12",),

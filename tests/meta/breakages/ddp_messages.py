@@ -19,7 +19,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a message is one segment",
-        "packing",
+        "engine/packing",
         "most = mulpdu - message.HEADER_SIZE",
         "most = 60_000",
         (
@@ -36,28 +36,28 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "small Writes exceed the MULPDU",
-        "sending",
+        "engine/sending",
         "_WRITE_LEAD, self.mulpdu - TAGGED_SIZE, messages",
         "_WRITE_LEAD, self.mulpdu, messages",
         ("DDP-5041-5.2-02",),
     ),
     Mutation(
         "small Sends exceed the MULPDU",
-        "sending",
+        "engine/sending",
         "base, self.mulpdu - UNTAGGED_SIZE, (",
         "base, self.mulpdu, (",
         ("DDP-5041-5.2-02",),
     ),
     Mutation(
         "segments exceed the MULPDU",
-        "packing",
+        "engine/packing",
         "most = mulpdu - message.HEADER_SIZE",
         "most = mulpdu",
         ("DDP-5041-5.2-02",),
     ),
     Mutation(
         "a message of 2^32 octets in one element may be posted",
-        "kinds",
+        "queues/request_kinds",
         "        if nbytes <= MAX_MESSAGE:",
         "        if True:",
         ("DDP-5041-5.2-03",),
@@ -71,28 +71,28 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a message of 2^32 octets in several elements may be posted",
-        "admission",
+        "queues/checks",
         "if nbytes > MAX_MESSAGE:",
         "if nbytes > MAX_MESSAGE + 1:",
         ("DDP-5041-5.2-03",),
     ),
     Mutation(
         "a message of 2^32 octets may be posted",
-        "admission",
+        "queues/checks",
         "    if nbytes > MAX_MESSAGE:",
         "    if False:",
         ("DDP-5041-5.2-03",),
     ),
     Mutation(
         "an octet is lost behind the full segments of a Write",
-        "packing",
+        "engine/packing",
         "        message.sent = end\n        return at, count",
         "        message.sent = end + 1\n        return at, count",
         ("DDP-5041-5.2-04",),
     ),
     Mutation(
         "an octet is lost behind the large segments of a Write",
-        "packing",
+        "engine/packing",
         "        message.sent = end\n        return at, mark, count",
         "        message.sent = end + 1\n        return at, mark, count",
         ("DDP-5041-5.2-04",),
@@ -106,7 +106,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the segments in the middle of a Send are not placed",
-        "express",
+        "engine/fast_receive",
         "            if len(buffer) == 1:\n                buffer[0][mo",
         "            if mo and not last:\n                pass\n            elif len(buffer) == 1:\n"
         "                buffer[0][mo",
@@ -114,7 +114,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "of several Writes that come together the second is not placed",
-        "express",
+        "engine/fast_receive",
         "            memory[offset : offset + nbytes] = view[body : body + nbytes]\n",
         "            if fpdus != 1:\n                memory[offset : offset + nbytes] = view[body : body + nbytes]\n",
         ("DDP-5041-5.2-05",),
@@ -128,7 +128,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a Write of the plain way is placed without its last octet",
-        "stream",
+        "engine/stream",
         "                sink[:] = payload",
         "                sink[:-1] = payload[:-1]",
         ("DDP-5041-5.2-05",),
@@ -167,7 +167,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the program's TO is not looked at in a small Write",
-        "prompt",
+        "queues/fast_post",
         "messages.append((stag, to, octets, nbytes))",
         "messages.append((stag, 0, octets, nbytes))",
         ("DDP-5041-5.2-08",),
@@ -188,14 +188,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the TO does not grow in a run",
-        "packing",
+        "engine/packing",
         "message.to + offset & TO_MASK)\n            buffer",
         "message.to)\n            buffer",
         ("DDP-5041-5.2-09",),
     ),
     Mutation(
         "the TO does not grow in a run of large payloads",
-        "packing",
+        "engine/packing",
         "message.to + offset & TO_MASK)\n            piece",
         "message.to)\n            piece",
         ("DDP-5041-5.2-09",),
@@ -209,7 +209,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "an empty message that is small is not sent",
-        "packing",
+        "engine/packing",
         "            if nbytes > most or at > _FULL:\n                break\n",
         "            if nbytes > most or at > _FULL:\n                break\n            if not nbytes:\n"
         "                laid += 1\n                continue\n",
@@ -217,7 +217,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "an empty message is not sent",
-        "packing",
+        "engine/packing",
         "                if nbytes > most:\n                    nbytes = most\n",
         "                if nbytes > most:\n                    nbytes = most\n                if not nbytes:\n"
         "                    given.append(messages.popleft())\n                    break\n",
@@ -240,7 +240,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "an empty Write may be of any DV",
-        "stream",
+        "engine/stream",
         "        header = parse_tagged(ulpdu)\n",
         "        if len(ulpdu) == TAGGED_SIZE and ulpdu[1] == 0x40:\n            return\n"
         "        header = parse_tagged(ulpdu)\n",
@@ -248,7 +248,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "an empty Write may be of any RV and opcode",
-        "stream",
+        "engine/stream",
         "        opcode = rdmap.admit_tagged(header.rdmap)\n",
         "        if len(ulpdu) == TAGGED_SIZE and header.rdmap != 0x42:\n            return\n"
         "        opcode = rdmap.admit_tagged(header.rdmap)\n",
@@ -256,7 +256,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the STag of an empty Write is looked at",
-        "stream",
+        "engine/stream",
         "            if nbytes:  # DDP-5041-5.2-12: without payload",
         "            if self._table.get(header.stag) or nbytes:  # without payload",
         (
@@ -281,28 +281,28 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a queued Send overtakes what was posted before",
-        "sending",
+        "engine/sending",
         "        self._messages.append(UntaggedOutbound(octet, payload",
         "        self._messages.appendleft(UntaggedOutbound(octet, payload",
         ("DDP-5041-5.3-01",),
     ),
     Mutation(
         "a queued Write overtakes what was posted before",
-        "sending",
+        "engine/sending",
         "        self._messages.append(TaggedOutbound(_WRITE",
         "        self._messages.appendleft(TaggedOutbound(_WRITE",
         ("DDP-5041-5.3-01",),
     ),
     Mutation(
         "what lies ready leaves behind the next batch",
-        "packing",
+        "engine/packing",
         "        self._fpdus_left = fpdus\n        if self._laid:\n            self._count_ready()",
         "        self._fpdus_left = fpdus\n        if self._laid:\n            self.unlay()",
         ("DDP-5041-5.3-01",),
     ),
     Mutation(
         "the full segments of a Write leave in reverse",
-        "packing",
+        "engine/packing",
         "            lead(buffer, at, word, message.to + offset & TO_MASK)\n"
         "            buffer[body:stop] = payload[offset : offset + most]\n",
         "            back = message.sent + end - most - offset\n"
@@ -312,7 +312,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the large segments of a Write leave in reverse",
-        "packing",
+        "engine/packing",
         "            lead(buffer, at, word, message.to + offset & TO_MASK)\n"
         "            piece = view[offset : offset + most]\n",
         "            back = message.sent + end - most - offset\n"
@@ -337,7 +337,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a Send that comes again is delivered again",
-        "express",
+        "engine/fast_receive",
         "if qn_msn != queue.due_msn:",
         "if qn_msn > queue.due_msn:",
         ("DDP-5041-5.3-05",),
@@ -351,21 +351,21 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "receives are taken newest first",
-        "recvqueue",
+        "queues/rq",
         "            receive = self._posted.popleft()",
         "            receive = self._posted.pop()",
         ("DDP-5041-5.3-06",),
     ),
     Mutation(
         "a connection gives messages newest first",
-        "endpoint",
+        "connections/endpoint",
         "completion = self._inbox.popleft()",
         "completion = self._inbox.pop()",
         ("DDP-5041-5.3-06",),
     ),
     Mutation(
         "a Send that is whole is not delivered if it has several segments",
-        "express",
+        "engine/fast_receive",
         "            if last:\n                msn",
         "            if last and not mo:\n                msn",
         ("DDP-5041-5.4-01",),
@@ -389,7 +389,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a message in the middle of another is delivered the short way",
-        "express",
+        "engine/fast_receive",
         "if qn_msn != queue.due_msn:",
         "if qn_msn < queue.due_msn:",
         (
@@ -399,7 +399,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the length of a message is that of its last segment",
-        "express",
+        "engine/fast_receive",
         "msn, mo + nbytes, solicited",
         "msn, nbytes, solicited",
         (

@@ -64,7 +64,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "completion queues grow to any length",
-        "cq",
+        "queues/cq",
         "        if self.max_cqe is not None and capacity > self.max_cqe:",
         "        if False:",
         ("SEC-5042-6.4.3.2-01",),
@@ -111,7 +111,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "shared receive queues are of any length",
-        "srq",
+        "queues/srq",
         "        if not 1 <= max_wr <= self._device_wr:",
         "        if False:",
         ("SEC-5042-6.4.1-01",),
@@ -125,28 +125,28 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a send queue takes more than it holds",
-        "sendqueue",
+        "queues/sq",
         "        if len(self) + sum(isinstance(late, Completion) for late in self._late) >= self.limit:",
         "        if False:",
         ("SEC-5041-8.3.2-06",),
     ),
     Mutation(
         "a receive queue takes more than it holds",
-        "recvqueue",
+        "queues/rq",
         "        if len(self._posted) + sum(isinstance(late, Completion) for late in self._late) >= limit:",
         "        if False:",
         ("SEC-5041-8.3.2-06",),
     ),
     Mutation(
         "a shared receive queue takes more than it holds",
-        "srq",
+        "queues/srq",
         "        if len(self._posted) >= self.max_wr:",
         "        if False:",
         ("SEC-5041-8.3.2-06",),
     ),
     Mutation(
         "nobody is told that shared receives run low",
-        "srq",
+        "queues/srq",
         "            self._on_limit(self)\n",
         "            pass\n",
         (
@@ -156,7 +156,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "nobody is told that shared receives run low when they are taken",
-        "srq",
+        "queues/srq",
         "        if self.limit:\n            self._look_at_limit()",
         "        if False:\n            self._look_at_limit()",
         (
@@ -197,21 +197,21 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a connection's send completions are half as many as its requests",
-        "endpoint",
+        "connections/endpoint",
         "create_cq(options.send_depth + 1)",
         "create_cq(options.send_depth // 2 + 1)",
         ("SEC-5042-6.4.3.2-02",),
     ),
     Mutation(
         "a connection's receive completions are half as many as its receives",
-        "endpoint",
+        "connections/endpoint",
         "create_cq(options.recv_depth + 1)",
         "create_cq(options.recv_depth // 2 + 1)",
         ("SEC-5042-6.4.3.2-02",),
     ),
     Mutation(
         "all streams have one Read Request Queue",
-        "sending",
+        "engine/sending",
         "rdmap.InboundReads(agreement.ird)",
         'globals().setdefault("_inbound", rdmap.InboundReads(agreement.ird))',
         ("SEC-5042-6.4.3.3-01",),
@@ -225,14 +225,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "Atomics do not count as Reads",
-        "stream",
+        "engine/stream",
         "        self._inbound.begin(msn)  # EXT",
         "        self._inbound.count += 1  # EXT",
         ("SEC-5042-6.4.3.3-02",),
     ),
     Mutation(
         "any number of Reads is asked for",
-        "sendqueue",
+        "queues/sq",
         "return not (posted.kind.answered and stream.reads.full)",
         "return True",
         ("SEC-5042-6.4.3.3-02",),

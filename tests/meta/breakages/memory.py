@@ -86,7 +86,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "fast registered memory of one queue pair serves all",
-        "fastreg",
+        "memory/fastreg",
         "        memory.scope = region.scope\n",
         "",
         (
@@ -97,7 +97,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a window of type 2 serves every stream of its protection domain",
-        "windows",
+        "memory/windows",
         "        scope = poster if not first else sge.region.scope",
         "        scope = sge.region.scope",
         (
@@ -107,7 +107,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "memory of one stream is opened to all by a window of type 1",
-        "windows",
+        "memory/windows",
         "        scope = poster if not first else sge.region.scope",
         "        scope = poster if not first else sge.region.pd",
         ("SEC-5041-8.3.1-03",),
@@ -128,7 +128,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a connection shares its memory though it was told not to",
-        "connection",
+        "connections/awaitable",
         "qp=None if shared else self.qp, log=log)",
         "qp=None, log=log)",
         (
@@ -138,7 +138,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a blocking connection shares its memory though it was told not to",
-        "blocking",
+        "connections/blocking",
         "qp=None if shared else self.qp",
         "qp=None",
         (
@@ -148,7 +148,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "connections have one protection domain together",
-        "endpoint",
+        "connections/endpoint",
         "return cls(pd or Context().alloc_pd(), options",
         'return cls(pd or globals().setdefault("_pd", Context().alloc_pd()), options',
         (
@@ -185,7 +185,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "one octet before a region is reached the short way",
-        "express",
+        "engine/fast_receive",
         "not 0 <= offset <= limit",
         "not -1 <= offset <= limit",
         (
@@ -197,7 +197,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "one octet behind a region is reached the short way",
-        "express",
+        "engine/fast_receive",
         "not 0 <= offset <= limit",
         "not 0 <= offset <= limit + 1",
         (
@@ -284,7 +284,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "an empty Read needs a right",
-        "stream",
+        "engine/stream",
         "        if request.read_size == 0:  #",
         "        if request.read_size == 0 and self._table.source(request.source_stag, "
         "request.source_to, 0, self._pd, self._scope):  #",
@@ -328,7 +328,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a Send with Invalidate leaves the peer its access",
-        "stream",
+        "engine/stream",
         "            self._table.invalidate(inval_stag, self._pd, self._scope, shared=shared)",
         "            pass",
         (
@@ -355,7 +355,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a local invalidate leaves the peer its access",
-        "handles",
+        "memory/handles",
         "        self._performed = True\n        self._memory.retire()",
         "        self._performed = True",
         (
@@ -365,14 +365,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a Read leaves its sink valid though it was to invalidate it",
-        "kinds",
+        "queues/request_kinds",
         "        request.sge.region.retire()",
         "        pass",
         ("SEC-5042-6.2.2-02",),
     ),
     Mutation(
         "a window that is closed stays open to the peer",
-        "windows",
+        "memory/windows",
         "        memory.retire()  # as ibv",
         "        pass  # as ibv",
         ("SEC-5042-6.2.2-02",),
@@ -386,7 +386,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the short way remembers memory that was withdrawn",
-        "express",
+        "engine/fast_receive",
         "        aims: dict[int, _Aim] = {}  #",
         '        aims: dict[int, _Aim] = self.__class__.__dict__.setdefault("x", {}) if False else _KNOWN  #',
         (
@@ -395,7 +395,7 @@ MUTATIONS: Final = (
         ),
         (
             Replacement(
-                "express",
+                "engine/fast_receive",
                 "_Aim = tuple[",
                 "_KNOWN: dict[int, tuple[memoryview, int, int, int, int, OutstandingRead | None, bool]] = {}\n"
                 "_Aim = tuple[",
@@ -440,7 +440,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "memory that may not be written can be offered for it",
-        "memory",
+        "access",
         "    if view.readonly and access & (Access",
         "    if False and access & (Access",
         (
@@ -451,7 +451,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "memory that may not be written can be offered for Atomics",
-        "memory",
+        "access",
         "Access.REMOTE_WRITE | Access.REMOTE_ATOMIC):",
         "Access.REMOTE_WRITE):",
         (
@@ -462,7 +462,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "memory that may not be written can be registered by a work request",
-        "fastreg",
+        "memory/fastreg",
         "            check_writable(view, self.access)",
         "            pass",
         (
@@ -484,7 +484,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a window lets the peer write what its region does not",
-        "windows",
+        "memory/windows",
         "            if self.access & right and not region.access & (Access.LOCAL_WRITE | right):",
         "            if False:",
         (
@@ -495,28 +495,28 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a window opens onto memory that does not grant it",
-        "windows",
+        "memory/windows",
         "        if not region.access & Access.WINDOW_BIND:",
         "        if False:",
         ("SEC-5042-2.2.2-01",),
     ),
     Mutation(
         "a window opens onto memory of another protection domain",
-        "handles",
+        "memory/handles",
         '    if memory.pd is not pd:\n        raise BadWorkRequest(f"the region belongs to another protection',
         '    if False:\n        raise BadWorkRequest(f"the region belongs to another protection',
         ("SEC-5042-2.2.2-01",),
     ),
     Mutation(
         "a window opens onto memory of another queue pair",
-        "handles",
+        "memory/handles",
         "    if memory.scope is not pd and memory.scope is not poster:",
         "    if False:",
         ("SEC-5042-2.2.2-01",),
     ),
     Mutation(
         "a window opens onto octets outside its region",
-        "windows",
+        "memory/windows",
         "        if offset < 0 or offset + nbytes > region.nbytes:",
         "        if False:",
         ("SEC-5042-2.2.2-01",),
