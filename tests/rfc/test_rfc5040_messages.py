@@ -41,11 +41,12 @@ OPERATIONS: dict[str, tuple[SendRequest, str]] = {
 }
 
 
+@pytest.mark.parametrize("markers", [False, True], ids=["short way", "plain way"])
 @pytest.mark.parametrize("case", OPERATIONS)
-def test_every_operation_octet_by_octet(case: str) -> None:
+def test_every_operation_octet_by_octet(case: str, markers: bool) -> None:
     # RDMAP-5040-3.2-01, RDMAP-5040-3.1-02, -04, RDMAP-5040-4.1-01, -02, -03, -04, -05, -06, -07, -08, -10
-    # RDMAP-5040-4.2-01, -02, -03, RDMAP-5040-5.1-01, RDMAP-5040-5.3-01, -08, -12
-    peer = RawPeer()
+    # RDMAP-5040-4.2-01, -02, -03, RDMAP-5040-5.1-01, -09, RDMAP-5040-5.3-01, -08, -12
+    peer = RawPeer(send_markers=markers)
     request, octets = OPERATIONS[case]
     peer.node.post(request)
     assert [each.ulpdu for each in peer.hears()] == [bytes.fromhex(octets)]
@@ -66,13 +67,26 @@ def test_a_response_octet_by_octet(scene: Scene) -> None:  # RDMAP-5040-4.1-04, 
     assert heard.ulpdu == bytes.fromhex("C1 42 01020304 0000000000000005 2E2E")
 
 
-def test_a_terminate_octet_by_octet(scene: Scene) -> None:
-    # RDMAP-5040-4.2-01, RDMAP-5040-4.8-01, -02, -07, -09, -10, -11, RDMAP-5040-5.4-01, -02, RDMAP-5040-3.1-05
-    scene.peer.sends(write(0x01020304, 0x1000, b"abcd"))
+TERMINATES: dict[str, tuple[Segment, str]] = {
+    "DDP, tagged": (write(0x01020304, 0x1000, b"abcd"), "1100 C000 0012 C140 01020304 0000000000001000"),
+    "DDP, untagged": (send(b"abcd", qn=9, msn=1), "1201 C000 0016 4143 00000000 00000009 00000001 00000000"),
+    "protection": (
+        read(size=16, source_stag=5, source_to=7, sink_stag=3, sink_to=9),
+        "0100 E000 002E 4141 00000000 00000001 00000001 00000000"
+        "00000003 0000000000000009 00000010 00000005 0000000000000007",
+    ),
+    "operation": (send(b"ab", opcode=0xF, msn=1), "0206 C000 0014 414F 00000000 00000000 00000001 00000000"),
+}
+
+
+@pytest.mark.parametrize("case", TERMINATES)
+def test_a_terminate_octet_by_octet(scene: Scene, case: str) -> None:
+    # RDMAP-5040-4.2-01, -02, RDMAP-5040-4.8-01..-07, -09, -10, -11, RDMAP-5040-5.4-01, -02, RDMAP-5040-3.1-02, -05
+    # RDMAP-5040-4.1-04, -06, -10
+    segment, payload = TERMINATES[case]
+    scene.peer.sends(segment)
     (heard,) = scene.peer.hears()
-    assert heard.ulpdu == bytes.fromhex(
-        "41 47 00000000 00000002 00000001 00000000 1100 C000 0012 C140 01020304 0000000000001000"
-    )
+    assert heard.ulpdu == bytes.fromhex("41 47 00000000 00000002 00000001 00000000" + payload)
 
 
 def test_memory_is_written_one_region_at_a_time() -> None:  # RDMAP-5040-5.1-08, RDMAP-5040-5.2.1-09
@@ -112,7 +126,7 @@ def test_by_default_as_many_reads_out_as_in() -> None:  # RDMAP-5040-6.1-04
 @pytest.mark.parametrize("opcode", range(16))
 @pytest.mark.parametrize("place", ["tagged", 0, 1, 2, 3])
 def test_every_opcode_in_every_place(opcode: int, place: str | int) -> None:
-    # RDMAP-5040-4.1-04, RDMAP-5040-5.2.1-06, RDMAP-5040-5.3-08, RDMAP-5040-7.2-02, -07, RDMAP-6580-3.4-02
+    # RDMAP-5040-3.1-02, RDMAP-5040-4.1-04, RDMAP-5040-5.2.1-06, RDMAP-5040-5.3-08, RDMAP-5040-7.2-02, -07, RDMAP-6580-3.4-02, EXT-7306-5.2.1-15, -5.2.2-04
     figure_4 = {"tagged": {0, 2}, 0: {3, 4, 5, 6, 8, 9}, 1: {1, 0xA}, 2: {7}, 3: {0xB}}
     scene = Scene()
     fields = {"tagged": True} if place == "tagged" else {"qn": place}

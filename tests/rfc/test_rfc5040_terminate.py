@@ -164,6 +164,7 @@ TOLD: dict[str, tuple[bytes, Term]] = {
     "any local catastrophe": (bytes.fromhex("00 5A 0000"), Term(0, 0, 0x5A)),  # RDMAP-5040-4.8-17
     "a code that nobody knows": (bytes.fromhex("3F 77 0000"), Term(3, 0xF, 0x77)),
     "with headers": (bytes.fromhex("11 00 C000 0012") + write(7, 8).octets(0), Term(1, 1, 0)),
+    "a header without a valid length": (bytes.fromhex("11 00 4000 0000") + write(7, 8).octets(0), Term(1, 1, 0)),
     "headers of zero": (bytes.fromhex("20 02 0000") + bytes(48), Term(2, 0, 2)),  # ambiguity 11
 }
 
@@ -171,12 +172,14 @@ TOLD: dict[str, tuple[bytes, Term]] = {
 @pytest.mark.parametrize("case", TOLD)
 @pytest.mark.parametrize("receives", [0, 2])
 def test_the_peer_s_terminate_always_has_a_place(case: str, receives: int) -> None:
+    # RDMAP-5040-4.8-10
     # RDMAP-5040-5.4-03, -04, -05, -06, RDMAP-5040-6.2.1-02, RDMAP-5040-3.2-08: whether receives are posted or not
     scene = Scene(receives=receives)
     payload, term = TOLD[case]
     scene.peer.sends(Segment(opcode=Opcode.TERMINATE, qn=2, msn=1, payload=payload))
     assert isinstance(scene.error, TerminatedByPeer)
     assert scene.error.term == term
+    assert scene.error.header == (write(7, 8).octets(0) if "a header" in case or "with headers" in case else b"")
     assert scene.node.qp.state is QpState.ERROR
     assert len(scene.node.received()) == receives, "no receive was taken, all are flushed"
     scene.peer.expects_end_of_stream()

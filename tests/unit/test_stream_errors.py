@@ -30,6 +30,7 @@ Refused = tuple[Callable[[Stage], Segment], type[ProtocolViolation], str]
 
 WRITES: dict[str, Refused] = {
     "unknown STag": (lambda s: write(s.region.stag ^ 0x100, s.region.to, b"abc"), errors.InvalidStag, "110"),
+    "another key": (lambda s: write(s.region.stag ^ 1, s.region.to, b"abc"), errors.InvalidStag, "110"),
     "another PD's STag": (lambda s: write(s.foreign.stag, s.foreign.to, b"abc"), errors.StagNotAssociated, "110"),
     "no right": (lambda s: write(s.read_only.stag, s.read_only.to, b"abc"), errors.NoWriteRight, "110"),
     "before the region": (lambda s: write(s.region.stag, s.region.to - 1, b"abc"), errors.BaseOrBounds, "110"),
@@ -113,6 +114,7 @@ def test_a_bad_untagged_segment(stage: Stage, case: str, position: str) -> None:
 
 READS: dict[str, Refused] = {
     "unknown STag": (lambda s: read(s.region, size=4, source_stag=5), errors.ReadInvalidStag, "111"),
+    "another key": (lambda s: read(s.region, size=4, source_stag=s.region.stag ^ 1), errors.ReadInvalidStag, "111"),
     "another PD's STag": (lambda s: read(s.foreign, size=4), errors.ReadStagNotAssociated, "111"),
     "no right": (lambda s: read(s.write_only, size=4), errors.ReadAccessRights, "111"),
     "before the region": (lambda s: read(s.region, size=4, offset=-1), errors.ReadBounds, "111"),
@@ -122,6 +124,11 @@ READS: dict[str, Refused] = {
     "too short": (lambda s: Segment(opcode=1, qn=1, payload=bytes(27)), errors.MalformedMessage, "110"),
     "too long": (lambda s: Segment(opcode=1, qn=1, payload=bytes(53)), errors.MessageTooLong, "110"),
     "MSN": (lambda s: read(s.region, size=4, msn=2), errors.MsnOutOfRange, "110"),  # RDMAP-5040-7.2-06
+    "MSN 0": (lambda s: read(s.region, size=4, msn=0), errors.MsnOutOfRange, "110"),  # RDMAP-5040-7.2-06
+    "MO outside": (lambda s: read(s.region, size=4, mo=52), errors.InvalidMo, "110"),  # RDMAP-5040-7.2-06
+    "MO that leaves too little": (lambda s: read(s.region, size=4, mo=25), errors.MessageTooLong, "110"),
+    "MO within": (lambda s: read(s.region, size=4, mo=4), errors.MalformedMessage, "110"),  # RDMAP-5040-7.2-06
+    "DDP version": (lambda s: read(s.region, size=4, dv=2), errors.UntaggedVersion, "110"),  # RDMAP-5040-7.2-06
 }
 
 
@@ -131,7 +138,7 @@ def test_a_bad_read_request(stage: Stage, case: str) -> None:
     # RDMAP-5040-7.1-04, RDMAP-5040-5.2.1-05, -14, RDMAP-5040-3.2-06, RDMAP-5040-4.8-13, -15, RDMAP-5040-7.2-09..-14
     make, violation, mdr = READS[case]
     bad = make(stage)
-    ulpdu = bad.octets(bad.msn or 1)
+    ulpdu = bad.octets(1 if bad.msn is None else bad.msn)
     stage.peer.sends(bad)
     quoted = ulpdu if mdr == "111" else ulpdu[:18]
     stage.peer.expects_terminate(violation.term, mdr=mdr, segment_length=len(ulpdu), quoted=quoted)
@@ -163,13 +170,13 @@ def test_a_bad_read_response(stage: Stage, case: str, position: str) -> None:  #
     assert ended(stage.node.sent()) == [("read", FLUSHED)]
 
 
-def test_a_response_that_ends_too_early(stage: Stage) -> None:
+def test_a_response_that_ends_too_early(stage: Stage) -> None:  # RDMAP-5040-5.2.2-05, -08
     sink = asked(stage)
     stage.peer.sends(response(sink.stag, sink.to, b"1234567"))
     stage.peer.expects_terminate(errors.MalformedMessage.term, mdr="110")
 
 
-def test_a_response_without_octets_to_a_read_of_some(stage: Stage) -> None:
+def test_a_response_without_octets_to_a_read_of_some(stage: Stage) -> None:  # RDMAP-5040-5.2.2-05, -08
     asked(stage)
     stage.peer.sends(response(0, 0))
     stage.peer.expects_terminate(errors.MalformedMessage.term, mdr="110")
