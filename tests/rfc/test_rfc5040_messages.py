@@ -126,7 +126,8 @@ def test_by_default_as_many_reads_out_as_in() -> None:  # RDMAP-5040-6.1-04
 @pytest.mark.parametrize("opcode", range(16))
 @pytest.mark.parametrize("place", ["tagged", 0, 1, 2, 3])
 def test_every_opcode_in_every_place(opcode: int, place: str | int) -> None:
-    # RDMAP-5040-3.1-02, RDMAP-5040-4.1-04, RDMAP-5040-5.2.1-06, RDMAP-5040-5.3-08, RDMAP-5040-7.2-02, -07, RDMAP-6580-3.4-02, EXT-7306-5.2.1-15, -5.2.2-04
+    # RDMAP-5040-3.1-02, RDMAP-5040-4.1-04, RDMAP-5040-5.2.1-06, RDMAP-5040-5.3-08, RDMAP-5040-7.2-02, -07
+    # RDMAP-6580-3.4-02, EXT-7306-5.2.1-15, -5.2.2-04
     figure_4 = {"tagged": {0, 2}, 0: {3, 4, 5, 6, 8, 9}, 1: {1, 0xA}, 2: {7}, 3: {0xB}}
     scene = Scene()
     fields = {"tagged": True} if place == "tagged" else {"qn": place}

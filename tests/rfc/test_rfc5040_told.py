@@ -11,8 +11,8 @@ from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import ProtocolViolation, Term, TerminatedByPeer
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
+from pyiwarp.queues.work import FetchAdd, Immediate, Read, Send, SendRequest, Status, Write
 from pyiwarp.verbs import AsyncEvent, AsyncEventType
-from pyiwarp.work import FetchAdd, Immediate, Read, Send, SendRequest, Status, Write
 from tests.harness import Node, RawPeer, Segment, ended, octets_of, read, response, send, terminate, write
 from tests.rfc.scene import Scene, atomic_response, compare_swap, fetch_add, immediate
 

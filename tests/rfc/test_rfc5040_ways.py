@@ -7,6 +7,7 @@ where they came. With markers every message takes the plain way.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, Final
 
 import pytest
@@ -15,7 +16,7 @@ from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import Term, TerminatedByPeer
 from pyiwarp.mr import MemoryRegion, RemoteRegion
-from pyiwarp.work import FetchAdd, Immediate, Read, Send, SendRequest, Write
+from pyiwarp.queues.work import FetchAdd, Immediate, Read, Send, SendRequest, Write
 from tests.harness import Heard, Segment, cut, octets_of, read, response, send, terminate, write
 from tests.rfc.scene import Scene, atomic_response, fetch_add, immediate
 
@@ -76,7 +77,7 @@ LONG: dict[str, Callable[[MemoryRegion, tuple[int, ...]], SendRequest | Segment]
 def pieces(region: MemoryRegion, cuts: tuple[int, ...]) -> Any:
     """The region as scatter/gather elements that end there."""
     edges = [0, *cuts, 400]
-    return tuple(region[start:stop] for start, stop in zip(edges, edges[1:], strict=False))
+    return tuple(region[start:stop] for start, stop in pairwise(edges))
 
 
 @pytest.mark.parametrize("cuts", [(), (7, 300)], ids=["one piece", "three pieces"])
@@ -115,15 +116,15 @@ ORDERED: dict[str, Callable[[Scene, int], SendRequest]] = {
     "Immediate Data": lambda scene, number: Immediate(number.to_bytes(8, "big")),
     "a mixture": lambda scene, number: list(ORDERED.values())[number % 8](scene, number),
 }
-KINDS_IN_MIXTURE = [Opcode.WRITE, Opcode.WRITE, Opcode.SEND, Opcode.SEND, Opcode.SEND_INVAL, Opcode.READ_REQUEST] + [
-    Opcode.ATOMIC_REQUEST,
-    Opcode.IMMEDIATE,
-]
+KINDS_IN_MIXTURE: Final = (
+    *(Opcode.WRITE, Opcode.WRITE, Opcode.SEND, Opcode.SEND, Opcode.SEND_INVAL),
+    *(Opcode.READ_REQUEST, Opcode.ATOMIC_REQUEST, Opcode.IMMEDIATE),
+)
 
 
 def number_in(heard: Heard) -> int:
     """The number that a message of `ORDERED` carries."""
-    if heard.tagged:
+    if heard.to is not None:
         return heard.to
     if heard.opcode is Opcode.READ_REQUEST:
         return heard.read_request.source_to
@@ -155,7 +156,7 @@ def test_messages_leave_in_the_order_of_posting(way: dict[str, Any], case: str, 
         assert [each.opcode for each in heard] == [KINDS_IN_MIXTURE[number % 8] for number in range(100)]
     queues: dict[int, list[int]] = {}
     for each in heard:
-        if not each.tagged:
+        if each.qn is not None and each.msn is not None:
             queues.setdefault(each.qn, []).append(each.msn)
     assert all(msns == list(range(1, len(msns) + 1)) for msns in queues.values())
 
