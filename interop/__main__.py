@@ -20,7 +20,7 @@ from .peer import Role
 from .report import Matrix, print_table, write_docs, write_json
 from .runner import Runner
 from .screen import Screen
-from .siw import Image, prepare_image
+from .siw import Image, choose, prepare_image
 from .siw.errors import SiwError
 from .siw.progress import Progress
 
@@ -70,13 +70,20 @@ def run(
     if pcapng is not None:
         pcapng.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True, highlight=False)
-    image = prepare_image(cache, Progress(console)) if any(needs_image(cell.peer) for cell in chosen) else None
+    image = _prepared(cache, Progress(console)) if any(needs_image(cell.peer) for cell in chosen) else None
     matrix = Matrix(asyncio.run(_play(chosen, image, console, 1 if keep else jobs, timeout, pcapng, keep)))
     print_table(matrix, Console(highlight=False))
     write_json(matrix, json)
     if whole:
         write_docs(matrix, docs or PAGE)
     raise typer.Exit(1 if matrix.failed else 0)
+
+
+def _prepared(cache: Path | None, progress: Progress) -> Image:
+    """The image; how its guests are accelerated is settled and said before the first of them is needed."""
+    image = prepare_image(cache, progress)
+    asyncio.run(choose(image, progress))
+    return image
 
 
 def _chosen(names: Sequence[str], patterns: Sequence[str], role: str | None) -> list[Cell]:

@@ -3,3 +3,7 @@
 
 class InteropError(Exception):
     """Any error of the suite's own."""
+
+
+class PeerUnavailable(InteropError):
+    """No peer of a kind can be had, so no scenario with this kind can be run."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from .errors import PeerUnavailable
 from .peer import Peer, PeerKind
 from .peers import pyiwarp
 from .peers.siw import SiwPeer
-from .siw import Guest, Image, fresh
+from .siw import Guest, GuestError, GuestStartError, Image, fresh_for
 
 
 def needs_image(kind: PeerKind) -> bool:
@@ -24,17 +25,25 @@ class Home:
         self._guest: Guest | None = None
 
     async def open(self, kind: PeerKind, *, alone: bool) -> Peer:
-        """A new peer; a guest that a scenario before has left is used if it can be."""
+        """A new peer; a guest that a scenario before has left is used if it can be.
+
+        Raises `PeerUnavailable` if no guest comes up in which the peer's program runs.
+        """
         if not needs_image(kind):
             return pyiwarp.PyiwarpPeer()
-        guest = self._guest
-        if guest is not None and (alone or guest.variant != kind.name or not guest.alive):
-            await self.leave()
-            guest = None
-        if guest is None:
-            assert self._image is not None, "there is an image if there are peers that need one"
-            guest = self._guest = await fresh(self._image, kind.name)
-        return await SiwPeer.start(kind, guest)
+        if self._guest is not None and not alone and self._guest.variant == kind.name and self._guest.alive:
+            try:
+                return await SiwPeer.start(kind, self._guest)
+            except GuestError:
+                pass  # what the scenario before has left of the guest is of no use
+        await self.leave()
+        assert self._image is not None, "there is an image if there are peers that need one"
+        try:
+            peer = await fresh_for(self._image, kind.name, lambda guest: SiwPeer.start(kind, guest))
+        except GuestStartError as error:
+            raise PeerUnavailable(f"no guest with {kind.name} comes up: {error}") from error
+        self._guest = peer.guest
+        return peer
 
     async def close(self, peer: Peer, *, spoilt: bool) -> None:
         """End a peer, and the guest with it if it may be damaged."""

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from . import decode
 from .deviations import Deviation, judge
+from .errors import PeerUnavailable
 from .matrix import Cell, Outcome, Result, cannot
 from .peer import Peer, PeerKind
 from .stage import Difference, Stage
@@ -26,7 +27,10 @@ class House(Protocol):
     """Where the peers of one worker live: it may keep something of a peer, such as a guest, for the next scenario."""
 
     async def open(self, kind: PeerKind, *, alone: bool) -> Peer:
-        """A peer that no scenario has used; with `alone` nothing of it is shared with any other."""
+        """A peer that no scenario has used; with `alone` nothing of it is shared with any other.
+
+        Takes bounded time. Raises `PeerUnavailable` if there can be none of this kind, now or later.
+        """
 
     async def close(self, peer: Peer, *, spoilt: bool) -> None:
         """End a peer; `spoilt` if what it lives on may be damaged."""
@@ -66,7 +70,10 @@ class Runner:
         self._on_start, self._on_result = on_start, on_result
 
     async def run(self, cells: Iterable[Cell]) -> list[Result]:
-        """The result of each cell, in the order of the cells."""
+        """The result of each cell, in the order of the cells.
+
+        Raises `PeerUnavailable` as soon as a peer cannot be had: the cells that are left would fail one by one.
+        """
         cells = list(cells)
         results = {cell: result for cell in cells if (result := cannot(cell)) is not None}
         for result in results.values():
@@ -75,9 +82,12 @@ class Runner:
         # the longest first, so that no worker is left alone with one at the end
         left.sort(key=lambda cell: -cell.scenario.timeout)
         busy: list[str] = []
-        async with asyncio.TaskGroup() as group:
-            for _ in range(self._jobs):
-                group.create_task(self._work(left, busy, results))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._jobs):
+                    group.create_task(self._work(left, busy, results))
+        except* PeerUnavailable as errors:
+            raise errors.exceptions[0] from None
         return [results[cell] for cell in cells if cell in results]
 
     async def _work(self, left: list[Cell], busy: list[str], results: dict[Cell, Result]) -> None:
@@ -131,23 +141,26 @@ class _Run:
 
     async def run(self) -> str:
         """Why it failed, or nothing."""
-        peer: Peer | None = None
+        try:
+            # its time is not the scenario's: the first guest of a kind boots
+            peer = await self._house.open(self._cell.peer, alone=self._cell.scenario.alone)
+        except PeerUnavailable:
+            raise
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
         failure = ""
         try:
+            self._stage = Stage(self._cell.role, peer, self._recording)
             async with asyncio.timeout(self._limit):
-                peer = await self._house.open(self._cell.peer, alone=self._cell.scenario.alone)
-                self._stage = Stage(self._cell.role, peer, self._recording)
                 await self._cell.scenario.run(self._stage)
         except TimeoutError as error:
             failure = f"it did not end within {self._limit:g} s" + (f" ({error})" if str(error) else "")
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
-        if failure and peer is not None and (obituary := peer.obituary()):
+        if failure and (obituary := peer.obituary()):
             failure += f"\n{obituary}"
-        if peer is not None:
-            unclosed = await self._close(peer, failure)
-            failure = failure or unclosed
-        return failure
+        unclosed = await self._close(peer, failure)
+        return failure or unclosed
 
     async def _close(self, peer: Peer, failure: str) -> str:
         try:

@@ -27,8 +27,8 @@ S = TypeVar("S")
 LINGER = 3.0
 """Seconds that our side waits for a peer that does not close."""
 
-PATIENCE = 10.0
-"""Seconds for whatever should happen at once."""
+PATIENCE = 30.0
+"""Seconds for whatever should happen at once, on a machine however busy."""
 
 
 _OPENING = 7777  # the number of the peer's first work

@@ -20,7 +20,7 @@ from pyiwarp.conformance.catalogue import select
 from pyiwarp.conformance.profiles import load_profile
 from pyiwarp.errors import UsageError
 
-from ..siw import prepare_image
+from ..siw import choose, prepare_image
 from ..siw.errors import SiwError
 from ..siw.progress import Progress
 from .campaign import Campaign, Outcome, run_campaigns
@@ -57,7 +57,9 @@ def run(
     cases = select(only, skip)
     profile = load_profile("siw")
     console = Console(stderr=True, highlight=False)
-    image = prepare_image(cache, Progress(console))
+    progress = Progress(console)
+    image = prepare_image(cache, progress)
+    asyncio.run(choose(image, progress))
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a case breaks is no news here
     begun = time.monotonic()
 

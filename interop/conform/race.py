@@ -6,13 +6,14 @@ from typing import Final, NamedTuple
 
 from pyiwarp.conformance.bench.abilities import Direction, Level
 from pyiwarp.conformance.bench.observed import Silence
+from pyiwarp.conformance.bench.stream import Stream
 from pyiwarp.conformance.bench.testbench import Bench, Settings
 
-from ..siw import Image, fresh
+from ..siw import Guest, Image, fresh
 from ..siw.target import siw_target
 
 CONNECTIONS: Final = 60
-PATIENCE: Final = 0.3  # seconds; an answer takes a hundredth of that
+PATIENCE: Final = 0.3  # seconds; an answer takes a hundredth of that on a machine that does nothing else
 
 
 class Race(NamedTuple):
@@ -31,6 +32,14 @@ class Race(NamedTuple):
         )
 
 
+async def _silent(stream: Stream, guest: Guest) -> bool:
+    """Whether no answer comes, though the guest has done other work since it was due."""
+    if not isinstance(await stream.observe(PATIENCE), Silence):
+        return False
+    await guest.run("true")
+    return isinstance(await stream.observe(PATIENCE), Silence)
+
+
 async def measure_race(image: Image) -> Race:
     """Open connections one after the other, each with a Read Request of no octets right behind the Reply."""
     hung = 0
@@ -41,7 +50,7 @@ async def measure_race(image: Image) -> Race:
             try:
                 stream = await bench.open(revision=2, word={"ird": 4, "ord": 4}, speak_first=False)
                 await stream.read(0, 0, 0)
-                hung += isinstance(await stream.observe(PATIENCE), Silence)
+                hung += await _silent(stream, guest)
             finally:
                 await bench.close()
     return Race(CONNECTIONS, hung, kernel)

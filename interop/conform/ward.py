@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import re
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -15,12 +15,11 @@ from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.results import Result
 from pyiwarp.conformance.runner import Runner
 
-from ..siw import HOST_ADDRESS, Guest, GuestError, Image, fresh
+from ..siw import HOST_ADDRESS, Guest, GuestError, Image, fresh_for
 from ..siw.errors import console_tail
 from ..siw.target import TargetPlace, siw_target
 
 HOST: Final = "127.0.0.1"
-DYING: Final = 0.5  # seconds from what a crash of the guest's kernel breaks to its notice
 CONSOLE_LINES: Final = 9
 STAMP: Final = re.compile(r"^\[ *[0-9.]+\] ")
 CRASH: Final = "a crash of the kernel"
@@ -37,20 +36,22 @@ class Ward:
 
     @classmethod
     async def open(cls, image: Image, direction: Direction, variant: str = "siw") -> Self:
-        """A fresh guest; errors as `Guest.boot`."""
-        async with AsyncExitStack() as stack:
-            guest = await stack.enter_async_context(await fresh(image, variant))
-            await guest.run("echo 8 > /proc/sys/kernel/printk")  # for the kernel's last words, should it crash
-            place = await stack.enter_async_context(siw_target(guest))
-            return cls(direction, guest, place, stack.pop_all())
+        """A fresh guest in which the target runs; errors as `Guest.boot`."""
+
+        async def begin(guest: Guest) -> Self:
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(guest)
+                await guest.run("echo 8 > /proc/sys/kernel/printk")  # for the kernel's last words, should it crash
+                place = await stack.enter_async_context(siw_target(guest))
+                return cls(direction, guest, place, stack.pop_all())
+
+        return await fresh_for(image, variant, begin)
 
     async def close(self) -> None:
         """End the guest."""
         self.guest.kill()
-        try:
+        with contextlib.suppress(GuestError):  # it ended in the middle of something, as it was meant to
             await self._stack.aclose()
-        except GuestError:
-            return  # it ended in the middle of something, as it was meant to
 
     async def attempt(self, case: Case, timeout: float, manners: Manners) -> Result:
         """Run one case; a guest that it crashes is a failure, and tells its last words."""
@@ -79,7 +80,7 @@ class Ward:
         return settings
 
     async def _died(self) -> bool:
-        end = asyncio.get_running_loop().time() + DYING
-        while self.guest.alive and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 - QEMU tells nobody
-            await asyncio.sleep(0.02)
+        """Whether the guest's kernel crashed: one that did answers no command, and ends QEMU."""
+        with contextlib.suppress(GuestError):
+            await self.guest.run("true")
         return not self.guest.alive

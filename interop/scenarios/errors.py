@@ -100,7 +100,7 @@ async def _inbox(stage: Stage, fault: _Fault) -> PeerRegion:
 async def _peer_closed(stage: Stage, pair: Pair) -> None:
     """The peer that sent a Terminate tells its program of the end and has flushed its receive."""
     stage.compare("the peer's program hears", await pair.there.ended(), "disconnected")
-    done = await pair.there.completions(1, timeout=2.0)
+    done = await pair.there.completions(1, timeout=5.0)
     stage.compare("the peer's receive", done[0].status if done else "nothing", "flushed")
 
 
@@ -209,7 +209,7 @@ async def error_we_invalidate_unknown(stage: Stage) -> None:
     async with stage.pair() as pair:
         await pair.there.post_receive(1, await stage.peer.register(100, ALL_RIGHTS))
         await pair.here.send(b"yours", invalidate=_UNKNOWN)
-        end = await end_of(pair.here, patience=2.0)
+        end = await end_of(pair.here, patience=5.0)
         stage.compare("our end", end, f"terminated by the peer, {Term(_RDMAP, 1, 9)}")
 
 

@@ -17,7 +17,7 @@ from interop.stage import Pair, Stage
 from pyiwarp import Access, MemoryRegion, RemoteRegion
 
 from .data import ALL_RIGHTS, PAGE, SHORT, check_done, pattern
-from .registry import scenario
+from .registry import LIMIT, scenario
 
 _OPERATIONS = 10_000
 _EACH = 100  # operations of each side in a batch; a peer's queues hold 128
@@ -175,7 +175,7 @@ class _Mixed:
         self.stage.check(digests == wanted, "our Sends arrived changed or out of order")
 
 
-@scenario("mixed", timeout=90.0)
+@scenario("mixed", timeout=5 * LIMIT)
 async def mixed_10000(stage: Stage) -> None:
     """10,000 Sends, Writes and Reads from both sides at once, every octet checked against a model (RFC 5040 §5.5)."""
     chance = random.Random(7)

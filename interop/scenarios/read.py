@@ -10,7 +10,7 @@ from pyiwarp import Access, Connection, Options, RegionSlice, RemoteRegion
 from pyiwarp.codes import Opcode
 
 from .data import ALL_RIGHTS, LARGE, SLACK, check_done, check_memory, pattern, sizes
-from .registry import scenario
+from .registry import LIMIT, scenario
 
 _HEADER = 14  # of a tagged segment (RFC 5041 §4.2)
 _OFFSETS = (0, 1, 7, 63)
@@ -39,13 +39,13 @@ async def _read_sizes(stage: Stage, options: Options) -> None:
             await check_memory(stage, there, 3, pattern(LARGE + SLACK, 31)[offset : offset + size], "its Read")
 
 
-@scenario("read", timeout=30.0)
+@scenario("read", timeout=2 * LIMIT)
 async def read_sizes(stage: Stage) -> None:
     """Reads of 0, 1, MULPDU-1, MULPDU, MULPDU+1 and 2^20 octets at odd offsets, both ways (RFC 5040 §5.2)."""
     await _read_sizes(stage, stage.options())
 
 
-@scenario("read", timeout=30.0)
+@scenario("read", timeout=2 * LIMIT)
 async def read_sizes_ethernet(stage: Stage) -> None:
     """The same with FPDUs for segments of 1448 octets (RFC 5044 §4.5)."""
     await _read_sizes(stage, stage.options(mulpdu=1442))

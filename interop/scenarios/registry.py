@@ -10,6 +10,9 @@ from interop.stage import Stage
 
 Run = Callable[[Stage], Awaitable[None]]
 
+LIMIT = 60.0
+"""Seconds for a scenario: most take one, on a machine that does nothing else."""
+
 BOTH = (Role.PYIWARP_CONNECTS, Role.PEER_CONNECTS)
 
 
@@ -44,7 +47,7 @@ def scenario(
     roles: tuple[Role, ...] = BOTH,
     needs: Can = Can.NOTHING,
     connecting_needs: Can = Can.CONNECT_REVISION_2,
-    timeout: float = 20.0,
+    timeout: float = LIMIT,
     alone: bool = False,
 ) -> Callable[[Run], Run]:
     """Make a coroutine the scenario of its own name; the first line of its docstring says what it is about.
@@ -78,7 +81,7 @@ def add(
     roles: tuple[Role, ...] = BOTH,
     needs: Can = Can.NOTHING,
     connecting_needs: Can = Can.CONNECT_REVISION_2,
-    timeout: float = 20.0,
+    timeout: float = LIMIT,
     alone: bool = False,
 ) -> None:
     """Add a scenario that has no coroutine of its own name."""

@@ -10,7 +10,7 @@ from interop.stage import PATIENCE, Pair, Stage, end_of
 from pyiwarp import Access, Options
 
 from .data import ALL_RIGHTS, LARGE, SLACK, check_done, check_memory, pattern, sizes
-from .registry import scenario
+from .registry import LIMIT, scenario
 
 _HEADER = 18  # of an untagged segment (RFC 5041 §4.3)
 _ODD = 3
@@ -43,19 +43,19 @@ def _roomy(stage: Stage, **changes: object) -> Options:
     return stage.options(recv_size=LARGE + SLACK, recv_depth=2, **changes)
 
 
-@scenario("send", timeout=30.0)
+@scenario("send", timeout=2 * LIMIT)
 async def send_sizes(stage: Stage) -> None:
     """Sends of 0, 1, MULPDU-1, MULPDU, MULPDU+1 and 2^20 octets, FPDUs as large as TCP likes them (RFC 5041 §5.2)."""
     await _send_sizes(stage, _roomy(stage))
 
 
-@scenario("send", timeout=30.0)
+@scenario("send", timeout=2 * LIMIT)
 async def send_sizes_ethernet(stage: Stage) -> None:
     """The same with FPDUs for segments of 1448 octets (RFC 5044 §4.5)."""
     await _send_sizes(stage, _roomy(stage, mulpdu=1442))
 
 
-@scenario("send", timeout=30.0)
+@scenario("send", timeout=2 * LIMIT)
 async def send_sizes_smallest(stage: Stage) -> None:
     """Sends with FPDUs as small as MPA allows (RFC 5044 §3)."""
     async with stage.pair(stage.options(mulpdu=128)) as pair:

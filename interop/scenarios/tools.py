@@ -15,7 +15,7 @@ import pyiwarp
 from interop.peer import HERE, Can
 from interop.stage import Stage, end_of
 
-from .registry import add, scenario
+from .registry import LIMIT, add, scenario
 
 _PATIENCE = 40.0
 _TESTS = ("write_bw", "read_bw", "send_bw", "write_lat", "read_lat", "send_lat")
@@ -103,13 +103,13 @@ async def _rping(stage: Stage, count: int, size: int) -> None:
         stage.check(told["pings"] == count, f"our server tells {told}")
 
 
-@scenario("tools", needs=Can.RUN_PROGRAMS, timeout=60.0)
+@scenario("tools", needs=Can.RUN_PROGRAMS, timeout=2 * LIMIT)
 async def rping_4096(stage: Stage) -> None:
     """rping and `pyiwarp ping`: 100 pings of 4096 octets, data verified."""
     await _rping(stage, 100, 4096)
 
 
-@scenario("tools", needs=Can.RUN_PROGRAMS, timeout=60.0)
+@scenario("tools", needs=Can.RUN_PROGRAMS, timeout=2 * LIMIT)
 async def rping_65000(stage: Stage) -> None:
     """rping and `pyiwarp ping`: 100 pings of 65,000 octets, data verified."""
     await _rping(stage, 100, 65_000)
@@ -143,7 +143,7 @@ def _register(test: str) -> None:
         await _perftest(stage, test, *((50, 64) if test.endswith("lat") else (100, 20_000)))
 
     about = f"perftest's ib_{test} and `pyiwarp perf {test}`"
-    add(f"perftest-{test.replace('_', '-')}", "tools", about, run, needs=Can.RUN_PROGRAMS, timeout=60.0)
+    add(f"perftest-{test.replace('_', '-')}", "tools", about, run, needs=Can.RUN_PROGRAMS, timeout=2 * LIMIT)
 
 
 for _test in _TESTS:

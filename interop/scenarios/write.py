@@ -11,7 +11,7 @@ from interop.stage import Pair, Stage
 from pyiwarp import Access, Options, RegionSlice, RemoteRegion
 
 from .data import ALL_RIGHTS, LARGE, PAGE, SHORT, SLACK, check_done, check_memory, pattern, sizes
-from .registry import scenario
+from .registry import LIMIT, scenario
 
 _HEADER = 14  # of a tagged segment (RFC 5041 §4.2)
 _OFFSETS = (0, 1, 7, 63)
@@ -54,13 +54,13 @@ async def peer_flush(stage: Stage, pair: Pair, *numbers: int) -> None:
     check_done(stage, await pair.there.completions(len(numbers) + 1), [*numbers, 9999], "its Writes and a Send")
 
 
-@scenario("write", timeout=30.0)
+@scenario("write", timeout=2 * LIMIT)
 async def write_sizes(stage: Stage) -> None:
     """Writes of 0, 1, MULPDU-1, MULPDU, MULPDU+1 and 2^20 octets at odd offsets, both ways (RFC 5041 §5.2)."""
     await _write_sizes(stage, stage.options())
 
 
-@scenario("write", timeout=30.0)
+@scenario("write", timeout=2 * LIMIT)
 async def write_sizes_ethernet(stage: Stage) -> None:
     """The same with FPDUs for segments of 1448 octets (RFC 5044 §4.5)."""
     await _write_sizes(stage, stage.options(mulpdu=1442))

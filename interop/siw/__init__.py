@@ -18,7 +18,7 @@ from .errors import (
 from .guest import ADDRESS, HOST_ADDRESS, Guest, Snapshot
 from .image import Image
 from .prepare import prepare_image
-from .snapshots import fresh, snapshot
+from .snapshots import choose, fresh, fresh_for, snapshot
 from .verbpeer import VerbPeer
 
 __all__ = [
@@ -36,7 +36,9 @@ __all__ = [
     "Snapshot",
     "VerbError",
     "VerbPeer",
+    "choose",
     "fresh",
+    "fresh_for",
     "prepare_image",
     "snapshot",
 ]

@@ -17,7 +17,7 @@ KEPT_TEXT = 1 << 20
 """How much of its text a job keeps at least; of its output proper it keeps all."""
 
 _HEAD = struct.Struct("!cI")
-_START_PATIENCE = 15.0
+_START_PATIENCE = 30.0
 _TAIL = 2000
 
 T = TypeVar("T")

@@ -25,7 +25,7 @@ HOST_ADDRESS = "10.0.2.2"
 
 _READY, _FAILED = "PEER-READY", "PEER-FAILED"
 _GLANCE = 0.02  # seconds between two looks at something that tells nobody when it changes
-_DYING = 3.0  # seconds from a broken connection to the end of QEMU when a crash of the guest's kernel broke it
+_DYING = 10.0  # seconds from a broken connection to the end of QEMU when a crash of the guest's kernel broke it
 
 T = TypeVar("T")
 
@@ -60,20 +60,18 @@ class Guest:
         image: Image,
         variant: str = "siw",
         *,
+        accelerator: str,
         ports: Iterable[int] = (),
-        accelerator: str | None = None,
-        timeout: float = 90.0,
+        timeout: float = 180.0,
     ) -> Self:
         """Boot `image` with this variant of siw and forward `ports` of it to the host.
 
-        `accelerator` is "kvm" or "tcg", by default what works. Raises `GuestStartError`, also when the guest is not
-        ready after `timeout` seconds, and `PreparationError` if QEMU is not installed.
+        `accelerator` is "kvm" or "tcg"; `snapshots.choose` finds which. Raises `GuestStartError`, also when the guest
+        is not ready after `timeout` seconds, and `PreparationError` if QEMU is not installed.
         """
         if variant not in NAMES:
             raise ValueError(f"siw has no variant {variant!r}: choose one of {', '.join(NAMES)}")
         host.require(host.RUN)
-        if accelerator is None:
-            accelerator = await asyncio.to_thread(qemu.accelerator)
         arguments = tuple(qemu.arguments(image, variant, accelerator))
         guest = cls(Machine(arguments), variant, arguments)
         await guest._come_up(guest._booted, ports, timeout)
@@ -138,6 +136,11 @@ class Guest:
         return Snapshot(file, self.variant, self._arguments)
 
     # -- state
+
+    @property
+    def accelerator(self) -> str:
+        """What it runs under: "kvm" or "tcg"."""
+        return qemu.accelerator(self._arguments)
 
     @property
     def alive(self) -> bool:

@@ -17,7 +17,7 @@ from .qmp import Monitor, MonitorError
 _FORWARDED = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(?P<host>\d+)\s+\S+\s+(?P<guest>\d+)")
 _UNTHROTTLED = 10**11  # octets a second
 _GLANCE = 0.005
-_LAST_WORDS = 5.0
+_LAST_WORDS = 30.0
 
 
 class Machine:

@@ -1,12 +1,8 @@
 """Builds the guest's image from Debian packages, or finds it in the cache."""
 
-import fcntl
 import json
 import shutil
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from . import contents, host, modules, packages, plan
@@ -14,6 +10,7 @@ from .contents import Ingredients
 from .errors import PreparationError
 from .host import Need
 from .image import MANIFEST, Image, cache_directory
+from .locks import locked
 from .packages import Apt, Package
 from .plan import Plan
 from .progress import Progress
@@ -32,7 +29,9 @@ def prepare_image(cache: Path | None = None, progress: Progress | None = None, *
     progress = progress or Progress()
     directory = cache_directory(cache)
     host.require((*host.RUN, *host.APT))
-    with _lock(directory, progress):
+    directory.mkdir(parents=True, exist_ok=True)
+    waiting = "another run is preparing an image in the same cache: waiting for it"
+    with locked(directory / "lock", _LOCK_PATIENCE, lambda: progress.note(waiting)):
         apt = Apt(directory / _PARTS / "apt")
         chosen = _resolve(apt, directory, progress)
         if isinstance(chosen, Image):
@@ -58,29 +57,6 @@ def _resolve(apt: Apt, directory: Path, progress: Progress) -> Plan | Image:
             raise
         progress.note(f"{str(error).splitlines()[0]}; taking the image built before")
         return images[0]
-
-
-@contextmanager
-def _lock(directory: Path, progress: Progress) -> Iterator[None]:
-    """Hold the cache, so that two runs do not build the same thing side by side."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("w") as file:
-        if not _try_lock(file.fileno()):
-            progress.note("another run is preparing an image in the same cache: waiting for it")
-            end = time.monotonic() + _LOCK_PATIENCE
-            while not _try_lock(file.fileno()):
-                if time.monotonic() > end:
-                    raise PreparationError(f"{directory / 'lock'} is still held after {_LOCK_PATIENCE:.0f} s")
-                time.sleep(0.2)
-        yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _build(chosen: Plan, image: Image, apt: Apt, progress: Progress) -> None:

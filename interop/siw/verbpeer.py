@@ -145,7 +145,7 @@ class VerbPeer:
         """Resolve address and route to a listener, and make the queue pair; `Connection.connect` comes next."""
         name = self.new_name()
         arguments = {"name": name, "addr": address, "port": port, "depth": depth, "pd": domain}
-        event = (await self.command("resolve", wait=5.0, **arguments)).event()
+        event = (await self.command("resolve", wait=15.0, **arguments)).event()
         if event.kind is not CmKind.ROUTE_RESOLVED:
             raise UnexpectedEvent(CmKind.ROUTE_RESOLVED, event)
         return Connection(self, name, event)
@@ -294,7 +294,7 @@ class Connection:
         """Post an RDMA Read from the peer's `stag` at the tagged offset `offset`; siw takes one element."""
         await self._do("read", wr=wr_id, rkey=stag, addr=offset, sgl=_sgl(sges), flags=_letters(flags, _FLAGS))
 
-    async def poll(self, count: int = 1, timeout: float = 5.0) -> list[Completion]:
+    async def poll(self, count: int = 1, timeout: float = 15.0) -> list[Completion]:
         """Completions: `count`, or as many as there are after `timeout` seconds."""
         return (await self._do("poll", wait=timeout, n=count)).completions()
 

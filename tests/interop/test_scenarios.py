@@ -3,27 +3,30 @@
 import asyncio
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from crc32c import crc32c
 
-from interop import deviations, peers, scenarios
+from interop import deviations, houses, peers, scenarios
 from interop.deviations import Deviation
-from interop.errors import InteropError
+from interop.errors import InteropError, PeerUnavailable
 from interop.houses import Home
 from interop.matrix import Cell, Outcome, Result, cells
 from interop.peer import Can, Peer, PeerKind, Role
 from interop.peers.pyiwarp import PyiwarpPeer
+from interop.peers.siw import SiwPeer
 from interop.report import Matrix, write_docs, write_json
 from interop.runner import Runner
 from interop.scenarios import Scenario
-from interop.siw import prepare_image
-from interop.siw.errors import GuestDied
+from interop.scenarios.data import exchange
+from interop.siw import Guest, GuestDied, GuestError, GuestStartError, GuestTimeout, Image
 from interop.stage import Difference, Stage
 from pyiwarp.engine import packing
 
@@ -172,6 +175,91 @@ def test_the_death_of_a_guest_is_reported_with_its_console_and_the_next_one_runs
     assert house.log == ["open", "failed", "spoilt", "open", "close", "leave"]
 
 
+class NoHouse(MortalHouse):
+    """Has no peer after the first so many."""
+
+    def __init__(self, peers: int) -> None:
+        super().__init__()
+        self.peers = peers
+
+    async def open(self, kind: PeerKind, *, alone: bool) -> Peer:
+        self.peers -= 1
+        await asyncio.sleep(0.2)
+        if self.peers < 0:
+            raise PeerUnavailable("no guest comes up")
+        return await super().open(kind, alone=alone)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_run_ends_as_soon_as_no_peer_can_be_had(jobs: int) -> None:
+    houses = [NoHouse(3), NoHouse(10)][:jobs]
+    left = iter(houses)
+    ended: list[Result] = []
+    runner = Runner([], lambda: next(left), jobs=jobs, on_result=ended.append)
+    with pytest.raises(PeerUnavailable, match="no guest comes up"):
+        asyncio.run(runner.run([fake(lambda stage: None) for _ in range(20)]))
+    assert 3 <= len(ended) < 20
+    assert [house.log[-1] for house in houses] == ["leave"] * jobs
+
+
+def test_the_time_until_a_peer_is_there_is_not_the_scenarios() -> None:
+    runner = Runner([], lambda: NoHouse(1), timeout=0.1)
+    (result,) = asyncio.run(runner.run([fake(lambda stage: None)]))
+    assert result.outcome is Outcome.PASS, result.message
+
+
+class LeftGuest:
+    """As much of a guest as a house asks of one that a scenario has left."""
+
+    variant, alive, stopped = "siw", True, False
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+class LeftPeer:
+    """A peer in such a guest."""
+
+    def __init__(self, guest: LeftGuest) -> None:
+        self.guest = guest
+
+
+@pytest.mark.parametrize(
+    "error", [GuestDied("no connection"), GuestTimeout("not started in 15 s")], ids=["dead", "hung"]
+)
+async def test_a_guest_that_serves_no_more_is_replaced_before_the_next_scenario(
+    error: GuestError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guests: list[LeftGuest] = []
+    opened: list[object] = []
+
+    async def start(kind: PeerKind, guest: LeftGuest) -> LeftPeer:
+        if guest is guests[0] and opened:
+            raise error
+        return LeftPeer(guest)
+
+    async def fresh_for(image: Image, variant: str, use: Callable[[LeftGuest], Awaitable[LeftPeer]]) -> LeftPeer:
+        guests.append(LeftGuest())
+        return await use(guests[-1])
+
+    monkeypatch.setattr(SiwPeer, "start", start)
+    monkeypatch.setattr(houses, "fresh_for", fresh_for)
+    home = Home(Image(Path("none")))
+    for _ in range(3):
+        opened.append((await home.open(peers.ALL["siw"], alone=False)).guest)  # type: ignore[attr-defined]
+    assert opened == [guests[0], guests[1], guests[1]]
+    assert [guest.stopped for guest in guests] == [True, False]
+
+
+async def test_a_guest_that_does_not_come_up_leaves_no_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fresh_for(*_: object) -> None:
+        raise GuestStartError("the guest was not ready after 180 s", "its last words")
+
+    monkeypatch.setattr(houses, "fresh_for", fresh_for)
+    with pytest.raises(PeerUnavailable, match=r"(?s)no guest with siw comes up: the guest was not .*its last words"):
+        await Home(Image(Path("none"))).open(peers.ALL["siw"], alone=False)
+
+
 def test_nothing_begins_after_the_first_failure_if_that_is_wished() -> None:
     results = play([fake(differs), fake(lambda stage: None)], stop_at_failure=True)
     assert [result.outcome for result in results] == [Outcome.FAIL]
@@ -287,10 +375,9 @@ def test_the_page_in_docs_has_every_scenario_and_no_failure() -> None:
 
 
 @pytest.mark.siw
-def test_some_scenarios_with_siw() -> None:
+def test_some_scenarios_with_siw(image: Image) -> None:
     names = ["startup", "basic-*", "read-nothing-behind-another", "crash-the-peer", "error-we-read-rights"]
     chosen = list(cells([peers.ALL["siw"], peers.ALL["siw_fix"]], scenarios.ALL.values(), names=names))
-    image = prepare_image()
     results = asyncio.run(Runner(deviations.load(), lambda: Home(image), jobs=2).run(chosen))
     failed = [result.message for result in results if result.outcome is Outcome.FAIL]
     assert not failed, "\n".join(failed)
@@ -298,21 +385,52 @@ def test_some_scenarios_with_siw() -> None:
 
 
 @pytest.mark.siw
+def test_a_guest_that_dies_costs_its_scenario_and_no_other(image: Image) -> None:
+    def cell(run: Callable[[Stage], Awaitable[None]]) -> Cell:
+        scenario = Scenario("fake", "startup", "A fake.", run, {role: Can.NOTHING for role in Role}, 120.0, False)
+        return Cell(scenario, peers.ALL["siw"], Role.PYIWARP_CONNECTS)
+
+    def guest_of(stage: Stage) -> Guest:
+        assert isinstance(stage.peer, SiwPeer)
+        return stage.peer.guest
+
+    async def crashes(stage: Stage) -> None:
+        await guest_of(stage).run("echo c > /proc/sysrq-trigger")
+
+    async def crashes_at_its_end(stage: Stage) -> None:
+        os.kill(guest_of(stage).machine.pid, signal.SIGKILL)
+
+    async def works(stage: Stage) -> None:
+        async with stage.pair() as pair:
+            await exchange(stage, pair)
+
+    chosen = [cell(run) for run in (works, crashes, works, crashes_at_its_end, works)]
+    results = asyncio.run(Runner([], lambda: Home(image)).run(chosen))
+    messages = [result.message for result in results]
+    outcomes = [result.outcome for result in results]
+    assert outcomes == [Outcome.PASS, Outcome.FAIL, Outcome.PASS, Outcome.PASS, Outcome.PASS], messages
+    assert "GuestDied" in messages[1]
+    assert "Kernel panic - not syncing" in messages[1]
+
+
+@pytest.mark.siw
 def test_no_process_is_left_behind_even_if_the_run_is_killed() -> None:
     command = [sys.executable, "-m", "interop", "--peer", "siw", "--scenario", "mixed-10000", "--timeout", "60"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
         guests: list[Path] = []
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while len(guests) < 2 and process.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
             guests = [child for child in _children(process.pid) if "qemu" in _command(child)]
         assert len(guests) == 2
+    finally:
         process.kill()
-        process.wait()
-        end = time.monotonic() + 10
-        while any("qemu" in _command(guest) for guest in guests) and time.monotonic() < end:
-            time.sleep(0.05)
-        assert not [guest for guest in guests if "qemu" in _command(guest)]
+        process.wait(60)
+    end = time.monotonic() + 60
+    while any("qemu" in _command(guest) for guest in guests) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not [guest for guest in guests if "qemu" in _command(guest)]
 
 
 def _children(pid: int) -> list[Path]:

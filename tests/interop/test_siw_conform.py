@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from interop.conform.campaign import HIDDEN, Campaign, Outcome, run_campaigns
 from interop.conform.page import Run, write_page
 from interop.conform.race import Race
-from interop.siw import prepare_image
+from interop.conform.ward import Ward
+from interop.siw import GuestStartError, Image
 from pyiwarp.conformance.bench.abilities import Direction
-from pyiwarp.conformance.case import Verdict
+from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.catalogue import cases, select
 from pyiwarp.conformance.profiles import Profile, load_profile
 from pyiwarp.conformance.results import Result
@@ -78,9 +80,51 @@ def test_what_is_hidden_names_cases() -> None:
     assert set(HIDDEN) <= {case.id for case in cases()}
 
 
+async def test_the_run_ends_when_no_guest_comes_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+
+    async def none(*_: object) -> Ward:
+        opened.append(1)
+        raise GuestStartError("the guest was not ready after 180 s", "its last words")
+
+    monkeypatch.setattr(Ward, "open", none)
+    seen: list[Outcome] = []
+    profile = load_profile("siw")
+    campaign = Campaign(Image(Path("none")), Direction.CONNECT, timeout=1.0, profile=profile, ended=seen.append)
+    with pytest.raises(GuestStartError, match="its last words"):
+        await run_campaigns([(campaign, select(["MPA-5044-7.1.1-0"], []))])
+    assert len(opened) == 1
+    assert not seen
+
+
+class SlowWard:
+    """Its target answers after two seconds."""
+
+    guest = SimpleNamespace(alive=True)
+
+    async def attempt(self, case: Case, timeout: float, manners: object) -> Result:
+        return Result(case, Verdict.PASSED if timeout > 2 else Verdict.FAILED)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+async def test_a_case_that_fails_runs_again_with_more_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slow(*_: object) -> SlowWard:
+        return SlowWard()
+
+    monkeypatch.setattr(Ward, "open", slow)
+    (case,) = [case for case in cases() if Direction.CONNECT in case.directions][:1]
+    profile = Profile("none", "", (), load_profile("siw").manners)
+    campaign = Campaign(
+        Image(Path("none")), Direction.CONNECT, timeout=1.0, profile=profile, ended=lambda outcome: None
+    )
+    (outcome,) = await campaign.run([case])
+    assert (outcome.result.verdict, outcome.confirmed) == (Verdict.PASSED, True)
+
+
 @pytest.mark.siw
-def test_cases_in_guests_go_as_declared_and_a_crash_is_a_failure() -> None:
-    image = prepare_image()
+def test_cases_in_guests_go_as_declared_and_a_crash_is_a_failure(image: Image) -> None:
     declared = load_profile("siw")
     crash = "MPA-5044-7.1.1-21/4"
     chosen = select(["MPA-5044-7.1.1-0", "MPA-5044-8-02", crash])

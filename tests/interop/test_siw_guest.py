@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from crc32c import crc32c
 
-from interop.siw import control, fresh, prepare_image, qemu, smoke, snapshot
+from interop.siw import choose, control, fresh, smoke, snapshot
 from interop.siw.errors import CommandFailed, GuestDied, GuestStartError, GuestTimeout, VerbError
 from interop.siw.guest import ADDRESS, Guest
 from interop.siw.image import Image
@@ -38,11 +38,6 @@ PORT = 7174
 
 
 @pytest.fixture(scope="module")
-def image() -> Image:
-    return prepare_image()
-
-
-@pytest.fixture(scope="module")
 def guest(image: Image) -> Iterator[Guest]:
     """One guest for all tests that leave it as they found it."""
     guest = asyncio.run(fresh(image))
@@ -54,7 +49,7 @@ def guest(image: Image) -> Iterator[Guest]:
 
 
 async def test_a_guest_boots_and_siw_is_there(image: Image) -> None:
-    async with await Guest.boot(image) as guest:
+    async with await Guest.boot(image, accelerator=await choose(image)) as guest:
         assert "siw0" in (await guest.run("rdma link show")).text
         assert "PEER-READY siw" in guest.console
     assert not guest.alive
@@ -69,14 +64,14 @@ async def test_every_variant_passes_the_smoke_test(image: Image, variant: str) -
 
 async def test_an_unknown_variant_is_refused(image: Image) -> None:
     with pytest.raises(ValueError, match="siw_fix"):
-        await Guest.boot(image, "siw_none")
+        await Guest.boot(image, "siw_none", accelerator="tcg")
 
 
-async def test_a_guest_is_restored_in_a_moment(image: Image) -> None:
+async def test_guests_are_restored_from_one_boot(image: Image) -> None:
     kept = await snapshot(image)
-    start = time.monotonic()
     async with await Guest.restore(kept, ports=[PORT]) as one, await Guest.restore(kept, ports=[PORT]) as other:
-        assert time.monotonic() - start < 10
+        boots = {await guest.get("/proc/sys/kernel/random/boot_id") for guest in (one, other)}
+        assert len(boots) == 1
         await one.put("/tmp/mine", b"1")
         assert (await other.run("cat /tmp/mine", check=False)).status == 1
         assert await one.forward(PORT) != await other.forward(PORT)
@@ -108,25 +103,23 @@ async def test_a_damaged_state_does_not_start(image: Image, tmp_path: Path) -> N
 
 async def test_a_panic_ends_the_guest_and_is_quoted(image: Image) -> None:
     async with await fresh(image) as guest:
-        start = time.monotonic()
         with pytest.raises(GuestDied, match="Kernel panic - not syncing: sysrq triggered crash"):
             await guest.run("echo c > /proc/sysrq-trigger")
-        assert time.monotonic() - start < 10
         assert not guest.alive
         with pytest.raises(GuestDied, match="Kernel panic"):
             await guest.run("true")
 
 
 async def test_a_hung_guest_is_noticed(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "_START_PATIENCE", 1.0)
     async with await fresh(image) as guest:
         os.kill(guest.machine.pid, signal.SIGSTOP)
+        monkeypatch.setattr(control, "_START_PATIENCE", 1.0)
         with pytest.raises(GuestTimeout):
             await guest.run("true", timeout=0.5)
     assert not guest.alive
 
 
-def test_a_guest_ends_with_its_maker(image: Image) -> None:
+def test_a_guest_ends_with_its_maker(image: Image, tmp_path: Path) -> None:
     script = (
         "import asyncio; from pathlib import Path; from interop.siw import control, fresh, Image\n"
         "async def main():\n"
@@ -135,12 +128,19 @@ def test_a_guest_ends_with_its_maker(image: Image) -> None:
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as maker:
-        assert maker.stdout is not None
-        pid = int(maker.stdout.readline())
-        assert running(pid)
-        maker.kill()
-    end = time.monotonic() + 5
+    with (tmp_path / "pid").open("w+") as told:
+        maker = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=told)
+        try:
+            end = time.monotonic() + 120
+            while not (line := (tmp_path / "pid").read_text()).endswith("\n"):
+                assert time.monotonic() < end, "no guest was made"
+                time.sleep(0.05)
+            pid = int(line)
+            assert running(pid)
+        finally:
+            maker.kill()
+            maker.wait(60)
+    end = time.monotonic() + 60
     while running(pid):
         assert time.monotonic() < end, "QEMU outlived the process that started it"
         time.sleep(0.05)
@@ -151,11 +151,6 @@ def running(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def test_an_accelerator_is_found_by_trying() -> None:
-    assert qemu.runs_code("tcg", patience=20)
-    assert not qemu.runs_code("xen", patience=5)
 
 
 # -- commands
@@ -193,17 +188,22 @@ async def processes(guest: Guest, argument: str) -> list[str]:
     return found.text.split()
 
 
+async def none_is_left(guest: Guest, argument: str) -> None:
+    """The processes with this argument end: the agent kills them after the end of their connection."""
+    async with asyncio.timeout(60):
+        while await processes(guest, argument):
+            pass
+
+
 async def test_a_command_that_takes_too_long_is_killed(guest: Guest) -> None:
     with pytest.raises(GuestTimeout, match="sleep 6543"):
         await guest.run("sleep 6543 & sleep 6543", timeout=0.3)
-    await asyncio.sleep(0.3)
-    assert not await processes(guest, "6543")
+    await none_is_left(guest, "6543")
 
 
 async def test_what_a_command_leaves_behind_is_killed(guest: Guest) -> None:
     await guest.run("sleep 5432 &")
-    await asyncio.sleep(0.1)
-    assert not await processes(guest, "5432")
+    await none_is_left(guest, "5432")
 
 
 async def test_a_job_is_talked_to(guest: Guest) -> None:
@@ -483,10 +483,9 @@ async def split_trailers(guest: Guest) -> list[Status]:
         await there.poll()
         for msn, cut in enumerate(cuts, 2):
             message = send_message(msn, payload)
-            writer.write(message[:cut])
-            await asyncio.sleep(0.05)
-            writer.write(message[cut:])
-            await asyncio.sleep(0.05)
+            for part in (message[:cut], message[cut:]):
+                writer.write(part)
+                await guest.run("true")  # went the same way behind it: the part has come to siw, as a segment
         done = await there.poll(len(cuts))
         writer.close()
         return [completion.status for completion in done]

@@ -23,6 +23,7 @@ from interop.siw.cpio import Archive
 from interop.siw.errors import CommandFailed, GuestError, GuestTimeout, PreparationError, VerbError, console_tail
 from interop.siw.host import Need
 from interop.siw.image import MANIFEST, Image, cache_directory
+from interop.siw.locks import locked, locked_by_task
 from interop.siw.packages import Apt, Package, parse_depends, parse_uris, shared_libraries
 from interop.siw.progress import Progress
 from interop.siw.variants import VARIANTS, Edit, Variant
@@ -372,16 +373,46 @@ def test_old_images_are_pruned_and_the_latest_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["k0", "k3", "k4"]
 
 
-def test_a_held_lock_is_waited_for_in_vain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "_LOCK_PATIENCE", 0.3)
-    out = io.StringIO()
-    with prepare._lock(tmp_path, quiet()):
-        second = prepare._lock(tmp_path, Progress(Console(file=out)))
+def test_a_held_lock_is_waited_for_in_vain(tmp_path: Path) -> None:
+    waits = []
+    with locked(tmp_path / "lock", 1.0, lambda: waits.append("first")):
+        second = locked(tmp_path / "lock", 0.3, lambda: waits.append("second"))
         with pytest.raises(PreparationError, match="still held"):
             second.__enter__()
-    assert "another run" in out.getvalue()
-    with prepare._lock(tmp_path, quiet()):
+    assert waits == ["second"]
+    with locked(tmp_path / "lock", 1.0, lambda: waits.append("third")):
         pass
+    assert waits == ["second"]
+
+
+async def test_tasks_hold_a_lock_one_after_the_other(tmp_path: Path) -> None:
+    holding = 0
+
+    async def hold() -> None:
+        nonlocal holding
+        async with locked_by_task(tmp_path / "lock", 30.0):
+            holding += 1
+            assert holding == 1
+            await asyncio.sleep(0.01)
+            holding -= 1
+
+    await asyncio.gather(*(hold() for _ in range(4)))
+    async with locked_by_task(tmp_path / "lock", 1.0):
+        with pytest.raises(PreparationError, match="still held"):
+            await locked_by_task(tmp_path / "lock", 0.3).__aenter__()
+
+
+def test_another_run_in_the_same_cache_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "_LOCK_PATIENCE", 0.3)
+    monkeypatch.setattr(host, "require", lambda needs: None)
+    (tmp_path / "siw").mkdir()
+    out = io.StringIO()
+    with (
+        locked(tmp_path / "siw" / "lock", 1.0, lambda: None),
+        pytest.raises(PreparationError, match="still held"),
+    ):
+        prepare.prepare_image(tmp_path, Progress(Console(file=out)))
+    assert "another run" in out.getvalue()
 
 
 def test_progress_is_plain_lines_off_a_terminal() -> None:

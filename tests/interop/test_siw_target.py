@@ -1,12 +1,13 @@
 """The target program on libibverbs, in a siw guest: the protocol of docs/target.md, against `pyiwarp target`."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 
 import pytest
 from crc32c import crc32c
 
-from interop.siw import HOST_ADDRESS, fresh, prepare_image
+from interop.siw import HOST_ADDRESS, fresh
 from interop.siw.guest import Guest
 from interop.siw.image import Image
 from interop.siw.target import siw_target
@@ -16,11 +17,6 @@ from tests.integration.test_target import Control, controlling, place, serving
 pytestmark = pytest.mark.siw
 
 SIW = "profile=siw ird=4 ord=4"
-
-
-@pytest.fixture(scope="module")
-def image() -> Image:
-    return prepare_image()
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +172,10 @@ async def test_a_refusal_and_a_connection_that_nobody_asked_for(guest: Guest) ->
 
 
 async def test_nobody_listens(guest: Guest) -> None:
-    async with siw_target(guest) as siw_place, controlling(siw_place) as siw:
-        await siw.do("session")
-        await siw.do(f"connect host={HOST_ADDRESS} port=1")
-        assert (await siw.state("rejected", "error"))["cause"] != "-"
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # a port that nobody else gets meanwhile
+        port = deaf.getsockname()[1]
+        async with siw_target(guest) as siw_place, controlling(siw_place) as siw:
+            await siw.do("session")
+            await siw.do(f"connect host={HOST_ADDRESS} port={port}")
+            assert (await siw.state("rejected", "error"))["cause"] != "-"

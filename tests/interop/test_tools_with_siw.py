@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from interop.siw import ADDRESS, HOST_ADDRESS, fresh, prepare_image
+from interop.siw import ADDRESS, HOST_ADDRESS, Image, fresh
 from interop.siw.guest import Guest
 
 pytestmark = pytest.mark.siw
@@ -63,9 +63,9 @@ async def told(process: Process) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", params=PEERS)
-def peer(request: pytest.FixtureRequest) -> Iterator[Peer]:
+def peer(request: pytest.FixtureRequest, image: Image) -> Iterator[Peer]:
     variant, profile = request.param
-    guest = asyncio.run(fresh(prepare_image(), variant))
+    guest = asyncio.run(fresh(image, variant))
     yield Peer(guest, profile)
     guest.kill()
 
