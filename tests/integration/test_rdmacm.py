@@ -73,6 +73,26 @@ def test_two_ids_without_channels(run: Runner) -> None:
     run(main)
 
 
+def test_what_was_posted_is_sent_before_the_end(run: Runner) -> None:  # DDP-5041-6.2.1-01
+    async def main() -> None:
+        listener, port = await listening()
+        async with listener, await resolved(port) as one:
+            connecting = one.connect(ConnParam())
+            async with await listener.get_request() as other:
+                qp = other.create_qp(cap=CAP)
+                sink = qp.pd.register(bytearray(1_000_000))  # type: ignore[attr-defined]
+                source = one.qp.pd.register(bytearray(b"x" * 1_000_000))  # type: ignore[attr-defined]
+                qp.post_recv(Recv((sink[:],), "r"))
+                await other.accept(ConnParam())
+                await connecting
+                one.qp.post_send(Send((source[:],), "s"))
+                assert (await one.disconnect()).type is CmEventType.DISCONNECTED
+                assert [(done.wr_id, done.ok, done.nbytes) for done in qp.recv_cq.poll()] == [("r", True, 1_000_000)]
+                assert [(done.wr_id, done.ok) for done in one.qp.send_cq.poll()] == [("s", True)]
+
+    run(main)
+
+
 def test_a_program_of_events(run: Runner) -> None:
     """One channel for everything, as librdmacm's programs are written."""
 

@@ -149,7 +149,7 @@ def test_every_kind_of_message_has_its_queue_and_its_numbers() -> None:
 @pytest.mark.parametrize("sizes", [(), (4,), (1, 0, 2)])
 @pytest.mark.parametrize("nbytes", [0, 1, 17, 1000])
 def test_lengths_are_exact(nbytes: int, sizes: tuple[int, ...], markers: bool) -> None:
-    # MPA-5041-3-04, MPA-5041-3-08, DDP-5041-5.2-05, -10, DDP-5041-5.4-01, -03, -04: in however many segments
+    # MPA-5041-3-04, -08, DDP-5041-4.4-01, DDP-5041-5.2-05, -10, DDP-5041-5.4-01, -03, -04: in however many segments
     peer = RawPeer(receive_markers=markers)
     memory, written = peer.node.receive(1008), peer.node.region(b"." * 1008)
     payload = bytes(n % 250 + 1 for n in range(nbytes))
@@ -211,7 +211,7 @@ def test_an_untagged_segment_s_version_is_looked_at(scene: Scene, dv: int, last:
 
 @pytest.mark.parametrize("markers", [False, True])
 def test_messages_are_delivered_in_the_order_of_sending(markers: bool) -> None:
-    # DDP-5041-5.3-06, DDP-5041-4.1-07, DDP-5041-5.4-01: of every kind, size and number of segments, in one delivery
+    # DDP-5041-5.3-06, DDP-5041-4.1-07, DDP-5041-5.4-01, MPA-5041-3-04: all kinds and sizes, in one delivery
     peer = RawPeer(receive_markers=markers)
     kinds = [Opcode.SEND, Opcode.SEND_SE, Opcode.IMMEDIATE]  # the last has eight octets, and places none
     sizes = [0 if number % 3 == 2 else number for number in range(60)]
@@ -235,14 +235,20 @@ def test_messages_are_delivered_in_the_order_of_sending(markers: bool) -> None:
         assert octets_of(region) == bytes([number]) * nbytes + bytes(64 - nbytes)
 
 
+@pytest.mark.parametrize("opcode", [Opcode.SEND, Opcode.SEND_INVAL])
 @pytest.mark.parametrize("markers", [False, True])
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 100, 1 << 20])
-def test_boundaries_survive_any_cutting_of_the_stream(chunk: int, markers: bool) -> None:
+def test_boundaries_survive_any_cutting_of_the_stream(chunk: int, markers: bool, opcode: Opcode) -> None:
     # MPA-5041-3-04, MPA-5044-4.3-13
     peer = RawPeer(receive_markers=markers)
+    taken = [peer.node.region(1).stag if opcode is Opcode.SEND_INVAL else 0 for _ in range(9)]
     sizes = [0, 1, 2, 3, 4, 5, 100, 0, 33]
     regions = [peer.node.receive(128) for _ in sizes]
-    peer.sends(b"".join(peer.frames(send(bytes([n]) * size)) for n, size in enumerate(sizes)), chunk=chunk)
+    messages = [
+        send(bytes([n]) * size, opcode=opcode, inval_stag=stag)
+        for n, (size, stag) in enumerate(zip(sizes, taken, strict=True))
+    ]
+    peer.sends(b"".join(map(peer.frames, messages)), chunk=chunk)
     assert [done.nbytes for done in peer.node.received()] == sizes
     for n, (size, region) in enumerate(zip(sizes, regions, strict=True)):
         assert octets_of(region) == bytes([n]) * size + bytes(128 - size)

@@ -119,7 +119,7 @@ def test_a_request_of_revision_1_has_no_enhanced_word() -> None:  # MPA2-6581-6-
     assert octets[16:] == bytes.fromhex("80 01 0000")  # MPA-5044-4.4-03
 
 
-def test_crc_is_asked_for_unless_the_user_says_no() -> None:  # MPA-5044-4.4-04
+def test_crc_is_asked_for_unless_the_user_says_no() -> None:  # MPA-5044-4.4-04, MPA-5041-3-07
     # MPA-5044-1.2-02
     assert Offer().crc
 

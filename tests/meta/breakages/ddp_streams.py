@@ -70,10 +70,17 @@ MUTATIONS: Final = (
         ("DDP-5041-6.2.1-01",),
     ),
     Mutation(
-        "the polling driver's FIN cuts what the kernel has not taken",
-        "drivers/polling_driver",
-        "if pump.output_ended and not self._sent_fin and not self._pending:",
-        "if pump.output_ended and not self._sent_fin:",
+        "the blocking connection is closed at once",
+        "connections/blocking",
+        "            self.qp.disconnect()\n",
+        '            self.qp.abort(EOFError("closed"))\n',
+        ("DDP-5041-6.2.1-01",),
+    ),
+    Mutation(
+        "the connection of an identifier is closed at once",
+        "cm/identifiers",
+        "            self.qp.disconnect()\n",
+        '            self.qp.abort(EOFError("closed"))\n',
         ("DDP-5041-6.2.1-01",),
     ),
     Mutation(
