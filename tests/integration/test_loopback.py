@@ -116,7 +116,7 @@ def test_private_data_goes_both_ways(run: Runner) -> None:
     run(main)
 
 
-def test_messages_of_every_size_keep_their_order(run: Runner) -> None:
+def test_messages_of_every_size_keep_their_order(run: Runner) -> None:  # DDP-5041-5.3-06
     sizes = [0, 1, 2, 3, 1423, 1424, 1425, 4096, 4097, 5000, 20_000, 0, 7]
 
     async def main() -> None:

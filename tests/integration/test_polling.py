@@ -123,6 +123,15 @@ def test_back_pressure_moves_all_the_octets() -> None:
         assert memory == data
 
 
+def test_messages_keep_their_order() -> None:  # DDP-5041-5.3-06
+    sizes = [0, 1, 5000, 4096, 7, 0, 1425, 2]
+    with pair(right=Options(recv_size=5000)) as (one, other):
+        for number, size in enumerate(sizes):
+            one.send(octets(size, number), timeout=PATIENCE)
+        soon(lambda: len(other._inbox) == len(sizes))
+        assert [other.recv() for _ in sizes] == [octets(size, number) for number, size in enumerate(sizes)]
+
+
 def test_one_connection_does_not_hold_up_another() -> None:
     with pair() as (busy, sink), pair() as (one, other):
         with sink.register(bytearray(8 << 20), BOTH_WAYS) as target:

@@ -155,7 +155,7 @@ def test_lengths_are_exact(nbytes: int, sizes: tuple[int, ...], markers: bool) -
     payload = bytes(n % 250 + 1 for n in range(nbytes))
     sizes = sizes if sum(sizes) <= nbytes else ()
     peer.sends(*cut(send(payload), *sizes))
-    assert [done.nbytes for done in peer.node.received()] == [nbytes]
+    assert [(done.ok, done.nbytes) for done in peer.node.received()] == [(True, nbytes)]
     assert octets_of(memory) == payload.ljust(1008, b"\0")
     peer.sends(*cut(write(written.stag, written.to, payload), *sizes))
     assert octets_of(written) == payload.ljust(1008, b".")

@@ -151,7 +151,7 @@ def test_posting_in_every_state(state: QpState) -> None:  # DDP-5041-6.2.1-02
             node.qp.post_send_many([Send(wr_id="m"), Write(wr_id="w")])
     else:
         node.send(b"x", "s")
-        node.qp.post_send_many([Send(wr_id="m"), Send(wr_id="n", inval_stag=1)])
+        node.qp.post_send_many([Send(wr_id="m", inline=b"m"), Send(wr_id="n", inval_stag=1)])
     node.receive(8, "r")
     done = [*ended(node.sent()), *ended(node.received())]
     late = state in (QpState.CLOSING, QpState.TERMINATE, QpState.ERROR)

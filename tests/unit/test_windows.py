@@ -172,7 +172,7 @@ def test_type_1_is_bound_anew_and_to_nothing() -> None:  # DDP-5041-7.1-10
     assert isinstance(pair.right.qp.error, InvalidStag)
 
 
-def test_type_1_serves_every_queue_pair_of_its_protection_domain() -> None:
+def test_type_1_serves_every_queue_pair_of_its_protection_domain() -> None:  # SEC-5041-8.3.1-03
     pair = Pair()
     region = pair.right.region(8, BINDABLE)
     window = bound(pair.right, region, 0, 8, kind=WindowType.TYPE_1)
@@ -341,6 +341,19 @@ def test_a_region_does_not_close_while_windows_are_bound() -> None:
     assert node.pd.windows == []
     assert repr(windows[0]).endswith(" closed>")
     region.close()
+
+
+@pytest.mark.parametrize("kind", WindowType)
+def test_a_closed_window_shows_nothing(kind: WindowType) -> None:  # SEC-5042-6.2.2-02
+    pair = Pair()
+    region = pair.right.region(8, BINDABLE)
+    window = bound(pair.right, region, 0, 8, kind=kind)
+    remote = window.remote()
+    window.close()
+    pair.left.post(Write(inline=b"x", remote=remote))
+    pair.run()
+    assert isinstance(pair.right.qp.error, InvalidStag)
+    assert octets_of(region) == bytes(8)
 
 
 def test_a_retired_region_shuts_its_windows() -> None:  # SEC-5042-6.2.2-02, SEC-5041-8.3.1-07
