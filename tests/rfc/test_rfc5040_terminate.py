@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -254,6 +255,50 @@ def every_terminate() -> list[Heard]:
             peer.node.qp._take(peer.node.qp.stream.fail(error(*range(1, error.rule.count("{") + 1))))
             heard += peer.hears()
     return heard
+
+
+CODES: dict[str, tuple[Callable[[Scene], Segment | bytes], str]] = {
+    "Read, unknown STag": (lambda scene: read(size=1, source_stag=5), "01 00"),
+    "Read, bounds": (lambda scene: read(scene.region, size=65), "01 01"),
+    "Read, no right": (lambda scene: read(scene.write_only, size=1), "01 02"),
+    "Read, another's STag": (lambda scene: read(scene.foreign, size=1), "01 03"),
+    "Read, wrap": (lambda scene: read(scene.region, size=2, source_to=(1 << 64) - 1), "01 04"),
+    "Atomic, unknown STag": (lambda scene: fetch_add(stag=5, to=0), "01 00"),
+    "Atomic, bounds": (lambda scene: fetch_add(scene.region, 64), "01 01"),
+    "Atomic, no right": (lambda scene: fetch_add(scene.read_only), "01 02"),
+    "Atomic, another's STag": (lambda scene: fetch_add(scene.foreign), "01 03"),
+    "Atomic, wrap": (lambda scene: fetch_add(stag=scene.region.stag, to=(1 << 64) - 1), "01 04"),
+    "Send Inv": (lambda scene: send(opcode=Opcode.SEND_INVAL, inval_stag=scene.foreign.stag), "01 09"),
+    "version": (lambda scene: send(b"a", rv=2), "02 05"),
+    "opcode": (lambda scene: send(b"a", opcode=0xE), "02 06"),
+    "misaligned Atomic": (lambda scene: fetch_add(scene.region, 4), "02 07"),
+    "length of a Read Request": (lambda scene: Segment(opcode=1, qn=1, payload=bytes(27)), "02 FF"),
+    "Write, unknown STag": (lambda scene: write(5, 0, b"a"), "11 00"),
+    "Write, no right": (lambda scene: write(scene.read_only.stag, scene.read_only.to, b"a"), "11 00"),
+    "Write, bounds": (lambda scene: write(scene.region.stag, scene.region.to + 64, b"a"), "11 01"),
+    "Write, another's STag": (lambda scene: write(scene.foreign.stag, scene.foreign.to, b"a"), "11 02"),
+    "Write, wrap": (lambda scene: write(scene.region.stag, (1 << 64) - 1, b"ab"), "11 03"),
+    "Write, DDP version": (lambda scene: write(dv=0), "11 04"),
+    "queue": (lambda scene: send(b"a", qn=9, msn=1), "12 01"),
+    "no buffer": (lambda scene: Segment(opcode=0xB, qn=3, msn=1, payload=bytes(12)), "12 02"),
+    "MSN": (lambda scene: send(b"a", msn=2), "12 03"),
+    "MO": (lambda scene: send(b"a", mo=40), "12 04"),
+    "too long": (lambda scene: send(bytes(41)), "12 05"),
+    "Send, DDP version": (lambda scene: send(b"a", dv=0), "12 06"),
+    "CRC": (lambda scene: fpdu(write().octets(0), crc=0), "20 02"),
+}
+
+
+@pytest.mark.parametrize("case", CODES)
+def test_the_code_of_each_error(scene: Scene, case: str) -> None:
+    # RDMAP-5040-4.8-02, -03, RDMAP-6580-3.1-01, RDMAP-5040-5.3-04, -15, RDMAP-5040-7.2-01..-07, RDMAP-5040-7.2-09..-14
+    # RDMAP-5040-5.2.1-14, EXT-7306-8.2-05, -06, EXT-7306-5.1.1-04
+    """Layer, EType and code, as RFC 5040 figure 9, RFC 5041 §7.2 and RFC 5044 §8 have them."""
+    make, octets = CODES[case]
+    scene.peer.sends(make(scene))
+    (heard,) = scene.peer.hears()
+    assert heard.opcode is Opcode.TERMINATE
+    assert heard.payload[:2] == bytes.fromhex(octets)
 
 
 def test_only_registered_codes_are_sent() -> None:

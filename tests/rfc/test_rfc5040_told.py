@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
@@ -11,6 +12,7 @@ from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import ProtocolViolation, Term, TerminatedByPeer
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
+from pyiwarp.profile import PROFILES
 from pyiwarp.queues.work import FetchAdd, Immediate, Read, Send, SendRequest, Status, Write
 from pyiwarp.verbs import AsyncEvent, AsyncEventType
 from tests.harness import Node, RawPeer, Segment, ended, octets_of, read, response, send, terminate, write
@@ -92,6 +94,36 @@ def test_each_work_request_that_fails_has_one_completion(way: dict[str, Any], si
     scene.peer.sends(terminate(Term(0, 2, 0xFF)))
     assert ended(scene.node.sent()) == [(name, FLUSHED) for name in names[good:]]
     assert ended(scene.node.received()) == [("recv 1", FLUSHED), ("recv 2", FLUSHED)]
+
+
+SINGLE: Final[dict[str, Callable[[MemoryRegion], SendRequest]]] = {
+    "Send": lambda region: Send((region[:400],)),
+    "Send in pieces": lambda region: Send((region[:100], region[100:400])),
+    "Send Inv": lambda region: Send((region[:400],), inval_stag=5),
+    "inline Send": lambda region: Send(inline=b"a"),
+    "short Send": lambda region: Send((region[:3],)),
+    "Write": lambda region: Write((region[:400],), RemoteRegion(0, 5, 400)),
+    "Write in pieces": lambda region: Write((region[:100], region[100:400]), RemoteRegion(0, 5, 400)),
+    "inline Write": lambda region: Write(inline=b"a", remote=RemoteRegion(0, 5, 1)),
+    "short Write": lambda region: Write((region[:3],), RemoteRegion(0, 5, 3)),
+    "Immediate": lambda region: Immediate(b"12345678"),
+}
+
+
+@pytest.mark.parametrize("one", [True, False], ids=["one FPDU a write", "all FPDUs in a write"])
+@pytest.mark.parametrize("case", SINGLE)
+def test_a_message_completes_when_the_kernel_has_all_of_it(way: dict[str, Any], case: str, one: bool) -> None:
+    # RDMAP-5040-5.5-11, EXT-7306-6.4-01
+    profile = replace(PROFILES["rfc"], one_fpdu_per_write=one)
+    scene = Scene(node=Node(mulpdu=128, profile=profile), nbytes=400, **way)
+    scene.node.post(SINGLE[case](scene.region))
+    writes = 0
+    while scene.node.qp.next_iov():
+        assert scene.node.sent() == [], "the kernel has not taken all of it yet"
+        scene.node.qp.flushed()
+        writes += 1
+    assert writes == (4 if one and scene.node.qp.stream.octets_sent > 400 else 1)
+    assert [done.ok for done in scene.node.sent()] == [True]
 
 
 @pytest.mark.parametrize("size", [8, 3000])

@@ -7,6 +7,7 @@ where they came. With markers every message takes the plain way.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -16,9 +17,10 @@ from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import Term, TerminatedByPeer
 from pyiwarp.mr import MemoryRegion, RemoteRegion
+from pyiwarp.profile import PROFILES
 from pyiwarp.queues.work import FetchAdd, Immediate, Read, Send, SendRequest, Write
-from tests.harness import Heard, Segment, cut, octets_of, read, response, send, terminate, write
-from tests.rfc.scene import Scene, atomic_response, fetch_add, immediate
+from tests.harness import Heard, Node, Segment, cut, octets_of, read, response, send, terminate, write
+from tests.rfc.scene import BYTE_ORDER, Scene, answer, atomic_response, fetch_add, immediate
 
 THERE: Final = RemoteRegion(0x0123456789ABCDEF, 0xA5C3F00D, 100)
 WAYS: Final[dict[str, dict[str, Any]]] = {
@@ -319,3 +321,84 @@ def test_a_message_behind_another_in_one_delivery_is_quoted_by_itself(scene: Sce
     heard = scene.peer.hears()[-1]
     ulpdu = bad.octets(0)
     assert (heard.opcode, heard.quoted, heard.segment_length) == (Opcode.TERMINATE, ulpdu[:14], len(ulpdu))
+
+
+def test_an_empty_send_takes_a_receive(scene: Scene) -> None:  # RDMAP-5040-5.3-10, -11
+    scene.peer.sends(send(), send(opcode=Opcode.SEND_SE))
+    assert [(done.wr_id, done.nbytes, done.ok) for done in scene.node.received()] == [
+        ("recv 1", 0, True),
+        ("recv 2", 0, True),
+    ]
+    scene.peer.sends(send())
+    scene.peer.expects_terminate(Term(1, 2, 0x02))
+
+
+def test_a_terminate_comes_before_what_was_posted(scene: Scene) -> None:
+    # RDMAP-5040-7.1-03, RDMAP-5040-5.4-08, -09
+    """What has not been given to TCP is never sent: neither messages nor answers."""
+    scene.node.post(*(ORDERED["a mixture"](scene, number) for number in range(8)))
+    scene.peer.sends(read(scene.region, size=4), write(5, 0, b"x"))
+    assert [heard.opcode for heard in scene.peer.hears()] == [Opcode.TERMINATE]
+    assert [done.ok for done in scene.node.sent()] == [False] * 8
+    scene.peer.expects_end_of_stream()
+
+
+@pytest.mark.parametrize("first", ["violation", "terminate"])
+def test_nothing_that_follows_an_error_is_placed(scene: Scene, first: str) -> None:
+    # RDMAP-5040-7-02, RDMAP-5040-5.4-05, RDMAP-5040-7.1-05
+    """Whether it comes in the same delivery or later."""
+    ends = {"violation": write(5, 0, b"x"), "terminate": terminate(Term(0, 2, 0xFF))}
+    late = [write(scene.region.stag, scene.region.to, b"late"), send(b"late"), read(scene.region, size=4)]
+    scene.peer.sends(b"".join(scene.peer.frames(each) for each in (ends[first], *late)))
+    scene.peer.sends(*late)
+    assert octets_of(scene.region) == b"." * 64
+    assert octets_of(scene.receives[0]) == bytes(40)
+    assert [done.ok for done in scene.node.received()] == [False, False]
+    assert [heard.opcode for heard in scene.peer.hears()] == [Opcode.TERMINATE] * (first == "violation")
+    scene.peer.expects_end_of_stream()
+
+
+def test_responses_do_not_mix(way: dict[str, Any]) -> None:
+    # RDMAP-5040-5.2.1-08, RDMAP-5040-5.2.2-07, RDMAP-5040-5.5-17, EXT-7306-7-01, EXT-7306-5.4-10
+    """Also where each write carries one FPDU, so that all of them wait while the first is under way."""
+    profile = replace(PROFILES["rfc"], one_fpdu_per_write=True)
+    scene = Scene(node=Node(mulpdu=128, profile=profile), nbytes=400, ird=8, **way)
+    sizes = [300, 0, 1, 200]
+    asked = [read(scene.region, size=size, sink_stag=number) for number, size in enumerate(sizes)]
+    scene.peer.sends(b"".join(scene.peer.frames(each) for each in [*asked, fetch_add(scene.region), asked[2]]))
+    heard = scene.peer.hears()
+    assert [each.stag for each in heard] == [0, 0, 0, 1, 2, 3, 3, None, 2]
+    assert [each.last for each in heard] == [False, False, True, True, True, False, True, True, True]
+
+
+@pytest.mark.parametrize("first", [0, 10, 28, 52])
+@pytest.mark.parametrize("case", ["Read", "Atomic"])
+def test_a_request_is_served_with_its_last_segment(scene: Scene, case: str, first: int) -> None:
+    # RDMAP-5040-5.5-07, -14, EXT-7306-5.4-04, -06
+    """Even if that one is empty: what was written before it is there, and nothing was read before."""
+    request = read(scene.region, size=8, offset=8) if case == "Read" else fetch_add(scene.region, 8, add=0)
+    beginning, end = cut(request, min(first, len(request.payload)))
+    place = scene.region.to + 8
+    scene.peer.sends(write(scene.region.stag, place, b"old data"), beginning)
+    scene.peer.expects_nothing()
+    scene.peer.sends(write(scene.region.stag, place, b"new data"), end)
+    (heard,) = scene.peer.hears()
+    if case == "Read":
+        assert heard.payload == b"new data"
+    else:
+        assert answer(heard)[1] == int.from_bytes(b"new data", BYTE_ORDER)
+
+
+def test_reads_see_what_was_written_before_them(scene: Scene) -> None:
+    # RDMAP-5040-5.5-08, RDMAP-5040-5.1-07, EXT-7306-5.4-04
+    """Pairs of a Write and a Read of the same octets, in one delivery."""
+    frames = b""
+    for number in range(4):
+        place = scene.region.to + 8 * number
+        frames += scene.peer.frames(write(scene.region.stag, place, bytes([number, number]) * 4))
+        frames += scene.peer.frames(read(scene.region, size=8, offset=8 * number))
+    scene.peer.sends(frames)
+    assert [heard.payload for heard in scene.peer.hears()] == [bytes([number]) * 8 for number in range(4)]
+    for number in range(100):
+        scene.peer.sends(write(scene.region.stag, scene.region.to, bytes([number]) * 4), read(scene.region, size=4))
+        scene.peer.expects(Opcode.READ_RESPONSE, payload=bytes([number]) * 4)

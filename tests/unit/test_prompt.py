@@ -62,7 +62,8 @@ def test_what_was_framed_before_a_malformed_request_is_posted(malformed: Any) ->
 
 
 @pytest.mark.parametrize("short", [False, True])
-def test_what_a_callback_posts_on_a_stream_that_has_failed_is_never_sent(short: bool) -> None:  # RDMAP-5040-7.1-05
+def test_what_a_callback_posts_on_a_stream_that_has_failed_is_never_sent(short: bool) -> None:
+    # RDMAP-5040-7.1-05, RDMAP-5040-5.4-09
     node = Node(pause_when_starved=False)
     peer = RawPeer(node)
     node.qp.stream._lays = short

@@ -41,7 +41,7 @@ def test_send_with_invalidate_on_delivery(stage: Stage, opcode: Opcode) -> None:
 
 @pytest.mark.parametrize("which", ["foreign", "unknown", "receive"])
 def test_send_with_invalidate_of_what_is_not_the_peer_s(stage: Stage, which: str) -> None:
-    # RDMAP-5040-5.3-15, RDMAP-5040-7.2-05, ambiguities 9 and 13
+    # RDMAP-5040-5.3-13, -15, RDMAP-5040-7.2-04, -05, ambiguities 9 and 13
     stag = {"foreign": stage.foreign.stag, "unknown": 5, "receive": stage.receive.stag}[which]
     bad = send(b"mine!", opcode=Opcode.SEND_INVAL, inval_stag=stag)
     stage.peer.sends(bad)
@@ -144,6 +144,7 @@ def test_one_read_too_many(stage: Stage) -> None:  # RDMAP-5040-6.1-02, RDMAP-50
 
 
 def test_answered_reads_make_room_for_others(stage: Stage) -> None:
+    # RDMAP-5040-5.2.2-03, RDMAP-5040-6.1-02, RDMAP-5040-6.1-06
     for _ in range(3):
         stage.peer.sends(*[read(stage.region, size=4)] * 4)
         assert len(stage.peer.hears()) == 4
