@@ -152,7 +152,8 @@ def test_an_error_of_this_side_s_own_quotes_nothing() -> None:  # RDMAP-5040-7.1
     scene.node.post(Write((memory[:],), wr_id="write"))
     scene.node.qp._take(scene.node.qp.stream.fail(LocalCatastrophe("the memory is gone")))
     scene.peer.end.clogged = False
-    assert [each.opcode for each in scene.peer.hears()] == [Opcode.SEND, Opcode.TERMINATE]
+    first, last = scene.peer.hears()
+    assert (first.opcode, last.opcode, last.payload) == (Opcode.SEND, Opcode.TERMINATE, bytes(4))
     assert ended(scene.node.sent())[1:] == [("write", FLUSHED)]
     assert scene.error is not None
 

@@ -308,6 +308,7 @@ USES: dict[str, tuple[Use, type[ProtocolViolation]]] = {
 
 @pytest.mark.parametrize("case", USES)
 def test_memory_of_one_stream_is_of_no_use_on_another(case: str) -> None:
+    # RDMAP-5040-3.2-07
     # DDP-5041-8.2-02, -03, -04, DDP-5041-8.3-03, -04, SEC-5041-8.3.1-03, SEC-5040-8.1.1-02, SEC-5042-6.1.1-03
     make, violation = USES[case]
     owner = Node(mulpdu=1442)

@@ -262,7 +262,7 @@ def test_receives_are_not_shared_so_that_no_peer_takes_another_s() -> None:
 
 @pytest.mark.parametrize("shared", [False, True], ids=["another protection domain", "the same protection domain"])
 def test_a_completion_queue_that_overflows_hurts_only_its_own(shared: bool) -> None:
-    # SEC-5042-6.4.6-01, SEC-5040-8.1.1-11
+    # SEC-5042-6.4.6-01, SEC-5040-8.1.1-11, SEC-5040-8.1.2-05
     node = Node(depth=1, mulpdu=1442)
     other = sibling(node) if shared else Node(node.context, mulpdu=1442)
     flood, bystander = RawPeer(node), RawPeer(other)

@@ -40,7 +40,7 @@ def answers(scene: Scene) -> list[tuple[int, int]]:
 
 
 def test_the_response_octet_by_octet(scene: Scene) -> None:
-    # EXT-7306-5.2.1-18, EXT-7306-5.2.2-01, -02, -04, EXT-7306-5-05, EXT-7306-5.2-02, EXT-7306-4.1-02, -03, -05
+    # EXT-7306-5.2.1-18, EXT-7306-5.2.2-01, -02, -03, -04, EXT-7306-5-05, EXT-7306-5.2-02, EXT-7306-4.1-02, -03, -05
     # EXT-7306-4.2-01, EXT-7306-4.1-01: a header of 12 octets behind the DDP header, and nothing else
     scene.holds(0x0102030405060708)
     scene.peer.sends(fetch_add(scene.region, request_id=0x11))
@@ -266,7 +266,8 @@ def test_without_the_extension_its_opcodes_are_unexpected(opcode: int, qn: int) 
     assert scene.memory()[0] == b"." * 64
 
 
-def test_without_the_extension_there_is_no_queue_3() -> None:  # EXT-7306-1.1-02, EXT-7306-10.2-01
+def test_without_the_extension_there_is_no_queue_3() -> None:
+    # EXT-7306-1.1-02, EXT-7306-10.2-01, RDMAP-5040-3.1-02
     scene = Scene(node=Node(extensions=False))
     scene.peer.sends(atomic_response(0, 0))
     scene.peer.expects_terminate(errors.InvalidQn.term, mdr="110")

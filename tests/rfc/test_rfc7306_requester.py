@@ -25,7 +25,8 @@ def peer() -> RawPeer:
 
 
 def test_a_fetch_add_octet_by_octet(peer: RawPeer) -> None:
-    # EXT-7306-5.2.1-01, -02, -08, -10, EXT-7306-4.1-01, -02, -03, -05, EXT-7306-4.2-01, EXT-7306-10.1-01, -10.2-01
+    # EXT-7306-5.2.1-01, -02, -08, -10, -15, EXT-7306-5.2-01, EXT-7306-4.1-01, -02, -03, -05, EXT-7306-4.2-01
+    # EXT-7306-10.1-01, -10.2-01
     peer.node.post(FetchAdd(THERE, 0x0102030405060708, mask=0x80))
     (heard,) = peer.hears()
     assert heard.ulpdu == bytes.fromhex(

@@ -147,7 +147,7 @@ def test_a_callback_may_arm_another_one_that_is_due_as_well() -> None:
     assert calls == ["first", "second", "second"], "it was armed anew"
 
 
-def test_resizing_keeps_what_is_there() -> None:  # SEC-5042-6.4.3.2-01
+def test_resizing_keeps_what_is_there() -> None:  # SEC-5042-6.4.3.2-01, SEC-5040-8.1.2-05
     cq = CompletionQueue(4, max_cqe=6)
     for number in range(3):
         cq.push(completion(number))

@@ -174,6 +174,7 @@ def test_the_base_has_the_alignment_of_the_memory() -> None:
 
 @pytest.mark.parametrize("zero_based", [False, True])
 def test_sink_and_source(zero_based: bool) -> None:  # DDP-5041-7.1-10, DDP-5041-7.1-13, RDMAP-5040-7.2-11, -12
+    # RDMAP-5040-3.2-07
     table = StagTable()
     region = registered(bytearray(b"0123456789"), REMOTE | (Access.ZERO_BASED if zero_based else Access(0)), table)
     for offset, nbytes in [(0, 10), (9, 1), (0, 1), (10, 0), (3, 4)]:
@@ -221,6 +222,7 @@ def refused_by(table: StagTable, region: MemoryRegion, pd: object) -> list[type[
 
 
 def test_an_stag_that_names_nothing() -> None:  # DDP-5041-7.1-10, RDMAP-5040-7.2-09, DDP-5041-8.3-02, DDP-5041-8.3-04
+    # RDMAP-5040-3.2-07
     # SEC-5041-8.3.1-05, SEC-5040-8.1.1-04
     table = StagTable()
     region = registered(bytearray(10), table=table)

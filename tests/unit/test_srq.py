@@ -115,7 +115,7 @@ def test_a_queue_pair_that_has_ended_is_not_told_of_receives() -> None:
     assert kicked == [1]
 
 
-def test_the_limit_is_told_once_and_armed_again() -> None:  # SEC-5041-8.3.2-07, SEC-5042-6.4.3.1-01
+def test_the_limit_is_told_once_and_armed_again() -> None:  # SEC-5041-8.3.2-07, SEC-5042-6.4.3.1-01, SEC-5040-8.1.2-08
     served = Served(1)
     (peer,) = served.peers
     served.post(0, 1, 2, 3)

@@ -47,6 +47,7 @@ WRITES: dict[str, Refused] = {
 @pytest.mark.parametrize("case", WRITES)
 @pytest.mark.parametrize("position", ["only", "first", "middle", "last"])
 def test_a_bad_tagged_segment(stage: Stage, case: str, position: str) -> None:
+    # RDMAP-5040-7.2-01
     # RDMAP-5040-5.1-03, RDMAP-5040-3.1-05, SEC-5041-8.3.1-02, SEC-5041-8.3.1-04, SEC-5040-8.1.1-01, SEC-5040-8.1.1-03,
     # SEC-5042-6.1.1-02, SEC-5042-6.2.1-01
     """Wherever in a message it stands (DDP-5041-7.1-10..-16): one Terminate that quotes it, nothing of it is placed."""
