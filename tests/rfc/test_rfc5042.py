@@ -81,6 +81,7 @@ RIGHTS = [Access(0), Access.REMOTE_READ, Access.REMOTE_WRITE, Access.REMOTE_READ
 
 @pytest.mark.parametrize("access", RIGHTS)
 def test_only_what_was_granted_works(access: Access) -> None:
+    # RDMAP-5040-3.2-07
     # SEC-5041-8.3.1-06, SEC-5040-8.1.1-05, SEC-5042-6.3.5-01, SEC-5041-8.3.1-05, SEC-5040-8.1.1-04
     needed: list[tuple[Callable[[MemoryRegion], Segment], Access, type[ProtocolViolation]]] = [
         (lambda region: write(region.stag, region.to, b"!"), Access.REMOTE_WRITE, errors.NoWriteRight),

@@ -179,6 +179,7 @@ def test_a_misaligned_atomic_is_refused_and_changes_nothing(operation: AtomicOpc
 
 
 def test_the_next_multiple_of_eight_is_good(scene: Scene) -> None:  # EXT-7306-8.2-04
+    # EXT-7306-5.2.1-06
     scene.holds(1, offset=8)
     scene.peer.sends(fetch_add(scene.region, 8))
     assert answers(scene) == [(0, 1)]

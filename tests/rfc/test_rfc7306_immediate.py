@@ -91,8 +91,9 @@ def test_any_other_number_of_octets_is_refused(scene: Scene, opcode: Opcode, nby
     assert ended(scene.node.received()) == [("recv 1", FLUSHED), ("recv 2", FLUSHED)]
 
 
-def test_immediate_data_in_two_segments_is_refused(scene: Scene) -> None:  # EXT-7306-6.3-07
-    scene.peer.sends(*cut(immediate(), 4))
+@pytest.mark.parametrize("first", [0, 4, 8])
+def test_immediate_data_in_two_segments_is_refused(scene: Scene, first: int) -> None:  # EXT-7306-6.3-07
+    scene.peer.sends(*cut(immediate(), first))
     scene.peer.expects_terminate(errors.MalformedMessage.term)
     assert octets_of(scene.receives[0]) == bytes(40)
 

@@ -10,25 +10,46 @@ from collections.abc import Mapping
 from typing import Final
 
 from tests.meta.breakages import (
+    atomic_messages,
+    atomics,
     ddp_checks,
     ddp_control,
     ddp_headers,
     ddp_llp,
     ddp_messages,
     ddp_streams,
+    immediate,
     limits,
     memory,
     mpa_enhanced,
     mpa_framing,
     mpa_startup,
-    rdmap,
+    rdmap_checks,
+    rdmap_errors,
+    rdmap_headers,
+    rdmap_operations,
+    rdmap_ordering,
+    rdmap_services,
+    rdmap_terminate,
 )
 from tests.meta.breakages.mutation import Mutation, Replacement
 
 __all__ = ["MUTATIONS", "UNBROKEN", "Mutation", "Replacement"]
 
 _DDP: Final = (ddp_llp, ddp_control, ddp_headers, ddp_messages, ddp_streams, ddp_checks)
-_TABLES: Final = (mpa_framing, mpa_startup, mpa_enhanced, *_DDP, memory, limits, rdmap)
+_RDMAP: Final = (
+    rdmap_services,
+    rdmap_headers,
+    rdmap_terminate,
+    rdmap_errors,
+    rdmap_operations,
+    rdmap_ordering,
+    rdmap_checks,
+    atomic_messages,
+    atomics,
+    immediate,
+)
+_TABLES: Final = (mpa_framing, mpa_startup, mpa_enhanced, *_DDP, memory, limits, *_RDMAP)
 
 MUTATIONS: Final[tuple[Mutation, ...]] = tuple(mutation for table in _TABLES for mutation in table.MUTATIONS)
 UNBROKEN: Final[Mapping[str, str]] = {rule: reason for table in _TABLES for rule, reason in table.UNBROKEN.items()}

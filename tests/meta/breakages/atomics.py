@@ -1,4 +1,4 @@
-"""Breakages of Atomic Operations (RFC 7306 §4, §5, §7 and §8)."""
+"""Breakages of Atomic Operations and their ordering (RFC 7306 §5.1, §5.3, §5.4, §7 and §8)."""
 
 from __future__ import annotations
 
@@ -8,35 +8,46 @@ from tests.meta.breakages.mutation import Mutation, Replacement
 
 MUTATIONS: Final = (
     Mutation(
+        "Atomics reach into the next piece",
+        "memory/paged",
+        "        return misaligned or (len(piece) - start if start + _ALIGNMENT > len(piece) else 0)",
+        "        return misaligned",
+        ("EXT-7306-8.2-04",),
+    ),
+    Mutation(
+        "carries run from field to field",
+        "memory/atomics",
+        "    below = ~mask & ALL_ONES\n",
+        "    below, mask = ALL_ONES, 0\n",
+        ("EXT-7306-5.1.1-05",),
+    ),
+    Mutation(
+        "Compare Mask is ignored",
+        "memory/atomics",
+        "if (compare ^ original) & compare_mask:",
+        "if compare ^ original:",
+        ("EXT-7306-5.1.2-01",),
+    ),
+    Mutation(
+        "Swap Mask is ignored",
+        "memory/atomics",
+        "(original & ~swap_mask & ALL_ONES) | (swap & swap_mask)",
+        "swap",
+        ("EXT-7306-5.1.2-01", "EXT-7306-5.1.2-02"),
+    ),
+    Mutation(
+        "misaligned Atomics are done",
+        "mr",
+        "if region.misalignment(to - region.to):",
+        "if False:",
+        ("EXT-7306-8.2-04", "EXT-7306-5.1.1-03"),
+    ),
+    Mutation(
         "Atomic Responses are said to be tagged",
         "ddp",
         "control = _UNTAGGED_LAST if last else VERSION",
         "control = (_UNTAGGED_LAST if last else VERSION) | (TAGGED if self.qn == 3 else 0)",
         ("EXT-7306-5-05", "EXT-7306-5.2.2-03", "EXT-7306-4.1-05"),
-    ),
-    Mutation(
-        "an Atomic that names an STag voids it",
-        "engine/stream",
-        "            self._on_atomic_request(header.msn, nbytes)",
-        "            self._on_atomic_request(header.msn, nbytes)\n            self._table.forget(header.inval_stag)",
-        ("EXT-7306-4.1-04",),
-    ),
-    Mutation(
-        "an Atomic Response that names an STag is refused",
-        "engine/stream",
-        "            self._on_atomic_response(nbytes)",
-        "            if header.inval_stag:\n                raise MalformedMessage(opcode, 0, 0)\n"
-        "            self._on_atomic_response(nbytes)",
-        ("EXT-7306-4.1-04",),
-    ),
-    Mutation(
-        "Atomics overtake what waits",
-        "engine/sending",
-        "        self._messages.append(\n            UntaggedOutbound(\n"
-        "                rdmap.control_octet(Opcode.ATOMIC_REQUEST)",
-        "        self._messages.appendleft(\n            UntaggedOutbound(\n"
-        "                rdmap.control_octet(Opcode.ATOMIC_REQUEST)",
-        ("EXT-7306-5.2.1-16",),
     ),
     Mutation(
         "Atomics need no right",
@@ -53,88 +64,11 @@ MUTATIONS: Final = (
         ("EXT-7306-5.4-04", "EXT-7306-5.4-06"),
     ),
     Mutation(
-        "ORD is not kept by Atomics",
-        "queues/request_kinds",
-        "    FetchAdd: Kind(WorkOpcode.FETCH_ADD, True,",
-        "    FetchAdd: Kind(WorkOpcode.FETCH_ADD, False,",
-        ("EXT-7306-5.2-01",),
-    ),
-    Mutation(
-        "without RFC 7306 its opcodes are taken",
-        "rdmap",
-        "(_EXTENDED_ADMISSION if extensions else _QUEUE_ADMISSION).get(qn)",
-        "_EXTENDED_ADMISSION.get(qn)",
-        ("EXT-7306-1.1-02",),
-    ),
-    Mutation(
-        "the version of extended messages is not looked at",
-        "rdmap",
-        "        lawful = octet >> _VERSION_SHIFT == _VERSION and (octet & _OPCODE_MASK) in opcodes",
-        "        lawful = (octet >> _VERSION_SHIFT == _VERSION or octet & 8) and (octet & _OPCODE_MASK) in opcodes",
-        ("EXT-7306-4.1-01", "EXT-7306-8.2-03"),
-    ),
-    Mutation(
-        "Atomics go out with version 0",
-        "rdmap",
-        "return _VERSION << _VERSION_SHIFT | opcode",
-        "return opcode if opcode & 14 == 10 else _VERSION << _VERSION_SHIFT | opcode",
-        ("EXT-7306-4.1-01",),
-    ),
-    Mutation(
-        "Atomic Request and Response have each other's opcode",
-        "codes",
-        "    ATOMIC_REQUEST = 0xA\n    ATOMIC_RESPONSE = 0xB",
-        "    ATOMIC_REQUEST = 0xB\n    ATOMIC_RESPONSE = 0xA",
-        ("EXT-7306-4.1-02",),
-    ),
-    Mutation(
-        "an Atomic Request names an STag to invalidate",
-        "engine/sending",
-        "                msn=self.read_msn,\n                token=None,",
-        "                msn=self.read_msn,\n                inval_stag=request.stag,\n                token=None,",
-        ("EXT-7306-4.1-03",),
-    ),
-    Mutation(
-        "an Atomic Response names an STag to invalidate",
-        "engine/responses",
-        "qn=QueueNumber.ATOMIC_RESPONSE, msn=msn)",
-        "qn=QueueNumber.ATOMIC_RESPONSE, msn=msn, inval_stag=1)",
-        ("EXT-7306-4.1-03",),
-    ),
-    Mutation(
-        "Atomic Requests go on the queue of Sends",
-        "engine/sending",
-        "(wire.build_atomic_request(request),),\n                qn=QueueNumber.READ_REQUEST,",
-        "(wire.build_atomic_request(request),),\n                qn=QueueNumber.SEND,",
-        ("EXT-7306-4.1-05", "EXT-7306-5.2-01", "EXT-7306-5.2.1-15"),
-    ),
-    Mutation(
-        "Atomic Responses go on the queue of Sends",
-        "engine/responses",
-        "qn=QueueNumber.ATOMIC_RESPONSE, msn=msn)",
-        "qn=QueueNumber.SEND, msn=msn)",
-        ("EXT-7306-4.1-05", "EXT-7306-5-05", "EXT-7306-5.2-02", "EXT-7306-5.2.2-04"),
-    ),
-    Mutation(
-        "an Atomic Request carries payload",
-        "engine/sending",
-        "(wire.build_atomic_request(request),)",
-        "(wire.build_atomic_request(request), bytes(4))",
-        ("EXT-7306-4.2-01", "EXT-7306-5.2.1-01"),
-    ),
-    Mutation(
-        "an Atomic Response carries payload",
-        "engine/stream",
-        "AtomicAnswer(wire.build_atomic_response(response), self",
-        "AtomicAnswer(wire.build_atomic_response(response) + bytes(4), self",
-        ("EXT-7306-4.2-01", "EXT-7306-5.2.2-01", "EXT-7306-5.2.1-18"),
-    ),
-    Mutation(
         "Atomics of several threads mix",
         "memory/atomics",
         "    with _one_at_a_time:\n",
         "    if True:\n",
-        ("EXT-7306-5-01", "EXT-7306-5.4-02"),
+        ("EXT-7306-5-01", "EXT-7306-5.4-02", "EXT-7306-5.3-01"),
         (
             Replacement(
                 "memory/atomics",
@@ -304,174 +238,6 @@ MUTATIONS: Final = (
         ("EXT-7306-5.1.2-03",),
     ),
     Mutation(
-        "Atomics have MSNs of their own",
-        "engine/sending",
-        "                msn=self.read_msn,\n                token=None,",
-        "                msn=1,\n                token=None,",
-        ("EXT-7306-5.2-01",),
-    ),
-    Mutation(
-        "Atomics that are asked for do not count in IRD",
-        "engine/stream",
-        "        self._inbound.begin(msn)  # EXT-7306-5.2-01: Reads",
-        "        self._inbound.count += 1  # Reads",
-        ("EXT-7306-5.2-01", "EXT-7306-5.2.1-11"),
-    ),
-    Mutation(
-        "the STag of an Atomic comes before its identifier",
-        "wire",
-        '    "request_id" / Int32ub,\n    "stag" / Int32ub,',
-        '    "stag" / Int32ub,\n    "request_id" / Int32ub,',
-        ("EXT-7306-5.2.1-01",),
-    ),
-    Mutation(
-        "mask and data of an Atomic change places",
-        "wire",
-        '    "data" / Int64ub,  # Add Data or Swap Data\n    "mask" / Int64ub,  # Add Mask or Swap Mask',
-        '    "mask" / Int64ub,\n    "data" / Int64ub,',
-        ("EXT-7306-5.2.1-01",),
-    ),
-    Mutation(
-        "swap data and compare data change places",
-        "queues/work",
-        "        request.swap,\n        request.swap_mask,\n        request.compare,\n        request.compare_mask,",
-        "        request.compare,\n        request.compare_mask,\n        request.swap,\n        request.swap_mask,",
-        ("EXT-7306-5.2.1-01",),
-    ),
-    Mutation(
-        "the reserved bits of an Atomic are ones",
-        "wire",
-        '"rsvd" / Default(BitsInteger(28), 0),',
-        '"rsvd" / Default(BitsInteger(28), 1),',
-        ("EXT-7306-5.2.1-02",),
-    ),
-    Mutation(
-        "reserved bits of an Atomic that are set are refused",
-        "wire",
-        "    fields = _parse_message(AtomicRequestHeader, Opcode.ATOMIC_REQUEST, message)\n",
-        "    fields = _parse_message(AtomicRequestHeader, Opcode.ATOMIC_REQUEST, message)\n"
-        "    if fields.operation.rsvd:\n        raise MalformedMessage(Opcode.ATOMIC_REQUEST, 0, 0)\n",
-        ("EXT-7306-5.2.1-03",),
-    ),
-    Mutation(
-        "the request identifier is counted here",
-        "engine/stream",
-        "wire.AtomicResponse(request.request_id, perform(request, memory))",
-        "wire.AtomicResponse(self._answer_msn - 1, perform(request, memory))",
-        ("EXT-7306-5.2.1-05",),
-    ),
-    Mutation(
-        "the request identifier has 31 bits",
-        "engine/stream",
-        "wire.AtomicResponse(request.request_id, perform(request, memory))",
-        "wire.AtomicResponse(request.request_id & 0x7FFF_FFFF, perform(request, memory))",
-        ("EXT-7306-5.2.1-05",),
-    ),
-    Mutation(
-        "an Atomic must lie at the beginning of its region",
-        "mr",
-        "        memory, region = self._reach(stag, to, _ATOMIC_SIZE,",
-        "        if stag in self._regions and to != self._regions[stag].to:\n"
-        "            raise ReadBounds(stag, to, 8)\n        memory, region = self._reach(stag, to, _ATOMIC_SIZE,",
-        ("EXT-7306-5.2.1-06",),
-    ),
-    Mutation(
-        "an Atomic's offset is cut to 32 bits",
-        "queues/work",
-        "    stag, to = request.remote.stag, request.remote.to\n",
-        "    stag, to = request.remote.stag, request.remote.to & 0xFFFF_FFFF\n",
-        ("EXT-7306-5.2.1-06",),
-    ),
-    Mutation(
-        "a window's own beginning decides on alignment",
-        "memory/windows",
-        "        return self.region.misalignment(self.origin + offset)",
-        "        return self.region.misalignment(offset)",
-        ("EXT-7306-5.2.1-07",),
-    ),
-    Mutation(
-        "a FetchAdd compares nothing",
-        "wire",
-        "    compare_mask: int = 0xFFFF_FFFF_FFFF_FFFF",
-        "    compare_mask: int = 0",
-        ("EXT-7306-5.2.1-08",),
-    ),
-    Mutation(
-        "a FetchAdd has compare data",
-        "queues/work",
-        "request.add, request.mask)",
-        "request.add, request.mask, request.add)",
-        ("EXT-7306-5.2.1-08",),
-    ),
-    Mutation(
-        "a FetchAdd with compare fields that are set is refused",
-        "wire",
-        "    fields = _parse_message(AtomicRequestHeader, Opcode.ATOMIC_REQUEST, message)\n",
-        "    fields = _parse_message(AtomicRequestHeader, Opcode.ATOMIC_REQUEST, message)\n"
-        "    if not fields.operation.atomic_opcode and fields.compare_data:\n"
-        "        raise MalformedMessage(Opcode.ATOMIC_REQUEST, 0, 0)\n",
-        ("EXT-7306-5.2.1-09",),
-    ),
-    Mutation(
-        "a FetchAdd is done where the comparison holds",
-        "memory/atomics",
-        "            changed = fetch_add(original, request.data, request.mask)",
-        "            changed = original if (request.compare_data ^ original) &"
-        " ~request.compare_mask else fetch_add(original, request.data, request.mask)",
-        ("EXT-7306-5.2.1-09",),
-    ),
-    Mutation(
-        "an Atomic takes the program's receive",
-        "engine/stream",
-        "UntaggedQueue(QueueNumber.READ_REQUEST, self._read_request_buffer)",
-        "UntaggedQueue(QueueNumber.READ_REQUEST, lambda: take_receive() and self._read_request_buffer())",
-        ("EXT-7306-5.2.1-12", "EXT-7306-5.2.1-13", "RDMAP-5040-5.2.1-04"),
-    ),
-    Mutation(
-        "an Atomic is delivered",
-        "engine/stream",
-        "        self._answer_msn = next_msn(self._answer_msn)\n\n",
-        "        self._answer_msn = next_msn(self._answer_msn)\n"
-        "        self._events.append(Delivered(Opcode.ATOMIC_REQUEST, msn, 0, False, None, None))\n\n",
-        ("EXT-7306-5.2.1-13", "EXT-7306-5.2.1-12"),
-    ),
-    Mutation(
-        "an operation that is not registered is no error",
-        "memory/atomics",
-        '            raise UnexpectedOpcode(Opcode.ATOMIC_REQUEST, f"atomic operation'
-        ' {request.atomic_opcode} is not registered")',
-        "            changed = original",
-        ("EXT-7306-5.2.1-14", "EXT-7306-10.1-01"),
-    ),
-    Mutation(
-        "the reserved operation is a FetchAdd",
-        "memory/atomics",
-        "if request.atomic_opcode == AtomicOpcode.FETCH_ADD:",
-        "if request.atomic_opcode <= 1:",
-        ("EXT-7306-5.2.1-14", "EXT-7306-10.1-01"),
-    ),
-    Mutation(
-        "an Atomic Request may come on the queue of Sends",
-        "rdmap",
-        "QueueNumber.SEND: QUEUE_OPCODES[QueueNumber.SEND] | {",
-        "QueueNumber.SEND: QUEUE_OPCODES[QueueNumber.SEND] | {Opcode.ATOMIC_REQUEST, ",
-        ("EXT-7306-5.2.1-15",),
-    ),
-    Mutation(
-        "an Atomic Request may come on queue 3",
-        "rdmap",
-        "QueueNumber.ATOMIC_RESPONSE: frozenset({Opcode.ATOMIC_RESPONSE})",
-        "QueueNumber.ATOMIC_RESPONSE: frozenset({Opcode.ATOMIC_RESPONSE, Opcode.ATOMIC_REQUEST})",
-        ("EXT-7306-5.2.1-15", "EXT-7306-8.2-02"),
-    ),
-    Mutation(
-        "Atomic Responses leave newest first",
-        "engine/stream",
-        "        self._answers.append(AtomicAnswer(",
-        "        self._answers.appendleft(AtomicAnswer(",
-        ("EXT-7306-5.2.2-09", "EXT-7306-5.2.1-17", "EXT-7306-5.4-10", "EXT-7306-5.4-09", "EXT-7306-7-01"),
-    ),
-    Mutation(
         "Atomic Responses overtake Read Responses",
         "engine/sending",
         "        answer = queue[0]\n        if isinstance",
@@ -480,62 +246,6 @@ MUTATIONS: Final = (
         "                del queue[index]\n                queue.appendleft(each)\n                break\n"
         "        answer = queue[0]\n        if isinstance",
         ("EXT-7306-7-01", "EXT-7306-5.4-10"),
-    ),
-    Mutation(
-        "an Atomic is not answered",
-        "engine/stream",
-        "        self._answers.append(AtomicAnswer(wire.build_atomic_response(response), self._answer_msn))\n",
-        "",
-        ("EXT-7306-5.2.1-18", "EXT-7306-5.2.1-12"),
-    ),
-    Mutation(
-        "the value comes before the identifier",
-        "wire",
-        '    "request_id" / Int32ub,\n    "original_value" / Int64ub,',
-        '    "original_value" / Int64ub,\n    "request_id" / Int32ub,',
-        ("EXT-7306-5.2.2-01",),
-    ),
-    Mutation(
-        "an Atomic Response takes the program's receive",
-        "engine/stream",
-        "UntaggedQueue(QueueNumber.ATOMIC_RESPONSE, self._atomic_buffer)",
-        "UntaggedQueue(QueueNumber.ATOMIC_RESPONSE, lambda: take_receive() and self._atomic_buffer())",
-        ("EXT-7306-5.2.2-03", "EXT-7306-5.2.2-06"),
-    ),
-    Mutation(
-        "an Atomic Response may come on the queue of Sends",
-        "rdmap",
-        "QueueNumber.SEND: QUEUE_OPCODES[QueueNumber.SEND] | {",
-        "QueueNumber.SEND: QUEUE_OPCODES[QueueNumber.SEND] | {Opcode.ATOMIC_RESPONSE, ",
-        ("EXT-7306-5.2.2-04",),
-    ),
-    Mutation(
-        "an Atomic Response may come on the queue of Reads",
-        "rdmap",
-        "QueueNumber.READ_REQUEST: QUEUE_OPCODES[QueueNumber.READ_REQUEST] | {",
-        "QueueNumber.READ_REQUEST: QUEUE_OPCODES[QueueNumber.READ_REQUEST] | {Opcode.ATOMIC_RESPONSE, ",
-        ("EXT-7306-5.2.2-04",),
-    ),
-    Mutation(
-        "an Atomic Response may always come",
-        "engine/stream",
-        "return (memoryview(self._atomic_octets),) if self.reads.atomic_due else None",
-        "return (memoryview(self._atomic_octets),)",
-        ("EXT-7306-5.2.2-08",),
-    ),
-    Mutation(
-        "the requester sees another value",
-        "engine/stream",
-        "AtomicDone(atomic.token, response.original_value)",
-        "AtomicDone(atomic.token, response.original_value & 0xFFFF_FFFF)",
-        ("EXT-7306-5.2.2-07",),
-    ),
-    Mutation(
-        "an Atomic Response of another length is taken",
-        "engine/stream",
-        "wire.parse_atomic_response(self._atomic_octets[:nbytes])",
-        "wire.parse_atomic_response(self._atomic_octets)",
-        ("EXT-7306-5.2.2-08",),
     ),
     Mutation(
         "an Atomic completes when it is sent",
@@ -598,25 +308,18 @@ MUTATIONS: Final = (
         ("EXT-7306-8.2-06",),
     ),
     Mutation(
-        "queue 4 is queue 0",
-        "rdmap",
-        "(_EXTENDED_ADMISSION if extensions else _QUEUE_ADMISSION).get(qn)",
-        "(_EXTENDED_ADMISSION if extensions else _QUEUE_ADMISSION).get(qn & 3)",
-        ("EXT-7306-10.2-01",),
-    ),
-    Mutation(
-        "a FetchAdd is sent as the reserved operation",
-        "codes",
-        "    FETCH_ADD = 0\n",
-        "    FETCH_ADD = 1\n",
-        ("EXT-7306-10.1-01",),
-    ),
-    Mutation(
-        "IRD of Atomics is one less",
-        "engine/stream",
-        "        self._inbound.begin(msn)  # EXT-7306-5.2-01: Reads",
-        "        self._inbound.limit -= 1\n        self._inbound.begin(msn)  #",
-        ("EXT-7306-5.2.2-05", "EXT-7306-5.2.1-11"),
+        "Atomics of several streams see what was there when theirs came",
+        "memory/atomics",
+        "        original = int.from_bytes(memory, _BYTE_ORDER)\n",
+        "        original = _seen.setdefault(id(memory.obj), int.from_bytes(memory, _BYTE_ORDER))\n",
+        ("EXT-7306-5.3-01", "EXT-7306-5-01", "EXT-7306-5.4-02"),
+        (
+            Replacement(
+                "memory/atomics",
+                "_one_at_a_time = Lock()",
+                "_seen: dict[int, int] = {}\n_one_at_a_time = Lock()",
+            ),
+        ),
     ),
 )
 

@@ -27,7 +27,10 @@ MUTATIONS: Final = (
         "rdmap",
         "(_EXTENDED_ADMISSION if extensions else _QUEUE_ADMISSION).get(qn)",
         "_EXTENDED_ADMISSION.get(qn)",
-        ("DDP-5041-7.1-01",),
+        (
+            "DDP-5041-7.1-01",
+            "EXT-7306-1.1-02",
+        ),
     ),
     Mutation(
         "a Send without a receive is passed over",
@@ -58,7 +61,10 @@ MUTATIONS: Final = (
         "engine/stream",
         "return (memoryview(self._atomic_octets),) if self.reads.atomic_due else None",
         "return (memoryview(self._atomic_octets),)",
-        ("DDP-5041-7.1-02",),
+        (
+            "DDP-5041-7.1-02",
+            "EXT-7306-5.2.2-08",
+        ),
     ),
     Mutation(
         "a Send without a receive never waits",

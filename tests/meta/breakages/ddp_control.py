@@ -12,7 +12,11 @@ MUTATIONS: Final = (
         "engine/sending",
         "_LAST_TAGGED: Final = (TAGGED | LAST | VERSION) << 40",
         "_LAST_TAGGED: Final = (LAST | VERSION) << 40",
-        ("DDP-5041-4.1-01",),
+        (
+            "DDP-5041-4.1-01",
+            "RDMAP-5040-4.1-04",
+            "RDMAP-5040-5.1-01",
+        ),
     ),
     Mutation(
         "the last segment of a Write goes out untagged",
@@ -47,7 +51,11 @@ MUTATIONS: Final = (
         "engine/sending",
         "_LAST_UNTAGGED: Final = (LAST | VERSION) << 40",
         "_LAST_UNTAGGED: Final = (TAGGED | LAST | VERSION) << 40",
-        ("DDP-5041-4.1-02",),
+        (
+            "DDP-5041-4.1-02",
+            "RDMAP-5040-4.1-04",
+            "RDMAP-5040-5.3-01",
+        ),
     ),
     Mutation(
         "the last segment of a Send goes out tagged",
@@ -124,7 +132,10 @@ MUTATIONS: Final = (
         "ddp",
         "control = _UNTAGGED_LAST if last else VERSION",
         "control = _UNTAGGED_LAST",
-        ("DDP-5041-4.1-04",),
+        (
+            "DDP-5041-4.1-04",
+            "RDMAP-5040-3.1-03",
+        ),
     ),
     Mutation(
         "every full segment of a Write is the last",
@@ -354,6 +365,8 @@ MUTATIONS: Final = (
         (
             "DDP-5041-4.1-11",
             "DDP-5041-4.1-12",
+            "RDMAP-5040-3.1-01",
+            "RDMAP-5040-6.1-01",
         ),
     ),
     Mutation(
@@ -374,6 +387,8 @@ MUTATIONS: Final = (
         (
             "DDP-5041-4.1-11",
             "DDP-5041-4.1-12",
+            "RDMAP-5040-3.1-01",
+            "RDMAP-5040-6.1-01",
         ),
     ),
     Mutation(
@@ -418,7 +433,10 @@ MUTATIONS: Final = (
         "engine/fast_receive",
         "if control & _KIND == VERSION else None",
         "if not control & TAGGED else None",
-        ("DDP-5041-4.1-12",),
+        (
+            "DDP-5041-4.1-12",
+            "RDMAP-5040-7.2-01",
+        ),
     ),
     Mutation(
         "any DV will do for a tagged segment of the plain way",

@@ -151,7 +151,10 @@ MUTATIONS: Final = (
         "rdmap",
         "        if stag != read.sink_stag:\n",
         "        if False:\n",
-        ("DDP-5041-4.2-07",),
+        (
+            "DDP-5041-4.2-07",
+            "RDMAP-5040-5.2.2-08",
+        ),
     ),
     Mutation(
         "a Response into any STag answers the Read the short way",
@@ -269,6 +272,8 @@ MUTATIONS: Final = (
         (
             "DDP-5041-4.3-03",
             "DDP-5041-5.4-05",
+            "RDMAP-5040-3.2-03",
+            "RDMAP-5040-5.3-06",
         ),
     ),
     Mutation(
@@ -279,6 +284,8 @@ MUTATIONS: Final = (
         (
             "DDP-5041-4.3-03",
             "DDP-5041-5.4-05",
+            "RDMAP-5040-3.2-03",
+            "RDMAP-5040-5.3-06",
         ),
     ),
     Mutation(
@@ -342,14 +349,20 @@ MUTATIONS: Final = (
         "engine/stream",
         "qn=QueueNumber.TERMINATE, msn=1)",
         "qn=QueueNumber.SEND, msn=1)",
-        ("DDP-5041-4.3-06",),
+        (
+            "DDP-5041-4.3-06",
+            "RDMAP-5040-5.4-02",
+        ),
     ),
     Mutation(
         "Atomic Responses go on queue 1",
         "engine/responses",
         "qn=QueueNumber.ATOMIC_RESPONSE",
         "qn=QueueNumber.READ_REQUEST",
-        ("DDP-5041-4.3-06",),
+        (
+            "DDP-5041-4.3-06",
+            "EXT-7306-5.2.2-04",
+        ),
     ),
     Mutation(
         "Immediate Data goes on queue 1",
@@ -436,7 +449,10 @@ MUTATIONS: Final = (
         "engine/stream",
         "qn=QueueNumber.TERMINATE, msn=1)",
         "qn=QueueNumber.TERMINATE, msn=0)",
-        ("DDP-5041-4.3-08",),
+        (
+            "DDP-5041-4.3-08",
+            "RDMAP-5040-5.4-02",
+        ),
     ),
     Mutation(
         "the first MSN is 0",

@@ -56,7 +56,10 @@ MUTATIONS: Final = (
         "queues/sq",
         "        self._record_prompt()\n        blamed",
         "        blamed",
-        ("MPA-5041-3-03",),
+        (
+            "MPA-5041-3-03",
+            "RDMAP-5040-5.5-12",
+        ),
     ),
     Mutation(
         "what the transport still holds counts as sent",
@@ -216,14 +219,22 @@ MUTATIONS: Final = (
         "engine/stream",
         "        self._events.append(PeerTerminated(error))\n        self._stop_input()\n",
         "        self._events.append(PeerTerminated(error))\n",
-        ("MPA-5041-3-10",),
+        (
+            "MPA-5041-3-10",
+            "RDMAP-5040-5.4-05",
+            "RDMAP-5040-7-03",
+            "RDMAP-5040-7-02",
+        ),
     ),
     Mutation(
         "what was posted leaves behind the Terminate",
         "engine/sending",
         "            return self._terminates\n",
         "            return self._terminates or self._messages\n",
-        ("MPA-5041-3-10",),
+        (
+            "MPA-5041-3-10",
+            "RDMAP-5040-5.4-09",
+        ),
         (Replacement("engine/sending", "        self._messages.clear()\n", ""),),
     ),
     Mutation(
@@ -231,14 +242,21 @@ MUTATIONS: Final = (
         "engine/sending",
         "        self._packer.unlay()\n",
         "",
-        ("MPA-5041-3-10",),
+        (
+            "MPA-5041-3-10",
+            "RDMAP-5040-7.1-03",
+            "RDMAP-5040-5.4-08",
+        ),
     ),
     Mutation(
         "the peer is answered behind the Terminate",
         "engine/sending",
         "            return self._terminates\n",
         "            return self._terminates or self._answers\n",
-        ("MPA-5041-3-10",),
+        (
+            "MPA-5041-3-10",
+            "RDMAP-5040-5.4-09",
+        ),
         (Replacement("engine/sending", "        self._answers.clear()\n", ""),),
     ),
     Mutation(

@@ -284,7 +284,11 @@ MUTATIONS: Final = (
         "engine/sending",
         "        self._messages.append(UntaggedOutbound(octet, payload",
         "        self._messages.appendleft(UntaggedOutbound(octet, payload",
-        ("DDP-5041-5.3-01",),
+        (
+            "DDP-5041-5.3-01",
+            "RDMAP-5040-5.3-09",
+            "RDMAP-5040-5.5-10",
+        ),
     ),
     Mutation(
         "a queued Write overtakes what was posted before",

@@ -8,6 +8,13 @@ from tests.meta.breakages.mutation import Mutation
 
 MUTATIONS: Final = (
     Mutation(
+        "Immediate Data of any length is taken",
+        "engine/stream",
+        "len(payload) != rdmap.IMMEDIATE_SIZE or not header.last",
+        "not header.last",
+        ("EXT-7306-6.3-07",),
+    ),
+    Mutation(
         "Immediate Data is said to be tagged",
         "ddp",
         "control = _UNTAGGED_LAST if last else VERSION",

@@ -67,7 +67,10 @@ MUTATIONS: Final = (
         "queues/cq",
         "        if self.max_cqe is not None and capacity > self.max_cqe:",
         "        if False:",
-        ("SEC-5042-6.4.3.2-01",),
+        (
+            "SEC-5042-6.4.3.2-01",
+            "SEC-5040-8.1.2-05",
+        ),
     ),
     Mutation(
         "any number of regions is registered",
@@ -80,6 +83,9 @@ MUTATIONS: Final = (
             "SEC-5042-3-02",
             "SEC-5042-6.4.1-01",
             "SEC-5042-7.2-02",
+            "SEC-5040-8.1.2-02",
+            "SEC-5040-8.1.2-06",
+            "SEC-5040-8.1.2-05",
         ),
     ),
     Mutation(
@@ -172,6 +178,7 @@ MUTATIONS: Final = (
         (
             "SEC-5041-8.3.2-07",
             "SEC-5042-6.4.3.1-01",
+            "SEC-5040-8.1.2-08",
         ),
     ),
     Mutation(

@@ -8,6 +8,20 @@ from tests.meta.breakages.mutation import Mutation
 
 MUTATIONS: Final = (
     Mutation(
+        "a zero-length Read is checked",
+        "engine/stream",
+        "        if request.read_size == 0:  #",
+        "        if False:  #",
+        ("RDMAP-5040-5.2.1-15",),
+    ),
+    Mutation(
+        "Responses come newest first",
+        "engine/sending",
+        "        answer = queue[0]\n",
+        "        queue.rotate(1)\n        answer = queue[0]\n",
+        ("RDMAP-5040-5.2.2-07",),
+    ),
+    Mutation(
         "the short way does not look at a Send's version",
         "engine/fast_receive",
         "_PLAIN_SENDS: Final = admission(frozenset({Opcode.SEND, Opcode.SEND_SE}))",
@@ -49,13 +63,6 @@ MUTATIONS: Final = (
         "    return stream.write_now(messages)",
         "    return stream.write_now(messages[::-1])",
         ("RDMAP-5040-5.1-06", "RDMAP-5040-5.5-10"),
-    ),
-    Mutation(
-        "Sends overtake what waits",
-        "engine/sending",
-        "        self._messages.append(UntaggedOutbound(octet, payload",
-        "        self._messages.appendleft(UntaggedOutbound(octet, payload",
-        ("RDMAP-5040-5.3-09", "RDMAP-5040-5.5-10"),
     ),
     Mutation(
         "Reads overtake what waits",
@@ -368,6 +375,13 @@ MUTATIONS: Final = (
         ("RDMAP-5040-5.3-05",),
     ),
     Mutation(
+        "a Send takes the newest receive",
+        "queues/rq",
+        "            receive = self._posted.popleft()\n",
+        "            receive = self._posted.pop()\n",
+        ("RDMAP-5040-5.3-05",),
+    ),
+    Mutation(
         "an empty Send takes no receive",
         "ddp",
         "        buffer = self.open()\n        if buffer is None:",
@@ -381,6 +395,14 @@ MUTATIONS: Final = (
         "            buffer = queue.open() if nbytes or mo else (memoryview(bytearray()),)\n"
         "            if buffer is None or",
         ("RDMAP-5040-5.3-11", "RDMAP-5040-5.3-10"),
+    ),
+    Mutation(
+        "the plain way refuses an empty Send",
+        "ddp",
+        "        end = header.mo + len(payload)\n",
+        "        end = header.mo + len(payload)\n        if not end:\n"
+        "            raise MessageTooLong(self.qn, header.msn, end, self.size)\n",
+        ("RDMAP-5040-5.3-10",),
     ),
     Mutation(
         "a Send Inv invalidates before it is delivered",
@@ -439,6 +461,14 @@ MUTATIONS: Final = (
         "                sink[:] = payload\n",
         "                if self._deframer.end - self._deframer.start < 30:\n                    sink[:] = payload\n",
         ("RDMAP-5040-5.1-07", "RDMAP-5040-5.5-08"),
+    ),
+    Mutation(
+        "a Response is never sent",
+        "engine/stream",
+        "        self._answers.append(ReadAnswer(request, region.pieces(source), region,"
+        " bytes(self._segment[:UNTAGGED_SIZE])))\n",
+        "        return\n",
+        ("RDMAP-5040-5.2.2-01", "RDMAP-5040-5.2.1-12", "RDMAP-5040-5.2-01"),
     ),
 )
 

@@ -8,6 +8,69 @@ from tests.meta.breakages.mutation import Mutation
 
 MUTATIONS: Final = (
     Mutation(
+        "what was framed early is not waited for",
+        "queues/sq",
+        "        if self._prompt:\n            return  #",
+        "        if False:\n            return  #",
+        ("RDMAP-5040-5.5-12",),
+    ),
+    Mutation(
+        "a request overtakes those that wait",
+        "queues/sq",
+        "prompt or self._posted or self._late",
+        "prompt or self._late",
+        ("RDMAP-5040-5.5-12",),
+    ),
+    Mutation(
+        "one Read more than ORD is outstanding",
+        "rdmap",
+        "return len(self._reads) >= self.limit",
+        "return len(self._reads) > self.limit",
+        ("RDMAP-5040-6.1-05",),
+    ),
+    Mutation(
+        "one Read more than IRD is served",
+        "rdmap",
+        "if self.count >= self.limit:",
+        "if self.count > self.limit:",
+        ("RDMAP-5040-6.1-06",),
+    ),
+    Mutation(
+        "work requests complete out of order",
+        "queues/sq",
+        "        while queue and queue[0].done:\n            posted = queue.popleft()",
+        "        for posted in [p for p in queue if p.done]:\n            queue.remove(posted)",
+        ("RDMAP-5040-5.5-12",),
+    ),
+    Mutation(
+        "memory is given to the peer before a fence lets it",
+        "queues/sq",
+        "        if self.answers_due and posted.request.fence:",
+        "        if False:",
+        ("RDMAP-5040-5.5-10", "RDMAP-5040-5.5-09"),
+    ),
+    Mutation(
+        "a Read starts although ORD is used up",
+        "queues/sq",
+        "return not (posted.kind.answered and stream.reads.full)",
+        "return True",
+        ("RDMAP-5040-6.1-05",),
+    ),
+    Mutation(
+        "a Read that confirms starts although ORD is used up",
+        "queues/confirming_sq",
+        " or stream.reads.full or stream.peer_closed",
+        " or stream.peer_closed",
+        ("RDMAP-5040-6.1-05",),
+    ),
+    Mutation(
+        "what the peer has confirmed completes before TCP lets go of it",
+        "queues/confirming_sq",
+        "                if posted in self._flushed_to_tcp:",
+        "                if True:",
+        ("RDMAP-5040-5.5-11",),
+    ),
+    Mutation(
         "every batch ends with four octets of nothing",
         "engine/sending",
         "        packer.end()\n",
@@ -27,6 +90,13 @@ MUTATIONS: Final = (
         "return len(self._reads) >= self.limit",
         "return len(self._reads) >= max(1, self.limit - 1)",
         ("RDMAP-5040-6.1-03",),
+    ),
+    Mutation(
+        "the plain way delivers a Send with its first segment",
+        "ddp",
+        "        if not header.last:\n            return None\n",
+        "        if not header.last and self.qn:\n            return None\n",
+        ("RDMAP-5040-5.5-05", "RDMAP-5040-5.5-13"),
     ),
     Mutation(
         "the short way delivers a Send with its first segment",
@@ -67,13 +137,6 @@ MUTATIONS: Final = (
         "        was = vars(self).setdefault('was', {}).setdefault((stag, to, nbytes), bytes(source))\n"
         "        self._answers.append(ReadAnswer(request, (memoryview(was),), region,",
         ("RDMAP-5040-5.5-08",),
-    ),
-    Mutation(
-        "a fence is ignored",
-        "queues/sq",
-        "        if self.answers_due and posted.request.fence:",
-        "        if False:",
-        ("RDMAP-5040-5.5-09", "RDMAP-5040-5.5-10"),
     ),
     Mutation(
         "a Send completes when it is posted",
