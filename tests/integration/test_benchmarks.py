@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks import compare
+from benchmarks import compare, pairs
 from benchmarks.hotpath import CASES
-from benchmarks.pairs import Absent, Job, Sample, run_pair
+from benchmarks.pairs import Absent, Job, Sample
 from benchmarks.plot import draw_rows, draw_sweep
 from benchmarks.rows import ROWS, Candidate, Row
 from benchmarks.targets import Ahead, AtLeast, AtMost
@@ -125,8 +125,18 @@ def works_and_ends(job: Job, port: int) -> Sample:
     return {"figure": 1.0}
 
 
-def test_the_processor_time_of_processes_that_have_done_their_work_is_read() -> None:
-    assert run_pair(ends_at_once, works_and_ends, Job())["busy"] > 0
+def test_processes_that_have_done_their_work_stay_until_their_processor_time_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Late(pairs._BusyMeter):
+        @property
+        def busy(self) -> float:
+            time.sleep(1)  # as if the system did not let this process run
+            assert all(any(tasks.glob("*/schedstat")) for tasks in self._tasks)
+            return super().busy
+
+    monkeypatch.setattr(pairs, "_BusyMeter", Late)
+    assert pairs.run_pair(ends_at_once, works_and_ends, Job())["busy"] > 0
 
 
 @pytest.mark.parametrize("across", ["size", "latency", "qps"])
