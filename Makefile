@@ -1,5 +1,6 @@
 # make demo    a file both ways between two processes on this machine; nothing needs to be installed before
-# make test    style, types and every test
+# make quick   what to run while one works: a minute
+# make test    style, types and the tests: five minutes on two processors
 # make interop the scenarios and the conformance cases against the Linux kernel's siw in a virtual machine
 # make help    the rest
 
@@ -7,8 +8,14 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 TESTS := tests
 
+# As many processes as there are processors. SEED repeats a shuffled order; WORKERS=0 runs all in one process.
+WORKERS ?= auto
+SEED ?=
+PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(if $(SEED),--randomly-seed=$(SEED))
+QUICK := tests/unit tests/rfc tests/golden
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types pytest interop bench mutants compiled compliance audit format clean distclean
+.PHONY: help demo quick test lint types pytest pythons endurance interop bench mutants compiled compliance audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -16,7 +23,10 @@ help:  ## this list
 demo: $(VENV)/.demo  ## a file both ways between two processes on this machine
 	@$(PYTHON) -m pyiwarp demo
 
-test: lint types pytest  ## style, types and every test
+quick: lint types  ## a minute while one works: style, types, and the tests that need no network
+	$(PYTEST) $(QUICK) -m 'not siw and not slow' -q
+
+test: lint types pytest  ## style, types and the tests; SEED=7 repeats an order
 
 lint: $(VENV)/.test  ## ruff: rules and format
 	$(VENV)/bin/ruff check .
@@ -26,7 +36,13 @@ types: $(VENV)/.test  ## mypy --strict
 	$(VENV)/bin/mypy
 
 pytest: $(VENV)/.test  ## the tests alone; TESTS=tests/unit runs a part
-	$(PYTHON) -m pytest $(TESTS)
+	$(PYTEST) $(TESTS) --durations 10
+
+pythons: $(VENV)/.test  ## the tests that may depend on it, with each other Python that is here: 3.11, 3.12, 3.13, 3.14
+	.ci/pythons
+
+endurance: $(VENV)/.test  ## all tests again and again: shuffled, under load, with one processor, without IPv6 and so on
+	$(PYTHON) -m tests.endurance $(RUNS)
 
 interop: $(VENV)/.test  ## the scenarios and the conformance cases against Linux siw in a virtual machine, then the tests that need it
 	$(PYTHON) -m interop
@@ -39,11 +55,10 @@ bench: $(VENV)/.test  ## pyiwarp beside sockets and what else is there: some min
 
 MODULE ?= pyiwarp
 SAMPLE ?= 20
-SEED ?= 1
 
 mutants: $(VENV)/.test  ## break some lines of MODULE (a file or a folder) and show what no test notices; SAMPLE=20 SEED=7
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
-	nice $(PYTHON) -m mutants $(MODULE) --sample $(SAMPLE) --seed $(SEED)
+	nice $(PYTHON) -m mutants $(MODULE) --sample $(SAMPLE) --seed $(or $(SEED),1)
 
 compiled:  ## build the compiled package in .compiled/ and run the tests on it
 	.ci/compiled .compiled
@@ -59,7 +74,7 @@ format: $(VENV)/.test  ## let ruff format and repair what it can
 	$(VENV)/bin/ruff check --fix .
 
 clean:  ## remove what tools have left
-	rm -rf build dist .compiled *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .compiled .pythons .endurance *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean  ## and the virtual environment
