@@ -3,9 +3,9 @@
 `timeout` in pyproject.toml is the limit in seconds; `@pytest.mark.timeout(SECONDS)` gives a test another one. The limit
 covers the test and the fixtures that are made for it. When it is reached, SIGALRM interrupts the main thread: the
 processes that the test started are killed, and the test fails with the stacks. If it still does not end (it catches
-everything, or the main thread is within a C call that no signal ends), it is interrupted again every `AGAIN` seconds,
-and `LAST` seconds after its limit faulthandler writes the stacks of all threads and ends the process. pytest-xdist then
-names the test, and runs the rest in a new process.
+everything, or the main thread is within a C call that no signal ends), it is interrupted again after `AGAIN` seconds,
+and `LAST` seconds after the first interruption faulthandler writes the stacks of all threads and ends the process.
+pytest-xdist then names the test, and runs the rest in a new process.
 
 The same module ends processes that outlive the tests of their module, and fails the test that was the last there.
 """
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 AGAIN: Final = 5.0
-LAST: Final = 30.0
+LAST: Final = 60.0
 TICKS: Final = os.sysconf("SC_CLK_TCK")
 # The helper of `multiprocessing` serves all that comes later in this process, and ends with it.
 OF_THE_LIBRARY: Final = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
@@ -117,12 +117,8 @@ def stacks() -> str:
 
 def unfinished_tasks() -> list[asyncio.Task[Any]]:
     """Of every loop, also of one that runs in another thread or that nobody runs any more."""
-    found = []
-    for thing in gc.get_objects():
-        with suppress(Exception):  # what a proxy answers when it is asked for its class is its own affair
-            if isinstance(thing, asyncio.Task) and not thing.done():
-                found.append(thing)
-    return found
+    # by type(), for a proxy may do anything when it is asked for its class
+    return [thing for thing in gc.get_objects() if issubclass(type(thing), asyncio.Task) and not thing.done()]
 
 
 def awaiting(coroutine: Any) -> Iterator[str]:
@@ -154,8 +150,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
     """Set both timers: pytest-timeout asks for it before a test's fixtures are made."""
     since, seconds, stderr = now(), settings.timeout, item.config.stash[_stderr]
+    struck = False
 
     def strike(signum: int, frame: FrameType | None) -> None:
+        nonlocal struck
+        if not struck:
+            struck = True
+            faulthandler.dump_traceback_later(LAST, exit=True, file=stderr)
         said = f"{item.nodeid} has not ended after {seconds:g} seconds\n{stacks()}"
         os.write(stderr, said.encode(errors="replace"))  # should the report not come through
         item.stash.setdefault(_hung, said)
@@ -163,10 +164,11 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
         loop = asyncio._get_running_loop()
         if loop is not None and not isinstance(loop, asyncio.BaseEventLoop):
             loop.call_soon_threadsafe(loop.stop)  # uvloop passes on no exception of a signal handler
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)  # and not before: where much is to be told this takes its time
         raise Hung(item.nodeid)
 
     signal.signal(signal.SIGALRM, strike)
-    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     faulthandler.dump_traceback_later(seconds + LAST, exit=True, file=stderr)
     return True
 

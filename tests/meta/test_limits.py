@@ -17,7 +17,7 @@ CONFTEST = """
 from tests import limits
 from tests.limits import *
 
-limits.AGAIN, limits.LAST = 4.0, 10.0
+limits.AGAIN, limits.LAST = 3.0, {last}
 """
 
 START = """
@@ -100,11 +100,18 @@ def test_in_a_fixture(slow):
     ),
 }
 
-LAST_RESORT = """
+NO_SIGNAL_ENDS = """
 def test_hangs():
     c, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
     c.pthread_mutex_lock(mutex)
     c.pthread_mutex_lock(mutex)  # no signal ends this wait
+"""
+
+ANSWERS_TO_NOTHING = """
+def test_hangs():
+    while True:
+        with contextlib.suppress(BaseException):
+            time.sleep(3600)
 """
 
 AFTER = """
@@ -113,8 +120,8 @@ def test_afterwards():
 """
 
 
-def run(place: Path, text: str, *options: str) -> subprocess.CompletedProcess[str]:
-    (place / "conftest.py").write_text(CONFTEST)
+def run(place: Path, text: str, *options: str, last: float = 120.0) -> subprocess.CompletedProcess[str]:
+    (place / "conftest.py").write_text(CONFTEST.format(last=last))
     (place / "test_it.py").write_text(START + text + AFTER)
     (place / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n")
     command = [sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:cacheprovider", "--timeout=1", *options]
@@ -140,15 +147,16 @@ def test_hung_tests_name_themselves_and_the_next_ones_are_run(options: tuple[str
     assert not left_in(tmp_path)
 
 
-def test_what_no_signal_ends_is_ended_with_its_process(tmp_path: Path) -> None:
-    done = run(tmp_path, LAST_RESORT)
+@pytest.mark.parametrize("text", [NO_SIGNAL_ENDS, ANSWERS_TO_NOTHING], ids=["no signal", "no exception"])
+def test_what_nothing_else_ends_is_ended_with_its_process(text: str, tmp_path: Path) -> None:
+    done = run(tmp_path, text, last=5.0)
     assert done.returncode == 1
     assert "Timeout" in done.stderr
     assert "in test_hangs" in done.stderr
 
 
 def test_xdist_names_it_and_goes_on(tmp_path: Path) -> None:
-    done = run(tmp_path, LAST_RESORT, "-n", "1")
+    done = run(tmp_path, NO_SIGNAL_ENDS, "-n", "1", last=5.0)
     assert done.returncode == 1
     assert "crashed while running 'test_it.py::test_hangs'" in done.stdout
     assert "1 failed, 1 passed" in done.stdout
