@@ -369,6 +369,10 @@ class MemoryRegion:
         if self._retired and self._pins == 0:
             self._release()
 
+    def forget_caller(self, on_released: Callable[[], None]) -> None:
+        """Do not make the call that `when_released` was asked for: whoever waited for it has given up."""
+        self._on_released = tuple(call for call in self._on_released if call is not on_released)
+
     def _let_go(self) -> None:
         """Nothing uses the memory any more."""
         self._view.release()

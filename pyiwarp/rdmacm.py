@@ -89,8 +89,12 @@ class Step(Awaitable[CmEvent]):
     def __await__(self) -> Generator[Any, None, CmEvent]:
         if self._pending.event is None:
             over = asyncio.Event()
-            self._pending.call_when_over(over.set)
-            yield from over.wait().__await__()
+            tell = over.set
+            self._pending.call_when_over(tell)
+            try:
+                yield from over.wait().__await__()
+            finally:
+                self._pending.forget_caller(tell)
         return self._pending.result()
 
 

@@ -132,6 +132,10 @@ class Pending:
         else:
             listener()
 
+    def forget_caller(self, listener: Callable[[], None]) -> None:
+        """Do not call `listener`: whoever waited has given up."""
+        self._listeners = [call for call in self._listeners if call is not listener]
+
     def result(self) -> CmEvent:
         """The event; raises the cause if the step failed."""
         assert self.event is not None, "asked for when the step is over"

@@ -74,8 +74,12 @@ class Region(MemoryRegion):
         Voids nothing by itself: after `retire`, or after the peer's Send with Invalidate. Cancelling stops the wait.
         """
         released = asyncio.Event()
-        self.when_released(released.set)
-        await released.wait()
+        on_released = released.set
+        self.when_released(on_released)
+        try:
+            await released.wait()
+        finally:
+            self.forget_caller(on_released)
 
 
 class Connection(Endpoint):
@@ -306,7 +310,9 @@ class Connection(Endpoint):
         try:
             await waiter
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
+            if waiter.cancelled():
+                waiters.remove(waiter)  # a program may wait a little, again and again
+            else:
                 _wake_one(waiters)  # the news was meant for whoever still waits
             raise
 

@@ -54,9 +54,16 @@ class Region(MemoryRegion):
         `timeout` seconds; the memory is let go later then.
         """
         released: list[bool] = []
-        self.retire(lambda: released.append(True))
-        if not self.poller.wait(lambda: released, timeout):
-            raise TimeoutError(f"work in flight used the memory for more than {timeout:g} s: {self!r}")
+
+        def on_released() -> None:
+            released.append(True)
+
+        self.retire(on_released)
+        try:
+            if not self.poller.wait(lambda: released, timeout):
+                raise TimeoutError(f"work in flight used the memory for more than {timeout:g} s: {self!r}")
+        finally:
+            self.forget_caller(on_released)
 
 
 class _Outcome:

@@ -1,0 +1,167 @@
+"""Waits that are cancelled, or run out of time, leave nothing behind: a program may wait a little, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from pyiwarp import Disconnected, rdmacm
+from pyiwarp.blockingcm import CmEventType
+from pyiwarp.verbs import Context, QpCap
+from tests.integration.loops import HOST, Runner, joined, run
+from tests.integration.polled import pair
+
+__all__ = ["run"]
+
+MANY = 300
+FEW_OCTETS = 100 * MANY  # a waiter that is kept takes several times as much
+
+
+async def cancelled_once(wait: Callable[[], Awaitable[Any]]) -> None:
+    task = asyncio.ensure_future(wait())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not task.done(), "what is waited for does not come"
+    task.cancel()
+    await asyncio.wait({task})
+    assert task.cancelled()
+
+
+async def check_nothing_is_kept(wait: Callable[[], Awaitable[Any]]) -> None:
+    """Wait in vain many times; the memory in use does not grow."""
+    for _ in range(50):
+        await cancelled_once(wait)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for _ in range(MANY):
+            await cancelled_once(wait)
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < FEW_OCTETS, f"{MANY} waits that were cancelled keep {kept} octets"
+
+
+def test_waits_for_a_message(run: Runner) -> None:
+    async def main() -> None:
+        async with joined() as (one, other):
+            await check_nothing_is_kept(one.recv)
+            await check_nothing_is_kept(one.recv_message)
+            still = asyncio.ensure_future(one.recv())
+            await other_speaks(one, other)
+            assert await still == b"now"
+
+    async def other_speaks(one: Any, other: Any) -> None:
+        await one.send(b"you may")
+        assert await other.recv() == b"you may"
+        await other.send(b"now")
+
+    run(main)
+
+
+def test_a_message_goes_to_the_one_who_still_waits(run: Runner) -> None:
+    async def main() -> None:
+        async with joined() as (one, other):
+            waits = [asyncio.ensure_future(other.recv()) for _ in range(5)]
+            await asyncio.sleep(0)
+            for wait in waits[:3]:
+                wait.cancel()
+            await asyncio.wait(waits[:3])
+            await one.send(b"first")
+            await one.send(b"second")
+            assert sorted(await asyncio.gather(*waits[3:])) == [b"first", b"second"]
+            again = asyncio.ensure_future(other.recv())
+            await asyncio.sleep(0)
+            await one.close()
+            with pytest.raises(Disconnected):
+                await again
+
+    run(main)
+
+
+def test_waits_for_memory_that_is_in_use(run: Runner) -> None:
+    async def main() -> None:
+        async with joined() as (one, _):
+            region = one.register(bytearray(8))
+            region.pin()  # as work in flight does
+            region.retire()
+            await check_nothing_is_kept(region.wait_closed)
+            await check_nothing_is_kept(region.aclose)
+            waits = [asyncio.ensure_future(region.wait_closed()) for _ in range(2)]
+            await asyncio.sleep(0)
+            region.unpin()
+            await asyncio.gather(*waits)
+            await region.wait_closed()
+
+    run(main)
+
+
+def test_waits_for_the_end_of_a_connection(run: Runner) -> None:
+    """A step of rdma_cm's that is awaited for a while, and then again."""
+
+    async def main() -> None:
+        async with rdmacm.CmId() as listener, rdmacm.CmId() as one:
+            listener.bind_addr(HOST)
+            await listener.listen()
+            assert listener.local_addr is not None
+            await one.resolve_addr(HOST, listener.local_addr[1])
+            await one.resolve_route()
+            one.create_qp(cap=QpCap(8, 8))
+            connecting = one.connect()
+
+            async def step() -> None:
+                await connecting
+
+            await check_nothing_is_kept(step)
+            await check_nothing_is_kept(rdmacm.EventChannel().get_event)
+            async with await listener.get_request() as other:
+                other.create_qp(cap=QpCap(8, 8))
+                await check_nothing_is_kept(listener.get_request)
+                await other.accept()
+                assert (await connecting).type is CmEventType.ESTABLISHED
+                assert (await connecting).type is CmEventType.ESTABLISHED
+
+    run(main)
+
+
+def test_waits_for_completions_and_events(run: Runner) -> None:
+    async def main() -> None:
+        context = Context()
+        channel = context.create_comp_channel()
+        cq = context.create_cq(8, channel=channel)
+        cq.request_notify()
+        await check_nothing_is_kept(channel.__aiter__().__anext__)
+        await check_nothing_is_kept(context.async_events.__aiter__().__anext__)
+
+    run(main)
+
+
+def test_time_limits_of_a_blocking_drain() -> None:
+    with pair() as (one, _):
+        region = one.register(bytearray(8))
+        region.pin()
+
+        def in_vain() -> None:
+            with pytest.raises(TimeoutError, match="work in flight"):
+                region.drain(timeout=0)
+
+        for _ in range(20):
+            in_vain()
+        gc.collect()
+        tracemalloc.start()
+        try:
+            for _ in range(200):
+                in_vain()
+            gc.collect()
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            region.unpin()
+        assert kept < 100 * 200, f"200 time limits keep {kept} octets"
+        region.drain(timeout=5)

@@ -1,0 +1,229 @@
+"""File descriptors: every listener goes on when they were used up for a while, and a refused Request holds none."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import resource
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+import pytest
+
+import pyiwarp
+from pyiwarp import Options, blocking, blockingcm, rdmacm
+from pyiwarp.errors import WrongState
+from tests.integration.loops import PATIENCE, open_sockets
+from tests.integration.polled import HOST, nothing_left
+
+REQUEST = b"MPA ID Req Frame" + bytes((0x40, 1, 0, 0))
+REJECTED = 0x20
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Whoever asks for a file descriptor gets EMFILE."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def asks_to_connect(sock: socket.socket, port: int) -> None:
+    """TCP, which the kernel establishes without the listener, and an MPA Request."""
+    sock.connect((HOST, port))
+    sock.sendall(REQUEST)
+
+
+# --- used up ---------------------------------------------------------------------------------------------------------
+
+
+async def _takes_in_afterwards(port: int, next_request: Callable[[], object]) -> None:
+    """The loop's listener: one came in vain, the next one is heard."""
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context["message"]))
+    with socket.socket() as early, socket.socket() as late:
+        with no_descriptor_left():
+            asks_to_connect(early, port)
+            for _ in range(20):
+                await asyncio.sleep(0.005)
+        asks_to_connect(late, port)
+        async with asyncio.timeout(PATIENCE):
+            await next_request()  # type: ignore[misc]
+
+
+async def test_an_awaited_listener_goes_on() -> None:
+    async with await pyiwarp.listen(HOST) as listener:
+        await _takes_in_afterwards(listener.port, lambda: anext(listener))
+
+
+async def test_an_identifier_that_listens_goes_on() -> None:
+    async with rdmacm.CmId() as listener:
+        listener.bind_addr(HOST)
+        await listener.listen()
+        assert listener.local_addr is not None
+        taken: list[rdmacm.CmId] = []
+
+        async def take() -> None:
+            taken.append(await listener.get_request())
+
+        await _takes_in_afterwards(listener.local_addr[1], take)
+        taken[0].close()
+
+
+def _polled_takes_in_afterwards(port: int, next_request: Callable[[], object]) -> None:
+    with socket.socket() as early, socket.socket() as late:
+        with no_descriptor_left():
+            asks_to_connect(early, port)
+            began, used = monotonic(), os.times()
+            assert not blocking.wait_until(lambda: False, 0.2)
+            spent = os.times().user + os.times().system - used.user - used.system
+            assert spent < 0.15 or spent < (monotonic() - began) / 2, "a listener that cannot accept rests"
+        asks_to_connect(late, port)
+        assert next_request() is not None
+        assert next_request() is not None  # the early one waited in the kernel
+
+
+def test_a_blocking_listener_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    with nothing_left(), blocking.listen(HOST) as listener:
+        _polled_takes_in_afterwards(listener.port, lambda: listener.get_request(timeout=PATIENCE))
+    assert caplog.text.count("nobody can be taken in") == 1
+
+
+def test_a_script_s_identifier_that_listens_goes_on() -> None:
+    with nothing_left(), blockingcm.CmId() as listener:
+        listener.bind_addr(HOST)
+        listener.listen()
+        assert listener.local_addr is not None
+        taken: list[blockingcm.CmId] = []
+
+        def take() -> blockingcm.CmId:
+            taken.append(listener.get_request(timeout=PATIENCE))
+            return taken[-1]
+
+        _polled_takes_in_afterwards(listener.local_addr[1], take)
+        for each in taken:
+            each.close()
+
+
+@pytest.mark.parametrize("listening", ["blocking", "identifier"])
+def test_a_listener_that_rests_can_be_closed(listening: str) -> None:
+    with nothing_left(), socket.socket() as early:
+        if listening == "blocking":
+            listener = blocking.listen(HOST)
+            port, close = listener.port, listener.close
+        else:
+            cm_id = blockingcm.CmId()
+            cm_id.bind_addr(HOST)
+            cm_id.listen()
+            assert cm_id.local_addr is not None
+            port, close = cm_id.local_addr[1], cm_id.close
+        with no_descriptor_left():
+            asks_to_connect(early, port)
+            blocking.wait_until(lambda: False, 0.05)
+        close()
+        assert not blocking.wait_until(lambda: False, 0.05)
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+OPTIONS = Options(timeout=0.5, linger=0.3)
+REFUSED = 5
+
+
+def hears_the_refusal(sock: socket.socket) -> bool:
+    """Whether a Reply that rejects has come, and the end behind it; the peer's own half stays open."""
+    octets = b""
+    sock.settimeout(PATIENCE)
+    while piece := sock.recv(4096):
+        octets += piece
+    return octets[:16] == b"MPA ID Rep Frame" and bool(octets[16] & REJECTED)
+
+
+async def _refuses(port: int, refuse: Callable[[], object]) -> None:
+    """The peers read the refusal and do not close; the listener stays open, and holds no descriptor for them."""
+    gc.collect()
+    peers = [socket.socket() for _ in range(REFUSED)]
+    before = open_sockets()
+    try:
+        for peer in peers:
+            asks_to_connect(peer, port)
+            await refuse()  # type: ignore[misc]
+            assert await asyncio.to_thread(hears_the_refusal, peer)
+        async with asyncio.timeout(PATIENCE):
+            while open_sockets() - before:  # noqa: ASYNC110 - the kernel signals nothing
+                await asyncio.sleep(0.01)
+    finally:
+        for peer in peers:
+            peer.close()
+
+
+async def test_an_awaited_refusal_holds_no_descriptor() -> None:  # MPA-5044-7.1.2-14
+    async with await pyiwarp.listen(HOST, options=OPTIONS) as listener:
+
+        async def refuse() -> None:
+            request = await anext(listener)
+            await request.reject(b"no")
+            with pytest.raises(WrongState):
+                await request.accept()
+
+        await _refuses(listener.port, refuse)
+
+
+async def test_a_refusal_by_an_identifier_holds_no_descriptor() -> None:  # MPA-5044-7.1.2-14
+    async with rdmacm.CmId() as listener:
+        listener.bind_addr(HOST)
+        await listener.listen()
+        assert listener.local_addr is not None
+
+        async def refuse() -> None:
+            (await listener.get_request()).reject(b"no")
+
+        await _refuses(listener.local_addr[1], refuse)
+
+
+def _polled_refuses(port: int, refuse: Callable[[], object]) -> None:
+    gc.collect()
+    peers = [socket.socket() for _ in range(REFUSED)]
+    before = open_sockets()
+    try:
+        for peer in peers:
+            asks_to_connect(peer, port)
+            refuse()
+            peer.settimeout(0.001)
+            octets = bytearray()
+
+            def ended(peer: socket.socket = peer, octets: bytearray = octets) -> bool:
+                try:
+                    piece = peer.recv(4096)
+                except TimeoutError:
+                    return False
+                octets.extend(piece)
+                return not piece
+
+            assert blocking.wait_until(ended, PATIENCE)
+            assert octets[16] & REJECTED
+        assert blocking.wait_until(lambda: not open_sockets() - before, PATIENCE)
+    finally:
+        for peer in peers:
+            peer.close()
+
+
+def test_a_blocking_refusal_holds_no_descriptor() -> None:  # MPA-5044-7.1.2-14
+    with nothing_left(), blocking.listen(HOST, options=OPTIONS) as listener:
+        _polled_refuses(listener.port, lambda: listener.get_request(timeout=PATIENCE).reject(b"no"))
+
+
+def test_a_refusal_by_a_script_s_identifier_holds_no_descriptor() -> None:  # MPA-5044-7.1.2-14
+    with nothing_left(), blockingcm.CmId() as listener:
+        listener.bind_addr(HOST)
+        listener.listen()
+        assert listener.local_addr is not None
+        _polled_refuses(listener.local_addr[1], lambda: listener.get_request(timeout=PATIENCE).reject(b"no"))
