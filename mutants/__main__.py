@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -45,6 +46,7 @@ def main() -> int:
     paths = sorted({file for path in options.path for file in ([path] if path.is_file() else path.rglob("*.py"))})
     if not paths:
         parser.error(f"no module in {', '.join(map(str, options.path))}")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
     known = PLACE / "measured.json"
     if options.measure:
         known.unlink(missing_ok=True)

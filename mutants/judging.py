@@ -33,7 +33,7 @@ READY = (
     "uvloop",
 )
 AT_MOST = 60.0  # seconds that the tests of one breakage took when they were measured
-OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-W", "ignore::pytest.PytestAssertRewriteWarning")
 PASSED, FAILED, UNREADABLE, BROKEN, HUNG = 0, 1, 2, 3, -1  # pytest's exit codes, and ours
 
 

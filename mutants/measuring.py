@@ -82,7 +82,19 @@ def run(tree: Path, names: list[str], digests: dict[str, str]) -> dict[str, Meas
     now.write_text("")
     for old in place.glob("coverage.*"):
         old.unlink()
-    start = [sys.executable, "-m", "coverage", "run", f"--rcfile={settings}", "-m", "pytest", "-q", "-p"]
+    start = [
+        sys.executable,
+        "-m",
+        "coverage",
+        "run",
+        f"--rcfile={settings}",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:randomly",
+        "-p",
+    ]
     environment = os.environ | {"PYTHONPATH": str(tree), "MUTANTS_NOW": str(now)}
     command = [*start, "mutants.contexts", *names]
     done = subprocess.run(command, cwd=tree, env=environment, check=False, capture_output=True, text=True)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
-from pyiwarp.startup import Offer
+from pyiwarp.negotiation import Offer
 from pyiwarp.verbs import FetchAdd, Read, Recv, Send, Status, Write
 from tests.harness import Pair, RawPeer, cut, octets_of, response, send
 from tests.unit.stage import Stage, asked

@@ -9,8 +9,8 @@ import pytest
 
 from pyiwarp.errors import IwarpError, QueueFull
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
+from pyiwarp.queues.work import SendRequest
 from pyiwarp.verbs import BindMw, CompareSwap, FetchAdd, LocalInvalidate, QpCap, Read, Recv, RegMr, Send, Write
-from pyiwarp.work import SendRequest
 from tests.harness import Node, RawPeer, ended
 from tests.unit.stage import Stage
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyiwarp.mr import Access
-from pyiwarp.work import Recv, Status
+from pyiwarp.queues.work import Recv, Status
 from tests.harness import Node, RawPeer, cut, ended, octets_of, send, write
 
 SIZES = [1, 100, 1400, 2000, 2047, 2048, 2049, 5000, 60_000]
