@@ -31,6 +31,7 @@ HOT = (
     "queues/cq",
     "queues/fast_post",
     "queues/qp",
+    "queues/qp_pump",
     "queues/request_kinds",
     "queues/rq",
     "queues/sq",

@@ -7,8 +7,8 @@ depend on closes last. Regions, queues and work requests live in `mr` and the fo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Unpack
 
 from pyiwarp.codes import Rtr
 from pyiwarp.errors import BadWorkRequest, Closed, QueueFull, RegionInUse, UsageError
@@ -17,11 +17,11 @@ from pyiwarp.memory.handles import StagHandle
 from pyiwarp.memory.log import AccessLog, AccessRecord, RegionCounters
 from pyiwarp.memory.windows import MemoryWindow, WindowType
 from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion, StagTable
-from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.queues.counters import ContextCounters, QpCounters
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.event_queues import AsyncEvent, AsyncEventQueue, AsyncEventType, CompletionChannel
 from pyiwarp.queues.qp import QpCap, QpState, QueuePair
+from pyiwarp.queues.qp_options import QpKeywords, QpOptions
 from pyiwarp.queues.srq import SharedReceiveQueue, SrqAttributes
 from pyiwarp.queues.thread_checks import debugging, watched
 from pyiwarp.queues.work import (
@@ -69,6 +69,7 @@ __all__ = [
     "ProtectionDomain",
     "QpCap",
     "QpCounters",
+    "QpOptions",
     "QpState",
     "QueuePair",
     "Read",
@@ -368,44 +369,21 @@ class ProtectionDomain:
         send_cq: CompletionQueue,
         recv_cq: CompletionQueue,
         cap: QpCap | None = None,
-        *,
-        pause_when_starved: bool = False,
-        mulpdu: int | None = None,
-        linger: float = 5.0,
-        profile: PeerProfile = PROFILES["rfc"],
-        extensions: bool = True,
-        half_close: bool = False,
-        srq: SharedReceiveQueue | None = None,
-        sq_sig_all: bool = False,
-        confirm: bool = False,
+        options: QpOptions | None = None,
+        **fields: Unpack[QpKeywords],
     ) -> QueuePair:
         """A queue pair in this protection domain; see `QueuePair`.
 
-        `pause_when_starved` makes a Send without receive wait instead of ending the stream. `mulpdu` fixes the
-        size of FPDUs, `linger` bounds the wait for the peer at the end, in seconds.
-        `profile` says how to get on with the peer. Without `extensions` RFC 7306 is unknown here. With
-        `half_close` sending goes on after the peer has closed its half. `srq` is where it takes receives from;
-        `sq_sig_all` gives every work request a completion, `confirm` one that the peer has confirmed.
+        `options` are those of `QpOptions`; each may be given as a keyword too, and then counts instead.
         """
         self.check_open()
-        cap = cap or QpCap()
+        cap, options = cap or QpCap(), options or QpOptions()
+        if fields:
+            options = replace(options, **fields)
         _check_cap(cap, self.context.device)
-        self._check_mine(send_cq, recv_cq, srq)
-        qp = (watched(QueuePair, *_WATCHED_QP) if self.context.debug else QueuePair)(
-            self,
-            send_cq,
-            recv_cq,
-            cap,
-            pause_when_starved=pause_when_starved,
-            mulpdu=mulpdu,
-            linger=linger,
-            profile=profile,
-            extensions=extensions,
-            half_close=half_close,
-            srq=srq,
-            sq_sig_all=sq_sig_all,
-            confirm=confirm,
-        )
+        self._check_mine(send_cq, recv_cq, options.srq)
+        kind = watched(QueuePair, *_WATCHED_QP) if self.context.debug else QueuePair
+        qp = kind(self, send_cq, recv_cq, cap, options)
         self._qps.add(qp)
         return qp
 

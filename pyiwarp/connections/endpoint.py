@@ -20,7 +20,7 @@ from pyiwarp.negotiation import Agreement, Offer
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.pump import Driver
 from pyiwarp.queues.checks import IMMEDIATE_SIZE
-from pyiwarp.queues.qp import QpCap, QpState, QueuePair
+from pyiwarp.queues.qp import QpCap, QpOptions, QpState, QueuePair
 from pyiwarp.queues.work import Completion, Recv, Status
 from pyiwarp.verbs import Context, Device, ProtectionDomain
 
@@ -91,6 +91,18 @@ class Options:
             rtr=device.rtr,
         )
 
+    def of_queue_pair(self) -> QpOptions:
+        """The part of the options that the queue pair needs."""
+        return QpOptions(
+            pause_when_starved=True,
+            mulpdu=self.mulpdu,
+            linger=self.linger,
+            profile=self.profile,
+            extensions=self.extensions,
+            half_close=self.half_close,
+            confirm=self.confirm,
+        )
+
     def tap(self, *, initiator: bool) -> Tap | None:
         """A tap for one connection, if there is a capture."""
         return None if self.capture is None else self.capture.flow(initiator=initiator)
@@ -148,18 +160,7 @@ class Endpoint:
         self._send_cq = pd.context.create_cq(options.send_depth + 1)
         self._recv_cq = pd.context.create_cq(options.recv_depth + 1)
         cap = QpCap(options.send_depth, options.recv_depth, min(MAX_SGE, device.max_sge), self._inline_limit)
-        self.qp: QueuePair = pd.create_qp(
-            self._send_cq,
-            self._recv_cq,
-            cap,
-            pause_when_starved=True,
-            mulpdu=options.mulpdu,
-            linger=options.linger,
-            profile=options.profile,
-            extensions=options.extensions,
-            half_close=options.half_close,
-            confirm=options.confirm,
-        )
+        self.qp: QueuePair = pd.create_qp(self._send_cq, self._recv_cq, cap, options.of_queue_pair())
         self.qp.on_ended = self._wake_all
         self.qp.on_half_closed = self._wake_all
         self._receives = pd.register(_receive_memory(options.recv_depth * options.recv_size))

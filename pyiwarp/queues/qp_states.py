@@ -1,4 +1,4 @@
-"""The states of an iWARP queue pair, and what moves it from one to another: a table that drawings are made from.
+"""The states of an iWARP queue pair and of TCP below it, and what moves them: tables that drawings are made from.
 
 RFC 5040 §6.2 and RFC 5041 §6.2 say how a stream ends; the names are those of the verbs model.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-__all__ = ["NEXT", "QpInput", "QpState"]
+__all__ = ["NEXT", "NEXT_TCP", "TCP_OVER", "QpInput", "QpState", "TcpInput", "TcpState"]
 
 
 class QpState(Enum):
@@ -70,3 +70,49 @@ def _next_states() -> dict[tuple[QpState, QpInput], QpState]:
 
 NEXT: Final = _next_states()
 """Every transition there is; a pair that is missing is a `WrongState`."""
+
+
+class TcpState(Enum):
+    """What TCP is to a queue pair: one connection may carry it to ERROR and end much later, when its driver says so."""
+
+    NONE = "no connection"
+    SETTLING = "settling"  # established; this side holds back its first FPDU, as the peer's profile asks
+    OPEN = "open"
+    RESETTING = "resetting"  # given up without a word to the peer: the driver shall reset it
+    CLOSING = "closing"  # of no more use: the driver shall close it
+    ENDED = "ended"  # the driver has let go of it
+
+
+class TcpInput(Enum):
+    """What moves TCP from state to state, as a queue pair sees it."""
+
+    ESTABLISHED = "TCP established"
+    SETTLED = "the peer has settled"
+    CUT_OFF = "given up without a word"
+    FINISHED = "both sides know that it is over"
+    LET_GO = "the driver let go of TCP"
+    RESET = "reset"
+
+
+NEXT_TCP: Final = {
+    (TcpState.NONE, TcpInput.ESTABLISHED): TcpState.SETTLING,
+    (TcpState.NONE, TcpInput.RESET): TcpState.NONE,
+    (TcpState.SETTLING, TcpInput.SETTLED): TcpState.OPEN,
+    (TcpState.SETTLING, TcpInput.CUT_OFF): TcpState.RESETTING,
+    (TcpState.SETTLING, TcpInput.FINISHED): TcpState.CLOSING,
+    (TcpState.SETTLING, TcpInput.LET_GO): TcpState.ENDED,
+    (TcpState.OPEN, TcpInput.CUT_OFF): TcpState.RESETTING,
+    (TcpState.OPEN, TcpInput.FINISHED): TcpState.CLOSING,
+    (TcpState.OPEN, TcpInput.LET_GO): TcpState.ENDED,
+    (TcpState.RESETTING, TcpInput.LET_GO): TcpState.ENDED,
+    (TcpState.CLOSING, TcpInput.LET_GO): TcpState.ENDED,
+    (TcpState.ENDED, TcpInput.LET_GO): TcpState.ENDED,
+    (TcpState.ENDED, TcpInput.CUT_OFF): TcpState.ENDED,
+    (TcpState.ENDED, TcpInput.FINISHED): TcpState.ENDED,
+    (TcpState.ENDED, TcpInput.ESTABLISHED): TcpState.SETTLING,
+    (TcpState.ENDED, TcpInput.RESET): TcpState.NONE,
+}
+"""Every transition of TCP there is, as far as the queue pair is concerned; a pair that is missing is a `WrongState`."""
+
+TCP_OVER: Final = frozenset({TcpState.RESETTING, TcpState.CLOSING, TcpState.ENDED})
+"""The states in which nothing more is sent and nothing that comes is looked at."""

@@ -6,7 +6,7 @@ import itertools
 import mmap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -23,9 +23,11 @@ from pyiwarp.errors import (
 )
 from pyiwarp.mr import Access, RemoteRegion
 from pyiwarp.negotiation import Offer, Role
-from pyiwarp.queues.qp import QpCap, QpInput, QpState
-from pyiwarp.queues.qp_states import NEXT
+from pyiwarp.queues.qp import QpCap, QpInput, QpOptions, QpState
+from pyiwarp.queues.qp_options import QpKeywords
+from pyiwarp.queues.qp_states import NEXT, NEXT_TCP, TCP_OVER, TcpInput, TcpState
 from pyiwarp.queues.work import Read, Recv, Send, SendRequest, Status, WorkOpcode, Write
+from pyiwarp.verbs import Context
 from tests.harness import (
     REMOTE,
     Node,
@@ -114,6 +116,31 @@ def test_the_table_says_the_same() -> None:
     while reachable != before:
         before, reachable = reachable, reachable | {end for (start, _), end in NEXT.items() if start in reachable}
     assert reachable == set(QpState)
+
+
+def test_tcp_ends_once_whatever_happens_to_it() -> None:
+    """From each state its driver may let go of TCP, once there is one; only then may it begin anew."""
+    with_tcp = set(TcpState) - {TcpState.NONE}
+    assert {state for state, fed in NEXT_TCP if fed is TcpInput.LET_GO} == with_tcp
+    assert {NEXT_TCP[state, TcpInput.LET_GO] for state in with_tcp} == {TcpState.ENDED}
+    again = {state for state, fed in NEXT_TCP if fed in (TcpInput.ESTABLISHED, TcpInput.RESET)}
+    assert again == {TcpState.NONE, TcpState.ENDED}
+    for state in TCP_OVER:
+        kept = {end for (start, fed), end in NEXT_TCP.items() if start is state and fed is not TcpInput.RESET}
+        assert kept - {TcpState.SETTLING} <= TCP_OVER
+    assert set(NEXT_TCP.values()) == set(TcpState)
+
+
+def test_the_keywords_of_create_qp_are_the_options_of_a_queue_pair() -> None:
+    assert get_type_hints(QpKeywords) == get_type_hints(QpOptions)
+    pd = Context().alloc_pd()
+    cq = pd.context.create_cq()
+    assert pd.create_qp(cq, cq, confirm=True, linger=2.0).options == QpOptions(confirm=True, linger=2.0)
+    assert pd.create_qp(cq, cq, None, QpOptions(confirm=True), linger=2.0).options == QpOptions(
+        confirm=True, linger=2.0
+    )
+    with pytest.raises(TypeError, match="mulpud"):
+        pd.create_qp(cq, cq, mulpud=128)  # type: ignore[call-arg]
 
 
 def test_a_queue_pair_that_was_never_connected() -> None:

@@ -83,6 +83,20 @@ def test_error_ends_without_a_word() -> None:
     assert kinds(peer.node) == [], "the program knows what it did"
 
 
+def test_a_wait_that_was_too_long_is_not_the_end_of_tcp() -> None:
+    """The queue pair is of no more use then, but its driver still has the TCP connection, and closes it."""
+    peer = RawPeer()
+    qp = peer.node.qp
+    qp.disconnect()
+    peer.end.expire()
+    assert (qp.state, qp.over, qp.broken) == (QpState.ERROR, True, True)
+    with pytest.raises(WrongState, match="its TCP connection has not ended yet"):
+        qp.modify(QpState.IDLE)
+    peer.end.lose()
+    qp.modify(QpState.IDLE)
+    assert qp.alive
+
+
 def test_a_queue_pair_in_error_is_reset_when_tcp_has_ended() -> None:
     peer = RawPeer()
     node = peer.node
@@ -367,11 +381,11 @@ def test_one_record_for_each_event(caplog: pytest.LogCaptureFixture) -> None:
         peer.sends(write(1, 0, b"x"))
     assert [(record.name, record.levelname, record.getMessage()) for record in caplog.records] == [
         (
-            "pyiwarp.queues.qp",
+            "pyiwarp.queues.qp_pump",
             "DEBUG",
             f"queue pair {number}: this side found an error; terminating, was ready to send",
         ),
-        ("pyiwarp.queues.qp", "INFO", f"queue pair {number}: peer violated access rights: {peer.node.qp.error}"),
+        ("pyiwarp.queues.qp_pump", "INFO", f"queue pair {number}: peer violated access rights: {peer.node.qp.error}"),
     ]
     caplog.clear()
     with caplog.at_level(logging.WARNING, "pyiwarp"):

@@ -82,7 +82,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "reading goes on while a Send waits for a receive",
-        "queues/qp",
+        "queues/qp_pump",
         "return not self.stream.starved",
         "return True",
         ("DDP-5041-7.1-06",),

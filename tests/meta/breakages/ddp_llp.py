@@ -77,7 +77,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "what was given to TCP in part counts as sent when TCP is lost",
-        "queues/qp",
+        "queues/qp_pump",
         "        self.stream.abandon()\n        self._flush()",
         "        self._sq.sent([message.token for message in self.stream._messages])\n        self.stream.abandon()\n"
         "        self._flush()",
@@ -186,7 +186,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the error of a stream is forgotten",
-        "queues/qp",
+        "queues/qp_pump",
         "        self.error = error = event.error\n",
         "        error = event.error\n",
         (
@@ -261,7 +261,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "what was posted leaves after the peer's Terminate",
-        "queues/qp",
+        "queues/qp_pump",
         "        stream.drop_output()\n        stream.finish()",
         "        stream.finish()",
         ("MPA-5041-3-10",),
@@ -275,7 +275,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the program is not called when all is over",
-        "queues/qp",
+        "queues/qp_pump",
         "            self.on_ended()\n",
         "            pass\n",
         ("MPA-5041-3-11",),
@@ -296,21 +296,21 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the half stays open after a Terminate",
-        "queues/qp",
+        "queues/qp_pump",
         "return self._over or (self._ending and not waits and",
         "return self._over or (self.state is QpState.CLOSING and not waits and",
         ("MPA-5041-3-12",),
     ),
     Mutation(
         "the connection stays when both halves are closed",
-        "queues/qp",
+        "queues/qp_pump",
         "return self._over or (self.output_ended and self.stream.peer_closed)",
         "return self._over",
         ("MPA-5041-3-12",),
     ),
     Mutation(
         "a silent peer is waited for without end",
-        "queues/qp",
+        "queues/qp_pump",
         "        if self._ending and not self._over:\n",
         "        if self.state is QpState.CLOSING and not self._over:\n",
         ("MPA-5041-3-12",),

@@ -16,14 +16,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "nothing is received before something was sent",
-        "queues/qp",
+        "queues/qp_pump",
         "return not self.stream.starved",
         "return not self.stream.starved and self.stream.fpdus_sent > 0",
         ("DDP-5041-6.1-01",),
     ),
     Mutation(
         "an idle stream ends",
-        "queues/qp",
+        "queues/qp_pump",
         "        if self._ending and not self._over:\n",
         "        if not self._over:\n",
         ("DDP-5041-6.2-01",),
@@ -42,7 +42,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a graceful end does not wait for the send queue",
-        "queues/qp",
+        "queues/qp_pump",
         "waits = self.state is QpState.CLOSING and self._sq",
         "waits = False",
         ("DDP-5041-6.2.1-01",),
@@ -53,7 +53,7 @@ MUTATIONS: Final = (
         "return self._finishing and not (self._messages or self._answers or self._packer.ready)",
         "return self._finishing",
         ("DDP-5041-6.2.1-01",),
-        (Replacement("queues/qp", "waits = self.state is QpState.CLOSING and self._sq", "waits = False"),),
+        (Replacement("queues/qp_pump", "waits = self.state is QpState.CLOSING and self._sq", "waits = False"),),
     ),
     Mutation(
         "a graceful end drops what is queued",
@@ -106,7 +106,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "nobody is told of a half-closed stream",
-        "queues/qp",
+        "queues/qp_pump",
         "            self.on_half_closed()\n",
         "            pass\n",
         ("DDP-5041-6.2.1-04",),
@@ -136,15 +136,15 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the receives are not flushed when the peer's half is closed",
-        "queues/qp",
+        "queues/qp_pump",
         "            self._rq.flush(self.error)  # DDP",
         "            pass  # DDP",
         ("DDP-5041-6.2.1-04",),
     ),
     Mutation(
         "the peer's FIN ends sending although it was to go on",
-        "queues/qp",
-        "if self._half_close and self.state is QpState.RTS:",
+        "queues/qp_pump",
+        "if self.options.half_close and self.state is QpState.RTS:",
         "if False:",
         ("DDP-5041-6.2.1-04",),
     ),
@@ -170,7 +170,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the peer's FIN ends both halves at once",
-        "queues/qp",
+        "queues/qp_pump",
         "        self._move(QpInput.PEER_FIN)\n        self.stream.finish()",
         "        self._move(QpInput.PEER_FIN)\n        self.stream.drop_output()\n        self.stream.finish()",
         (
@@ -187,16 +187,16 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "whoever closes reads no more",
-        "queues/qp",
+        "queues/qp_pump",
         "return not self.stream.starved",
         "return not self.stream.starved and self.state is not QpState.CLOSING",
         ("DDP-5041-6.2.1-07",),
     ),
     Mutation(
         "the program does not learn that TCP was lost",
-        "queues/qp",
-        "        self.error = self.error or error\n        self._over = True",
-        "        self._over = True",
+        "queues/qp_pump",
+        "        self.error = self.error or error\n        self._move_tcp(",
+        "        self._move_tcp(",
         ("DDP-5041-6.2.2-01",),
     ),
     Mutation(
@@ -243,14 +243,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "receives stay when the stream fails",
-        "queues/qp",
+        "queues/qp_pump",
         "        self._sq.flush(self.error)\n        self._rq.flush(self.error)\n",
         "        self._sq.flush(self.error)\n",
         ("DDP-5041-6.2.2-04",),
     ),
     Mutation(
         "sends stay when the stream fails",
-        "queues/qp",
+        "queues/qp_pump",
         "        self._sq.flush(self.error)\n        self._rq.flush(self.error)\n",
         "        self._rq.flush(self.error)\n",
         ("DDP-5041-6.2.2-04",),
@@ -295,9 +295,9 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "TCP is aborted instead of a Terminate",
-        "queues/qp",
+        "queues/qp_pump",
         "        self._tell(event_of_violation(error), error)\n",
-        "        self._tell(event_of_violation(error), error)\n        self._over = True\n",
+        "        self._tell(event_of_violation(error), error)\n        self._move_tcp(TcpInput.FINISHED)\n",
         ("DDP-5041-6.2.2-06",),
     ),
 )

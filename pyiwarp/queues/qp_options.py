@@ -1,0 +1,53 @@
+"""How a queue pair behaves: one frozen value, which `ProtectionDomain.create_qp` takes whole or field by field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from pyiwarp.profile import PROFILES, PeerProfile
+from pyiwarp.queues.srq import SharedReceiveQueue
+
+__all__ = ["QpKeywords", "QpOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QpOptions:
+    """The options of one queue pair.
+
+    `pause_when_starved` makes a Send without receive wait instead of ending the stream. `mulpdu` fixes the size of
+    FPDUs in octets; by default it follows TCP. `linger` bounds the wait for the peer when a stream ends, in seconds.
+    `profile` says how to get on with the peer. Without `extensions` RFC 7306 is unknown here.
+
+    With `half_close` the queue pair goes on sending when the peer has closed its half, until `disconnect`; its
+    receives are flushed and `on_half_closed` is called. Without, it ends when what was posted has been sent, as
+    hardware does.
+
+    With `srq` receives are taken from there. With `sq_sig_all` every work request has a completion, unsignaled or not.
+    With `confirm` a Write or Send completes only when the peer has processed it, so that an error of its is laid on
+    the work request that caused it; that takes Reads, and ORD must be 1 at least.
+    """
+
+    pause_when_starved: bool = False
+    mulpdu: int | None = None
+    linger: float = 5.0
+    profile: PeerProfile = PROFILES["rfc"]
+    extensions: bool = True
+    half_close: bool = False
+    srq: SharedReceiveQueue | None = None
+    sq_sig_all: bool = False
+    confirm: bool = False
+
+
+class QpKeywords(TypedDict, total=False):
+    """The fields of `QpOptions` as keywords, for type checkers; a test holds the two equal."""
+
+    pause_when_starved: bool
+    mulpdu: int | None
+    linger: float
+    profile: PeerProfile
+    extensions: bool
+    half_close: bool
+    srq: SharedReceiveQueue | None
+    sq_sig_all: bool
+    confirm: bool

@@ -1,0 +1,401 @@
+"""What a driver sees of a queue pair: a pump that turns octets into completions (RFC 5040 §5.5, §6.2).
+
+Octets go through the `Stream`; the events that come back complete work requests and move the states. Two tables say
+which moves there are: that of the queue pair, and that of TCP below it. `qp` adds what a program sees.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, Protocol
+
+from mypy_extensions import mypyc_attr
+
+from pyiwarp.buffers import Octets
+from pyiwarp.engine.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
+from pyiwarp.engine.stream import Stream
+from pyiwarp.errors import ConnectionLost, StartupTimeout, WrongState
+from pyiwarp.memory.atomics import stored
+from pyiwarp.mr import StagTable
+from pyiwarp.negotiation import Agreement, Role
+from pyiwarp.pump import TimeLimit
+from pyiwarp.queues.attribution import culprit, is_too_long, status_of, wrong_answer
+from pyiwarp.queues.checks import QpCap
+from pyiwarp.queues.confirming_sq import ConfirmingSendQueue
+from pyiwarp.queues.counters import QpCounters, figures
+from pyiwarp.queues.cq import CompletionQueue
+from pyiwarp.queues.event_queues import AsyncEventType, event_of_violation
+from pyiwarp.queues.qp_options import QpOptions
+from pyiwarp.queues.qp_states import NEXT, NEXT_TCP, TCP_OVER, QpInput, QpState, TcpInput, TcpState
+from pyiwarp.queues.request_kinds import Posted
+from pyiwarp.queues.rq import ReceiveQueue
+from pyiwarp.queues.sq import SendQueue
+from pyiwarp.queues.work import Status
+
+__all__ = ["PumpOwner", "QpPump"]
+
+log = logging.getLogger(__name__)
+
+_qp_numbers = itertools.count(1)
+_RTS: Final = QpState.RTS
+_OPEN: Final = TcpState.OPEN
+_SETTLING: Final = TcpState.SETTLING
+
+
+class PumpOwner(Protocol):
+    """The protection domain that a queue pair belongs to, as far as its pump needs to know it."""
+
+    stags: StagTable
+
+    @property
+    def queue_pairs(self) -> Sequence[QpPump]:
+        """Those that are open."""
+
+    def report(self, event: AsyncEventType, source: object, error: Exception | None = None) -> None:
+        """An asynchronous event of the queue pair."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class QpPump:
+    """A queue pair as a driver sees it: `pump.Pump` says what each method means to the driver.
+
+    `on_output` is set by the driver and called when there may be something to write; `on_ended` is called once, when
+    the queue pair has left RTS for good and everything posted has completed. `on_half_closed` is called when the peer
+    has closed its half and this side goes on.
+    """
+
+    def __init__(
+        self, pd: PumpOwner, send_cq: CompletionQueue, recv_cq: CompletionQueue, cap: QpCap, options: QpOptions
+    ) -> None:
+        srq = options.srq
+        self.pd = pd
+        self.cap = cap if srq is None else replace(cap, max_recv_wr=0)
+        self.options = options
+        self.linger = options.linger
+        self.profile = options.profile
+        self.qp_num = next(_qp_numbers)
+        self.state = QpState.IDLE
+        self._tcp = TcpState.NONE
+        self.error: Exception | None = None
+        self.peer = ""  # its address, where a driver knows it: access logs name it
+        self.on_output: Callable[[], None] = _nothing
+        self.on_ended: Callable[[], None] = _nothing
+        self.on_half_closed: Callable[[], None] = _nothing
+        self._stream: Stream | None = None
+        kind = ConfirmingSendQueue if options.confirm else SendQueue
+        self._sq = kind(pd, self.cap, send_cq, self.qp_num, self, all_signaled=options.sq_sig_all)
+        self._confirming = self._sq if isinstance(self._sq, ConfirmingSendQueue) else None
+        self._rq = ReceiveQueue(pd, self.cap, recv_cq, self.qp_num, srq, lambda: self.on_output())
+        self._past = QpCounters()  # of the connections before this one
+        self._octets_received = 0
+        self._end_told = False  # that everything posted has completed, for good
+
+    def __repr__(self) -> str:
+        return f"<QueuePair {self.qp_num} {self.state.value} SQ {len(self._sq)} RQ {len(self._rq)}>"
+
+    @property
+    def stream(self) -> Stream:
+        """The stream, once the queue pair was connected."""
+        if self._stream is None:
+            raise WrongState(f"the queue pair was never connected: {self!r}")
+        return self._stream
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether other streams reach the regions of the protection domain too."""
+        return any(other is not self and other.state is not QpState.IDLE for other in self.pd.queue_pairs)
+
+    def counters(self) -> QpCounters:
+        """What has passed through the queue pair since it was made."""
+        now = self._past
+        if self._stream is not None:
+            now = now.plus(figures(self._stream, self._octets_received, self.error))
+        return now._replace(flushed=self._sq.flushes + self._rq.flushes)
+
+    # --- from the beginning to the end -------------------------------------------------------------------------------
+
+    def _begin(self, agreement: Agreement, prologue: bytes) -> None:
+        """Begin Full Operation; raises `WrongState` unless the queue pair is IDLE."""
+        self._move(QpInput.CONNECTED)
+        self._move_tcp(TcpInput.ESTABLISHED)
+        self._past = self.counters()
+        self._octets_received = 0
+        self._sq.begin()
+        self._end_told = False
+        self._stream = Stream(
+            agreement,
+            self.pd.stags,
+            self.pd,
+            self._rq.take,
+            mulpdu=self.options.mulpdu,
+            pause_when_starved=self.options.pause_when_starved,
+            prologue=prologue,
+            profile=self.profile,
+            extensions=self.options.extensions,
+            scope=self,
+        )
+        if agreement.role is not Role.INITIATOR or not self.profile.settle:
+            self._move_tcp(TcpInput.SETTLED)
+        if agreement.fault is not None:
+            self._take(self._stream.fail(agreement.fault))
+
+    def _move(self, fed: QpInput) -> QpState:
+        """Follow the table; returns the state that was left."""
+        key = (self.state, fed)
+        if key not in NEXT:
+            raise WrongState(f"{fed.value}, but {self!r}")
+        before, self.state = self.state, NEXT[key]
+        if before is not self.state and log.isEnabledFor(logging.DEBUG):
+            log.debug("queue pair %d: %s; %s, was %s", self.qp_num, fed.value, self.state.value, before.value)
+        return before
+
+    def _move_tcp(self, fed: TcpInput) -> None:
+        """Follow the table of TCP's states."""
+        key = (self._tcp, fed)
+        if key not in NEXT_TCP:
+            raise WrongState(f"{fed.value}, but {self._tcp.value}: {self!r}")
+        self._tcp = NEXT_TCP[key]
+
+    @property
+    def _over(self) -> bool:
+        """Whether TCP is of no more use, to this side or at all."""
+        return self._tcp in TCP_OVER
+
+    # --- the pump's side ---------------------------------------------------------------------------------------------
+
+    def receive_view(self) -> memoryview:
+        """Where the next octets shall land; never empty."""
+        return (self._stream or self.stream).receive_view()
+
+    def received(self, nbytes: int) -> None:
+        """`nbytes` octets now lie in the view that `receive_view` gave."""
+        self._octets_received += nbytes
+        events = (self._stream or self.stream).received(nbytes)
+        if events:
+            self._take(events)
+
+    def received_eof(self) -> None:
+        """The peer closed its half."""
+        try:
+            self._take(self.stream.received_eof())
+        except ConnectionLost as error:
+            self._lose(error)
+
+    def resume(self) -> None:
+        """Digest what waited for a receive, if one was posted."""
+        if self.stream.starved and self._rq.is_ready():
+            self._take(self.stream.resume())
+
+    def next_iov(self) -> list[Octets]:
+        """The octets to write now; [] when there are none."""
+        if self._confirming is not None and self.state in (_RTS, QpState.CLOSING):
+            self._confirming.confirm(self.stream)
+        return [] if self._tcp is _SETTLING else (self._stream or self.stream).next_iov()
+
+    def flushed(self) -> None:
+        """The kernel holds everything that `next_iov` gave."""
+        events, sent = (self._stream or self.stream).flushed()
+        if self._sq.blame is None:  # else the peer has refused some of it, and of none it is known what became
+            if events:
+                self._take(events)
+            self._sq.sent(sent)
+        if self.state is not _RTS and self.state is not QpState.CLOSING:
+            self._flush()
+
+    def set_emss(self, emss: int) -> None:
+        """TCP's segment size is `emss` octets now."""
+        self.stream.set_emss(emss)
+
+    def time_limit(self) -> TimeLimit | None:
+        """The limit on what the stream waits for now."""
+        if self._tcp is _SETTLING:
+            return TimeLimit("the peer to settle", self.profile.settle)
+        if self.state is QpState.RTS and self.stream.muted and self.stream.agreement.first_fpdu_timeout is not None:
+            return TimeLimit("the first FPDU", self.stream.agreement.first_fpdu_timeout)
+        if self._ending and not self._over:
+            # each FPDU that moves begins the wait anew: a slow peer is waited for, a stuck one is not
+            return TimeLimit("the end of the connection", self.linger, self.stream.progress)
+        return None
+
+    def timed_out(self, limit: TimeLimit) -> None:
+        """The wait took too long."""
+        if limit != self.time_limit():
+            return
+        if self._tcp is _SETTLING:
+            self._move_tcp(TcpInput.SETTLED)
+            return
+        if self.state is QpState.RTS:
+            message = f"{limit.waiting_for} did not come within {limit.seconds:g} s (RFC 5044 §7.1.2)"
+            self._lose(StartupTimeout(message))
+        else:
+            self._finish(self._closed_by_both, None)
+
+    def lost(self, cause: Exception | None) -> None:
+        """TCP ended: with a `cause` it was lost, without one it was closed after both halves had ended."""
+        over, in_order = self._over, cause is None and self._closed_by_both
+        self._move_tcp(TcpInput.LET_GO)
+        if not over:
+            self._finish(in_order, cause)
+
+    @property
+    def steady(self) -> bool:
+        """Whether only octets matter to the driver now: input is wanted, nothing is timed, no end is near."""
+        stream = self._stream
+        return self.state is _RTS and stream is not None and stream.flowing and self._tcp is _OPEN
+
+    @property
+    def wants_input(self) -> bool:
+        """Whether the driver should read: not while a Send waits for a receive."""
+        return not self.stream.starved
+
+    @property
+    def output_ended(self) -> bool:
+        """Whether nothing will be sent any more: the driver closes its half.
+
+        A graceful end waits for the send queue, whose Reads need answers first (DDP-5041-6.2.1-01).
+        """
+        waits = self.state is QpState.CLOSING and self._sq
+        return self._over or (self._ending and not waits and self.stream.output_ended)
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection is of no more use: the driver closes it."""
+        return self._over or (self.output_ended and self.stream.peer_closed)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the stream was cut off: no Terminate told the peer, nor did it send one."""
+        return self._tcp is TcpState.RESETTING
+
+    @property
+    def _ending(self) -> bool:
+        return self.state in (QpState.CLOSING, QpState.TERMINATE, QpState.ERROR)
+
+    @property
+    def _closed_by_both(self) -> bool:
+        """Whether the stream has ended gracefully in both directions (DDP-5041-6.2.1-01)."""
+        return self.state is QpState.CLOSING and self.output_ended and self.stream.peer_closed
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            tcp = self._tcp
+            if tcp is not _OPEN and tcp is not _SETTLING:
+                return  # an event, or whom it called, ended everything: the rest was flushed
+            if type(event) is Delivered:
+                self._rq.delivered(event)
+            else:
+                _HANDLERS[type(event)](self, event)
+
+    def _on_read_done(self, event: ReadDone) -> None:
+        if event.token is not None:  # else the Read that opened the stream: nobody's work request, but in ORD
+            self._sq.answered(event.token)
+        self._sq.start_waiting(self.stream)
+
+    def _on_atomic_done(self, event: AtomicDone) -> None:
+        posted = event.token
+        assert isinstance(posted, Posted)
+        posted.value = event.value
+        for memory in posted.payload:
+            memoryview(memory)[:] = stored(event.value)
+        self._sq.answered(posted)
+        self._sq.start_waiting(self.stream)
+
+    def _on_peer_closed(self, event: PeerClosed) -> None:
+        if self._confirming is not None and len(self._sq):
+            self._lose(ConnectionLost("the peer closed its half before it had confirmed what was sent"))
+            return
+        if self.options.half_close and self.state is QpState.RTS:
+            self._rq.flush(self.error)  # DDP-5041-6.2.1-04: this is how the program hears of it
+            self.on_half_closed()
+            return
+        self._move(QpInput.PEER_FIN)
+        self.stream.finish()
+
+    def _on_peer_terminated(self, event: PeerTerminated) -> None:
+        self._move(QpInput.PEER_TERMINATE)
+        self.error = self.error or event.error
+        sq, stream = self._sq, self.stream
+        found = culprit(event.error, sq.begun(), sq.requests(), stream.send_msn, stream.read_msn)
+        if found is not None:
+            sq.blame = found, status_of(event.error.term)
+        stream.drop_output()
+        stream.finish()
+        self._tell(AsyncEventType.QP_FATAL, event.error)
+        self._flush_when_let_go()
+
+    def _on_violated(self, event: Violated) -> None:
+        if self._move(QpInput.LOCAL_FAULT) is QpState.TERMINATE:
+            return
+        self.error = error = event.error
+        found = wrong_answer(error, self._sq.begun())
+        if found is not None:
+            self._sq.blame = found, Status.BAD_RESP_ERR
+        elif is_too_long(error):
+            self._rq.blame = Status.LOC_LEN_ERR
+        self._tell(event_of_violation(error), error)
+        self._flush_when_let_go()
+
+    def _tell(self, event: AsyncEventType, error: Exception) -> None:
+        if log.isEnabledFor(logging.INFO):
+            log.info("queue pair %d: %s: %s", self.qp_num, event.value, error)
+        self.pd.report(event, self, error)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def abort(self, error: Exception) -> None:
+        """End the stream at once, without a word to the peer; `error` becomes the cause of every flush."""
+        if self.state is not QpState.IDLE and not self._over:
+            self._lose(error, told=False)
+            self.on_output()
+
+    def _finish(self, in_order: bool, cause: Exception | None) -> None:
+        """Nothing more will come: TCP has ended, or the wait for its end was too long."""
+        if in_order:
+            self._move(QpInput.LLP_CLOSED)
+            self._move_tcp(TcpInput.FINISHED)
+            self._flush()
+        else:
+            self._lose(ConnectionLost(f"the connection was lost: {cause or 'it ended without a word'}"))
+
+    def _lose(self, error: Exception, *, told: bool = True) -> None:
+        """TCP is gone or shall be: nothing more can be said."""
+        # in TERMINATE and ERROR the cause was told, to the program and to the peer
+        unknown_to_peer = self._move(QpInput.LLP_LOST) in (QpState.RTS, QpState.CLOSING)
+        if told and unknown_to_peer:
+            self._tell(AsyncEventType.QP_FATAL, error)
+        self.error = self.error or error
+        self._move_tcp(TcpInput.CUT_OFF if unknown_to_peer else TcpInput.FINISHED)
+        self.stream.abandon()
+        self._flush()
+
+    def _flush_when_let_go(self) -> None:
+        if not self.stream.in_transit:
+            self._flush()  # else when the transport has let go of the users' memory
+
+    def _flush(self) -> None:
+        """Complete everything that is posted, in order, as it will never be done."""
+        self._sq.flush(self.error)
+        self._rq.flush(self.error)
+        if not self._end_told:
+            self._end_told = True
+            if self._rq.srq is not None and self._stream is not None:
+                self.pd.report(AsyncEventType.QP_LAST_WQE_REACHED, self)
+            self.on_ended()
+
+
+_HANDLERS: Final[Mapping[type[Event], Callable[[QpPump, Any], None]]] = {
+    ReadDone: QpPump._on_read_done,
+    AtomicDone: QpPump._on_atomic_done,
+    PeerClosed: QpPump._on_peer_closed,
+    PeerTerminated: QpPump._on_peer_terminated,
+    Violated: QpPump._on_violated,
+}
+
+
+def _nothing() -> None:
+    """What a queue pair tells that nobody listens to."""
