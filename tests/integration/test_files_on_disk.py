@@ -1,0 +1,143 @@
+"""What `fsync` promises, and what a digest that was wrong leaves behind, seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from pyiwarp.cli import digestcache
+from pyiwarp.cli.destination import Destination
+from pyiwarp.cli.dialogue import Dialogue
+from pyiwarp.cli.faults import ChecksumMismatch
+from pyiwarp.cli.fileclient import ClientSettings, connected
+from pyiwarp.cli.fileserver import ServerSettings
+from tests.integration.filerig import OPTIONS, Rig, content, rig, serving
+from tests.integration.loops import soon
+
+__all__ = ["rig"]
+
+
+class Synced:
+    """Which files and directories were flushed to the disk, and what a directory held at that moment."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.directories: list[tuple[Path, list[str]]] = []
+        self.files: list[int] = []
+        real = os.fsync
+
+        def fsync(fd: int) -> None:
+            place = Path(os.readlink(f"/proc/self/fd/{fd}"))
+            if place.is_dir():
+                self.directories.append((place, sorted(os.listdir(place))))
+            else:
+                self.files.append(os.fstat(fd).st_size)
+            real(fd)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("old", [None, b"what was there"], ids=["a new file", "one that is replaced"])
+@pytest.mark.parametrize("nbytes", [0, 100_000])
+async def test_put_and_get_with_fsync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nbytes: int, old: bytes | None
+) -> None:
+    synced = Synced(monkeypatch)
+    settings = ClientSettings(patience=20, fsync=True, options=OPTIONS)
+    async with serving(tmp_path, ServerSettings(patience=20, fsync=True)) as rig:
+        (rig.mine / "file").write_bytes(content(nbytes))
+        if old is not None:
+            (rig.served / "kept").write_bytes(old)
+            (rig.mine / "back").write_bytes(old)
+        async with connected("127.0.0.1", rig.server.port, settings) as client:
+            await client.put(rig.mine / "file", "kept")
+            assert synced.files == [nbytes]
+            assert synced.directories == [(rig.served, ["kept"])]
+            await client.get("kept", rig.mine / "back")
+            assert synced.files == [nbytes] * 2
+            assert synced.directories[1:] == [(rig.mine, ["back", "file"])]
+        assert (rig.mine / "back").read_bytes() == content(nbytes)
+
+
+async def test_neither_without(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = Synced(monkeypatch)
+    (rig.mine / "file").write_bytes(content(1000))
+    async with rig.client() as client:
+        await client.put(rig.mine / "file", "kept")
+        await client.get("kept", rig.mine / "back")
+    assert (synced.files, synced.directories) == ([], [])
+
+
+async def test_a_wrong_digest_is_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A digest that is remembered and wrong refuses the file once, and not for ever."""
+    monkeypatch.setattr(digestcache, "SETTLED", -1)
+    (rig.served / "file").write_bytes(content(5000))
+    right = hashlib.sha256(content(5000)).hexdigest()
+    digests = rig.server._shared.digests
+    async with rig.client() as client:
+        await client.get("file", rig.mine / "one")
+        await soon(lambda: len(digests) == 1)  # when the client's last message has come
+        (identity,) = digests._digests
+        assert digests.get(identity) == right
+        digests._digests[identity] = "0" * 64
+        with pytest.raises(ChecksumMismatch):
+            await client.get("file", rig.mine / "two")
+        assert not (rig.mine / "two").exists()
+        assert digests.get(identity) is None, "what was found wrong is not given again"
+        await client.get("file", rig.mine / "two")
+        await soon(lambda: digests.get(identity) == right)
+    assert (rig.mine / "two").read_bytes() == content(5000)
+
+
+async def test_a_digest_that_nobody_has_found_right_is_not_remembered(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client refuses what it got: the server may have read the file while it changed."""
+    monkeypatch.setattr(digestcache, "SETTLED", -1)
+    (rig.served / "file").write_bytes(content(5000))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with rig.client() as client:
+        monkeypatch.setattr(Destination, "keep", full)
+        with pytest.raises(OSError, match="No space"):
+            await client.get("file", rig.mine / "one")
+        assert (await rig.next_report()).error.startswith("the client gave up")
+        assert len(rig.server._shared.digests) == 0
+
+
+# --- time limits count progress --------------------------------------------------------------------------------------
+
+
+class Slow:
+    """A connection on which some octets have moved whenever somebody looks, `looks` times."""
+
+    def __init__(self, looks: int, ended: asyncio.Event) -> None:
+        self.qp = self.stream = self  # what is asked for the counters
+        self.octets_sent = 0
+        self._left = looks
+        self._ended = ended
+
+    @property
+    def fpdus_received(self) -> int:
+        self._left -= 1
+        if self._left == 0:
+            self._ended.set()
+        return max(0, self._left)
+
+
+@pytest.mark.parametrize("looks", [2, 20])
+async def test_a_slow_transfer_that_moves_is_waited_for(looks: int) -> None:
+    """Many times the limit altogether, and never the limit without an octet."""
+    ended = asyncio.Event()
+
+    async def work() -> str:
+        await ended.wait()
+        return "done"
+
+    talk = Dialogue(Slow(looks, ended), 0.01)  # type: ignore[arg-type]
+    assert await talk.patiently(work(), "the file") == "done"
