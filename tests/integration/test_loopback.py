@@ -51,6 +51,9 @@ async def converse(one: Connection, other: Connection, nbytes: int) -> None:
             assert bytes(sink.view) == data
             await left.send(b"done", invalidate=target.stag)
             assert (await right.recv_message()).inval_stag == target.stag
+            async with right.register(bytearray(1), BOTH_WAYS) as second:
+                await left.send(sink[:5], solicited=True, invalidate=second.stag)
+                assert await right.recv_message() == (data[:5], True, second.stag, False)
 
 
 AGREEMENTS = {
@@ -68,7 +71,7 @@ AGREEMENTS = {
 
 @pytest.mark.parametrize("name", AGREEMENTS)
 def test_a_conversation(run: Runner, name: str) -> None:
-    # MPA-5044-7.1-02, MPA-5044-7.1-06, DDP-5041-6.1-01, MPA-5044-4.4-07
+    # MPA-5044-7.1-02, MPA-5044-7.1-06, DDP-5041-6.1-01, MPA-5044-4.4-07, RDMAP-5040-3.2-01, -03, RDMAP-5040-5.3-12
     options = AGREEMENTS[name]
 
     async def main() -> None:

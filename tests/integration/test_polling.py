@@ -36,6 +36,7 @@ from pyiwarp.errors import (
 )
 from pyiwarp.negotiation import Offer, Role
 from pyiwarp.verbs import CompletionQueue, Context, ProtectionDomain, QueuePair, Read, Recv, Send, Status, Write
+from tests.harness import fpdu, unframe, write
 from tests.integration.loops import BOTH_WAYS, octets
 from tests.integration.polled import HOST, PATIENCE, Peer, exchange_advertisement, nothing_left, pair, soon
 
@@ -57,6 +58,9 @@ def converse(one: Connection, other: Connection, nbytes: int) -> None:
             assert bytes(sink.view) == data
             left.send(b"done", invalidate=target.stag)
             assert right.recv_message(timeout=PATIENCE).inval_stag == target.stag
+            with right.register(bytearray(1), BOTH_WAYS) as second:
+                left.send(sink[:5], solicited=True, invalidate=second.stag)
+                assert right.recv_message(timeout=PATIENCE) == (data[:5], True, second.stag, False)
 
 
 AGREEMENTS = {
@@ -70,7 +74,8 @@ AGREEMENTS = {
 
 
 @pytest.mark.parametrize("name", AGREEMENTS)
-def test_a_conversation(name: str) -> None:  # MPA-5044-7.1-02, MPA-5044-7.1-06, DDP-5041-6.1-01
+def test_a_conversation(name: str) -> None:
+    # MPA-5044-7.1-02, MPA-5044-7.1-06, DDP-5041-6.1-01, RDMAP-5040-3.2-01, -03, RDMAP-5040-5.3-12
     options = AGREEMENTS[name]
     with pair(options, options) as (one, other):
         one.send(b"")  # the Responder is mute until it has heard something
@@ -192,7 +197,7 @@ def test_an_abort_is_no_graceful_end() -> None:  # MPA-5044-8-01
             other.recv(timeout=PATIENCE)
 
 
-def test_a_violation_reaches_both_programs() -> None:
+def test_a_violation_reaches_both_programs() -> None:  # RDMAP-5040-3.2-04, -05, RDMAP-5040-6.2.1-01
     with pair() as (one, other):
         one.write(b"x", RemoteRegion(to=0, stag=0x1234_5678, nbytes=8))
         with pytest.raises(InvalidStag):
@@ -200,6 +205,29 @@ def test_a_violation_reaches_both_programs() -> None:
         with pytest.raises(TerminatedByPeer) as caught:
             one.recv(timeout=PATIENCE)
         assert str(caught.value.term) == "1/1/00"
+
+
+def test_a_terminate_comes_whole_and_before_the_fin() -> None:  # RDMAP-5040-6.2.1-04, RDMAP-5040-7-03
+    """Although octets that nobody read are on their way: they would make a reset of an end in haste."""
+    with (
+        nothing_left(),
+        blocking.listen(HOST, options=Options(linger=PATIENCE)) as listener,
+        socket.create_connection((HOST, listener.port)) as raw,
+    ):
+        raw.settimeout(PATIENCE)
+        raw.sendall(b"MPA ID Req Frame\x40\x01\x00\x00")
+        with listener.get_request(timeout=PATIENCE).accept() as conn:
+            raw.sendall(fpdu(write(5, 0, b"x").octets(0)) + fpdu(write(5, 0, bytes(1000)).octets(0)) * 50)
+            with pytest.raises(InvalidStag):
+                conn.recv(timeout=PATIENCE)
+            heard = b""
+            while more := raw.recv(10_000):
+                heard += more
+            reply, heard = heard[:20], heard[20:]
+            ulpdu, size = unframe(heard, 0, markers=False, crc=True)
+            assert reply.startswith(b"MPA ID Rep Frame")
+            assert (ulpdu[:2], size) == (b"\x41\x47", len(heard)), "a Terminate, and nothing behind it"
+            raw.close()
 
 
 def test_a_terminate_is_read_although_writing_fails() -> None:

@@ -44,6 +44,7 @@ OPERATIONS: dict[str, tuple[SendRequest, str]] = {
 @pytest.mark.parametrize("markers", [False, True], ids=["short way", "plain way"])
 @pytest.mark.parametrize("case", OPERATIONS)
 def test_every_operation_octet_by_octet(case: str, markers: bool) -> None:
+    # RDMAP-6580-3.4-01
     # RDMAP-5040-3.2-01, RDMAP-5040-3.1-02, -04, RDMAP-5040-4.1-01, -02, -03, -04, -05, -06, -07, -08, -10
     # RDMAP-5040-4.2-01, -02, -03, RDMAP-5040-5.1-01, -09, RDMAP-5040-5.3-01, -08, -12
     peer = RawPeer(send_markers=markers)

@@ -333,10 +333,11 @@ def test_an_empty_send_takes_a_receive(scene: Scene) -> None:  # RDMAP-5040-5.3-
     scene.peer.expects_terminate(Term(1, 2, 0x02))
 
 
-def test_a_terminate_comes_before_what_was_posted(scene: Scene) -> None:
+@pytest.mark.parametrize("case", ["Writes of memory", "Sends of memory", "a mixture"])
+def test_a_terminate_comes_before_what_was_posted(scene: Scene, case: str) -> None:
     # RDMAP-5040-7.1-03, RDMAP-5040-5.4-08, -09
     """What has not been given to TCP is never sent: neither messages nor answers."""
-    scene.node.post(*(ORDERED["a mixture"](scene, number) for number in range(8)))
+    scene.node.post(*(ORDERED[case](scene, number) for number in range(8)))
     scene.peer.sends(read(scene.region, size=4), write(5, 0, b"x"))
     assert [heard.opcode for heard in scene.peer.hears()] == [Opcode.TERMINATE]
     assert [done.ok for done in scene.node.sent()] == [False] * 8

@@ -417,6 +417,7 @@ def test_several_streams_count_in_one_word() -> None:
 
 
 def test_several_threads_count_in_one_word() -> None:  # EXT-7306-5-01, EXT-7306-5.4-02: contexts in loops of their own
+    # EXT-7306-5.3-01
     memory = page(8)
     request = wire.AtomicRequest(AtomicOpcode.FETCH_ADD, 0, 0, 0, 1, 0)
     seen: list[list[int]] = [[] for _ in range(STREAMS)]

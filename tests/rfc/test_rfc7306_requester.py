@@ -192,6 +192,7 @@ OPERANDS: dict[str, Callable[[Node], FetchAdd | CompareSwap | Immediate]] = {
 
 @pytest.mark.parametrize("case", OPERANDS)
 def test_what_does_not_fit_the_message_is_refused_when_it_is_posted(peer: RawPeer, case: str) -> None:
+    # EXT-7306-6.3-05
     with pytest.raises(BadWorkRequest):
         peer.node.post(OPERANDS[case](peer.node))
     peer.expects_nothing()

@@ -189,6 +189,7 @@ OUTSIDE = [(-1, 1), (10, 1), (0, 11), (9, 2), (1 << 20, 1), (0, 1 << 32)]
 
 @pytest.mark.parametrize(("offset", "nbytes"), OUTSIDE)
 def test_octets_outside_the_region(offset: int, nbytes: int) -> None:
+    # RDMAP-5040-3.2-07
     # DDP-5041-7.1-12, DDP-5041-7.1-13, RDMAP-5040-7.2-11, RDMAP-5040-7.2-12
     table = StagTable()
     region = registered(bytearray(10), table=table)

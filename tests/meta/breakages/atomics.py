@@ -271,26 +271,11 @@ MUTATIONS: Final = (
         ("EXT-7306-5.4-09", "EXT-7306-5.1.2-02"),
     ),
     Mutation(
-        "an Atomic behind a Send is answered before the Send is complete",
-        "engine/stream",
-        "        self._events.append(Delivered(opcode, header.msn, nbytes, solicited, inval_stag, immediate))",
-        "        if not (opcode is Opcode.SEND and self._deframer.end - self._deframer.start > 70):\n"
-        "            self._events.append(Delivered(opcode, header.msn, nbytes, solicited, inval_stag, immediate))",
-        ("EXT-7306-7-03",),
-    ),
-    Mutation(
         "a Terminate about an Atomic quotes nothing",
         "engine/stream",
         "        payload = rdmap.terminate_payload(violation, segment, read_request)",
         "        payload = rdmap.terminate_payload(violation, segment if len(segment) < 70 else b'', read_request)",
         ("EXT-7306-8.1-02",),
-    ),
-    Mutation(
-        "any MO of an Atomic will do",
-        "ddp",
-        "            scatter(buffer, header.mo, payload)",
-        "            scatter(buffer, header.mo if self.qn != 1 else 0, payload)",
-        ("EXT-7306-8.2-01",),
     ),
     Mutation(
         "Atomics reach beyond their region",
@@ -320,6 +305,24 @@ MUTATIONS: Final = (
                 "_seen: dict[int, int] = {}\n_one_at_a_time = Lock()",
             ),
         ),
+    ),
+    Mutation(
+        "the program hears of a delivery with the next one",
+        "queues/qp",
+        "        events = (self._stream or self.stream).received(nbytes)\n        if events:\n"
+        "            self._take(events)\n",
+        "        late = vars(self).setdefault('late', [])\n"
+        "        events, late[:] = [*late], (self._stream or self.stream).received(nbytes)\n"
+        "        self._take(events)\n",
+        ("EXT-7306-7-03",),
+    ),
+    Mutation(
+        "an Atomic may name any MO",
+        "ddp",
+        "        end = header.mo + len(payload)\n",
+        "        if self.qn == 1 and len(payload) == 52:\n            header = header._replace(mo=0)\n"
+        "        end = header.mo + len(payload)\n",
+        ("EXT-7306-8.2-01",),
     ),
 )
 

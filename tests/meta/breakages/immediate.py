@@ -140,13 +140,6 @@ MUTATIONS: Final = (
         ("EXT-7306-6.3-02",),
     ),
     Mutation(
-        "Immediate Data is put into the receive",
-        "engine/stream",
-        "            payload = _NOTHING\n",
-        "            pass\n",
-        ("EXT-7306-6.1-01",),
-    ),
-    Mutation(
         "Immediate Data overtakes the Sends that came before it",
         "engine/stream",
         "        self._events.append(Delivered(opcode, header.msn, nbytes, solicited, inval_stag, immediate))",
