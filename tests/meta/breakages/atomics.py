@@ -122,7 +122,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the program is not told of the peer's stream catastrophe",
-        "queues/qp_pump",
+        "queues/qp",
         "        self._tell(AsyncEventType.QP_FATAL, event.error)\n        self._flush",
         "        if event.error.term.code != 7:\n            self._tell(AsyncEventType.QP_FATAL, event.error)\n"
         "        self._flush",

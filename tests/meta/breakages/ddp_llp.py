@@ -327,7 +327,10 @@ MUTATIONS: Final = (
         "drivers/polling_driver",
         "            self._socket.shutdown(socket.SHUT_WR)  #",
         "            pass  #",
-        ("MPA-5041-3-12",),
+        (
+            "MPA-5041-3-12",
+            "RDMAP-5040-7-03",
+        ),
     ),
     Mutation(
         "the asyncio driver keeps the connection of a stream that is over",
