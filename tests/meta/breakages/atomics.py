@@ -122,7 +122,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the program is not told of the peer's stream catastrophe",
-        "queues/qp",
+        "queues/qp_pump",
         "        self._tell(AsyncEventType.QP_FATAL, event.error)\n        self._flush",
         "        if event.error.term.code != 7:\n            self._tell(AsyncEventType.QP_FATAL, event.error)\n"
         "        self._flush",
@@ -308,7 +308,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the program hears of a delivery with the next one",
-        "queues/qp",
+        "queues/qp_pump",
         "        events = (self._stream or self.stream).received(nbytes)\n        if events:\n"
         "            self._take(events)\n",
         "        late = vars(self).setdefault('late', [])\n"

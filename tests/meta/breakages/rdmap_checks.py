@@ -225,7 +225,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a region that is shared with a stream that has ended is not the peer's to give back",
-        "queues/qp",
+        "queues/qp_pump",
         "return any(other is not self and other.state is not QpState.IDLE for other in self.pd.queue_pairs)",
         "return False",
         ("SEC-5040-8.1.1-07",),

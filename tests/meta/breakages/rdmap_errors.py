@@ -16,7 +16,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the program is not told of a rule that the peer broke",
-        "queues/qp",
+        "queues/qp_pump",
         "        self._tell(event_of_violation(error), error)",
         "        pass",
         ("RDMAP-5040-7.1-01", "RDMAP-5040-3.2-04", "RDMAP-5040-3.2-05", "RDMAP-5040-3.2-06"),
@@ -51,7 +51,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "receives outlive the peer's Terminate",
-        "queues/qp",
+        "queues/qp_pump",
         "        self._sq.flush(self.error)\n        self._rq.flush(self.error)\n        if not",
         "        self._sq.flush(self.error)\n"
         "        if self._stream is None or self._stream.violation or self._over:\n"
@@ -60,7 +60,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "Reads outlive the peer's Terminate",
-        "queues/qp",
+        "queues/qp_pump",
         "        self._sq.flush(self.error)\n        self._rq.flush(self.error)\n        if not",
         "        if self._stream is None or self._stream.violation or self._over:\n"
         "            self._sq.flush(self.error)\n        self._rq.flush(self.error)\n        if not",
@@ -68,7 +68,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "TCP is closed at once behind a Terminate, whatever the peer still sends",
-        "queues/qp",
+        "queues/qp_pump",
         "        return self._over or (self.output_ended and self.stream.peer_closed)",
         "        return self._over or (self.output_ended and (self.stream.peer_closed or"
         " self.state is QpState.TERMINATE))",
@@ -99,7 +99,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "TCP stays open behind the peer's Terminate",
-        "queues/qp",
+        "queues/qp_pump",
         "        stream.drop_output()\n        stream.finish()\n",
         "        stream.drop_output()\n",
         ("RDMAP-5040-7-03",),

@@ -231,14 +231,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the program is not told of the peer's Terminate",
-        "queues/qp",
+        "queues/qp_pump",
         "        self._tell(AsyncEventType.QP_FATAL, event.error)\n        self._flush",
         "        self._flush",
         ("RDMAP-5040-3.2-04", "RDMAP-5040-5.4-06"),
     ),
     Mutation(
         "the peer's Terminate is no error",
-        "queues/qp",
+        "queues/qp_pump",
         "        self.error = self.error or event.error\n",
         "",
         ("RDMAP-5040-3.2-04", "RDMAP-5040-5.4-06", "RDMAP-5040-3.2-08"),

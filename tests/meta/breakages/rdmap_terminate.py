@@ -335,7 +335,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a Terminate is answered with another",
-        "queues/qp",
+        "queues/qp_pump",
         "        stream.drop_output()\n        stream.finish()\n",
         '        stream._fail(LocalCatastrophe("in answer"))\n',
         ("RDMAP-5040-5.4-10",),
