@@ -36,9 +36,9 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from pyiwarp.cli.fileclient import connected
-from pyiwarp.cli.fileserver import FileServer
-from pyiwarp.cli.root import Root
+from pyiwarp.files.client import connected
+from pyiwarp.files.root import Root
+from pyiwarp.files.server import FileServer
 
 CHUNK = 1 << 20
 NAME = "source.bin"

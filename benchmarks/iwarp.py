@@ -16,7 +16,7 @@ from benchmarks.pairs import HOST, Job, Sample
 from benchmarks.posting import post_all
 from benchmarks.timing import back_and_forth_awaited, now
 from pyiwarp import Connection, cm
-from pyiwarp.cli.endpoint import Endpoint
+from pyiwarp.cli.perftest.endpoint import Endpoint
 from pyiwarp.verbs import Context, ProtectionDomain
 
 __all__ = ["awaited_client", "awaited_server", "stream_client", "stream_server"]

@@ -18,7 +18,14 @@ from typing import Any, Final
 __all__ = ["BUSY", "Absent", "Client", "Job", "Sample", "Server", "cpu_of", "run_pair"]
 
 HOST: Final = "127.0.0.1"
-PRELOADED: Final = ["__main__", "uvloop", "pyiwarp", "pyiwarp.wire", "pyiwarp.cm.polling_cm", "pyiwarp.cli.endpoint"]
+PRELOADED: Final = [
+    "__main__",
+    "uvloop",
+    "pyiwarp",
+    "pyiwarp.wire",
+    "pyiwarp.cm.polling_cm",
+    "pyiwarp.cli.perftest.endpoint",
+]
 
 STAY: Final = 60.0  # seconds that a process stays behind its answer at most
 

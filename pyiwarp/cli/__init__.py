@@ -1,4 +1,9 @@
-"""The command line: `pyiwarp`. Commands import what they need when they run, so that help and version are instant."""
+"""The command line, `pyiwarp`: arguments in, calls of the library, results printed.
+
+Each command imports the library when it runs, so that `--help` and `--version` are quick. Read in this order: `options`
+(shared arguments), `running` (the event loop, signals and errors), `files` and `transfers`, `ping`, `perf`, `conform`.
+`rping/` and `perftest/` hold the protocols of those programs.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +24,7 @@ from pyiwarp.cli.target import target
 __all__ = ["app", "main"]
 
 _KEYBOARD_INTERRUPT: Final = 130
-"""What Typer makes of Ctrl-C while no event loop runs, without a word."""
+"""The exit code that Typer gives Ctrl-C while no event loop runs; Typer prints nothing then."""
 
 app = typer.Typer(
     name="pyiwarp",
@@ -27,6 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (serve, get, put, ls, ping, perf, conform, target, info, demo):
@@ -43,7 +49,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """Options before any command."""
 
@@ -56,7 +64,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has left; do not stumble again over it when Python flushes at exit.
+        # The reader of the output has closed it. Python would fail again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except SystemExit as end:

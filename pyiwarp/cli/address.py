@@ -1,12 +1,12 @@
-"""How a command names its peer: HOST, HOST:PORT, [IPv6]:PORT, each with or without /PATH."""
+"""The address of a peer on the command line: HOST, HOST:PORT, [IPv6]:PORT, each with or without /PATH."""
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-__all__ = ["DEFAULT_PORT", "Address"]
+from pyiwarp.files import DEFAULT_PORT
 
-DEFAULT_PORT: Final = 4420
+__all__ = ["Address"]
 
 
 class Address(NamedTuple):
@@ -22,15 +22,15 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str, default_port: int = DEFAULT_PORT) -> Address:
-        """Read what the user wrote; raises `ValueError` with a text for the user."""
+        """Parse an argument; raises `ValueError` with a text for the user."""
         place, _, path = text.partition("/")
         host, port = _host_and_port(place)
         if not host:
-            raise ValueError(f"{text!r} names no host; write HOST, HOST:PORT or [IPv6]:PORT")
+            raise ValueError(f"{text!r} has no host; write HOST, HOST:PORT or [IPv6]:PORT")
         return cls(host, _port(port) if port else default_port, path)
 
     def names(self, names: list[str]) -> list[str]:
-        """The names that a command means: its path alone, or each of `names` below the path."""
+        """The file names that a command means: the path alone, or each of `names` below the path."""
         if not names:
             return [self.path] if self.path else []
         return [f"{self.path.rstrip('/')}/{name}" if self.path else name for name in names]
@@ -40,7 +40,7 @@ def _host_and_port(place: str) -> tuple[str, str]:
     if place.startswith("["):
         host, bracket, rest = place[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError(f"{place!r} is no address; write [IPv6]:PORT")
+            raise ValueError(f"{place!r} is not an address; write [IPv6]:PORT")
         return host, rest[1:]
     if place.count(":") > 1:
         return place, ""  # an IPv6 address without brackets has no port behind it
@@ -50,5 +50,5 @@ def _host_and_port(place: str) -> tuple[str, str]:
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65536 and len(text) <= 5):
-        raise ValueError(f"{text!r} is no TCP port: 1 to 65535")
+        raise ValueError(f"{text!r} is not a TCP port: 1 to 65535")
     return int(text)

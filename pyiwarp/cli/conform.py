@@ -1,33 +1,14 @@
-"""`pyiwarp conform`: is that endpoint iWARP, clause by clause?"""
+"""`pyiwarp conform`: test an iWARP endpoint clause by clause."""
 
 from __future__ import annotations
 
-import asyncio
-import json as jsonlib
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from pyiwarp.cli.address import Address
-from pyiwarp.cli.conformoptions import (
-    ControlOption,
-    HostArgument,
-    JsonOption,
-    JunitOption,
-    LevelName,
-    LevelOption,
-    ListenOption,
-    ListOption,
-    OnlyOption,
-    PatienceOption,
-    PortArgument,
-    ProfileOption,
-    ReachableAtOption,
-    SkipOption,
-    StrictOption,
-    TimeoutOption,
-)
 from pyiwarp.cli.options import PcapngOption, capture_in
 from pyiwarp.cli.running import LoopName, fail, run
 
@@ -40,6 +21,49 @@ if TYPE_CHECKING:
 __all__ = ["conform"]
 
 NOT_IWARP: Final = 2
+
+
+class LevelName(StrEnum):
+    """The program that the peer runs."""
+
+    BARE = "bare"
+    RPING = "rping"
+    TARGET = "target"
+
+
+HostArgument = Annotated[str | None, typer.Argument(help="Where the peer listens.", show_default=False)]
+PortArgument = Annotated[int | None, typer.Argument(min=1, max=65535, help="Its TCP port.", show_default=False)]
+ListenOption = Annotated[
+    str | None,
+    typer.Option(metavar="[HOST:]PORT", help="Wait here for a peer that connects."),
+]
+ControlOption = Annotated[
+    str | None,
+    typer.Option(metavar="[HOST:]PORT", help="Control address of its target program."),
+]
+ReachableAtOption = Annotated[
+    str | None,
+    typer.Option(metavar="HOST[:PORT]", help="The address at which the peer reaches --listen."),
+]
+LevelOption = Annotated[
+    LevelName | None,
+    typer.Option(help="What the peer runs; target with --control, else bare."),
+]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|FILE", help="Known deviations of the peer: siw, or a TOML file."),
+]
+ListOption = Annotated[bool, typer.Option("--list", help="List the cases and exit.")]
+OnlyOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CASES", help="Cases by id, prefix, pattern or group."),
+]
+SkipOption = Annotated[list[str] | None, typer.Option(metavar="CASES", help="Leave these out.")]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Test SHOULDs too.")]
+TimeoutOption = Annotated[float, typer.Option(min=0.05, help="Seconds that the peer may take to react.")]
+PatienceOption = Annotated[float, typer.Option(min=0.05, help="Seconds to wait for a peer that connects by itself.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+JunitOption = Annotated[Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write JUnit XML.")]
 
 
 def conform(
@@ -60,7 +84,10 @@ def conform(
     junit: JunitOption = None,
     pcapng: PcapngOption = None,
 ) -> None:
-    """Test an iWARP endpoint clause by clause; ends with 0 if nothing failed, 1 if something did, 2 if it is none."""
+    """Test an iWARP endpoint clause by clause.
+
+    The exit code is 0 if nothing failed, 1 if something did, 2 if the peer is not an iWARP endpoint.
+    """
     from pyiwarp.conformance.catalogue import select
     from pyiwarp.errors import UsageError
 
@@ -69,7 +96,7 @@ def conform(
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
     if list_:
-        from pyiwarp.cli.conformscreen import list_cases
+        from pyiwarp.cli.conform_screen import list_cases
 
         list_cases(cases)
         return
@@ -103,7 +130,7 @@ def _settings(
 
 
 def _endpoint(text: str, host: str) -> tuple[str, int]:
-    """What the user wrote as [HOST:]PORT; `host` is for those who wrote none."""
+    """Parse [HOST:]PORT, with `host` as the default; raises a usage error."""
     named, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port[:6]) < 65536):
         raise typer.BadParameter(f"{text!r} is not [HOST:]PORT")
@@ -119,7 +146,7 @@ def _run(
     strict: bool,
     quiet: bool,
 ) -> Report:
-    from pyiwarp.cli.conformscreen import RunDisplay
+    from pyiwarp.cli.conform_screen import RunDisplay
     from pyiwarp.conformance.profiles import load_profile
     from pyiwarp.conformance.runner import Runner
     from pyiwarp.errors import UsageError
@@ -136,7 +163,9 @@ def _run(
 
 
 async def _work(runner: Runner, cases: list[Case]) -> Report:
-    """A run; Ctrl-C ends it with what is known by then."""
+    """Run the cases; Ctrl-C ends the run with the results so far."""
+    import asyncio
+
     task = asyncio.ensure_future(runner.run(cases))
     try:
         return await asyncio.shield(task)
@@ -146,7 +175,7 @@ async def _work(runner: Runner, cases: list[Case]) -> Report:
 
 
 def _conclude(report: Report, *, json: bool, junit: Path | None) -> None:
-    """Show the report and end with its exit code."""
+    """Print the report and end with its exit code."""
     if junit is not None:
         from pyiwarp.conformance.junit import junit as as_junit
 
@@ -155,9 +184,11 @@ def _conclude(report: Report, *, json: bool, junit: Path | None) -> None:
         except OSError as error:
             fail(f"cannot write {junit}: {error.strerror}")
     if json:
+        import json as jsonlib
+
         print(jsonlib.dumps(report.as_data(), indent=1))
     else:
-        from pyiwarp.cli.conformscreen import show_report
+        from pyiwarp.cli.conform_screen import show_report
 
         show_report(report)
     if report.abandoned and not report.results:

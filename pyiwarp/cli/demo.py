@@ -1,4 +1,4 @@
-"""`pyiwarp demo`: a real server and a real client on this machine, a file each way, and what each layer did."""
+"""`pyiwarp demo`: a server and a client on this machine, a file each way, and what each layer did."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ Facts = dict[str, Any]
 
 
 def demo(mib: Annotated[int, typer.Option(min=1, help="Size of the file in MiB.")] = 256) -> None:
-    """Move a file both ways between two processes on this machine, and tell what happened layer by layer."""
+    """Transfer a file both ways on this machine.
+
+    A server and a client run in processes of their own; what each layer did is printed.
+    """
     import signal
     import subprocess
     import tempfile
     from pathlib import Path
 
-    from pyiwarp.cli.onscreen import explain
     from pyiwarp.cli.running import fail
+    from pyiwarp.cli.terminal import explain
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a kill cleans up as Ctrl-C does
     try:
@@ -82,7 +85,7 @@ def _start_server(directory: Path) -> tuple[subprocess.Popen[str], str]:
 
 
 def _next_line(server: subprocess.Popen[str]) -> Facts:
-    """What the server tells next; raises if it has ended."""
+    """The next event that the server prints; raises if it has ended."""
     import json
 
     assert server.stdout is not None, "the server was started with a pipe"
@@ -95,7 +98,7 @@ def _next_line(server: subprocess.Popen[str]) -> Facts:
 
 
 def _client(*words: str) -> tuple[Facts, Facts]:
-    """Run a client to its end; what it told of the connection, and of the transfer."""
+    """Run a client to its end; returns what it printed of the connection and of the transfer."""
     import json
     import subprocess
 
@@ -135,8 +138,8 @@ def _tell_startup(facts: Facts) -> None:
 
 
 def _tell_transfer(client: Facts, right: str, what: str, server: Facts) -> None:
-    from pyiwarp.cli.filesession import CHUNK
-    from pyiwarp.cli.onscreen import rate
+    from pyiwarp.cli.terminal import rate
+    from pyiwarp.files.session import CHUNK
 
     nbytes, seconds = client["nbytes"], client["seconds"]
     kind = "RDMA Writes" if right == "write" else "RDMA Reads"

@@ -1,4 +1,4 @@
-"""The commands of the file transfer: serve, get, put, ls."""
+"""The arguments of the file commands: serve, get, put, ls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from pyiwarp.cli.address import DEFAULT_PORT
 from pyiwarp.cli.options import (
     CrcOption,
     FsyncOption,
@@ -23,6 +22,7 @@ from pyiwarp.cli.options import (
     connection_options,
 )
 from pyiwarp.cli.running import LoopName, run
+from pyiwarp.files import DEFAULT_PORT
 
 __all__ = ["get", "ls", "put", "serve"]
 
@@ -31,12 +31,15 @@ PATIENCE = 30.0
 
 def serve(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", exists=True, file_okay=False, help="The directory; nothing else is served.")
+        Path,
+        typer.Argument(
+            metavar="DIR", exists=True, file_okay=False, help="The directory; nothing outside it is served."
+        ),
     ],
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 or :: is every one.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 or :: for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 lets the system choose.")] = DEFAULT_PORT,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every put.")] = False,
-    clients: Annotated[int, typer.Option(min=1, help="Reject more clients at once than this.")] = 64,
+    clients: Annotated[int, typer.Option(min=1, help="The most clients at once; more are rejected.")] = 64,
     fsync: FsyncOption = False,
     json: JsonOption = False,
     timeout: TimeoutOption = PATIENCE,
@@ -46,9 +49,12 @@ def serve(
     mulpdu: MulpduOption = None,
     pcapng: PcapngOption = None,
 ) -> None:
-    """Serve the files of DIR: get by RDMA Write, put by RDMA Read. Anyone who can connect may use it."""
-    from pyiwarp.cli.fileserver import ServerSettings
-    from pyiwarp.cli.serving import serve_until_stopped
+    """Serve the files of a directory.
+
+    get is served by RDMA Write, put by RDMA Read. There is no authentication: anyone who can connect may use it.
+    """
+    from pyiwarp.cli.transfers import serve_until_stopped
+    from pyiwarp.files import ServerSettings
 
     options = connection_options(timeout=timeout, crc=crc, markers=markers, mulpdu=mulpdu, pcapng=pcapng)
     settings = ServerSettings(read_only=read_only, fsync=fsync, patience=timeout, clients=clients, options=options)
@@ -59,7 +65,7 @@ def get(
     server: ServerArgument,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Files below PATH.")] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DEST", help="A directory, or for one file its new name.")
+        Path, typer.Option("--output", "-o", metavar="DEST", help="A directory, or the new name of a single file.")
     ] = Path(),
     fsync: FsyncOption = False,
     json: JsonOption = False,
@@ -71,21 +77,24 @@ def get(
     mulpdu: MulpduOption = None,
     pcapng: PcapngOption = None,
 ) -> None:
-    """Get files: the server RDMA Writes each into memory here, which becomes the file once its SHA-256 is right."""
-    from pyiwarp.cli.errands import getting, run_errands
+    """Get files from a server.
+
+    The server RDMA Writes each into memory here; it is stored if its SHA-256 is right.
+    """
+    from pyiwarp.cli.transfers import plan_gets, run_transfers
 
     place = address(server)
-    errands = getting(place.names(names or []), output)
+    transfers = plan_gets(place.names(names or []), output)
     options = connection_options(
         timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng
     )
-    run(run_errands(place, errands, options, patience=timeout, fsync=fsync, json=json), loop)
+    run(run_transfers(place, transfers, options, patience=timeout, fsync=fsync, json=json), loop)
 
 
 def put(
     server: ServerArgument,
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of this machine.")],
-    name: Annotated[str, typer.Option("--as", metavar="NAME", help="For one file its name on the server.")] = "",
+    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Local files.")],
+    name: Annotated[str, typer.Option("--as", metavar="NAME", help="The name of a single file on the server.")] = "",
     json: JsonOption = False,
     timeout: TimeoutOption = PATIENCE,
     loop: LoopOption = LoopName.AUTO,
@@ -95,15 +104,18 @@ def put(
     mulpdu: MulpduOption = None,
     pcapng: PcapngOption = None,
 ) -> None:
-    """Put files: the server RDMA Reads each from its mapped memory here, and keeps it below PATH."""
-    from pyiwarp.cli.errands import putting, run_errands
+    """Put files on a server.
+
+    The server RDMA Reads each from memory here, and stores it below PATH if its SHA-256 is right.
+    """
+    from pyiwarp.cli.transfers import plan_puts, run_transfers
 
     place = address(server)
-    errands = putting(paths, place, name)
+    transfers = plan_puts(paths, place, name)
     options = connection_options(
         timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng
     )
-    run(run_errands(place, errands, options, patience=timeout, json=json), loop)
+    run(run_transfers(place, transfers, options, patience=timeout, json=json), loop)
 
 
 def ls(
@@ -112,7 +124,7 @@ def ls(
     timeout: TimeoutOption = PATIENCE,
     loop: LoopOption = LoopName.AUTO,
 ) -> None:
-    """List what the server's directory holds, or its subdirectory PATH."""
-    from pyiwarp.cli.listing import print_listing
+    """List a server's directory."""
+    from pyiwarp.cli.transfers import print_listing
 
     run(print_listing(address(server), connection_options(timeout=timeout), patience=timeout, json=json), loop)

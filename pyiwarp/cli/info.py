@@ -1,4 +1,4 @@
-"""`pyiwarp info`: versions, the device's limits, and what the stack makes of this machine."""
+"""`pyiwarp info`: versions, limits of the device, the event loop and CRC in use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["info"]
 
 
 def info(json: JsonOption = False, loop: LoopOption = LoopName.AUTO) -> None:
-    """Show versions, limits, and which event loop and CRC are in use."""
+    """Show versions, limits, the event loop and the CRC."""
     from pyiwarp.cli.running import loop_factory
 
     facts = _facts(loop_factory(loop).__module__.partition(".")[0])
@@ -30,9 +30,8 @@ def _facts(loop: str) -> dict[str, object]:
 
     import crc32c
 
-    from pyiwarp import __version__
+    from pyiwarp import Device, __version__
     from pyiwarp.codes import MAX_MULPDU, MAX_PRIVATE_DATA, MIN_MULPDU
-    from pyiwarp.verbs import Device
 
     device = {name: value for name, value in asdict(Device()).items() if name == "name" or name.startswith("max_")}
     return {

@@ -1,4 +1,4 @@
-"""The options that several commands share, and what they make of a connection."""
+"""The options that several commands share, and the connection options that they give."""
 
 from __future__ import annotations
 
@@ -12,61 +12,66 @@ from pyiwarp.cli.address import Address
 from pyiwarp.cli.running import LoopName
 
 if TYPE_CHECKING:
+    from pyiwarp import Options
     from pyiwarp.capture import Capture
-    from pyiwarp.connections.awaitable import Options
 
 __all__ = [
     "CrcOption",
+    "EitherCrcOption",
     "FsyncOption",
+    "HostOption",
     "JsonOption",
     "LoopOption",
     "MarkersOption",
     "MulpduOption",
     "PcapngOption",
+    "PeerOption",
     "RevisionOption",
     "ServerArgument",
     "TimeoutOption",
     "address",
     "capture_in",
     "connection_options",
+    "endpoint_address",
+    "tool_options",
 ]
 
-CONNECTION = "Connection"
 STARTUP_TIMEOUT = 10.0
 
 ServerArgument = Annotated[
-    str, typer.Argument(metavar="HOST[:PORT][/PATH]", help="Where the file server is; \\[IPv6]:PORT works too.")
+    str, typer.Argument(metavar="HOST[:PORT][/PATH]", help="The file server; \\[IPv6]:PORT too.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data, one JSON object per line.")]
-FsyncOption = Annotated[bool, typer.Option("--fsync", help="Have received files on the disk before saying so.")]
+FsyncOption = Annotated[
+    bool, typer.Option("--fsync", help="Write received files to the disk (fsync) before reporting them.")
+]
 TimeoutOption = Annotated[
-    float, typer.Option(min=0.1, help="Give a peer up that owes something and is silent for so many seconds.")
+    float, typer.Option(min=0.1, help="Seconds without progress after which a peer that owes an answer is given up.")
 ]
-LoopOption = Annotated[LoopName, typer.Option(help="The event loop.", rich_help_panel=CONNECTION)]
+LoopOption = Annotated[LoopName, typer.Option(help="The event loop.")]
 CrcOption = Annotated[
-    bool, typer.Option("--crc/--no-crc", help="CRC32C; off only if both sides say so.", rich_help_panel=CONNECTION)
+    bool,
+    typer.Option("--crc/--no-crc", help="CRC32C; it is off only if both sides ask for that."),
 ]
-MarkersOption = Annotated[
-    bool, typer.Option("--markers", help="Ask the peer for MPA markers.", rich_help_panel=CONNECTION)
-]
-RevisionOption = Annotated[
-    int, typer.Option(min=1, max=2, help="MPA revision of the Request.", rich_help_panel=CONNECTION)
-]
+MarkersOption = Annotated[bool, typer.Option("--markers", help="Ask the peer for MPA markers.")]
+RevisionOption = Annotated[int, typer.Option(min=1, max=2, help="MPA revision of the Request.")]
 MulpduOption = Annotated[
     int | None,
-    typer.Option(min=128, max=64768, help="Octets of an FPDU; follows TCP if not given.", rich_help_panel=CONNECTION),
+    typer.Option(
+        min=128,
+        max=64768,
+        help="MULPDU in octets; follows TCP's segment size if not given.",
+    ),
 ]
 
 PcapngOption = Annotated[
     Path | None,
-    typer.Option(
-        metavar="FILE", dir_okay=False, help="Take down every octet for Wireshark.", rich_help_panel=CONNECTION
-    ),
+    typer.Option(metavar="FILE", dir_okay=False, help="Write every octet to a capture for Wireshark."),
 ]
 
 
 def capture_in(path: Path | None) -> Capture | None:
-    """A capture in the file `path`, if one is wanted, finished when the command ends; a usage error if it cannot be."""
+    """A capture in the file `path`, or None without one, closed when the command ends; raises a usage error."""
     if path is None:
         return None
     from pyiwarp.capture import Capture
@@ -80,7 +85,7 @@ def capture_in(path: Path | None) -> Capture | None:
 
 
 def address(text: str) -> Address:
-    """What the user wrote as HOST[:PORT][/PATH], or a usage error."""
+    """Parse HOST[:PORT][/PATH]; raises a usage error."""
     try:
         return Address.parse(text)
     except ValueError as error:
@@ -96,9 +101,9 @@ def connection_options(
     mulpdu: int | None = None,
     pcapng: Path | None = None,
 ) -> Options:
-    """Options of a connection that carries the file transfer's messages."""
-    from pyiwarp.cli.fileproto import MESSAGE_LIMIT
-    from pyiwarp.connections.awaitable import Options
+    """Options of a connection that carries the messages of the file service."""
+    from pyiwarp import Options
+    from pyiwarp.files.messages import MESSAGE_LIMIT
 
     return Options(
         recv_size=MESSAGE_LIMIT,
@@ -109,5 +114,64 @@ def connection_options(
         markers=markers,
         revision=revision,
         mulpdu=mulpdu,
+        capture=capture_in(pcapng),
+    )
+
+
+PeerOption = Annotated[
+    str,
+    typer.Option(
+        metavar="PROFILE",
+        help="The peer's profile: rfc, or siw for the Linux kernel's soft-iWARP.",
+    ),
+]
+EitherCrcOption = Annotated[
+    bool | None,
+    typer.Option("--crc/--no-crc", help="CRC32C; by default as the peer's profile has it."),
+]
+HostOption = Annotated[str, typer.Option(help="Address to listen on as server; 0.0.0.0 or :: for all.")]
+
+
+def endpoint_address(text: str, port: int) -> Address:
+    """Parse HOST[:PORT], with `port` as the default; raises a usage error."""
+    try:
+        place = Address.parse(text, port)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if place.path:
+        raise typer.BadParameter(f"{text!r} has a path; write HOST or HOST:PORT")
+    if not place.port:
+        raise typer.BadParameter("port 0 is for servers")
+    return place
+
+
+def tool_options(
+    peer: str,
+    timeout: float,
+    crc: bool | None,
+    *,
+    markers: bool = False,
+    revision: int = 2,
+    mulpdu: int | None = None,
+    pcapng: Path | None = None,
+) -> Options:
+    """Options of a connection to a peer with the profile `peer`; raises a usage error."""
+    from pyiwarp import Options
+    from pyiwarp.errors import UsageError
+    from pyiwarp.profile import profile_named
+
+    try:
+        profile = profile_named(peer)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
+    return Options(
+        timeout=min(timeout, 10.0),
+        first_fpdu_timeout=timeout,
+        linger=min(timeout, 5.0),
+        crc=crc,
+        markers=markers,
+        revision=revision,
+        mulpdu=mulpdu,
+        profile=profile,
         capture=capture_in(pcapng),
     )

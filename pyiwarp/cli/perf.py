@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from pyiwarp.cli.options import (
+    EitherCrcOption,
+    HostOption,
     JsonOption,
     LoopOption,
     MarkersOption,
     MulpduOption,
     PcapngOption,
+    PeerOption,
     RevisionOption,
     TimeoutOption,
+    endpoint_address,
+    tool_options,
 )
+from pyiwarp.cli.perftest.names import PerfTest
 from pyiwarp.cli.running import LoopName, run
-from pyiwarp.cli.testname import PerfTest
-from pyiwarp.cli.tooloptions import EitherCrcOption, HostOption, PeerOption, endpoint_address, tool_options
 
 if TYPE_CHECKING:
-    from pyiwarp.cli.perfruns import Plan
+    from pyiwarp.cli.perftest.runs import Plan
 
 __all__ = ["make_plan", "perf"]
 
@@ -35,30 +39,30 @@ NO_MODERATION: Final = 8192
 
 
 def perf(
-    test: Annotated[PerfTest, typer.Argument(help="What to measure; both sides must be told the same.")],
+    test: Annotated[PerfTest, typer.Argument(help="The test; the same on both sides.")],
     server: Annotated[
         str | None,
-        typer.Argument(metavar="[HOST[:PORT]]", help="Where ib_TEST -R or perf TEST runs as server; else be it."),
+        typer.Argument(
+            metavar="[HOST[:PORT]]", help="The server: ib_TEST -R or pyiwarp perf TEST. Without it this is the server."
+        ),
     ] = None,
     size: Annotated[
         int | None, typer.Option("--size", "-s", min=1, max=LARGEST, help="Octets of a message: 65536, or 2 for _lat.")
     ] = None,
     iterations: Annotated[
-        int | None, typer.Option("--iters", "-n", min=5, help="How many messages: 1000, or 5000 for write_bw.")
+        int | None, typer.Option("--iters", "-n", min=5, help="Number of messages: 1000, or 5000 for write_bw.")
     ] = None,
     tx_depth: Annotated[
-        int, typer.Option("--tx-depth", "-t", min=1, max=16384, help="Sends underway at once.")
+        int, typer.Option("--tx-depth", "-t", min=1, max=16384, help="The most messages in flight.")
     ] = TX_DEPTH,
     rx_depth: Annotated[int, typer.Option("--rx-depth", "-r", min=3, max=16384, help="Receives posted.")] = RX_DEPTH,
     cq_mod: Annotated[
         int | None, typer.Option("--cq-mod", "-Q", min=1, help="Messages to a completion: 100, or 1 above 8192 octets.")
     ] = None,
-    post_list: Annotated[
-        int, typer.Option("--post_list", "-l", min=1, help="Sends posted at a time, as one list.")
-    ] = 1,
+    post_list: Annotated[int, typer.Option("--post_list", "-l", min=1, help="Work requests posted in one list.")] = 1,
     qps: Annotated[int, typer.Option("--qp", "-q", min=1, max=LARGEST_QPS, help="Connections at once.")] = 1,
     both_ways: Annotated[
-        bool, typer.Option("--bidirectional", "-b", help="Both sides send at once; figures are of both together.")
+        bool, typer.Option("--bidirectional", "-b", help="Both sides send at once; the figures are sums.")
     ] = False,
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="TCP port.")] = PORT,
@@ -72,8 +76,11 @@ def perf(
     mulpdu: MulpduOption = None,
     pcapng: PcapngOption = None,
 ) -> None:
-    """Measure bandwidth or latency. Speaks the -R exchange of perftest 4.5, so the other side may be ib_write_bw."""
-    from pyiwarp.cli.perfcommand import measure, serve_once
+    """Measure bandwidth or latency.
+
+    Speaks perftest's protocol (-R), so that the other side may be ib_write_bw and the like.
+    """
+    from pyiwarp.cli.perf_screen import measure, serve_once
 
     plan = make_plan(
         test,
@@ -105,8 +112,8 @@ def make_plan(
     qps: int = 1,
     both_ways: bool = False,
 ) -> Plan:
-    """perftest's defaults for what the user did not say, and its limits for what he did; raises a usage error."""
-    from pyiwarp.cli.perfruns import Plan
+    """A plan with perftest's defaults, checked against its limits; raises a usage error."""
+    from pyiwarp.cli.perftest.runs import Plan
 
     if (qps > 1 or both_ways) and test not in (PerfTest.WRITE_BW, PerfTest.READ_BW):
         raise typer.BadParameter(

@@ -1,27 +1,32 @@
-"""From a command to the event loop and back: the loop, the signals, and every error as one line."""
+"""Running a command on an event loop: the loop, the signals, and each error as one line."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 
-from pyiwarp.cli.faults import Interrupted
-from pyiwarp.cli.onscreen import explain
+from pyiwarp.cli.terminal import explain
 from pyiwarp.errors import IwarpError
 
-__all__ = ["LoopName", "complain", "fail", "loop_factory", "run"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Interrupted", "LoopName", "complain", "fail", "loop_factory", "run"]
 
 T = TypeVar("T")
 
 
+class Interrupted(Exception):
+    """A signal of the user or of the system asked the program to stop."""
+
+
 class LoopName(StrEnum):
-    """Which event loop a command uses; AUTO takes uvloop where it is installed."""
+    """The event loop of a command; AUTO is uvloop where it is installed."""
 
     AUTO = "auto"
     UVLOOP = "uvloop"
@@ -29,18 +34,20 @@ class LoopName(StrEnum):
 
 
 def complain(line: str) -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     print(f"pyiwarp: {line}", file=sys.stderr, flush=True)
 
 
 def fail(line: str) -> NoReturn:
-    """Say what went wrong and end with 1."""
+    """Print what went wrong and end the command with exit code 1."""
     complain(line)
     raise typer.Exit(1)
 
 
 def loop_factory(name: LoopName) -> Callable[[], asyncio.AbstractEventLoop]:
-    """What makes the event loop of that name; ends the command if uvloop is asked for and not there."""
+    """The factory of the event loop `name`; ends the command if uvloop is asked for and not installed."""
+    import asyncio
+
     if name is LoopName.ASYNCIO:
         return asyncio.SelectorEventLoop
     try:
@@ -53,12 +60,14 @@ def loop_factory(name: LoopName) -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 def run(work: Coroutine[Any, Any, T], loop: LoopName = LoopName.AUTO) -> T:
-    """Run `work` to its end; SIGINT and SIGTERM cancel it, its errors become one line and exit 1."""
+    """Run `work` to its end. SIGINT and SIGTERM cancel it; an error is printed as one line, with exit code 1."""
+    import asyncio
+
     try:
         with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
             return runner.run(_interruptible(work))
     except BrokenPipeError:
-        raise  # whoever read standard output has left: no error to speak of
+        raise  # the reader of standard output has closed it: not an error
     except Interrupted as error:
         fail(str(error))
     except (IwarpError, OSError) as error:
@@ -66,7 +75,9 @@ def run(work: Coroutine[Any, Any, T], loop: LoopName = LoopName.AUTO) -> T:
 
 
 async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
-    """Raises `Interrupted` if a signal ended the work before it could say so itself."""
+    """Raises `Interrupted` if a signal cancelled the work and it did not raise an error of its own."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,18 +1,15 @@
-"""`pyiwarp target`: the program that a conformance tester has run at the other end, and directs from its own."""
+"""`pyiwarp target`: the endpoint that a conformance tester tests and controls."""
 
 from __future__ import annotations
 
-import asyncio
-import json as jsonlib
 from contextlib import suppress
 from typing import Annotated, Final
 
 import typer
 
 from pyiwarp.cli.address import Address
-from pyiwarp.cli.options import JsonOption, LoopOption
+from pyiwarp.cli.options import HostOption, JsonOption, LoopOption
 from pyiwarp.cli.running import LoopName, run
-from pyiwarp.cli.tooloptions import HostOption
 
 __all__ = ["target"]
 
@@ -23,12 +20,15 @@ def target(
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="TCP port for iWARP; 0 is any.")] = PORT,
     control: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="TCP port for commands; the next one if not given.")
+        int | None, typer.Option(min=0, max=65535, help="TCP port for commands; by default the one after --port.")
     ] = None,
     json: JsonOption = False,
     loop: LoopOption = LoopName.AUTO,
 ) -> None:
-    """Be what a conformance tester tests: an endpoint that does and reports what it is told to."""
+    """Be the endpoint of a conformance test.
+
+    It does and reports what the tester commands.
+    """
     if control is None:
         control = port + 1 if port else 0
     if control > 65535:
@@ -38,6 +38,9 @@ def target(
 
 async def _serve(host: str, port: int, control: int, *, json: bool) -> None:
     """Until SIGINT or SIGTERM."""
+    import asyncio
+    import json as jsonlib
+
     from pyiwarp.target import Target
 
     async with Target(host) as server:

@@ -11,20 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyiwarp.exports import lazy_exports
+
 if TYPE_CHECKING:
     from pyiwarp.cm.asyncio_cm import DEFAULT_BACKLOG, ConnectRequest, Listener, connect, listen
 
 __all__ = ["DEFAULT_BACKLOG", "ConnectRequest", "Listener", "connect", "listen"]
 
-
-def __getattr__(name: str) -> object:
-    """The public names, found when they are asked for: programs without an event loop never load asyncio."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from pyiwarp.cm import asyncio_cm
-
-    return getattr(asyncio_cm, name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_exports(
+    __name__, {"asyncio_cm": ("DEFAULT_BACKLOG", "ConnectRequest", "Listener", "connect", "listen")}
+)

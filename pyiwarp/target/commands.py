@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
-from pyiwarp import __version__
+from pyiwarp import Access, __version__
 from pyiwarp.codes import MAX_PRIVATE_DATA
 from pyiwarp.errors import IwarpError
-from pyiwarp.mr import Access
-from pyiwarp.queues.work import Completion, Send, WorkOpcode
+from pyiwarp.queues.work import WorkOpcode
 from pyiwarp.target.memory import GuardedMemory, pattern
 from pyiwarp.target.posting import post
 from pyiwarp.target.session import STATES, Session
 from pyiwarp.target.settings import LONGEST, MAX_RECEIVES, MAX_REGION, Settings
 from pyiwarp.target.words import Refused, Words, bad, cannot, reply
+from pyiwarp.verbs import Completion, Send
 
 __all__ = ["Commands", "Door"]
 

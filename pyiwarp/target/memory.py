@@ -6,9 +6,8 @@ from typing import Final
 
 from crc32c import crc32c
 
-from pyiwarp.mr import Access, MemoryRegion
+from pyiwarp import Access, MemoryRegion, ProtectionDomain
 from pyiwarp.target.words import bad
-from pyiwarp.verbs import ProtectionDomain
 
 __all__ = ["FILL", "GuardedMemory", "pattern"]
 

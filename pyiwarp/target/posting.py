@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from pyiwarp import Access, RegionSlice, RemoteRegion
 from pyiwarp.memory.atomics import ALL_ONES, ATOMIC_SIZE
-from pyiwarp.mr import Access, RegionSlice, RemoteRegion
-from pyiwarp.queues.work import CompareSwap, FetchAdd, Immediate, Read, Send, SendRequest, Write
 from pyiwarp.target.memory import pattern
 from pyiwarp.target.session import Session
 from pyiwarp.target.settings import MAX_REGION
 from pyiwarp.target.words import Words
+from pyiwarp.verbs import CompareSwap, FetchAdd, Immediate, Read, Send, SendRequest, Write
 
 __all__ = ["OPERATIONS", "post"]
 

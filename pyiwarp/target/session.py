@@ -8,18 +8,15 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from pyiwarp import cm
+from pyiwarp import Access, Device, cm
 from pyiwarp.drivers.asyncio_driver import Llp
 from pyiwarp.errors import Closed, IwarpError, Rejected, TerminatedByPeer
-from pyiwarp.mr import Access
 from pyiwarp.negotiation import Agreement
-from pyiwarp.queues.qp import QpCap, QpState
-from pyiwarp.queues.work import Completion, Recv, SendRequest
 from pyiwarp.target.memory import GuardedMemory, pattern
 from pyiwarp.target.settings import MAX_RECEIVES, Settings
 from pyiwarp.target.watch import Watch
 from pyiwarp.target.words import Refused, reply
-from pyiwarp.verbs import Device
+from pyiwarp.verbs import Completion, QpCap, QpState, Recv, SendRequest
 
 __all__ = ["STATES", "Session"]
 

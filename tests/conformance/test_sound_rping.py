@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 
 import pyiwarp
-from pyiwarp.cli.rping import Pinger, answer_pings
+from pyiwarp.cli.rping.protocol import Pinger, answer_pings
 from pyiwarp.conformance.bench.abilities import Direction, Level
 from pyiwarp.conformance.bench.testbench import Settings
 from pyiwarp.conformance.case import Verdict

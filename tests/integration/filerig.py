@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from pyiwarp.cli import filesession
-from pyiwarp.cli.fileclient import ClientSettings, FileClient, connected
-from pyiwarp.cli.fileproto import HELLO, MESSAGE_LIMIT
-from pyiwarp.cli.fileserver import FileServer, ServerSettings
-from pyiwarp.cli.report import Report
-from pyiwarp.cli.root import Root
 from pyiwarp.connections.awaitable import Connection, Options
 from pyiwarp.connections.serving import connect
+from pyiwarp.files import session
+from pyiwarp.files.client import ClientSettings, FileClient, connected
+from pyiwarp.files.messages import HELLO, MESSAGE_LIMIT
+from pyiwarp.files.report import Report
+from pyiwarp.files.root import Root
+from pyiwarp.files.server import FileServer, ServerSettings
 
 SETTINGS = ServerSettings(patience=20, clients=4)
 IMPATIENT = ServerSettings(patience=0.3)
@@ -44,7 +44,7 @@ class Rig:
         return await connect("127.0.0.1", self.server.port, private_data=HELLO, options=OPTIONS)
 
     async def next_report(self) -> Report:
-        """The server's report of what was broken off."""
+        """The server's report of an interrupted transfer."""
         async with asyncio.timeout(20):
             while not self.reports:  # noqa: ASYNC110 - the server has no event for tests
                 await asyncio.sleep(0.01)
@@ -80,7 +80,7 @@ async def impatient(tmp_path: Path) -> AsyncIterator[Rig]:
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> int:
     """Chunks so small that little files need many."""
-    monkeypatch.setattr(filesession, "CHUNK", 1 << 16)
+    monkeypatch.setattr(session, "CHUNK", 1 << 16)
     return 1 << 16
 
 

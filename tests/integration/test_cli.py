@@ -338,9 +338,9 @@ def test_one_unknown_name_does_not_stop_the_others(served: Served, mine: Path) -
     (mine / "none").write_bytes(b"old")
     done = run("get", served.address, "none", "/etc/passwd", "../mine/x", "a", "-o", str(mine), expect=1)
     assert done.stderr.splitlines() == [
-        f"pyiwarp: none: No such file or directory; the old {mine}/none is as it was",
-        "pyiwarp: /etc/passwd: absolute names are not served; nothing was kept",
-        "pyiwarp: ../mine/x: names with .. are not served; nothing was kept",
+        f"pyiwarp: none: No such file or directory; the old {mine}/none is unchanged",
+        "pyiwarp: /etc/passwd: absolute names are not served; nothing was stored",
+        "pyiwarp: ../mine/x: names with .. are not served; nothing was stored",
     ]
     assert (mine / "a").read_bytes() == b"a"
     assert (mine / "none").read_bytes() == b"old"
@@ -356,8 +356,8 @@ def test_no_room_here(served: Served, mine: Path) -> None:
     (served.directory / "a").write_bytes(bytes(1_000_000))
     (mine / "a").write_bytes(b"old")
     line = complaint("get", served.address, "a", "-o", str(mine), limits="-f 100")
-    assert line == f"a: File too large; the old {mine}/a is as it was"
-    assert served.told()["error"] == "the client gave up: File too large"
+    assert line == f"a: File too large; the old {mine}/a is unchanged"
+    assert served.told()["error"] == "the client cancelled: File too large"
 
 
 def test_no_room_there(tmp_path: Path, mine: Path) -> None:
@@ -377,7 +377,7 @@ def test_a_full_disk(served: Served, mine: Path, tmp_path: Path) -> None:
     try:
         (served.directory / "a").write_bytes(bytes(2_000_000))
         line = complaint("get", served.address, "a", "-o", str(disk))
-        assert line == "a: No space left on device; nothing was kept"
+        assert line == "a: No space left on device; nothing was stored"
         assert os.listdir(disk) == []
     finally:
         subprocess.run(("umount", str(disk)), timeout=LIMIT, check=True)
@@ -409,7 +409,7 @@ def test_the_server_is_killed(slow: Served, mine: Path) -> None:
         slow.popen.kill()
         errors = client.ended(1)
     assert errors.startswith("pyiwarp: big: the ")
-    assert errors.endswith(f"; the old {mine}/big is as it was\n")
+    assert errors.endswith(f"; the old {mine}/big is unchanged\n")
     assert errors.count("\n") == 1
     assert os.listdir(mine) == ["big"]
     assert (mine / "big").read_bytes() == b"old"
@@ -418,7 +418,7 @@ def test_the_server_is_killed(slow: Served, mine: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_get_is_interrupted(slow: Served, mine: Path, number: int) -> None:
     with get_underway(slow, mine) as client:
-        assert client.end(number, expect=1) == "pyiwarp: big: interrupted; nothing was kept\n"
+        assert client.end(number, expect=1) == "pyiwarp: big: interrupted; nothing was stored\n"
     assert os.listdir(mine) == []
     assert slow.told()["error"]
     run("ls", slow.address)
@@ -452,13 +452,13 @@ def test_a_client_is_stopped_in_put(slow: Served, mine: Path, number: int) -> No
 
 def test_the_server_is_stopped(slow: Served, mine: Path) -> None:
     with get_underway(slow, mine) as client:
-        assert slow.end(signal.SIGINT, expect=1) == "pyiwarp: stopped; 1 transfer broken off\n"
-        assert "nothing was kept" in client.ended(1)
+        assert slow.end(signal.SIGINT, expect=1) == "pyiwarp: stopped; 1 transfer interrupted\n"
+        assert "nothing was stored" in client.ended(1)
 
 
 def test_an_idle_server_stops_cleanly(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
-        assert served.end(signal.SIGTERM, expect=0) == "pyiwarp: stopped; 0 transfers broken off\n"
+        assert served.end(signal.SIGTERM, expect=0) == "pyiwarp: stopped; 0 transfers interrupted\n"
 
 
 # --- the demonstration -----------------------------------------------------------------------------------------------

@@ -12,17 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from pyiwarp.cli import filesession
-from pyiwarp.cli.dialogue import Dialogue
-from pyiwarp.cli.digest import FollowingDigest
-from pyiwarp.cli.faults import BadMessage, CannotConnect, ChecksumMismatch, Refusal, RefusedByPeer
-from pyiwarp.cli.fileclient import ClientSettings, connected
-from pyiwarp.cli.fileproto import MESSAGE_LIMIT, decode
-from pyiwarp.cli.fileserver import ServerSettings
-from pyiwarp.cli.source import Identity
+from pyiwarp.cli.transfers import summary
 from pyiwarp.connections.awaitable import Connection, Options
 from pyiwarp.connections.serving import connect, serve
 from pyiwarp.errors import IwarpError, Rejected
+from pyiwarp.files import session
+from pyiwarp.files.client import ClientSettings, connected
+from pyiwarp.files.dialogue import Dialogue
+from pyiwarp.files.digests import FollowingDigest
+from pyiwarp.files.errors import BadMessage, CannotConnect, ChecksumMismatch, Refusal, RefusedByPeer
+from pyiwarp.files.messages import MESSAGE_LIMIT, decode
+from pyiwarp.files.server import ServerSettings
+from pyiwarp.files.source import Identity
 from pyiwarp.mr import Access
 from tests.integration.filerig import Rig, content, rig, serving, small_chunks
 
@@ -48,7 +49,7 @@ async def test_a_file_goes_both_ways(rig: Rig, small_chunks: int, nbytes: int) -
     for report in (got, put, *rig.reports):
         assert (report.nbytes, report.error, report.operations) == (nbytes, "", chunks)
         assert report.sha256 == hashlib.sha256(octets).hexdigest()
-        assert "SHA-256 ok" in str(report)
+        assert "SHA-256 ok" in summary(report)
     assert [report.stag for report in rig.reports] == [got.stag, put.stag]
 
 
@@ -62,7 +63,7 @@ async def test_several_files_and_subdirectories(rig: Rig) -> None:
             await client.get(name, rig.mine / str(number))
             await client.put(rig.mine / str(number), f"sub/{number}")
     assert [(rig.served / "sub" / str(number)).read_text() for number in range(3)] == names
-    assert not any(ord(char) < 32 for report in rig.reports for char in str(report))
+    assert not any(ord(char) < 32 for report in rig.reports for char in summary(report))
 
 
 async def test_several_clients_at_once(rig: Rig, small_chunks: int) -> None:
@@ -113,7 +114,7 @@ async def test_a_file_that_was_sent_before_is_not_hashed_again(rig: Rig, monkeyp
     (rig.served / "file").write_bytes(content(1000))
     asked: list[str | None] = []
     cache = rig.server._shared.digests
-    monkeypatch.setattr("pyiwarp.cli.digestcache.SETTLED", -1)
+    monkeypatch.setattr("pyiwarp.files.digests.SETTLED", -1)
     real_get = cache.get
 
     def get(identity: Identity) -> str | None:
@@ -144,16 +145,14 @@ async def test_octets_beyond_four_gib_of_a_region(rig: Rig, monkeypatch: pytest.
         connection, talk = client.connection, Dialogue(client.connection, 5)
         async with connection.register(sink, Access.REMOTE_WRITE | Access.LOCAL_WRITE) as region:
             real_range = range
-            monkeypatch.setattr(
-                filesession, "range", lambda start, stop, step: real_range(far, stop, step), raising=False
-            )
+            monkeypatch.setattr(session, "range", lambda start, stop, step: real_range(far, stop, step), raising=False)
             monkeypatch.setattr(FollowingDigest, "finish", _no_digest)
-            await talk.say(decode(b'{"op":"get","name":"file"}'))
+            await talk.send(decode(b'{"op":"get","name":"file"}'))
             assert json.loads(await connection.recv()) == {"op": "found", "size": nbytes}
-            await talk.say(decode(json.dumps({"op": "ready", "stag": region.stag, "to": region.to}).encode()))
+            await talk.send(decode(json.dumps({"op": "ready", "stag": region.stag, "to": region.to}).encode()))
             assert json.loads(await connection.recv()) == {"op": "placed", "upto": nbytes}
             assert json.loads(await connection.recv())["op"] == "sent"
-            await talk.say(decode(b'{"op":"kept"}'))
+            await talk.send(decode(b'{"op":"kept"}'))
         assert sink[far:] == content(12345)
     sink.close()
 
@@ -221,7 +220,7 @@ async def test_a_full_disk_on_either_side(rig: Rig, monkeypatch: pytest.MonkeyPa
             with pytest.raises(RefusedByPeer, match="No space left"):
                 await client.put(rig.mine / "new", "file")
         assert [report.error for report in rig.reports] == [
-            "the client gave up: No space left on device",
+            "the client cancelled: No space left on device",
             "No space left on device",
         ]
         await client.get("file", rig.mine / "file")
@@ -353,7 +352,7 @@ async def test_a_server_of_something_else(tmp_path: Path) -> None:
         await asyncio.sleep(5)
 
     async with await serve(nothing, "127.0.0.1") as server:
-        with pytest.raises(BadMessage, match="no file server"):
+        with pytest.raises(BadMessage, match="not a file server"):
             await connected("127.0.0.1", server.port).__aenter__()
     with pytest.raises(CannotConnect, match="refused"):
         await connected("127.0.0.1", server.port).__aenter__()

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pyiwarp.cli.faults import BadMessage, ChecksumMismatch, PeerSilent, RefusedByPeer
-from pyiwarp.cli.fileclient import ClientSettings, FileClient, connected
-from pyiwarp.cli.fileproto import HELLO, MESSAGE_LIMIT, Message, decode, encode
 from pyiwarp.connections.awaitable import Connection
 from pyiwarp.connections.serving import serve
 from pyiwarp.errors import ConnectionLost, Disconnected, IwarpError, MalformedStartup, TerminatedByPeer
+from pyiwarp.files.client import ClientSettings, FileClient, connected
+from pyiwarp.files.errors import BadMessage, ChecksumMismatch, PeerSilent, RefusedByPeer
+from pyiwarp.files.messages import HELLO, MESSAGE_LIMIT, Message, decode, encode
 from pyiwarp.mr import Access, RemoteRegion
 from tests.integration.filerig import OPTIONS, Rig, content, impatient, rig, serving, small_chunks
 
@@ -176,7 +176,7 @@ async def test_closing_the_server_breaks_off(tmp_path: Path, small_chunks: int) 
             async with rig.client() as client:
                 await client.get("file", rig.mine / "file", close)
         await asyncio.gather(*closing)
-        assert rig.reports[0].error == "the transfer was broken off"
+        assert rig.reports[0].error == "the transfer was interrupted"
         assert rig.server.transfers == 0
 
 

@@ -13,13 +13,13 @@ from dataclasses import replace
 import pytest
 
 from pyiwarp import Disconnected, Options, connect, listen
-from pyiwarp.cli.faults import BadMessage, PeerSilent
-from pyiwarp.cli.measure import Bandwidth, Latency
-from pyiwarp.cli.perfruns import Plan
-from pyiwarp.cli.perfsession import PerfSession, Result
-from pyiwarp.cli.testname import PerfTest
+from pyiwarp.cli.perftest.figures import Bandwidth, Latency
+from pyiwarp.cli.perftest.names import PerfTest
+from pyiwarp.cli.perftest.runs import Plan
+from pyiwarp.cli.perftest.session import PerfSession, Result
 from pyiwarp.cm import listen as listen_verbs
 from pyiwarp.errors import ConnectionLost
+from pyiwarp.files.errors import BadMessage, PeerSilent
 from tests.integration import perfscript
 from tests.integration.loops import HOST, Runner, run
 from tests.integration.perfscript import NOTHING, Side, client_side, flagged, listening, server_side

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pyiwarp import Access, Connection, Disconnected, Options, RemoteRegion
-from pyiwarp.cli.conversation import conversation
-from pyiwarp.cli.faults import BadMessage, PeerSilent
-from pyiwarp.cli.rping import DataMismatch, Ping, Pinger, answer_pings, ping_text
+from pyiwarp.cli.rping.protocol import DataMismatch, Ping, Pinger, answer_pings, ping_text
+from pyiwarp.cli.tasks import closing
 from pyiwarp.errors import BadWorkRequest, ConnectionLost
+from pyiwarp.files.errors import BadMessage, PeerSilent
 from tests.integration.loops import HOST, Runner, joined, run
 from tests.integration.test_cli import complaint, process
 from tests.integration.test_cli import run as command
@@ -216,7 +216,7 @@ def test_a_conversation_that_failed_is_not_closed_politely(run: Runner) -> None:
     async def main() -> None:
         async with talking() as (client, server):
             with pytest.raises(BadMessage):
-                async with conversation(client):
+                async with closing(client):
                     raise BadMessage("enough")
             assert not client.qp.alive
             with pytest.raises((ConnectionLost, Disconnected)):

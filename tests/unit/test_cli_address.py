@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pyiwarp.cli.address import DEFAULT_PORT, Address
+from pyiwarp.cli.address import Address
+from pyiwarp.files import DEFAULT_PORT
 
 
 @pytest.mark.parametrize(

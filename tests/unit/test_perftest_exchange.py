@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from pyiwarp.cli.faults import BadMessage
-from pyiwarp.cli.measure import Bandwidth
-from pyiwarp.cli.perftest import Control, Record, Terms
+from pyiwarp.cli.perftest.exchange import Control, Record, Terms
+from pyiwarp.cli.perftest.figures import Bandwidth
+from pyiwarp.files.errors import BadMessage
 
 VERSION = bytes.fromhex("362e3036 00000000 00000000 00000000")
 PAGE = bytes.fromhex("00001000")

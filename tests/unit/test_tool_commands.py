@@ -6,10 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from pyiwarp.cli import app
+from pyiwarp.cli.options import endpoint_address, tool_options
 from pyiwarp.cli.perf import make_plan
-from pyiwarp.cli.perfruns import Plan
-from pyiwarp.cli.testname import PerfTest
-from pyiwarp.cli.tooloptions import endpoint_address, tool_options
+from pyiwarp.cli.perftest.names import PerfTest
+from pyiwarp.cli.perftest.runs import Plan
 
 runner = CliRunner()
 

@@ -1,0 +1,293 @@
+"""The six tests themselves: what each side does on the data connections once both have the other's records."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
+
+from pyiwarp import Access, ProtectionDomain, RegionSlice, RemoteRegion
+from pyiwarp.cli.perftest.endpoint import Endpoint
+from pyiwarp.cli.perftest.exchange import Record, Terms
+from pyiwarp.cli.perftest.figures import Bandwidth, Latency, peak_interval
+from pyiwarp.cli.perftest.names import PerfTest
+from pyiwarp.verbs import Completion, Read, Recv, Send, SendRequest, Write
+
+__all__ = ["CREDIT_SIZE", "Lane", "Plan", "run_client", "run_server"]
+
+CREDIT_SIZE = 4
+now = time.perf_counter_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to be done; both sides must be given the same test, size, iterations, `rx_depth`, `qps` and `both_ways`.
+
+    On each of `qps` connections so many sends may be underway, posted `post_list` at a time, so many receives are
+    posted, and each `cq_mod`-th message asks for a completion. With `both_ways` the server does what the client does.
+    """
+
+    test: PerfTest
+    size: int
+    iterations: int
+    tx_depth: int
+    rx_depth: int
+    cq_mod: int
+    post_list: int = 1
+    qps: int = 1
+    both_ways: bool = False
+
+
+class Lane:
+    """One side's data connection and memory: `source` is what it sends from and Reads into, `target` is the peer's."""
+
+    def __init__(self, plan: Plan, terms: Terms, pd: ProtectionDomain, make_end: Callable[[], Endpoint]) -> None:
+        nbytes = terms.buffer_size(plan.size)
+        remote = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
+        self.plan = plan
+        self.terms = terms
+        self.source = pd.register(bytearray(os.urandom(nbytes)))
+        self.target = pd.register(bytearray(nbytes), remote)
+        self.credit = pd.register(bytearray(CREDIT_SIZE), Access.LOCAL_WRITE | Access.REMOTE_WRITE)
+        self.remote = RemoteRegion(0, 0, 0)
+        self._make_end = make_end
+        self._receives = 0
+        self.end = self.fresh_end()
+
+    def fresh_end(self) -> Endpoint:
+        """An endpoint not yet connected, with its receives posted."""
+        self.end = self._make_end()
+        self._receives = 0
+        if self.plan.test.sends:
+            for _ in range(self.plan.rx_depth):
+                self.post_receive()
+        return self.end
+
+    def record(self, psn: int, out_reads: int) -> Record:
+        """What the peer must know; where Sends are counted, it is told where the count goes."""
+        memory = self.credit if self.plan.test is PerfTest.SEND_BW else self.target
+        return Record(out_reads=out_reads, qpn=self.end.qp.qp_num, psn=psn, rkey=memory.stag, vaddr=memory.to)
+
+    def meet(self, record: Record) -> None:
+        """Take the peer's record."""
+        test = self.plan.test
+        self.remote = record.memory(CREDIT_SIZE if test is PerfTest.SEND_BW else self.terms.buffer_size(self.plan.size))
+
+    def local(self, number: int) -> RegionSlice:
+        """Where message `number` is sent from or Read into."""
+        return RegionSlice(self.source, self.terms.offset(number, self.plan.size), self.plan.size)
+
+    def far(self, number: int) -> RemoteRegion:
+        """Where message `number` is in the peer's memory."""
+        return self.remote.at(self.terms.offset(number, self.plan.size))
+
+    def post_receive(self) -> None:
+        """Post one more receive, if so many messages are still to come."""
+        number = self._receives
+        if number < self.plan.iterations:
+            self._receives += 1
+            offset = self.terms.offset(number, self.plan.size)
+            self.end.qp.post_recv(Recv((RegionSlice(self.target, offset, self.plan.size),)))
+
+
+async def run_client(lanes: Sequence[Lane]) -> Bandwidth | Latency:
+    """The client's part."""
+    lane = lanes[0]
+    match lane.plan.test:
+        case PerfTest.WRITE_BW | PerfTest.READ_BW:
+            return await _stream_on_all(lanes)
+        case PerfTest.SEND_BW:
+            return _bandwidth(lane.plan, [await _stream_on_credit(lane)])
+        case PerfTest.WRITE_LAT:
+            return await _write_back_and_forth(lane, client=True)
+        case PerfTest.READ_LAT:
+            return await _read_again_and_again(lane)
+        case PerfTest.SEND_LAT:
+            return await _send_back_and_forth(lane, client=True)
+
+
+async def run_server(lanes: Sequence[Lane]) -> Bandwidth | Latency | None:
+    """The server's part; None where only the client measures, and the server has nothing to do but be there."""
+    lane = lanes[0]
+    if lane.plan.both_ways:
+        return await _stream_on_all(lanes)
+    match lane.plan.test:
+        case PerfTest.SEND_BW:
+            return await _receive_and_give_credit(lane)
+        case PerfTest.WRITE_LAT:
+            return await _write_back_and_forth(lane, client=False)
+        case PerfTest.SEND_LAT:
+            return await _send_back_and_forth(lane, client=False)
+    return None
+
+
+# --- bandwidth -------------------------------------------------------------------------------------------------------
+
+
+class _Times(NamedTuple):
+    """Of one connection: when each message was posted, and how many were complete when, in nanoseconds."""
+
+    posted: list[int]
+    completed: list[tuple[int, int]]
+
+
+def _bandwidth(plan: Plan, runs: Sequence[_Times]) -> Bandwidth:
+    """The figures of all connections together."""
+    posted = sorted(at for run in runs for at in run.posted)
+    news = sorted(
+        (at, count - before)
+        for run in runs
+        for (before, _), (count, at) in zip([(0, 0), *run.completed], run.completed, strict=False)
+    )
+    totals = accumulate(count for _, count in news)
+    completed = [(total, at) for total, (at, _) in zip(totals, news, strict=True)]
+    best = peak_interval(posted, completed)
+    return Bandwidth.of(plan.size, len(posted), completed[-1][1] - posted[0], best)
+
+
+def _always(sent: int) -> bool:
+    return True
+
+
+async def _stream_on_all(lanes: Sequence[Lane]) -> Bandwidth:
+    """Writes or Reads on every connection at once."""
+    make = _read if lanes[0].plan.test.reads else _write
+    return _bandwidth(lanes[0].plan, await asyncio.gather(*(_stream(lane, make) for lane in lanes)))
+
+
+def _write(lane: Lane, number: int, signaled: bool) -> SendRequest:
+    return Write((lane.local(number),), lane.far(number), number, signaled=signaled)
+
+
+def _read(lane: Lane, number: int, signaled: bool) -> SendRequest:
+    return Read(lane.local(number), lane.far(number), number, signaled=signaled)
+
+
+def _send(lane: Lane, number: int, signaled: bool) -> SendRequest:
+    return Send((lane.local(number),), number, signaled=signaled)
+
+
+async def _stream(
+    lane: Lane, make: Callable[[Lane, int, bool], SendRequest], may_send: Callable[[int], bool] = _always
+) -> _Times:
+    """Keep the send queue full until all is complete; `may_send` is asked of the last message of each list."""
+    plan, end = lane.plan, lane.end
+    posted: list[int] = []
+    completed: list[tuple[int, int]] = []
+    done = 0
+    while done < plan.iterations:
+        stalled = False
+        while (sent := len(posted)) < plan.iterations:
+            upto = min(sent + plan.post_list, plan.iterations)
+            if upto > done + plan.tx_depth:
+                break
+            if stalled := not may_send(upto - 1):
+                break
+            posted += [now()] * (upto - sent)
+            end.qp.post_send_many(
+                [
+                    make(lane, number, (number + 1) % plan.cq_mod == 0 or number == plan.iterations - 1)
+                    for number in range(sent, upto)
+                ]
+            )
+        for completion in await (_sent_or_not(end) if stalled else end.sent()):
+            assert isinstance(completion.wr_id, int), "messages are numbered"
+            done = completion.wr_id + 1
+            completed.append((done, now()))
+    return _Times(posted, completed)
+
+
+async def _sent_or_not(end: Endpoint) -> list[Completion]:
+    """What is complete after one more turn of the loop, in which the peer's credit may have come."""
+    end.check_alive()
+    await asyncio.sleep(0)
+    return end.poll_sent()
+
+
+async def _stream_on_credit(lane: Lane) -> _Times:
+    """Sends, as many as the server has receives for: it writes down here how many it has received."""
+    word, depth = lane.credit.view, lane.plan.rx_depth
+
+    def may_send(sent: int) -> bool:
+        return sent + 1 - int.from_bytes(word, sys.byteorder) < depth
+
+    return await _stream(lane, _send, may_send)
+
+
+async def _receive_and_give_credit(lane: Lane) -> Bandwidth:
+    """Take messages, and RDMA Write their count to the client three times per `rx_depth`, in the host's order."""
+    plan, end = lane.plan, lane.end
+    every = plan.rx_depth // 3
+    begun = count = 0
+    while count < plan.iterations:
+        for _ in await end.received():
+            begun = begun or now()
+            count += 1
+            lane.post_receive()
+            if count % plan.rx_depth % every == 0:
+                _give_credit(end.qp.post_send, lane.remote, count)
+    return Bandwidth.of(plan.size, plan.iterations, now() - begun)
+
+
+def _give_credit(post: Callable[[SendRequest], None], word: RemoteRegion, count: int) -> None:
+    octets = (count & 0xFFFF_FFFF).to_bytes(CREDIT_SIZE, sys.byteorder)
+    post(Write(inline=octets, remote=word, signaled=False))
+
+
+# --- latency ---------------------------------------------------------------------------------------------------------
+
+
+async def _write_back_and_forth(lane: Lane, *, client: bool) -> Latency:
+    """Each side waits for the last octet of its memory to count up, then Writes; the server Writes first."""
+    plan, end = lane.plan, lane.end
+    mark, flag = (region.view[plan.size - 1 : plan.size] for region in (lane.source, lane.target))
+    posted: list[int] = []
+    if not client:
+        end.qp.speak_first()
+    for number in range(1, plan.iterations + 1):
+        await _flagged(end, flag, number if client else number - 1)
+        posted.append(now())
+        mark[0] = number & 0xFF
+        end.qp.post_send(Write((lane.source[: plan.size],), lane.remote))
+        await end.sent()
+    if not client:
+        await _flagged(end, flag, plan.iterations)
+    return Latency.of(plan.size, posted, ways=2)
+
+
+async def _flagged(end: Endpoint, flag: memoryview, number: int) -> None:
+    await end.until(lambda: flag[0] == number & 0xFF)
+
+
+async def _read_again_and_again(lane: Lane) -> Latency:
+    plan, end = lane.plan, lane.end
+    posted: list[int] = []
+    for _ in range(plan.iterations):
+        posted.append(now())
+        end.qp.post_send(Read(lane.source[: plan.size], lane.remote))
+        await end.sent()
+    return Latency.of(plan.size, posted, ways=1)
+
+
+async def _send_back_and_forth(lane: Lane, *, client: bool) -> Latency:
+    """The client Sends first, and each side when it has received."""
+    plan, end = lane.plan, lane.end
+    posted: list[int] = []
+    for number in range(plan.iterations):
+        if number or not client:
+            await _take_one(lane)
+        posted.append(now())
+        end.qp.post_send(Send((lane.source[: plan.size],), signaled=False))
+    if client:
+        await _take_one(lane)
+    return Latency.of(plan.size, posted, ways=2)
+
+
+async def _take_one(lane: Lane) -> None:
+    for _ in await lane.end.received():
+        lane.post_receive()

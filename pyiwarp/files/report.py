@@ -1,0 +1,52 @@
+"""The record of one file's transfer, as the client or the server saw it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyiwarp import Connection
+
+__all__ = ["Report"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """One transfer: `direction` is get or put, seen from the client; `error` is empty when it succeeded.
+
+    `operations` counts RDMA Writes or Reads, `stag` and `to` name the client's memory, `seconds` is the time it took.
+    """
+
+    direction: str
+    name: str
+    peer: str = ""
+    nbytes: int = 0
+    seconds: float = 0.0
+    fpdus_sent: int = 0
+    fpdus_received: int = 0
+    operations: int = 0
+    stag: int = 0
+    to: int = 0
+    sha256: str = ""
+    error: str = ""
+
+    @contextmanager
+    def counting(self, connection: Connection) -> Iterator[None]:
+        """Measure time and FPDUs of the transfer in the block, however the block ends."""
+        before = connection.qp.counters()
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds = time.monotonic() - began
+            now = connection.qp.counters()
+            self.fpdus_sent = now.fpdus_sent - before.fpdus_sent
+            self.fpdus_received = now.fpdus_received - before.fpdus_received
+
+    def data(self) -> dict[str, object]:
+        """All fields, for JSON."""
+        return asdict(self)

@@ -1,0 +1,194 @@
+"""The directory that is served; no name leads out of it.
+
+A name is opened component by component relative to file descriptors, never as a path, and links are followed by this
+code: a link that is replaced during the walk leads no further than one that was there before.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from pyiwarp.files.errors import Refusal
+from pyiwarp.files.messages import Entry
+from pyiwarp.files.source import READING, Source, check_regular
+
+__all__ = ["Root", "is_text"]
+
+MAX_LINKS: Final = 32
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OUTSIDE: Final = "the name leads out of the directory that is served"
+
+
+class Root:
+    """The directory `path`; raises `OSError` if it cannot be opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __enter__(self) -> Root:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the directory. Closing twice does nothing."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def open_file(self, name: str) -> Source:
+        """Open the regular file `name` for sending; raises `Refusal` or `OSError`."""
+        with _Walk(self._fd, _parts(name)) as walk:
+            return Source(walk.to_end(_open_regular))
+
+    def directory_for(self, name: str) -> tuple[int, str]:
+        """Open the directory that a file `name` belongs in; returns its descriptor and the last component of the name.
+
+        Raises `Refusal` or `OSError`, also if something other than a regular file or a link has that name.
+        """
+        parts = _parts(name)
+        leaf = parts.pop()
+        with _Walk(self._fd, parts) as walk:
+            fd = walk.to_end(_open_directory)
+        try:
+            mode = os.stat(leaf, dir_fd=fd, follow_symlinks=False).st_mode
+            if not stat.S_ISLNK(mode):  # a link is replaced, never followed
+                check_regular(mode)
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd, leaf
+
+    @contextmanager
+    def listing(self, name: str = "") -> Iterator[Iterator[Entry]]:
+        """The entries of the directory `name`, sorted; names that are not UTF-8 are left out. Raises as `open_file`."""
+        with _Walk(self._fd, _parts(name) if name else []) as walk:
+            fd = walk.to_end(_open_directory)
+        try:
+            yield _entries(fd)
+        finally:
+            os.close(fd)
+
+
+def _entries(directory: int) -> Iterator[Entry]:
+    """A generator: the file system is not asked before the first `next`, which may run in a thread."""
+    for name in sorted(name for name in os.listdir(directory) if is_text(name)):
+        if (entry := _entry(directory, name)) is not None:
+            yield entry
+
+
+class _Walk:
+    """Opens `parts` one after the other below `root`; the directories stay open, so that .. in a link goes back."""
+
+    def __init__(self, root: int, parts: list[str]) -> None:
+        self._todo = parts[::-1]
+        self._links = 0
+        self._opened = ExitStack()
+        self._passed = [root]
+
+    def __enter__(self) -> _Walk:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._opened.close()
+
+    def to_end(self, opener: Callable[[str, int], int]) -> int:
+        """Open the last part with `opener`, those before as directories; the caller owns the descriptor."""
+        while self._todo:
+            part = self._todo.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                self._back()
+                continue
+            fd = self._step(part, _open_directory if self._todo else opener)
+            if fd is None:
+                continue
+            if not self._todo:
+                return fd
+            self._opened.callback(os.close, fd)
+            self._passed.append(fd)
+        return opener(".", self._passed[-1])
+
+    def _step(self, part: str, opener: Callable[[str, int], int]) -> int | None:
+        """Open one part, or follow it if it is a link and return None."""
+        try:
+            return opener(part, self._passed[-1])
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                raise
+            target = self._link(part)
+            if target is None:
+                raise
+        self._links += 1
+        if self._links > MAX_LINKS:
+            raise Refusal("there are too many symbolic links on the way")
+        if target.startswith("/"):
+            raise Refusal(_OUTSIDE)
+        self._todo += target.split("/")[::-1]
+        return None
+
+    def _link(self, part: str) -> str | None:
+        try:
+            return os.readlink(part, dir_fd=self._passed[-1])
+        except OSError:
+            return None
+
+    def _back(self) -> None:
+        if len(self._passed) == 1:
+            raise Refusal(_OUTSIDE)
+        self._passed.pop()
+
+
+def _parts(name: str) -> list[str]:
+    """The components of a name from the peer; raises `Refusal` for one that is not served."""
+    if name.startswith("/"):
+        raise Refusal("absolute names are not served")
+    parts = name.rstrip("/").split("/")
+    if ".." in parts:
+        raise Refusal("names with .. are not served")
+    if "\0" in name or not name or not is_text(name) or parts[-1] in ("", "."):
+        raise Refusal("that is not the name of a file")
+    return parts
+
+
+def is_text(name: str) -> bool:
+    """Whether UTF-8 can carry the name."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _open_directory(part: str, dir_fd: int) -> int:
+    return os.open(part, _DIRECTORY, dir_fd=dir_fd)
+
+
+def _open_regular(part: str, dir_fd: int) -> int:
+    """Look at the kind before opening: opening a device can already have an effect."""
+    mode = os.stat(part, dir_fd=dir_fd, follow_symlinks=False).st_mode
+    if not stat.S_ISLNK(mode):
+        check_regular(mode)
+    return os.open(part, READING | os.O_NOFOLLOW, dir_fd=dir_fd)
+
+
+def _entry(dir_fd: int, name: str) -> Entry | None:
+    """None if it has been removed meanwhile."""
+    try:
+        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except OSError:
+        return None
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
+    kind = kinds.get(stat.S_IFMT(status.st_mode), "other")
+    return Entry(name, kind, status.st_size if kind == "file" else 0, int(status.st_mtime))

@@ -1,0 +1,108 @@
+"""Tasks and threads of a transfer: bounded operations in flight, work in a thread, work that follows a transfer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+__all__ = ["Follower", "Window", "in_thread"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `work`, which would block the event loop, in a thread of the loop's pool; returns its result.
+
+    Cancelling waits until the thread has finished, so that the caller may then close the memory and files it used.
+    """
+    job = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    cancelled: asyncio.CancelledError | None = None
+    while not job.done():
+        try:
+            await asyncio.wait({job})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        job.exception()  # mark it as retrieved: the cancelled caller cannot receive it
+        raise cancelled
+    return job.result()
+
+
+class Window:
+    """Runs operations concurrently, at most `depth` at once, started in order.
+
+    Leaving the `async with` block waits for all of them; leaving it by an exception cancels them.
+    """
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._tasks: deque[asyncio.Task[None]] = deque()
+
+    async def __aenter__(self) -> Window:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            while self._tasks and error is None:
+                await self._finish_oldest()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def begin(self, operation: Coroutine[None, None, None]) -> None:
+        """Start `operation` when fewer than `depth` are in flight; raises the error of an earlier one that failed."""
+        try:
+            while len(self._tasks) >= self._depth:
+                await self._finish_oldest()
+        except BaseException:
+            operation.close()
+            raise
+        self._tasks.append(asyncio.get_running_loop().create_task(operation))
+
+    async def _finish_oldest(self) -> None:
+        await self._tasks[0]
+        self._tasks.popleft()
+
+
+class Follower:
+    """A task that processes `memory` while a transfer fills it from the front; base of the digest and of prefaulting.
+
+    `filled` is the number of octets that are there when it starts, `advance` reports more. Leaving the `async with`
+    block cancels the task and releases the memory.
+    """
+
+    def __init__(self, memory: memoryview, filled: int = 0) -> None:
+        self._memory = memory[:]
+        self._filled = filled
+        self._more = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._memory.release()
+
+    def advance(self, filled: int) -> None:
+        """The first `filled` octets are there and will not change."""
+        self._filled = filled
+        self._more.set()
+
+    async def _wait_for_advance(self) -> None:
+        self._more.clear()
+        await self._more.wait()
+
+    async def _follow(self) -> None:
+        """The work. It must not hold views of `_memory` when it returns or is cancelled."""
+        raise NotImplementedError
