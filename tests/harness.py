@@ -550,6 +550,7 @@ def feed(pump: Taker, octets: Octets, chunks: Sequence[int] = ()) -> None:
     sizes, rest = iter(chunks), bytes(octets)
     while rest:
         view = pump.receive_view()
+        assert len(view), "a receive view is never empty"
         nbytes = min(next(sizes, EVERYTHING), len(view), len(rest))
         view[:nbytes] = rest[:nbytes]
         rest = rest[nbytes:]

@@ -165,7 +165,7 @@ def test_a_message_waits_for_its_receive() -> None:
 # --- ends ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_graceful_end() -> None:  # DDP-5041-6.2.1-01, MPA-5044-7.2-01
+def test_a_graceful_end() -> None:  # DDP-5041-6.2.1-01, MPA-5044-7.2-01, -02, MPA-5044-3-12
     with pair() as (one, other):
         one.send(b"last words")
         one.qp.disconnect()

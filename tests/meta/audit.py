@@ -25,6 +25,7 @@ from tests.meta.trial import Trial, Verdict, copy_of_the_project, failed_lines, 
 
 SECONDS: Final = 90.0
 SOUND_SECONDS: Final = 900.0
+HUNG: Final = 15.0  # a test that takes so many seconds more than four times what it took before has failed
 NOTICED: Final = "noticed"
 
 
@@ -116,7 +117,8 @@ def audit(mutations: Sequence[Mutation], rules: Iterable[str], seconds: float, j
             for mutation in mutations:
                 groups = citing[mutation.name]
                 tests = sorted({test for group in groups.values() for test in group}, key=takes.__getitem__)
-                yield Trial(mutation.name, tests, mutation, partial(all_noticed, groups))
+                enough = partial(all_noticed, groups)
+                yield Trial(mutation.name, tests, mutation, enough, {test: HUNG + 4 * takes[test] for test in tests})
 
         results = []
         for trial, verdict in run(trials(), places, seconds):

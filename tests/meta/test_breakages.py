@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import pytest
 
 from tests.meta import audit, compliance
 from tests.meta.breakages import MUTATIONS, UNBROKEN, Mutation
 from tests.meta.compliance import ROOT
-
-UNTRIED = Path(__file__).parent / "breakages" / "untried.txt"
-"""The rules that have no breakage yet, one a line. It may only become shorter."""
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +36,7 @@ def test_the_breakage_is_one_of_this_code(mutation: Mutation, shown: Mapping[str
 
 
 def test_each_rule_that_a_test_cites_has_a_breakage(shown: Mapping[str, Sequence[str]]) -> None:
-    untried = UNTRIED.read_text(encoding="utf-8").split() if UNTRIED.exists() else []
-    missing = audit.missing(shown)
-    assert [rule for rule in missing if rule not in untried] == []
-    assert [rule for rule in untried if rule not in missing] == [], "strike these from the list"
+    assert audit.missing(shown) == []
 
 
 def test_the_reasons_are_those_of_rules_without_a_breakage(shown: Mapping[str, Sequence[str]]) -> None:

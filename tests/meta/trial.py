@@ -7,8 +7,8 @@ children.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import importlib
 import json
 import os
 import select
@@ -20,26 +20,31 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-import hypothesis
 import pytest
 
 from tests.meta.breakages import Mutation
 from tests.meta.compliance import ROOT
 
-WARM: Final = (asyncio, hypothesis)  # what the forks find imported
+WARM: Final = ("asyncio", "construct", "crc32c", "hypothesis.strategies", "pytest_asyncio.plugin", "pytest_cov.plugin")
+"""What the forks find imported."""
 OWN: Final = ("pyiwarp", "tests", "interop", "examples", "benchmarks")  # what each copy has of its own
 NOTHING_TESTED: Final = 100
 
 
 class Trial(NamedTuple):
-    """Some tests, and the piece that is broken meanwhile. x says so of the tests that failed."""
+    """Some tests, and what is broken meanwhile; it stops early when `enough` says so of the tests that have failed.
+
+    `limits` bounds each test, in seconds: one that hangs has failed.
+    """
 
     name: str
     tests: Sequence[str]
     mutation: Mutation | None = None
     enough: Callable[[set[str]], bool] = lambda failed: False
+    limits: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass
@@ -107,6 +112,16 @@ class _Reporter:
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
         self._session = session
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            limit = self._trial.limits.get(item.nodeid.partition("[")[0])
+            if limit is not None:
+                item.add_marker(pytest.mark.timeout(limit), append=False)
+
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        """What a test has noticed with some arguments it need not notice with others, least of all by hanging."""
+        return True if item.nodeid.partition("[")[0] in self._failed else None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         test = report.nodeid.partition("[")[0]
@@ -206,6 +221,8 @@ def run(
 
     `remember` lets Python keep what it compiles, which later trials in the same copies find.
     """
+    for name in WARM:
+        importlib.import_module(name)
     free = list(places)
     waiting = iter(trials)
     running: dict[int, _Running] = {}

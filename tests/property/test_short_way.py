@@ -257,7 +257,7 @@ def said(script: list[Message], *, short: bool, mulpdu: int, crc: bool) -> tuple
 @example(script=[("answer", [20_000])], mulpdu=5000, crc=True)
 @given(script=st.lists(messages, max_size=8), mulpdu=st.sampled_from([128, 129, 500, 5000, 64_768]), crc=st.booleans())
 def test_any_messages_become_the_same_octets(script: list[Message], mulpdu: int, crc: bool) -> None:
-    # MPA-5044-4.1-01, -03, -05, MPA-5044-4.4-13, DDP-5041-5.2-02, -07, -09, DDP-5041-4.1-03
+    # MPA-5044-4.1-01, -02, -03, -05, -06, MPA-5044-4.4-13, MPA-5044-3-03, DDP-5041-5.2-02, -07, -09, DDP-5041-4.1-03
     plain = said(script, short=False, mulpdu=mulpdu, crc=crc)
     assert said(script, short=True, mulpdu=mulpdu, crc=crc) == plain
 

@@ -43,11 +43,15 @@ def test_an_fpdu_octet_by_octet(crc: bool, nbytes: int) -> None:
 
 
 @pytest.mark.parametrize("crc", [True, False])
-def test_a_later_fpdu_starts_where_the_earlier_one_ends(crc: bool) -> None:  # MPA-5044-4.4-11, MPA-5044-3-01
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_later_fpdu_starts_where_the_earlier_one_ends(crc: bool, pieces: int) -> None:
+    # MPA-5044-4.4-11, MPA-5044-3-01, MPA-5044-4.1-06
     peer = RawPeer(crc=crc, mulpdu=128)
     memory = peer.node.region(bytes(n % 251 for n in range(1000)))
     for nbytes in (*EVERY_PAD, 1000, 0):
-        peer.node.post(Send((memory[:nbytes],)))
+        peer.node.post(
+            Send((memory[:nbytes],) if pieces == 1 else (memory[: nbytes // 2], memory[nbytes // 2 : nbytes]))
+        )
     payloads = [each.payload for each in peer.hears()]  # parses strictly, one segment for each FPDU
     assert b"".join(payloads) == b"".join(octets_of(memory)[:nbytes] for nbytes in (*EVERY_PAD, 1000))
     assert peer._heard_offset == peer.node.qp.stream.octets_sent
@@ -77,11 +81,15 @@ def test_without_crc_the_field_may_hold_anything(crc: int) -> None:
 
 
 def test_with_crc_every_fpdu_is_checked_and_has_one() -> None:  # MPA-5044-4.4-01, MPA-5044-4.4-08, MPA-5044-7.1.1-09
+    """Each CRC of the stack's is checked by the harness: of small messages, of copied runs, and of large payloads."""
     scene = Scene()
+    source = scene.node.region(20_000)
     for _ in range(1000):
         scene.peer.sends(write(scene.region.stag, scene.region.to, b"good"))
-    scene.node.send(b"checked by the harness")
-    scene.peer.expects(Opcode.SEND)
+        scene.node.send(b"small")
+        scene.peer.expects(Opcode.SEND)
+    scene.node.post(Write((source[:],), RemoteRegion(0, 1, 20_000)), Send((source[:], source[:])))
+    assert {each.opcode for each in scene.peer.hears()} == {Opcode.WRITE, Opcode.SEND}
     scene.peer.sends(scene.peer.frames(write(scene.region.stag, scene.region.to, b"bad!"), crc=12345))
     scene.peer.expects_terminate(errors.CrcMismatch.term, mdr="000", payload=bytes.fromhex("20020000"))
     assert octets_of(scene.region)[:4] == b"good"
@@ -112,7 +120,7 @@ def test_a_program_does_not_see_whether_crcs_are_used() -> None:  # MPA-5044-4.4
     assert converse(with_crc) == converse(without)
 
 
-def test_an_fpdu_is_cut_out_by_its_length() -> None:  # MPA-5044-5.2-01, MPA-5044-6-03
+def test_an_fpdu_is_cut_out_by_its_length() -> None:  # MPA-5044-5.2-01, MPA-5044-6-03, MPA-5044-4.3-14
     """All pad lengths in one delivery."""
     scene = Scene(nbytes=300)
     burst = b"".join(
@@ -145,13 +153,27 @@ def test_nothing_behind_a_bad_fpdu_is_taken() -> None:  # MPA-5044-6-02, MPA-504
     assert octets_of(scene.region) == b"." * 64
 
 
-def test_the_last_octet_is_waited_for() -> None:  # MPA-5044-6-04
-    scene = Scene()
-    frame = scene.peer.frames(send(b"hello"))
-    scene.peer.sends(frame[:-1])
-    assert scene.node.received() == []
-    scene.peer.sends(frame[-1:])
-    assert [done.nbytes for done in scene.node.received()] == [5]
+@pytest.mark.parametrize(("crc", "field"), [(True, {}), (False, {}), (False, {"crc": 0xDEADBEEF})])
+@pytest.mark.parametrize("markers", [True, False])
+def test_the_last_octet_is_waited_for(crc: bool, field: dict[str, int], markers: bool) -> None:  # MPA-5044-6-04
+    """Of a Send, a Write and a Read Request: although the octets that are missing are those of the CRC."""
+    for lacking in (1, 4):
+        scene = Scene(crc=crc, receive_markers=markers)
+        frame = scene.peer.frames(send(b"hello"), **field)
+        scene.peer.sends(frame[:-lacking])
+        assert scene.node.received() == []
+        scene.peer.sends(frame[-lacking:])
+        assert [done.nbytes for done in scene.node.received()] == [5]
+        frame = scene.peer.frames(write(scene.region.stag, scene.region.to, b"hello"), **field)
+        scene.peer.sends(frame[:-lacking])
+        assert octets_of(scene.region) == b"." * 64
+        scene.peer.sends(frame[-lacking:])
+        assert octets_of(scene.region)[:6] == b"hello."
+        frame = scene.peer.frames(read(scene.region, size=5), **field)
+        scene.peer.sends(frame[:-lacking])
+        scene.peer.expects_nothing()
+        scene.peer.sends(frame[-lacking:])
+        assert scene.peer.expects(Opcode.READ_RESPONSE).payload == b"hello"
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5, 127, 1 << 20])
@@ -174,7 +196,7 @@ def test_alignment_with_tcp_segments_does_not_matter(chunk: int, markers: bool) 
 
 
 @pytest.mark.parametrize("nbytes", [0, 1, 2, 3, 64_750])
-def test_ulpdus_of_every_size(nbytes: int) -> None:  # MPA-5044-3-06, MPA-5044-3-08
+def test_ulpdus_of_every_size(nbytes: int) -> None:  # MPA-5044-3-06, MPA-5044-3-08, MPA-5044-4.3-14
     peer = RawPeer()
     region = peer.node.receive(64_750)
     peer.sends(send(b"x" * nbytes))
@@ -207,9 +229,13 @@ def test_fpduptr_s_low_bits_and_the_reserved_half_are_ignored() -> None:
 @pytest.mark.parametrize("at", [0, 1, 512, 513, 1024])
 def test_markers_are_covered_by_the_crc(at: int) -> None:  # MPA-5044-4.3-15, MPA-5044-4.3-07, MPA-5044-4.4-15
     scene = marked()
-    frame = bytearray(scene.peer.frames(write(scene.region.stag, scene.region.to, b"m" * 1500)))
-    frame[at] ^= 0x40  # in the reserved half, which means nothing
-    scene.peer.sends(bytes(frame))
+    frame = scene.peer.frames(write(scene.region.stag, scene.region.to, b"m" * 1500))
+    scene.peer.sends(frame)
+    assert octets_of(scene.region)[:1501] == b"m" * 1500 + b".", "with a CRC over its markers it is accepted"
+    scene = marked()
+    damaged = bytearray(scene.peer.frames(write(scene.region.stag, scene.region.to, b"m" * 1500)))
+    damaged[at] ^= 0x40  # in the reserved half, which means nothing
+    scene.peer.sends(bytes(damaged))
     scene.peer.expects_terminate(errors.CrcMismatch.term, mdr="000")
     assert octets_of(scene.region) == b"." * 2000
 
@@ -297,6 +323,35 @@ def test_fpdus_fit_tcp_s_segments(emss: int, markers: bool) -> None:
     largest = min(emss - (6 + marks + emss % 4), 64_768)
     assert set(sizes[:-1]) == {largest}
     assert sizes[-1] <= largest
+
+
+@pytest.mark.parametrize("nbytes", [109, 110, 111, 114, 115, 128])
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_no_small_message_exceeds_the_mulpdu(nbytes: int, pieces: int) -> None:  # MPA-5044-3-03
+    """Messages that would fit without their headers: 14 octets of a Write, 18 of a Send."""
+    peer = RawPeer(mulpdu=128)
+    memory = peer.node.region(128)
+    payload = (memory[:nbytes],) if pieces == 1 else (memory[:5], memory[5:nbytes])
+    peer.node.post(Write(payload, RemoteRegion(0, 1, 128)), Send(payload))
+    if pieces == 1:
+        peer.node.post(Send((), inline=bytes(nbytes)))
+    heard = peer.hears()
+    assert max(len(each.ulpdu) for each in heard) <= 128
+    assert [
+        sum(len(each.payload) for each in heard if each.opcode is kind) for kind in (Opcode.WRITE, Opcode.SEND)
+    ] == [
+        nbytes,
+        nbytes * (3 - pieces),
+    ]
+
+
+def test_fpdus_have_a_lawful_size_before_tcp_has_told_its_own() -> None:  # MPA-5044-3-04, MPA-5044-4.5-07
+    peer = RawPeer(Node())
+    memory = peer.node.region(1000)
+    peer.node.qp.stream.send([memory.view], token=None)
+    iov = peer.node.qp.stream.next_iov()
+    assert unframe(b"".join(iov), 0, markers=False)[0][:2] == b"\x01\x43"
+    assert int.from_bytes(b"".join(iov)[:2], "big") == 128
 
 
 @pytest.mark.parametrize("emss", [0, 64, 88, 133])

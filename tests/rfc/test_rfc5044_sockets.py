@@ -13,14 +13,16 @@ from typing import Any
 import pytest
 
 import pyiwarp
-from pyiwarp import Options, cm
+from pyiwarp import Options, cm, rdmacm
 from pyiwarp.codes import Opcode
 from pyiwarp.connections.serving import listen
 from pyiwarp.errors import ConnectionLost, Disconnected, SetupFailed, StartupTimeout
+from pyiwarp.mpa import mulpdu_for
 from pyiwarp.mr import Access
 from pyiwarp.negotiation import Offer
 from tests.harness import Heard, Node, fpdu, send, unframe, write
 from tests.integration.loops import HOST, Runner, connecting, run, soon
+from tests.integration.polled import PATIENCE, pair
 from tests.rfc.test_rfc5044_startup import REPLY, REQUEST, frame
 
 __all__ = ["run"]  # the fixture
@@ -134,6 +136,19 @@ def test_small_fpdus_leave_at_once(run: Runner) -> None:  # MPA-5044-5.1-03
     run(main)
 
 
+def test_what_a_polled_socket_tells_and_is_told() -> None:
+    # MPA-5044-5.1-03, MPA-5044-3-02: small FPDUs leave at once, and FPDUs are as large as TCP's segments let them be
+    with pair() as (one, other):
+        one.send(b"x", timeout=PATIENCE)
+        assert other.recv(timeout=PATIENCE) == b"x"
+        for connection in (one, other):
+            assert connection._llp is not None
+            tcp = connection._llp._socket
+            assert tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            now = mulpdu_for(tcp.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG), markers=False)
+            assert 1000 < now / 2 <= connection.qp.stream.mulpdu <= now * 2
+
+
 def test_fpdus_in_single_octets_and_many_in_one_write(run: Runner) -> None:  # MPA-5044-5.1-05, MPA-5044-A.4-01
     async def main() -> None:
         async with raw_initiator() as (raw, connection):
@@ -179,7 +194,7 @@ def test_a_half_closed_peer_gets_what_was_on_its_way_and_a_fin(run: Runner) -> N
     run(main)
 
 
-def test_whoever_closes_still_receives(run: Runner) -> None:  # DDP-5041-6.2.1-07, DDP-5041-6.2.1-01
+def test_whoever_closes_still_receives(run: Runner) -> None:  # DDP-5041-6.2.1-07, DDP-5041-6.2.1-01, MPA-5044-7.2-01
     async def main() -> None:
         async with raw_initiator() as (raw, connection):
             region = connection.register(bytearray(4), Access.LOCAL_WRITE | Access.REMOTE_WRITE)
@@ -228,7 +243,50 @@ def test_a_terminate_comes_whole_and_before_the_fin(run: Runner) -> None:
     run(main)
 
 
+def test_a_peer_that_has_closed_its_half_gets_the_terminate_and_a_fin(run: Runner) -> None:  # MPA-5044-8-10
+    async def main() -> None:
+        async with raw_initiator() as (raw, _):
+            await raw.sends(fpdu(write().octets(0), crc=0))
+            raw.writer.write_eof()
+            assert (await raw.hears_fpdu()).payload == bytes.fromhex("20 02 00 00")
+            await raw.hears_fin()
+
+    run(main)
+
+
 # --- startup ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_rdma_cm_identifier_asks_for_crc(run: Runner) -> None:  # MPA-5044-1.2-02, MPA-5044-4.4-03, -04
+    """As Initiator, and as Responder though the Request asks for none; a device can say otherwise."""
+
+    async def main() -> None:
+        async with raw_listener() as listener, rdmacm.CmId() as one:
+            await one.resolve_addr(HOST, listener.port)
+            await one.resolve_route()
+            one.create_qp()
+            connecting = asyncio.ensure_future(one.connect())
+            raw = await listener.accepted
+            assert (await raw.hears(24))[16] & 0x40
+            await raw.closes()
+            with pytest.raises(ConnectionLost):
+                await connecting
+        async with rdmacm.CmId() as listening:
+            listening.bind_addr(HOST)
+            await listening.listen()
+            assert listening.local_addr is not None
+            raw = Raw(*await asyncio.open_connection(*listening.local_addr))
+            await raw.sends(frame(REQUEST, flags=0))
+            async with await listening.get_request() as other:
+                other.create_qp()
+                accepting = asyncio.ensure_future(other.accept())
+                assert (await raw.hears(20))[16] & 0x40
+                assert other.qp.stream.agreement.crc
+                await raw.sends(fpdu(write().octets(0)))
+                await accepting
+                await raw.closes()
+
+    run(main)
 
 
 @pytest.mark.parametrize("octets", [0, 1, 19, 20, 25])

@@ -77,11 +77,12 @@ def test_crc_is_on_unless_somebody_turns_it_off() -> None:  # MPA-5044-1.2-02, M
 
 @pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize("answered", [True, False])
-def test_the_four_agreements_on_crc(asked: bool, answered: bool) -> None:
+@pytest.mark.parametrize("role", Role)
+def test_the_four_agreements_on_crc(asked: bool, answered: bool, role: Role) -> None:
     # MPA-5044-4.4-05, -08, -09, MPA-5044-7.1.1-08, -09: only if neither wants it a wrong one is let through
-    side = Wire(Role.INITIATOR, Offer(revision=1, crc=asked))
+    side = Wire(role, Offer(revision=1, crc=asked))
     region = side.node.region(4)
-    side.hears(frame(REPLY, flags=0x40 if answered else 0))
+    side.hears(frame(REPLY if role is Role.INITIATOR else REQUEST, flags=0x40 if answered else 0))
     side.hears(fpdu(write(region.stag, region.to, b"abcd").octets(0), crc=0xDEADBEEF))
     assert octets_of(region) == (bytes(4) if asked or answered else b"abcd")
     assert (side.node.qp.state is QpState.TERMINATE) is (asked or answered)
@@ -89,13 +90,14 @@ def test_the_four_agreements_on_crc(asked: bool, answered: bool) -> None:
 
 @pytest.mark.parametrize("mine", [True, False])
 @pytest.mark.parametrize("theirs", [True, False])
+@pytest.mark.parametrize("role", Role)
 def test_the_four_agreements_on_markers(
-    mine: bool, theirs: bool
-) -> None:  # MPA-5044-7.1.1-05, -06, -07, MPA-5044-4.3-02
-    side = Wire(Role.INITIATOR, Offer(revision=1, markers=mine))
+    mine: bool, theirs: bool, role: Role
+) -> None:  # MPA-5044-7.1.1-05, -06, -07, MPA-5044-4.3-01, -02
+    side = Wire(role, Offer(revision=1, markers=mine))
     region = side.node.region(4)
     side.node.receive(8)
-    side.hears(frame(REPLY, flags=0xC0 if theirs else 0x40))
+    side.hears(frame(REPLY if role is Role.INITIATOR else REQUEST, flags=0xC0 if theirs else 0x40))
     side.hears(fpdu(write(region.stag, region.to, b"abcd").octets(0), markers=mine))
     assert octets_of(region) == b"abcd"
     before = len(side.said)
@@ -107,7 +109,7 @@ def test_the_four_agreements_on_markers(
 # --- who says what when ----------------------------------------------------------------------------------------------
 
 
-def test_the_initiator_speaks_first_and_then_waits() -> None:  # MPA-5044-7.1.2-01, -11, -12
+def test_the_initiator_speaks_first_and_then_waits() -> None:  # MPA-5044-7.1.2-01, -11, -12, -15, MPA-5044-7.1.1-11
     side = Wire(Role.INITIATOR)
     assert side.said == frame(REQUEST)
     with pytest.raises(WrongState):
@@ -164,18 +166,35 @@ def test_both_directions_are_enabled_at_once(chunk: int) -> None:  # MPA-5044-7.
     assert [[done.nbytes for done in node.received()] for node in pair.nodes] == [[7], [7]]
 
 
-def test_a_responder_is_silent_until_it_has_seen_a_good_fpdu() -> None:  # MPA-5044-7.1.2-16, MPA-5044-7.1.2-03
+@pytest.mark.parametrize("markers", [True, False])
+def test_a_responder_is_silent_until_it_has_seen_a_good_fpdu(markers: bool) -> None:
+    # MPA-5044-7.1.2-16, MPA-5044-7.1.2-03, MPA2-6581-9.2-19
     side = Wire(Role.RESPONDER)
     assert side.said == b""
-    side.hears(frame(REQUEST, flags=0xC0))
+    side.hears(frame(REQUEST, flags=0xC0 if markers else 0x40))
     reply = side.said
     assert reply[:16] == REPLY
     side.node.send(b"first")
     side.settle()
     assert side.said == reply, "no FPDU, no Marker"
-    side.hears(fpdu(write().octets(0)))
-    ulpdu, _ = unframe(side.said[len(reply) :], 0, markers=True)
+    first = fpdu(write().octets(0))
+    side.hears(first[:-1])
+    assert side.said == reply, "nor before the FPDU is whole"
+    side.hears(first[-1:])
+    ulpdu, _ = unframe(side.said[len(reply) :], 0, markers=markers)
     assert Heard(ulpdu).opcode is Opcode.SEND
+
+
+@pytest.mark.parametrize("first", [fpdu(write().octets(0), crc=0), fpdu(send(b"x").octets(1), crc=0), b"\xff" * 64])
+def test_a_bad_first_fpdu_does_not_let_the_responder_speak(first: bytes) -> None:
+    # MPA-5044-7.1.2-16, MPA2-6581-9.2-19, ambiguity 1: it closes without a Terminate
+    side = Wire(Role.RESPONDER)
+    side.hears(frame(REQUEST))
+    reply = side.said
+    side.node.send(b"first")
+    side.hears(first)
+    assert side.node.qp.state is QpState.TERMINATE
+    assert (side.said, side.end.sent_fin) == (reply, True)
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------
@@ -231,7 +250,7 @@ def test_reserved_bits_are_not_looked_at(role: Role, flags: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 512])
 def test_private_data_of_every_length(size: int) -> None:
-    # MPA-5044-7.1.1-01, -03, -16, -19, -22, -23, MPA-5044-7.1.2-02, -09, -24
+    # MPA-5044-7.1.1-01, -03, -16, -19, -21, -22, -23, MPA-5044-7.1.2-02, -09, -23, -24
     data = bytes(n % 251 for n in range(size))
     side = Wire(Role.RESPONDER, Offer(revision=1, private_data=data[::-1]))
     side.hears(frame(REQUEST, private_data=data))

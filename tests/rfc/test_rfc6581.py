@@ -6,13 +6,14 @@ import itertools
 
 import pytest
 
+from pyiwarp import Options
 from pyiwarp.codes import UNNEGOTIATED, Rtr
 from pyiwarp.errors import InsufficientIrd, NoMatchingRtr, Rejected, VersionMismatch
 from pyiwarp.mr import RemoteRegion
 from pyiwarp.negotiation import Offer, Role
 from pyiwarp.queues.work import Read
 from pyiwarp.startup import StartupState
-from tests.harness import Pair, fpdu, octets_of, write
+from tests.harness import Pair, fpdu, octets_of, read, write
 from tests.rfc.test_rfc5044_startup import REPLY, REQUEST, Wire, frame
 
 THERE = RemoteRegion(0, 0x77, 4)
@@ -42,14 +43,16 @@ def responder(octets: bytes, offer: Offer) -> Wire:
 # --- the word --------------------------------------------------------------------------------------------------------
 
 
-def test_the_enhanced_word_octet_by_octet() -> None:  # MPA2-6581-9-01, MPA2-6581-6-01, -02, -07, MPA2-6581-9.2-01, -02
+def test_the_enhanced_word_octet_by_octet() -> None:
+    # MPA2-6581-9-01, MPA2-6581-6-01, -02, -07, -08, MPA2-6581-9.2-01, -02, MPA-5044-7.1.1-16
     side = Wire(Role.INITIATOR, Offer(ird=1, ord=2, rtr=Rtr.WRITE, private_data=b"0123456789"))
     assert side.said == REQUEST + bytes.fromhex("50 02 000E  80018002") + b"0123456789"
 
 
 @pytest.mark.parametrize("bits", range(16))
 def test_the_rtr_bits_of_a_reply(bits: int) -> None:
-    # MPA2-6581-9.2-03, -04, -05, -07, -09, -14, -15, -16: each choice of the Initiator with each of the Responder
+    # MPA-5044-7.1.1-16, MPA2-6581-9.2-03, -04, -05, -07, -09, -14, -15, -16
+    # each choice of the Initiator with each of the Responder
     for supported in range(1, 8):
         rtr = Rtr(0)
         for mask, kind in ((4, Rtr.SEND), (2, Rtr.WRITE), (1, Rtr.READ)):
@@ -83,7 +86,7 @@ def test_ird_and_ord_of_a_reply(ird: int, order: int) -> None:
 
 @pytest.mark.parametrize(("ird", "order"), [(0, 4), (2, 4), (4, 0), (UNNEGOTIATED, 4), (4, UNNEGOTIATED), (4, 4)])
 def test_what_the_initiator_keeps_to(ird: int, order: int) -> None:
-    # MPA2-6581-9.1-08, -09, -15, -17: by its behaviour, with more Reads posted than are allowed
+    # MPA2-6581-9.1-08, -09, -13, -15, -17: by its behaviour, with more Reads posted than are allowed
     side = Wire(Role.INITIATOR, Offer(ird=4, ord=8))
     sink = side.node.region(4)
     side.hears(reply(ird, order))
@@ -94,6 +97,21 @@ def test_what_the_initiator_keeps_to(ird: int, order: int) -> None:
     assert (len(side.said) - 24) // 52 == allowed
     agreement = side.node.qp.stream.agreement
     assert (agreement.ird, agreement.ord) == (4, allowed)
+    said, source = len(side.said), side.node.region(b"data")
+    asked = 0 if order == 0 else 4
+    side.hears(b"".join(fpdu(read(source, size=4).octets(msn)) for msn in range(1, asked + 1)))
+    assert len(side.said) - said == asked * (2 + 14 + 4 + 4), "as many as it agreed to are answered, all asked at once"
+
+
+def test_a_program_can_leave_ird_and_ord_alone() -> None:  # MPA2-6581-9.1-13
+    """With 0x3FFF it says that it settles them with the other program."""
+    side = Wire(Role.INITIATOR, Offer(ird=UNNEGOTIATED, ord=UNNEGOTIATED))
+    assert side.said[20:] == bytes.fromhex("3FFF3FFF")
+    side.hears(reply(UNNEGOTIATED, UNNEGOTIATED))
+    assert side.startup.state is StartupState.ACCEPTED
+    assert side.node.qp.error is None
+    answered = responder(request(4, 4), Offer(ird=UNNEGOTIATED, ord=4))
+    assert answered.said[20:] == bytes.fromhex("3FFF0004")
 
 
 @pytest.mark.parametrize("left", [(1, 1), (4, 4), (16, 2), (2, 16)])
@@ -113,7 +131,7 @@ def test_what_two_ends_agree_on_can_be_kept(left: tuple[int, int], right: tuple[
 
 @pytest.mark.parametrize(("ird", "order", "rtr"), [(4, 5, 0), (4, 0x3FFE, 0), (4, 4, 8 | 1)])
 def test_an_agreement_that_the_initiator_cannot_keep(ird: int, order: int, rtr: int) -> None:
-    # MPA2-6581-9.1-10, -11, MPA2-6581-9.2-11, -12, MPA2-6581-8-01: a Terminate, and then the end
+    # MPA2-6581-9.1-07, -10, -11, MPA2-6581-9.2-11, -12, MPA2-6581-8-01: a Terminate, and then the end
     side = Wire(Role.INITIATOR, Offer(ird=4, ord=4, rtr=Rtr.WRITE if rtr else Rtr(0)))
     side.hears(reply(ird, order, rtr))
     terminate = side.said[24:]
@@ -156,6 +174,14 @@ def test_the_opening_message_octet_by_octet(bit: int) -> None:
     expected = bytes.fromhex(VECTORS[bit])
     assert octets[: len(expected)] == expected
     assert len(octets) == len(expected) + (4 if bit == 1 else 0)
+
+
+@pytest.mark.parametrize("rtr", [Rtr.SEND, Rtr.READ, Rtr.SEND | Rtr.WRITE])
+def test_a_program_says_which_opening_messages_it_wants(rtr: Rtr) -> None:  # MPA2-6581-5-02, MPA2-6581-9.2-02
+    side = Wire(Role.INITIATOR, Options(rtr=rtr).offer(b""))
+    bits = 8 | (4 if rtr & Rtr.SEND else 0) | (2 if rtr & Rtr.WRITE else 0) | (1 if rtr & Rtr.READ else 0)
+    assert side.said == request(16, 16, bits)
+    assert Wire(Role.INITIATOR, Options(rtr=Rtr(0)).offer(b"")).said == request(16, 16)
 
 
 def test_no_other_fpdu_comes_before_it() -> None:  # MPA2-6581-5-01, MPA2-6581-9.2-18

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
 from pyiwarp.drivers.asyncio_driver import TURN_BATCHES, Llp
+from pyiwarp.drivers.tcp import EMSS_REFRESH
 from pyiwarp.pump import TimeLimit
+
+
+class FakeSocket:
+    """A socket whose segment size is asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def fileno(self) -> int:
+        return 7
+
+    def getsockopt(self, level: int, option: int) -> int:
+        assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        self.asked += 1
+        return 1000 + self.asked
 
 
 class FakeTransport:
@@ -20,9 +37,10 @@ class FakeTransport:
         self.held = 0
         self.calls: list[str] = []
         self.written: list[bytes] = []
+        self.socket: FakeSocket | None = None
 
     def get_extra_info(self, name: str) -> Any:
-        return None if name == "socket" else ("::1", 4420, 0, 0)
+        return self.socket if name == "socket" else ("::1", 4420, 0, 0)
 
     def set_write_buffer_limits(self, high: int) -> None:
         assert high == 0
@@ -78,6 +96,20 @@ def driven(pump: FakePump, takes: int = 1 << 30) -> tuple[Llp, FakeTransport]:
     transport = FakeTransport(takes)
     llp.connection_made(cast("Any", transport))
     return llp, transport
+
+
+async def test_the_segment_size_is_read_again_and_again() -> None:  # MPA-5044-4.5-06
+    pump = FakePump()
+    llp, transport = driven(pump)
+    transport.socket = FakeSocket()
+    llp._socket = cast("Any", transport.socket)
+    told: list[int] = []
+    cast("Any", pump).set_emss = told.append
+    for _ in range(2 * EMSS_REFRESH + 1):
+        pump.batches.append([b"x"])
+        llp._on_kick()
+    assert told == list(range(1001, 1001 + len(told)))
+    assert len(told) in (2, 3), "once for so many writes"
 
 
 async def turn() -> None:

@@ -78,7 +78,7 @@ def test_pads(ulpdu_length: int, pad: int) -> None:  # MPA-5044-4.1-05
 @pytest.mark.parametrize("length", LENGTHS)
 def test_fpdus_without_markers(
     length: int,
-) -> None:  # MPA-5044-4.1-01, MPA-5044-4.1-02, MPA-5044-4.1-03, MPA-5044-4.4-13
+) -> None:  # MPA-5044-4.1-01, MPA-5044-4.1-02, MPA-5044-4.1-03, MPA-5044-4.4-13, MPA-5044-4.4-16
     ulpdu = random.Random(length).randbytes(length)
     assert framed(Framer(crc=True), ulpdu) == fpdu(ulpdu)
     assert received(Deframer(crc=True), fpdu(ulpdu)) == [ulpdu]
@@ -86,7 +86,7 @@ def test_fpdus_without_markers(
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_markers_at_every_offset(length: int) -> None:
-    # MPA-5044-4.3-15
+    # MPA-5044-4.3-15, MPA-5044-4.1-01, -02, MPA-5044-4.4-16
     # MPA-5044-4.3-03, -04, -06, -09, -10, -11, MPA-5044-4.2-02, MPA-5044-4.2-04, MPA-5044-4.4-14, MPA-5044-4.4-15
     ulpdu = random.Random(length).randbytes(length)
     for offset in range(0, 1024, 4):
@@ -103,6 +103,13 @@ def test_marker_positions_outlive_four_gigabytes() -> None:  # MPA-5044-4.3-05
     framer.octets = deframer.octets = (1 << 32) - 8
     ulpdus = [bytes([n]) * 700 for n in range(9)]
     assert received(deframer, framed(framer, *ulpdus)) == ulpdus
+
+
+def test_many_small_fpdus_come_out_one_by_one() -> None:  # MPA-5044-4.3-13
+    ulpdus = [bytes([n % 251]) * (n % 40) for n in range(400)]
+    octets = framed(Framer(crc=True), *ulpdus)
+    for chunk in (1, 3, 511, 1 << 30):
+        assert received(Deframer(crc=True), octets, chunk) == ulpdus
 
 
 def test_many_small_fpdus_share_markers() -> None:  # MPA-5044-4.3-12, MPA-5044-4.3-13
@@ -180,7 +187,9 @@ def test_without_crc_the_field_is_there_and_may_hold_anything(markers: bool) -> 
     ulpdu = bytes(range(250)) * 4
     octets = framed(framer(crc=False), ulpdu)
     assert octets == fpdu(ulpdu, markers=markers, crc=0)
-    assert received(deframer(crc=False), fpdu(ulpdu, markers=markers, crc=0xDEADBEEF)) == [ulpdu]
+    later = fpdu(ulpdu, len(octets), markers=markers, crc=0)
+    first = fpdu(ulpdu, markers=markers, crc=0xDEADBEEF)
+    assert received(deframer(crc=False), first + later) == [ulpdu, ulpdu], "the later one begins behind the CRC field"
 
 
 def test_markers_are_read_leniently_in_what_is_reserved() -> None:  # MPA-5044-4.2-03, MPA-5044-4.2-05, MPA-5044-4.3-08
@@ -222,6 +231,7 @@ def test_every_lawful_length(markers: bool, length: int) -> None:  # MPA-5044-3-
 
 @pytest.mark.parametrize("markers", [False, True])
 def test_receive_views_are_never_empty_and_memory_stays_bounded(markers: bool) -> None:
+    # MPA-5044-5.1-05, MPA-5044-A.4-01: FPDUs that lie across the end of the buffer too
     framer, deframer = (MarkedFramer, MarkedDeframer) if markers else (Framer, Deframer)
     source, sink = framer(crc=True), deframer(crc=True)
     ulpdus = [bytes(length) for length in [1, 64_768, 20, 40_000, 64_768, 9, 64_768, 64_768, 64_768, 5000] * 3]

@@ -120,8 +120,9 @@ def test_a_request_of_revision_1_has_no_enhanced_word() -> None:  # MPA2-6581-6-
 
 
 def test_crc_is_asked_for_unless_the_user_says_no() -> None:  # MPA-5044-4.4-04, MPA-5041-3-07
-    # MPA-5044-1.2-02
+    # MPA-5044-1.2-02, MPA-5044-4.4-03
     assert Offer().crc
+    assert Side(Role.INITIATOR).says()[16] & 0x40
 
 
 def test_peer_to_peer_mode_lists_its_opening_messages() -> None:  # MPA2-6581-9.2-01, MPA2-6581-9.2-02, MPA2-6581-5-02
@@ -161,10 +162,17 @@ def test_private_data_of_every_lawful_size_arrives(revision: int, size: int) -> 
     left, right = Side(Role.INITIATOR, Offer(revision=revision, private_data=data)), responder()
     right.hears(left.says())
     assert right.startup.request.private_data == data
-    _, reply = right.startup.accept(Offer(revision=revision, private_data=data[::-1]))
+    agreement, reply = right.startup.accept(Offer(revision=revision, private_data=data[::-1]))
     left.hears(reply)
     assert left.agreement.private_data == data[::-1]
-    assert left.agreement.revision == revision  # MPA-5044-7.1.1-18, MPA-5044-3-13
+    assert left.agreement.revision == right.startup.request.revision == agreement.revision == revision
+    # MPA-5044-7.1.1-18, MPA-5044-3-13
+
+
+def test_the_initiator_s_revision_is_that_of_the_reply() -> None:  # MPA-5044-7.1.1-18, MPA-5044-3-13
+    side = initiator(revision=2)
+    side.hears(frame(reply=True, revision=1))
+    assert side.agreement.revision == 1
 
 
 def test_private_data_that_does_not_fit_this_reply_is_refused_and_another_may_be_tried() -> None:
@@ -242,6 +250,9 @@ def test_accepting() -> None:  # MPA-5044-7.1.2-08, MPA-5044-7.1.2-10, MPA-5044-
     agreement, reply = right.startup.accept(Offer(first_fpdu_timeout=7.0))
     assert (agreement.role, agreement.first_fpdu_timeout) == (Role.RESPONDER, 7.0)
     assert right.outcomes == [StartupState.DECIDING], "who accepts need not be told"
+    assert right.state is StartupState.ACCEPTED
+    right.hears(b"\0\x0e")  # not looked at here, and no fault: FPDUs may come now
+    assert right.state is StartupState.ACCEPTED
     left.hears(reply)
     assert left.outcomes == [StartupState.ACCEPTED]
     assert left.agreement.role is Role.INITIATOR
@@ -250,7 +261,7 @@ def test_accepting() -> None:  # MPA-5044-7.1.2-08, MPA-5044-7.1.2-10, MPA-5044-
 @pytest.mark.parametrize("revision", [1, 2])
 @pytest.mark.parametrize("enhanced", [False, True])
 def test_rejecting(revision: int, enhanced: bool) -> None:
-    # MPA-5044-7.1.2-05, MPA-5044-7.1.2-06, MPA-5044-7.1.2-07, MPA-5044-7.1.2-14, MPA-5044-7.1.2-19
+    # MPA-5044-7.1.2-05, -06, -07, -14, -19, MPA-5044-7.1.1-13
     side = responder(rtr=ALL)  # what a listener offers otherwise must not stand in the way of a refusal
     side.hears(frame(reply=False, revision=revision, word=word() if enhanced and revision == 2 else None))
     side.startup.reject(b"not today")
@@ -357,7 +368,7 @@ def test_an_enhanced_frame_without_its_word_is_refused(size: int) -> None:  # MP
 @pytest.mark.parametrize("private_data", [b"", b"data"])
 @pytest.mark.parametrize("together", [True, False])
 def test_octets_behind_the_request_are_refused(private_data: bytes, together: bool) -> None:
-    # MPA-5044-7.1.2-11, MPA-5044-7.1.1-20: if they come together, before a program could accept
+    # MPA-5044-7.1.2-11, -23, -26, MPA-5044-7.1.1-20: if they come together, before a program could accept
     side = responder()
     octets = frame(reply=False, private_data=private_data) + b"\x00\x00\x00\x00"
     for piece in [octets] if together else [octets[:-4], octets[-4:]]:
@@ -370,7 +381,7 @@ def test_octets_behind_the_request_are_refused(private_data: bytes, together: bo
 
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("size", [0, 1, 19, 20, 23])
-def test_a_peer_that_leaves_too_early(role: Role, size: int) -> None:  # MPA-5044-7.1.1-20
+def test_a_peer_that_leaves_too_early(role: Role, size: int) -> None:  # MPA-5044-7.1.1-20, MPA-5044-7.1.2-23
     side = Side(role)
     side.hears(frame(reply=role is Role.INITIATOR, private_data=b"data")[:size])
     side.startup.received_eof()
@@ -385,6 +396,9 @@ def test_a_peer_that_says_nothing(role: Role) -> None:  # MPA-5044-7.1.2-22, MPA
     limit = side.startup.time_limit()
     assert limit is not None
     assert limit.seconds == 0.25
+    for octet in frame(reply=role is Role.INITIATOR)[:5]:
+        side.hears(bytes([octet]))
+        assert side.startup.time_limit() == limit, "a trickle of octets begins no new wait"
     side.startup.timed_out(limit._replace(seconds=1.0))  # an old timer
     assert not side.outcomes
     side.startup.timed_out(limit)

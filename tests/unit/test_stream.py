@@ -18,7 +18,7 @@ from pyiwarp.fastwire import ReadRequest, parse_tagged, parse_untagged
 from pyiwarp.mr import RemoteRegion
 from pyiwarp.negotiation import Role
 from pyiwarp.queues.work import Read, Send, Status, Write
-from tests.harness import Heard, Node, RawPeer, agreed, cut, ended, octets_of, read, response, send, write
+from tests.harness import Heard, Node, RawPeer, agreed, cut, ended, feed, octets_of, read, response, send, write
 from tests.unit.stage import Stage, asked, stage
 
 __all__ = ["stage"]  # the fixture
@@ -370,6 +370,18 @@ def test_a_fin_in_the_middle_of_something() -> None:  # MPA-5044-7.2-01, MPA-504
         assert what in str(stage.error)
         assert ended(stage.node.received()) == [("recv 1", FLUSHED), ("recv 2", FLUSHED)]
         assert stage.peer.end.closed
+
+
+def test_the_half_is_closed_behind_the_last_fpdu(stage: Stage) -> None:  # MPA-5044-7.2-01
+    """Answers that are queued or on their way go out before, although no work request waits for them."""
+    qp = stage.node.qp
+    feed(qp, stage.peer.frames(read(stage.region, size=5)))
+    qp.disconnect()
+    assert not qp.output_ended, "the answer is queued"
+    assert qp.next_iov()
+    assert not qp.output_ended, "the transport has not given it to the kernel"
+    qp.flushed()
+    assert qp.output_ended
 
 
 def test_a_fin_between_messages_is_graceful(

@@ -16,7 +16,7 @@ from pyiwarp.errors import ProtocolViolation, TerminatedByPeer
 from pyiwarp.mr import MemoryRegion, RemoteRegion
 from pyiwarp.queues.qp import QpState
 from pyiwarp.queues.work import Send, Status, Write
-from tests.harness import Segment, ended, fpdu, octets_of, read, response, send, terminate, write
+from tests.harness import Segment, ended, feed, fpdu, octets_of, read, response, send, terminate, write
 from tests.unit.stage import Stage, asked, stage
 
 __all__ = ["stage"]  # the fixture
@@ -213,6 +213,18 @@ def test_a_bad_crc(
     stage.peer.expects_terminate(errors.CrcMismatch.term, mdr="000", payload=b"\x20\x02\0\0")
     stage.peer.expects_end_of_stream()
     assert octets_of(stage.region) == b"." * 64  # MPA-5044-6-01
+
+
+def test_the_end_waits_for_the_terminate(stage: Stage) -> None:  # MPA-5044-8-10
+    """Until the kernel has taken it the driver closes nothing, and then with a FIN: a reset could overtake it."""
+    frame = stage.peer.frames(write(stage.region.stag, stage.region.to, b"abc"), crc=0)
+    feed(stage.node.qp, frame)
+    assert not stage.node.qp.output_ended
+    assert b"\x20\x02" in b"".join(stage.node.qp.next_iov())
+    assert not stage.node.qp.output_ended
+    stage.node.qp.flushed()
+    assert stage.node.qp.output_ended
+    assert not stage.node.qp.broken
 
 
 def test_a_bad_marker() -> None:  # MPA-5044-8-03, MPA-5044-8-04

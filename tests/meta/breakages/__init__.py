@@ -21,9 +21,15 @@ from tests.meta.breakages import (
     immediate,
     limits,
     memory,
+    mpa_crc,
+    mpa_end,
     mpa_enhanced,
-    mpa_framing,
+    mpa_fpdu,
+    mpa_markers,
+    mpa_opening,
+    mpa_segments,
     mpa_startup,
+    mpa_startup_frames,
     rdmap_checks,
     rdmap_errors,
     rdmap_headers,
@@ -36,6 +42,8 @@ from tests.meta.breakages.mutation import Mutation, Replacement
 
 __all__ = ["MUTATIONS", "UNBROKEN", "Mutation", "Replacement"]
 
+_MPA: Final = (mpa_fpdu, mpa_markers, mpa_crc, mpa_segments, mpa_startup_frames, mpa_startup, mpa_end)
+_ENHANCED: Final = (mpa_enhanced, mpa_opening)
 _DDP: Final = (ddp_llp, ddp_control, ddp_headers, ddp_messages, ddp_streams, ddp_checks)
 _RDMAP: Final = (
     rdmap_services,
@@ -49,7 +57,7 @@ _RDMAP: Final = (
     atomics,
     immediate,
 )
-_TABLES: Final = (mpa_framing, mpa_startup, mpa_enhanced, *_DDP, memory, limits, *_RDMAP)
+_TABLES: Final = (*_MPA, *_ENHANCED, *_DDP, memory, limits, *_RDMAP)
 
 MUTATIONS: Final[tuple[Mutation, ...]] = tuple(mutation for table in _TABLES for mutation in table.MUTATIONS)
 UNBROKEN: Final[Mapping[str, str]] = {rule: reason for table in _TABLES for rule, reason in table.UNBROKEN.items()}
