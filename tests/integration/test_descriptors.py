@@ -15,6 +15,7 @@ import pytest
 
 import pyiwarp
 from pyiwarp import Options, blocking, blockingcm, rdmacm
+from pyiwarp.cm import identifiers
 from pyiwarp.errors import WrongState
 from tests.integration.loops import PATIENCE, open_sockets
 from tests.integration.polled import HOST, nothing_left
@@ -138,6 +139,12 @@ OPTIONS = Options(timeout=0.5, linger=0.3)
 REFUSED = 5
 
 
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An identifier that listens waits ten seconds for a peer that does not close its half; here half a second."""
+    monkeypatch.setattr(identifiers, "CONNECT_TIMEOUT", 0.5)
+
+
 def hears_the_refusal(sock: socket.socket) -> bool:
     """Whether a Reply that rejects has come, and the end behind it; the peer's own half stays open."""
     octets = b""
@@ -177,6 +184,7 @@ async def test_an_awaited_refusal_holds_no_descriptor() -> None:  # MPA-5044-7.1
         await _refuses(listener.port, refuse)
 
 
+@pytest.mark.usefixtures("_soon")
 async def test_a_refusal_by_an_identifier_holds_no_descriptor() -> None:  # MPA-5044-7.1.2-14
     async with rdmacm.CmId() as listener:
         listener.bind_addr(HOST)
@@ -221,6 +229,7 @@ def test_a_blocking_refusal_holds_no_descriptor() -> None:  # MPA-5044-7.1.2-14
         _polled_refuses(listener.port, lambda: listener.get_request(timeout=PATIENCE).reject(b"no"))
 
 
+@pytest.mark.usefixtures("_soon")
 def test_a_refusal_by_a_script_s_identifier_holds_no_descriptor() -> None:  # MPA-5044-7.1.2-14
     with nothing_left(), blockingcm.CmId() as listener:
         listener.bind_addr(HOST)
