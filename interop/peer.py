@@ -142,7 +142,7 @@ class PeerConnection(Protocol):
     async def post_read(self, wr_id: int, part: Part | None, remote: RemoteRegion) -> None:
         """Read from our memory until `part` is full; without one a Read of no octets."""
 
-    async def completions(self, count: int, timeout: float = 10.0) -> list[Done]:
+    async def completions(self, count: int, timeout: float = 30.0) -> list[Done]:
         """The next `count` completions in their order, or as many as there are after `timeout` seconds."""
 
     async def arm_solicited(self) -> None:
@@ -154,7 +154,7 @@ class PeerConnection(Protocol):
     async def disconnect(self) -> None:
         """Close the connection gracefully."""
 
-    async def ended(self, timeout: float = 10.0) -> str:
+    async def ended(self, timeout: float = 30.0) -> str:
         """Wait for the end of the connection and say how the peer's program learns of it.
 
         "disconnected", "terminated LAYER/TYPE/CODE" if the peer tells a Terminate, "not" after `timeout` seconds.
@@ -187,7 +187,7 @@ class PeerListener(Protocol):
     host: str
     port: int
 
-    async def request(self, timeout: float = 10.0) -> PeerRequest:
+    async def request(self, timeout: float = 30.0) -> PeerRequest:
         """The next Request of ours."""
 
 

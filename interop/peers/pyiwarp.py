@@ -227,7 +227,7 @@ class _Connection:
         """Post a Read."""
         self.qp.post_send(Read(_sge(part), remote, wr_id))
 
-    async def completions(self, count: int, timeout: float = 10.0) -> list[Done]:
+    async def completions(self, count: int, timeout: float = 30.0) -> list[Done]:
         """Take completions."""
         try:
             async with asyncio.timeout(timeout):
@@ -251,7 +251,7 @@ class _Connection:
         """Close gracefully."""
         self.qp.disconnect()
 
-    async def ended(self, timeout: float = 10.0) -> str:
+    async def ended(self, timeout: float = 30.0) -> str:
         """How it ended."""
         if not await _happens(self._ended, timeout):
             return "not"
@@ -308,6 +308,6 @@ class _Listener:
         self._peer, self._listener, self._other_domain = peer, listener, other_domain
         self.port = listener.port
 
-    async def request(self, timeout: float = 10.0) -> PeerRequest:
+    async def request(self, timeout: float = 30.0) -> PeerRequest:
         """The next Request."""
         return _Request(self._peer, await asyncio.wait_for(self._listener.get_request(), timeout), self._other_domain)

@@ -112,7 +112,7 @@ class SiwPeer:
             await conn.connect(options.depths.ird, options.depths.ord, options.private_data)
         except (VerbError, v.UnexpectedEvent) as error:
             raise PeerNotConnected(str(error)) from error
-        event = await conn.event(15.0)
+        event = await conn.event(30.0)
         if event.kind is v.CmKind.REJECTED:
             raise PeerRejected(event.private_data)
         if event.kind is not v.CmKind.ESTABLISHED:
@@ -217,7 +217,7 @@ class _Connection:
         part = part or Part(await self._peer.nowhere(), 0, 0)
         await self._conn.read(wr_id, remote.stag, remote.to, *_sges(part))
 
-    async def completions(self, count: int, timeout: float = 10.0) -> list[Done]:
+    async def completions(self, count: int, timeout: float = 30.0) -> list[Done]:
         """Take completions; siw's program hands out so many at once."""
         found: list[Done] = []
         while len(found) < count:
@@ -239,7 +239,7 @@ class _Connection:
         """Close gracefully."""
         await self._conn.disconnect()
 
-    async def ended(self, timeout: float = 10.0) -> str:
+    async def ended(self, timeout: float = 30.0) -> str:
         """siw tells its program that it is over, and no more."""
         event = await self._conn.event(timeout)
         return {v.CmKind.DISCONNECTED: "disconnected", v.CmKind.TIMEOUT: "not"}.get(event.kind, str(event))
@@ -281,7 +281,7 @@ class _Listener:
     def __init__(self, peer: SiwPeer, listener: Listener, port: int, domain: str | None) -> None:
         self._peer, self._listener, self.port, self._domain = peer, listener, port, domain
 
-    async def request(self, timeout: float = 10.0) -> PeerRequest:
+    async def request(self, timeout: float = 30.0) -> PeerRequest:
         """The next Request."""
         return _Request(self._peer, await self._listener.get_request(timeout, domain=self._domain))
 

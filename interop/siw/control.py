@@ -110,12 +110,12 @@ class Job:
         """Whether the command is, as far as we heard."""
         return self._collector is not None and not self._collector.done()
 
-    async def wait(self, timeout: float = 30.0) -> Result:
+    async def wait(self, timeout: float = 60.0) -> Result:
         """Wait for its end. Raises `GuestTimeout` after `timeout` seconds; the command then still runs."""
         status = await self._until(lambda: self.status, timeout, "to end")
         return Result(status, self.stdout, self.stderr)
 
-    async def expect(self, pattern: str, timeout: float = 10.0) -> re.Match[str]:
+    async def expect(self, pattern: str, timeout: float = 60.0) -> re.Match[str]:
         """Wait until the output has `pattern` behind where the last call found its own.
 
         Raises `GuestTimeout` after `timeout` seconds and `CommandFailed` if the command ended without.
@@ -124,7 +124,7 @@ class Job:
         self._expect_from = match.end()
         return match
 
-    async def readline(self, timeout: float | None = 10.0) -> str:
+    async def readline(self, timeout: float | None = 60.0) -> str:
         """Take the next line of the output proper, without its end; same errors as `expect`."""
         return await self._until(self._take_line, timeout, "a line")
 

@@ -187,7 +187,7 @@ class Guest:
         self._jobs.add(job)
         return job
 
-    async def run(self, command: str, *, stdin: bytes = b"", timeout: float = 30.0, check: bool = True) -> Result:
+    async def run(self, command: str, *, stdin: bytes = b"", timeout: float = 60.0, check: bool = True) -> Result:
         """Run a shell command to its end.
 
         Raises `GuestTimeout` after `timeout` seconds (the command is killed), `GuestDied`, and, with `check`,
@@ -221,7 +221,7 @@ class Guest:
         """
         return await self._ask(lambda: self.machine.forward(port))
 
-    async def wait_listen(self, port: int, timeout: float = 10.0) -> None:
+    async def wait_listen(self, port: int, timeout: float = 60.0) -> None:
         """Wait until something listens on `port` in the guest, siw included; `GuestTimeout` after `timeout` s."""
         # siw listens with a socket of the kernel, which shows in this file like any other; 0A is TCP_LISTEN
         pattern = f":{port:04X} [0-9A-F]*:0000 0A"

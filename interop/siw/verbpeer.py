@@ -26,7 +26,7 @@ from .verbs import (
     WcFlags,
 )
 
-_PATIENCE = 15.0  # seconds for a reply, beyond what a command may wait itself
+_PATIENCE = 60.0  # seconds for a reply, beyond what a command may wait itself
 
 
 class Reply:
@@ -200,7 +200,7 @@ class Listener:
         self.peer, self.name = peer, name
 
     async def get_request(
-        self, timeout: float = 10.0, *, depth: int | None = None, domain: str | None = None
+        self, timeout: float = 30.0, *, depth: int | None = None, domain: str | None = None
     ) -> "Connection":
         """Wait for a connection request and make its queue pair; `accept` or `reject` comes next.
 
@@ -240,11 +240,11 @@ class Connection:
         """Send a request; an event tells what became of it."""
         await self._do("connect", ird=ird, ord=ord, data=private_data.hex())
 
-    async def event(self, timeout: float = 10.0) -> CmEvent:
+    async def event(self, timeout: float = 30.0) -> CmEvent:
         """The next event; its kind is TIMEOUT if none comes in `timeout` seconds."""
         return (await self._do("event", wait=timeout)).event()
 
-    async def expect_event(self, kind: CmKind, timeout: float = 10.0) -> CmEvent:
+    async def expect_event(self, kind: CmKind, timeout: float = 30.0) -> CmEvent:
         """The next event, which must be of this kind, or `UnexpectedEvent` is raised."""
         event = await self.event(timeout)
         if event.kind is not kind:

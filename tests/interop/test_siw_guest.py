@@ -67,11 +67,9 @@ async def test_an_unknown_variant_is_refused(image: Image) -> None:
         await Guest.boot(image, "siw_none", accelerator="tcg")
 
 
-async def test_guests_are_restored_from_one_boot(image: Image) -> None:
+async def test_guests_restored_from_one_state_have_nothing_in_common(image: Image) -> None:
     kept = await snapshot(image)
     async with await Guest.restore(kept, ports=[PORT]) as one, await Guest.restore(kept, ports=[PORT]) as other:
-        boots = {await guest.get("/proc/sys/kernel/random/boot_id") for guest in (one, other)}
-        assert len(boots) == 1
         await one.put("/tmp/mine", b"1")
         assert (await other.run("cat /tmp/mine", check=False)).status == 1
         assert await one.forward(PORT) != await other.forward(PORT)
