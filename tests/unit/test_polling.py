@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from pyiwarp.drivers import interrupts
 from pyiwarp.drivers.poller import NEVER, Poller
 from pyiwarp.drivers.polling_driver import TURN_BATCHES, PollingLlp
 from pyiwarp.drivers.tcp import EMSS_REFRESH
@@ -367,8 +368,19 @@ def test_the_poller_belongs_to_its_thread(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.undo()
 
 
-def test_an_interrupt_within_a_post_waits_until_the_pump_knows_what_the_kernel_has() -> None:
+@pytest.fixture
+def python_takes_sigint() -> Iterator[None]:
+    """As it does but in a background job."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_within_a_post_waits_until_the_pump_knows_what_the_kernel_has(
+    monkeypatch: pytest.MonkeyPatch, python_takes_sigint: None
+) -> None:
     """Also where the driver is compiled, and has no frames of its own to be found by."""
+    monkeypatch.setattr(interrupts, "_strike_again", lambda: None)  # else it comes back, and between any two lines
     pump = FakePump()
     with driven(pump) as (poller, llp, far):
         send = llp._send
