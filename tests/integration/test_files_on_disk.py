@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from pyiwarp.cli import digestcache
-from pyiwarp.cli.destination import Destination
-from pyiwarp.cli.dialogue import Dialogue
-from pyiwarp.cli.faults import ChecksumMismatch
-from pyiwarp.cli.fileclient import ClientSettings, connected
-from pyiwarp.cli.fileserver import ServerSettings
+from pyiwarp.files import digests as digests_module
+from pyiwarp.files.client import ClientSettings, connected
+from pyiwarp.files.destination import Destination
+from pyiwarp.files.dialogue import Dialogue
+from pyiwarp.files.errors import ChecksumMismatch
+from pyiwarp.files.server import ServerSettings
+from pyiwarp.verbs import QpCounters
 from tests.integration.filerig import OPTIONS, Rig, content, rig, serving
 from tests.integration.loops import soon
 
@@ -73,7 +74,7 @@ async def test_neither_without(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def test_a_wrong_digest_is_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A digest that is remembered and wrong refuses the file once, and not for ever."""
-    monkeypatch.setattr(digestcache, "SETTLED", -1)
+    monkeypatch.setattr(digests_module, "SETTLED", -1)
     (rig.served / "file").write_bytes(content(5000))
     right = hashlib.sha256(content(5000)).hexdigest()
     digests = rig.server._shared.digests
@@ -96,7 +97,7 @@ async def test_a_digest_that_nobody_has_found_right_is_not_remembered(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client refuses what it got: the server may have read the file while it changed."""
-    monkeypatch.setattr(digestcache, "SETTLED", -1)
+    monkeypatch.setattr(digests_module, "SETTLED", -1)
     (rig.served / "file").write_bytes(content(5000))
 
     def full(*_: object) -> None:
@@ -106,7 +107,7 @@ async def test_a_digest_that_nobody_has_found_right_is_not_remembered(
         monkeypatch.setattr(Destination, "keep", full)
         with pytest.raises(OSError, match="No space"):
             await client.get("file", rig.mine / "one")
-        assert (await rig.next_report()).error.startswith("the client gave up")
+        assert (await rig.next_report()).error.startswith("the client cancelled")
         assert len(rig.server._shared.digests) == 0
 
 
@@ -117,17 +118,15 @@ class Slow:
     """A connection on which some octets have moved whenever somebody looks, `looks` times."""
 
     def __init__(self, looks: int, ended: asyncio.Event) -> None:
-        self.qp = self.stream = self  # what is asked for the counters
-        self.octets_sent = 0
+        self.qp = self
         self._left = looks
         self._ended = ended
 
-    @property
-    def fpdus_received(self) -> int:
+    def counters(self) -> QpCounters:
         self._left -= 1
         if self._left == 0:
             self._ended.set()
-        return max(0, self._left)
+        return QpCounters(fpdus_received=max(0, self._left))
 
 
 @pytest.mark.parametrize("looks", [2, 20])
@@ -140,4 +139,4 @@ async def test_a_slow_transfer_that_moves_is_waited_for(looks: int) -> None:
         return "done"
 
     talk = Dialogue(Slow(looks, ended), 0.01)  # type: ignore[arg-type]
-    assert await talk.patiently(work(), "the file") == "done"
+    assert await talk.wait_for(work(), "the file") == "done"
