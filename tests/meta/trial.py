@@ -123,10 +123,18 @@ class _Reporter:
         """What a test has noticed with some arguments it need not notice with others, least of all by hanging."""
         return True if item.nodeid.partition("[")[0] in self._failed else None
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._tell(nodeid.partition("[")[0], 0.0, "begun")
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self._tell(nodeid.partition("[")[0], 0.0, "ended")
+
+    def _tell(self, test: str, seconds: float, what: str) -> None:
+        os.write(self._pipe, (json.dumps([test, seconds, what]) + "\n").encode())
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         test = report.nodeid.partition("[")[0]
-        line = json.dumps([test, report.duration, report.failed]) + "\n"
-        os.write(self._pipe, line.encode())
+        self._tell(test, report.duration, report.outcome)
         if report.failed:
             self._failed.add(test)
             if self._session and self._trial.enough(self._failed):
@@ -164,16 +172,19 @@ class _Running:
     began: float
     breakage: contextlib.ExitStack
     unread: bytes = b""
+    begun: tuple[str, float] | None = None  # the test that runs, and since when
 
     def read(self) -> bool:
         """Take in what the fork tells; False when it has ended."""
         data = os.read(self.pipe, 1 << 16)
         *lines, self.unread = (self.unread + data).split(b"\n")
         for line in lines:
-            test, seconds, failed = json.loads(line)
+            test, seconds, what = json.loads(line)
             self.verdict.seconds[test] = self.verdict.seconds.get(test, 0.0) + seconds
-            if failed:
+            if what == "failed":
                 self.verdict.failed.add(test)
+            if what in ("begun", "ended"):
+                self.begun = (test, time.monotonic()) if what == "begun" else None
         return bool(data)
 
     def end(self, *, over: bool) -> Verdict:
@@ -187,7 +198,12 @@ class _Running:
         os.close(self.pipe)
         self.breakage.close()
         self.verdict.status = None if over else os.waitstatus_to_exitcode(status)
-        self.verdict.took = time.monotonic() - self.began
+        now = time.monotonic()
+        self.verdict.took = now - self.began
+        if self.begun is not None:
+            test, since = self.begun
+            if not over or now - since > self.trial.limits.get(test, now):  # it ended the process, or it hung
+                self.verdict.failed.add(test)
         self.verdict.output = self.output.read_text(encoding="utf-8", errors="replace")
         return self.verdict
 

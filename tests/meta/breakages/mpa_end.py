@@ -136,14 +136,11 @@ MUTATIONS: Final = (
         ("MPA-5044-8-06",),
     ),
     Mutation(
-        "input goes on after an error, with CRCs",
+        "input goes on after an error in an FPDU",
         "engine/stream",
         "        self._deframer = Discarder(self._deframer.fpdus)\n",
         "",
-        (
-            "MPA-5044-8-09",
-            "MPA-5044-6-02",
-        ),
+        ("MPA-5044-8-09",),
     ),
     Mutation(
         "MPA's errors are told by no Terminate",
