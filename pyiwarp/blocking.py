@@ -20,7 +20,7 @@ from pyiwarp.connections.blocking import Connection, Region
 from pyiwarp.connections.endpoint import Message, Options, options_for
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import poller
-from pyiwarp.drivers.polling_driver import PollingLlp
+from pyiwarp.drivers.polling_driver import PollingDriver
 from pyiwarp.errors import ConnectionLost, UsageError
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.cq import CompletionQueue
@@ -91,7 +91,7 @@ def connect(
     options = options or options_for(pd)
     connection = Connection.of(pd, options)
 
-    def attempt(options: Options) -> PollingLlp:
+    def attempt(options: Options) -> PollingDriver:
         offer, tap = options.offer(private_data), options.tap(initiator=True)
         return polling_cm.connect(connection.poller, connection.qp, host, port, offer, tap=tap)
 
@@ -111,7 +111,7 @@ def connect(
 
 def connect_qp(
     qp: QueuePair, host: str, port: int, offer: Offer | None = None, *, local_host: str | None = None
-) -> PollingLlp:
+) -> PollingDriver:
     """Connect a queue pair of one's own; from then on polling its completion queues makes it progress.
 
     Returns what drives it: `abort()` ends TCP at once, `closed` says whether it has ended. Otherwise as `connect`.
@@ -122,7 +122,7 @@ def connect_qp(
 class Request:
     """A peer that wants to connect; accept it or reject it."""
 
-    def __init__(self, request: ConnectRequest[PollingLlp], pd: ProtectionDomain | None, options: Options) -> None:
+    def __init__(self, request: ConnectRequest[PollingDriver], pd: ProtectionDomain | None, options: Options) -> None:
         self._request = request
         self._pd = pd
         self._options = options
@@ -151,7 +151,7 @@ class Request:
             raise
         return connection
 
-    def accept_qp(self, qp: QueuePair, offer: Offer | None = None) -> PollingLlp:
+    def accept_qp(self, qp: QueuePair, offer: Offer | None = None) -> PollingDriver:
         """Accept with a queue pair of one's own; receives that the peer relies on are posted before."""
         return polling_cm.accept(self._request, qp, offer)
 

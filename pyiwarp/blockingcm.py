@@ -25,7 +25,7 @@ from pyiwarp.cm.identifiers import (
 )
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import poller
-from pyiwarp.drivers.polling_driver import PollingLlp
+from pyiwarp.drivers.polling_driver import PollingDriver
 from pyiwarp.errors import Closed, WrongState
 from pyiwarp.negotiation import Offer
 from pyiwarp.pump import Driver
@@ -162,7 +162,7 @@ class CmId(BaseId):
         return CmId(self.channel, context=self.context)
 
     def _take(self, request: ConnectRequest[Driver], qp: QueuePair, offer: Offer) -> None:
-        polling_cm.accept(cast("ConnectRequest[PollingLlp]", request), qp, offer)
+        polling_cm.accept(cast("ConnectRequest[PollingDriver]", request), qp, offer)
 
 
 class AddrInfo(NamedTuple):

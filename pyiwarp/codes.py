@@ -6,10 +6,16 @@ from enum import IntEnum, IntFlag
 from typing import Final
 
 __all__ = [
+    "ATOMIC_REQUEST_SIZE",
+    "ATOMIC_RESPONSE_SIZE",
+    "ATOMIC_SIZE",
+    "ENHANCED_SIZE",
+    "IMMEDIATE_SIZE",
     "MAX_MESSAGE",
     "MAX_MULPDU",
     "MAX_PRIVATE_DATA",
     "MIN_MULPDU",
+    "STARTUP_HEADER_SIZE",
     "UNNEGOTIATED",
     "AtomicOpcode",
     "Layer",
@@ -30,6 +36,23 @@ MAX_PRIVATE_DATA: Final = 512
 MAX_MESSAGE: Final = (1 << 32) - 1
 """The longest DDP message, in octets (RFC 5041 §5.2)."""
 
+STARTUP_HEADER_SIZE: Final = 20
+"""Octets of a startup frame before its Private Data (RFC 5044 §7.1.1)."""
+
+ENHANCED_SIZE: Final = 4
+"""Octets of the enhanced word, which begins the Private Data of an enhanced frame (RFC 6581 §9)."""
+
+ATOMIC_SIZE: Final = 8
+"""Octets of memory that an Atomic operates on (RFC 7306 §5.1)."""
+
+ATOMIC_REQUEST_SIZE: Final = 52
+"""Octets of an Atomic Request header (RFC 7306 §5.2.1)."""
+
+ATOMIC_RESPONSE_SIZE: Final = 12
+"""Octets of an Atomic Response header (RFC 7306 §5.2.2)."""
+
+IMMEDIATE_SIZE: Final = 8
+"""Octets of Immediate Data (RFC 7306 §6.2)."""
 
 UNNEGOTIATED: Final = 0x3FFF
 """The IRD or ORD that leaves the value to the ULP (RFC 6581 §9.1)."""

@@ -29,6 +29,7 @@ from pyiwarp.access import (
     page_offset,
     with_key,
 )
+from pyiwarp.codes import ATOMIC_SIZE
 from pyiwarp.errors import (
     BadWorkRequest,
     BaseOrBounds,
@@ -61,12 +62,11 @@ __all__ = [
     "StagTable",
 ]
 
-_ATOMIC_SIZE: Final = 8
 _LOCAL_WRITE: Final = int(Access.LOCAL_WRITE)
 _NO_CALLS: Final[tuple[Callable[[], None], ...]] = ()
 
 
-class _Blame(NamedTuple):
+class _CheckErrors(NamedTuple):
     """Which error each failed check is, by the layer that makes the check."""
 
     invalid: type[ProtocolViolation]
@@ -76,18 +76,14 @@ class _Blame(NamedTuple):
     rights: type[ProtocolViolation]
 
 
-DDP_BLAME: Final = _Blame(InvalidStag, StagNotAssociated, TaggedOffsetWrap, BaseOrBounds, NoWriteRight)
+DDP_ERRORS: Final = _CheckErrors(InvalidStag, StagNotAssociated, TaggedOffsetWrap, BaseOrBounds, NoWriteRight)
 _KINDS: Final = {
     REMOTE_WRITE: AccessKind.WRITE,
     REMOTE_READ: AccessKind.READ,
     REMOTE_ATOMIC: AccessKind.ATOMIC,
 }
 
-RDMAP_BLAME: Final = _Blame(ReadInvalidStag, ReadStagNotAssociated, ReadWrap, ReadBounds, ReadAccessRights)
-
-
-def _nothing() -> None:
-    """What follows when nobody waits for memory to be let go."""
+RDMAP_ERRORS: Final = _CheckErrors(ReadInvalidStag, ReadStagNotAssociated, ReadWrap, ReadBounds, ReadAccessRights)
 
 
 class Domain(Protocol):
@@ -187,7 +183,7 @@ class MemoryRegion:
         """Octets for work that pins the memory: they are there until the last `unpin`, whatever becomes of the STag."""
         return self._view[offset : offset + nbytes]
 
-    def glance(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
+    def source_view(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
         """Octets that work of `pd` may send, to be used at once; None if they may not be.
 
         The short way of the commonest request; which rule forbids it is said by `queues.checks`.
@@ -197,9 +193,9 @@ class MemoryRegion:
             return self._view[offset:stop]
         return None
 
-    def lend(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
+    def pin_source(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
         """Pin octets to be sent by work of `pd`, and give them; None, and nothing pinned, if they may not be."""
-        view = self.glance(pd, offset, nbytes)
+        view = self.source_view(pd, offset, nbytes)
         if view is not None:
             self._pins += 1
         return view
@@ -218,7 +214,7 @@ class MemoryRegion:
 
     def misalignment(self, offset: int) -> int:
         """How far past a multiple of eight, in octets, the octet at `offset` lies in memory."""
-        return (page_offset(self._view) + offset) % _ATOMIC_SIZE
+        return (page_offset(self._view) + offset) % ATOMIC_SIZE
 
     def pieces(self, memory: memoryview) -> Sequence[memoryview]:
         """The contiguous views that make up what `pinned_view` gave."""
@@ -345,7 +341,7 @@ class MemoryRegion:
         self._check_unused()
         self.retire()
 
-    def retire(self, on_released: Callable[[], None] = _nothing, *, by_peer: bool = False) -> None:
+    def retire(self, on_released: Callable[[], None] | None = None, *, by_peer: bool = False) -> None:
         """Void the STag at once, and let the memory go, with a call to `on_released`, when nothing pins it.
 
         After a peer's access was revoked no octet of its changes the memory (SEC-5042-6.2.2-02), except those of
@@ -361,13 +357,14 @@ class MemoryRegion:
                 self.table.forget(self.stag)
             for window in tuple(self._windows or ()):
                 window.retire(by_peer=by_peer)
-        self.when_released(on_released)
+        if on_released is not None:
+            self._on_released += (on_released,)
+        self._release_unless_pinned()
 
     def when_released(self, on_released: Callable[[], None]) -> None:
         """Call `on_released` when the memory is the caller's alone; at once if it is. Closes nothing by itself."""
         self._on_released += (on_released,)
-        if self._retired and self._pins == 0:
-            self._release()
+        self._release_unless_pinned()
 
     def forget_caller(self, on_released: Callable[[], None]) -> None:
         """Do not make the call that `when_released` was asked for: whoever waited for it has given up."""
@@ -376,6 +373,10 @@ class MemoryRegion:
     def _let_go(self) -> None:
         """Nothing uses the memory any more."""
         self._view.release()
+
+    def _release_unless_pinned(self) -> None:
+        if self._retired and self._pins == 0:
+            self._release()
 
     def _release(self) -> None:
         calls, self._on_released = self._on_released, _NO_CALLS
@@ -494,7 +495,7 @@ class StagTable:
         self, stag: int, to: int, nbytes: int, pd: object, right: int = REMOTE_WRITE, stream: object = None
     ) -> memoryview:
         """Where `nbytes` octets that come on `stream` shall be placed (RFC 5041 §7.1, tagged checks)."""
-        return self._reach(stag, to, nbytes, pd, right, DDP_BLAME, stream)[0]
+        return self._reach(stag, to, nbytes, pd, right, DDP_ERRORS, stream)[0]
 
     def writable(self, stag: int, pd: object, stream: object = None) -> MemoryRegion | None:
         """The region that a peer may write by `stag` on `stream`, if `sink` would find one."""
@@ -507,14 +508,14 @@ class StagTable:
         self, stag: int, to: int, nbytes: int, pd: object, stream: object = None
     ) -> tuple[memoryview, MemoryRegion]:
         """The octets that the peer asked to read, and their region (RFC 5040 §7.2)."""
-        return self._reach(stag, to, nbytes, pd, REMOTE_READ, RDMAP_BLAME, stream)
+        return self._reach(stag, to, nbytes, pd, REMOTE_READ, RDMAP_ERRORS, stream)
 
     def atomic(self, stag: int, to: int, pd: object, stream: object = None) -> memoryview:
         """The eight octets that the peer wants changed (EXT-7306-8.2-06), judged as a Read's source is.
 
         Raises `StreamCatastrophe` if their address is not a multiple of eight: that of the buffer, not the TO.
         """
-        memory, region = self._reach(stag, to, _ATOMIC_SIZE, pd, REMOTE_ATOMIC, RDMAP_BLAME, stream)
+        memory, region = self._reach(stag, to, ATOMIC_SIZE, pd, REMOTE_ATOMIC, RDMAP_ERRORS, stream)
         if region.misalignment(to - region.to):  # EXT-7306-8.2-04, EXT-7306-8.2-05
             raise StreamCatastrophe(f"an Atomic at STag {stag:#010x} TO {to:#x}, whose address is not a multiple of 8")
         return memory
@@ -542,21 +543,21 @@ class StagTable:
         region.retire(by_peer=True)  # RDMAP-5040-5.3-14
 
     def _reach(
-        self, stag: int, to: int, nbytes: int, pd: object, right: int, blame: _Blame, stream: object
+        self, stag: int, to: int, nbytes: int, pd: object, right: int, errors: _CheckErrors, stream: object
     ) -> tuple[memoryview, MemoryRegion]:
         region = self._regions.get(stag)
         if region is None:  # DDP-5041-7.1-10, RDMAP-5040-7.2-09
-            raise blame.invalid(stag)
+            raise errors.invalid(stag)
         if region.scope is not pd and region.scope is not stream:  # DDP-5041-8.2-01, -02, RDMAP-5040-7.2-10
-            raise blame.association(stag)
+            raise errors.association(stag)
         offset = to - region.to
         if offset < 0 or offset + nbytes > region.nbytes:
             if to + nbytes > TO_LIMIT:  # DDP-5041-7.1-14: asked first among the bounds, it names the cause best
-                raise blame.wrap(stag, to, nbytes)
-            raise blame.bounds(stag, to, nbytes)  # DDP-5041-7.1-12, DDP-5041-7.1-13
+                raise errors.wrap(stag, to, nbytes)
+            raise errors.bounds(stag, to, nbytes)  # DDP-5041-7.1-12, DDP-5041-7.1-13
         if not region.rights & right:  # DDP-5041-7.1-11, RDMAP-5040-7.2-14
             if region.log is None or not region.access & right:
-                raise blame.rights(stag)
+                raise errors.rights(stag)
             region.log.note(_KINDS[right], stream, stag, to, region.origin + offset, nbytes)
         return region.pinned_view(offset, nbytes), region
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
-from pyiwarp.codes import MAX_PRIVATE_DATA, UNNEGOTIATED, Rtr
+from pyiwarp.codes import ENHANCED_SIZE, MAX_PRIVATE_DATA, UNNEGOTIATED, Rtr
 from pyiwarp.errors import InsufficientIrd, NoMatchingRtr, SetupFailed, UsageError
 
-__all__ = ["ENHANCED_SIZE", "Agreement", "Offer", "Role", "StartupFrameRead", "agree", "reply_word", "request_word"]
+__all__ = ["Agreement", "Offer", "Role", "StartupFrameRead", "agree", "reply_word", "request_word"]
 
-ENHANCED_SIZE: Final = 4
 NO_RTR: Final = Rtr(0)
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from pyiwarp.buffers import Octets
 
-__all__ = ["Driver", "Pump", "TimeLimit", "address_word"]
+__all__ = ["Driver", "Pump", "TimeLimit", "address_word", "no_callback"]
 
 
 class TimeLimit(NamedTuple):
@@ -102,3 +102,7 @@ def address_word(name: tuple[str, int] | tuple[str, int, int, int] | None) -> st
         return "?"
     host, port = name[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def no_callback() -> None:
+    """The value of a callback attribute that nobody has set."""

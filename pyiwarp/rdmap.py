@@ -59,7 +59,6 @@ EXTENDED_QUEUE_OPCODES: Final[Mapping[int, frozenset[Opcode]]] = {  # EXT-7306-4
     QueueNumber.ATOMIC_RESPONSE: frozenset({Opcode.ATOMIC_RESPONSE}),
 }
 IMMEDIATE_OPCODES: Final = frozenset({Opcode.IMMEDIATE, Opcode.IMMEDIATE_SE})
-IMMEDIATE_SIZE: Final = 8
 SOLICITED_OPCODES: Final = frozenset({Opcode.SEND_SE, Opcode.SEND_SE_INVAL, Opcode.IMMEDIATE_SE})
 INVALIDATING_OPCODES: Final = frozenset({Opcode.SEND_INVAL, Opcode.SEND_SE_INVAL})
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from pyiwarp.codes import MAX_PRIVATE_DATA
+from pyiwarp.codes import ENHANCED_SIZE, MAX_PRIVATE_DATA, STARTUP_HEADER_SIZE
 from pyiwarp.errors import (
     ConnectionLost,
     MalformedStartup,
@@ -23,7 +23,6 @@ from pyiwarp.errors import (
     WrongState,
 )
 from pyiwarp.negotiation import (
-    ENHANCED_SIZE,
     Agreement,
     Offer,
     Role,
@@ -36,7 +35,6 @@ from pyiwarp.pump import TimeLimit
 
 __all__ = ["Startup", "StartupState"]
 
-HEADER_SIZE: Final = 20
 TOO_MUCH: Final = "octets follow the MPA Request before its Reply (RFC 5044 §7.1.1)"
 STREAMING_EOF: Final = "the peer closed the connection before its startup frame was complete (RFC 5044 §7.1.2)"
 
@@ -90,9 +88,9 @@ class Startup:
         self.agreement: Agreement | None = None
         self.error: StartupError | ConnectionLost | None = None
         self._on_outcome = on_outcome
-        self._size = HEADER_SIZE  # of the frame as far as it is known
+        self._size = STARTUP_HEADER_SIZE  # of the frame as far as it is known
         # MPA-5044-7.1.1-20: a Responder has room for what may not follow a Request, so that it comes with its frame
-        self._frame = bytearray(HEADER_SIZE + (role is Role.RESPONDER))
+        self._frame = bytearray(STARTUP_HEADER_SIZE + (role is Role.RESPONDER))
         self._have = 0
         self._peer_closed = False
         self._out: list[bytes | bytearray | memoryview] = []
@@ -261,23 +259,23 @@ class Startup:
         """Take the frame as far as its octets allow."""
         from pyiwarp import wire
 
-        if self._have < HEADER_SIZE:
+        if self._have < STARTUP_HEADER_SIZE:
             self._check_key_so_far()
             return
         reply = self.role is Role.INITIATOR
-        frame, pd_length = wire.parse_startup_header(bytes(self._frame[:HEADER_SIZE]), reply=reply)
+        frame, pd_length = wire.parse_startup_header(bytes(self._frame[:STARTUP_HEADER_SIZE]), reply=reply)
         if frame.revision not in (1, 2):  # MPA-5044-7.1.1-17
             raise VersionMismatch(f"the peer speaks MPA revision {frame.revision}, not 1 or 2 (RFC 5044 §7.1.1)")
         if not reply and frame.revision > self.offer.revision:  # MPA2-6581-10-06
             raise VersionMismatch("the Initiator speaks MPA revision 2, only 1 is offered here (RFC 6581 §10)")
-        if self._size == HEADER_SIZE and pd_length:
+        if self._size == STARTUP_HEADER_SIZE and pd_length:
             self._size += pd_length
             # MPA-5044-7.1.2-24: bounded by 512, the parser saw to it; a driver may still hold a view of the old one
             self._frame = self._frame + bytes(pd_length)
         if self._have > self._size:
             raise MalformedStartup(TOO_MUCH)
         if self._have == self._size:
-            self._finish(StartupFrameRead.of(frame, bytes(self._frame[HEADER_SIZE : self._size])))
+            self._finish(StartupFrameRead.of(frame, bytes(self._frame[STARTUP_HEADER_SIZE : self._size])))
 
     def _check_key_so_far(self) -> None:
         """Refuse a wrong key at its first wrong octet: such a peer may never send all twenty."""

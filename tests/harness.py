@@ -110,7 +110,7 @@ class End:
         self.tamper: Callable[[bytes], bytes] = bytes
 
     def write(self, peer: End) -> bool:
-        """Ask the pump for octets and give them to TCP; as `Llp` does."""
+        """Ask the pump for octets and give them to TCP; as `AsyncioDriver` does."""
         if self.closed:
             return False
         self.pump.resume()

@@ -27,7 +27,7 @@ from interop.peer import (
 from interop.siw.verbs import pattern
 from pyiwarp import Access, Context, IwarpError, ProtectionDomain, Rejected, RemoteRegion, TerminatedByPeer, cm
 from pyiwarp.codes import Rtr
-from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.mr import MemoryRegion
 from pyiwarp.negotiation import Offer
 from pyiwarp.profile import PROFILES
@@ -187,10 +187,10 @@ class _Connection:
         self._news = asyncio.Event()
         self._found: deque[Completion] = deque()
         self._solicited: asyncio.Event | None = None
-        self._llp: Llp | None = None
+        self._llp: AsyncioDriver | None = None
         self._cq.arm(self._on_completion)
 
-    def begin(self, llp: Llp) -> _Connection:
+    def begin(self, llp: AsyncioDriver) -> _Connection:
         """Startup is over."""
         self._llp = llp
         agreement = self.qp.stream.agreement

@@ -13,7 +13,7 @@ from typing import Final
 from pyiwarp.capture import Tap
 from pyiwarp.cm import handshake
 from pyiwarp.cm.handshake import Reception, check_idle, initiate
-from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import Closed, IwarpError, StartupTimeout
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.qp import QueuePair
@@ -24,7 +24,7 @@ __all__ = ["ConnectRequest", "Listener", "connect", "listen"]
 DEFAULT_BACKLOG: Final = 128
 
 
-ConnectRequest = handshake.ConnectRequest[Llp]
+ConnectRequest = handshake.ConnectRequest[AsyncioDriver]
 """An MPA Request that waits for this side's decision."""
 
 
@@ -36,7 +36,7 @@ async def connect(
     *,
     local_host: str | None = None,
     tap: Tap | None = None,
-) -> Llp:
+) -> AsyncioDriver:
     """Connect `qp` to the iWARP peer that listens on `host` and `port` (RFC 5044 §7.1.2, Initiator).
 
     Returns when the accepting Reply has come; its private data is in `qp.stream.agreement`. Raises `OSError` if TCP
@@ -56,7 +56,7 @@ async def connect(
         else:
             outcome.set_exception(error)
 
-    llp = initiate(qp, offer, lambda startup: Llp(startup, loop, tap), done)
+    llp = initiate(qp, offer, lambda startup: AsyncioDriver(startup, loop, tap), done)
     local = None if local_host is None else (local_host, 0)
     try:
         try:
@@ -87,7 +87,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
         self._requests: asyncio.Queue[ConnectRequest | None] = asyncio.Queue()
-        self._reception: Reception[Llp] = Reception(offer, backlog, self._requests.put_nowait)
+        self._reception: Reception[AsyncioDriver] = Reception(offer, backlog, self._requests.put_nowait)
 
     def __repr__(self) -> str:
         return f"<Listener port {self.port} {self._reception!r}>"
@@ -141,8 +141,8 @@ class Listener:
     async def _open(self, host: str | None, port: int) -> None:
         self._server = await self._loop.create_server(self._make_protocol, host, port, reuse_address=True)
 
-    def _make_protocol(self) -> Llp:
-        llp = self._reception.receive(lambda startup: Llp(startup, self._loop, self._make_tap()))
+    def _make_protocol(self) -> AsyncioDriver:
+        llp = self._reception.receive(lambda startup: AsyncioDriver(startup, self._loop, self._make_tap()))
         llp.closed.add_done_callback(lambda _: self._reception.decided(llp))
         llp.exchanged = lambda: self._reception.decided(llp)
         return llp

@@ -19,7 +19,7 @@ from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.codes import UNNEGOTIATED
 from pyiwarp.errors import Closed, Rejected, StartupTimeout, UsageError, WrongState
 from pyiwarp.negotiation import Agreement, Offer
-from pyiwarp.pump import Driver
+from pyiwarp.pump import Driver, no_callback
 from pyiwarp.queues.qp import QpCap, QueuePair
 from pyiwarp.verbs import Context, ProtectionDomain
 
@@ -182,7 +182,7 @@ class BaseId(ABC):
         self._requests: deque[BaseId] = deque()
         self._request: ConnectRequest[Driver] | None = None
         self._listen_id: BaseId | None = None
-        self._stop: Callable[[], object] = _nothing  # ends what is under way
+        self._stop: Callable[[], object] = no_callback  # ends what is under way
         self._disconnected = Pending()
         self._closed = False
 
@@ -302,7 +302,7 @@ class BaseId(ABC):
         return qp, offer
 
     def _connected(self, pending: Pending, driver: Driver | None, error: Exception | None) -> None:
-        self._stop = _nothing
+        self._stop = no_callback
         self.driver = driver
         if error is not None:
             said = ConnParam(private_data=error.private_data) if isinstance(error, Rejected) else None
@@ -443,10 +443,6 @@ class BaseId(ABC):
             open_at_once=True,
             timeout=timeout,
         )
-
-
-def _nothing() -> None:
-    """Nothing is under way."""
 
 
 def _param(private_data: bytes, *, ird: int | None, order: int | None) -> ConnParam:

@@ -19,7 +19,7 @@ from pyiwarp.capture import Tap
 from pyiwarp.cm.handshake import ConnectRequest, Reception, check_idle, initiate
 from pyiwarp.drivers.interrupts import waiting
 from pyiwarp.drivers.poller import NEVER, Poller
-from pyiwarp.drivers.polling_driver import PollingLlp
+from pyiwarp.drivers.polling_driver import PollingDriver
 from pyiwarp.errors import Closed, StartupTimeout
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.cq import CompletionQueue
@@ -172,7 +172,7 @@ class Connecting:
         poller.check_thread()
         check_idle(qp)
         self.finished = False
-        self.driver: PollingLlp | None = None
+        self.driver: PollingDriver | None = None
         self.error: Exception | None = None
         self._poller = poller
         self._qp = qp
@@ -194,7 +194,7 @@ class Connecting:
             return
         _follow(self._poller, self._qp)
         self.driver = initiate(
-            self._qp, self._offer, lambda startup: PollingLlp(self._poller, startup, sock, self._tap), self._finish
+            self._qp, self._offer, lambda startup: PollingDriver(self._poller, startup, sock, self._tap), self._finish
         )
         self.driver.kick()
 
@@ -217,7 +217,7 @@ def connect(
     *,
     local_host: str | None = None,
     tap: Tap | None = None,
-) -> PollingLlp:
+) -> PollingDriver:
     """Connect `qp` to the iWARP peer that listens on `host` and `port`, and wait for it.
 
     Returns when the accepting Reply has come; its private data is in `qp.stream.agreement`. Raises `OSError` if TCP
@@ -302,8 +302,8 @@ class Listener:
         self._poller = poller
         self._make_tap = make_tap
         self._on_request = on_request
-        self._requests: deque[ConnectRequest[PollingLlp]] = deque()
-        self._reception: Reception[PollingLlp] = Reception(offer or Offer(), backlog, self._came)
+        self._requests: deque[ConnectRequest[PollingDriver]] = deque()
+        self._reception: Reception[PollingDriver] = Reception(offer or Offer(), backlog, self._came)
         self._doors: list[_Door] = []
         self.port = port
         try:
@@ -321,7 +321,7 @@ class Listener:
         """Whether nobody is taken in any more."""
         return not self._doors
 
-    def take_request(self) -> ConnectRequest[PollingLlp] | None:
+    def take_request(self) -> ConnectRequest[PollingDriver] | None:
         """The next Request that is here, or None."""
         while self._requests:
             request = self._requests.popleft()
@@ -329,9 +329,9 @@ class Listener:
                 return request
         return None
 
-    def get_request(self, timeout: float | None = None) -> ConnectRequest[PollingLlp] | None:
+    def get_request(self, timeout: float | None = None) -> ConnectRequest[PollingDriver] | None:
         """Wait for the next Request, for `timeout` seconds at most; None if none came. Raises `Closed`."""
-        taken: list[ConnectRequest[PollingLlp]] = []
+        taken: list[ConnectRequest[PollingDriver]] = []
 
         def look() -> bool:
             request = self.take_request()
@@ -369,13 +369,13 @@ class Listener:
         self.port = sock.getsockname()[1]
         self._doors.append(_Door(self._poller, sock, self._receive))
 
-    def _came(self, request: ConnectRequest[PollingLlp]) -> None:
+    def _came(self, request: ConnectRequest[PollingDriver]) -> None:
         self._requests.append(request)
         self._on_request()
 
     def _receive(self, sock: socket.socket) -> None:
         tap = self._make_tap()
-        driver = self._reception.receive(lambda startup: PollingLlp(self._poller, startup, sock, tap))
+        driver = self._reception.receive(lambda startup: PollingDriver(self._poller, startup, sock, tap))
         if driver.closed:
             self._reception.decided(driver)  # there were too many
             return
@@ -383,7 +383,7 @@ class Listener:
         driver.kick()
 
 
-def accept(request: ConnectRequest[PollingLlp], qp: QueuePair, offer: Offer | None = None) -> PollingLlp:
+def accept(request: ConnectRequest[PollingDriver], qp: QueuePair, offer: Offer | None = None) -> PollingDriver:
     """Accept a Request with `qp`, whose completion queues make progress from now on; see `ConnectRequest.accept`."""
     request.driver.poller.check_thread()
     _follow(request.driver.poller, qp)

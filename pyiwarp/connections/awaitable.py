@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from pyiwarp.codes import ATOMIC_SIZE
 from pyiwarp.connections.endpoint import Endpoint, Message, Options, check_fits, immediate_of
-from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import Disconnected, WorkFailed
-from pyiwarp.memory.atomics import ALL_ONES, ATOMIC_SIZE
+from pyiwarp.memory.atomics import ALL_ONES
 from pyiwarp.memory.fastreg import FastRegion
 from pyiwarp.memory.log import AccessLog
 from pyiwarp.memory.windows import MemoryWindow
@@ -89,7 +90,7 @@ class Connection(Endpoint):
     """
 
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
-        self._llp: Llp | None = None
+        self._llp: AsyncioDriver | None = None
         self._readers: deque[asyncio.Future[None]] = deque()
         self._room: deque[asyncio.Future[None]] = deque()
         super().__init__(pd, options, owns_pd=owns_pd)
@@ -295,7 +296,7 @@ class Connection(Endpoint):
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _attach(self, llp: Llp) -> None:
+    def _attach(self, llp: AsyncioDriver) -> None:
         self._llp = self._driver = llp
         self.qp.peer = llp.peername
 

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from pyiwarp.codes import ATOMIC_SIZE
 from pyiwarp.connections.endpoint import Endpoint, Message, Options, check_fits, immediate_of
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import Poller, poller
-from pyiwarp.drivers.polling_driver import PollingLlp
+from pyiwarp.drivers.polling_driver import PollingDriver
 from pyiwarp.errors import Disconnected, WorkFailed
-from pyiwarp.memory.atomics import ALL_ONES, ATOMIC_SIZE
+from pyiwarp.memory.atomics import ALL_ONES
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
 from pyiwarp.queues.work import CompareSwap, Completion, FetchAdd, Immediate, Read, Send, SendRequest, Write
 from pyiwarp.verbs import ProtectionDomain
@@ -85,7 +86,7 @@ class Connection(Endpoint):
 
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
         self.poller = poller()
-        self._llp: PollingLlp | None = None
+        self._llp: PollingDriver | None = None
         super().__init__(pd, options, owns_pd=owns_pd)
 
     def __enter__(self) -> Connection:
@@ -266,7 +267,7 @@ class Connection(Endpoint):
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _attach(self, llp: PollingLlp) -> None:
+    def _attach(self, llp: PollingDriver) -> None:
         self._llp = self._driver = llp
 
     def _ask(self, request: Callable[[_Outcome], SendRequest], timeout: float | None) -> int:

@@ -13,13 +13,12 @@ from mmap import PAGESIZE, mmap
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from pyiwarp.capture import Capture, Tap
-from pyiwarp.codes import Rtr
+from pyiwarp.codes import IMMEDIATE_SIZE, Rtr
 from pyiwarp.errors import BadWorkRequest, Closed, Disconnected, UsageError
 from pyiwarp.mr import Access, RegionSlice, RemoteRegion
 from pyiwarp.negotiation import Agreement, Offer
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.pump import Driver
-from pyiwarp.queues.checks import IMMEDIATE_SIZE
 from pyiwarp.queues.qp import QpCap, QpOptions, QpState, QueuePair
 from pyiwarp.queues.work import Completion, Recv, Status
 from pyiwarp.verbs import Context, Device, ProtectionDomain

@@ -15,7 +15,7 @@ from typing import Any
 from pyiwarp import cm
 from pyiwarp.connections.awaitable import Connection, Options
 from pyiwarp.connections.endpoint import options_for
-from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import ConnectionLost, IwarpError, UsageError
 from pyiwarp.verbs import ProtectionDomain
 
@@ -62,7 +62,7 @@ def connect(
     async def make() -> Connection:
         connection = Connection.of(pd, options)
 
-        def attempt(options: Options) -> Awaitable[Llp]:
+        def attempt(options: Options) -> Awaitable[AsyncioDriver]:
             offer = options.offer(private_data)
             return cm.connect(connection.qp, host, port, offer, tap=options.tap(initiator=True))
 

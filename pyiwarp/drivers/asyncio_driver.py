@@ -11,17 +11,14 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
 from pyiwarp.buffers import Octets
 from pyiwarp.capture import Tap
-from pyiwarp.drivers.tcp import EMSS_REFRESH, emss_of, reset_at_end, unpace
-from pyiwarp.pump import Pump, TimeLimit, address_word
+from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, reset_at_end, unpace
+from pyiwarp.pump import Pump, TimeLimit, address_word, no_callback
 
-__all__ = ["Llp", "Pump"]
-
-TURN_BATCHES: Final = 4
-"""Batches written in one turn of the loop at most, so that other connections have their turn."""
+__all__ = ["AsyncioDriver", "Pump"]
 
 # These releases have a writelines that never pauses the protocol (gh-127655).
 _WRITELINES_NEVER_PAUSES: bool = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9) or (
@@ -31,7 +28,7 @@ _WRITELINES_NEVER_PAUSES: bool = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9)
 ) <= sys.version_info[:3] < (3, 13, 2)
 
 
-class Llp(asyncio.BufferedProtocol):
+class AsyncioDriver(asyncio.BufferedProtocol):
     """One TCP connection under a pump. The pump may be exchanged at any time; startup does so once."""
 
     def __init__(self, pump: Pump, loop: asyncio.AbstractEventLoop, tap: Tap | None = None) -> None:
@@ -54,7 +51,7 @@ class Llp(asyncio.BufferedProtocol):
         self._aborted = False
         self._limit: TimeLimit | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.exchanged: Callable[[], object] = _nothing
+        self.exchanged: Callable[[], object] = no_callback
         self.closed: asyncio.Future[None] = loop.create_future()
 
     # --- from the loop -----------------------------------------------------------------------------------------------
@@ -298,10 +295,6 @@ class Llp(asyncio.BufferedProtocol):
                 self._run()
         finally:
             self._busy = False
-
-
-def _nothing() -> None:
-    """What a driver tells that nobody listens to."""
 
 
 def _address(transport: asyncio.Transport | None, kind: str) -> str:

@@ -16,13 +16,10 @@ from typing import Final
 from pyiwarp.buffers import Octets
 from pyiwarp.capture import Tap
 from pyiwarp.drivers.poller import NEVER, Poller
-from pyiwarp.drivers.tcp import EMSS_REFRESH, emss_of, reset_at_end, unpace
-from pyiwarp.pump import Pump, TimeLimit, address_word
+from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, reset_at_end, unpace
+from pyiwarp.pump import Pump, TimeLimit, address_word, no_callback
 
-__all__ = ["PollingLlp"]
-
-TURN_BATCHES: Final = 4
-"""Batches written at a stretch at most, so that other connections have their turn."""
+__all__ = ["PollingDriver"]
 
 _IOV_MAX: Final = 1024  # what one gather write takes on Linux
 _LAST_READS: Final = 1024  # after a failed write: what may still lie in the socket
@@ -30,7 +27,7 @@ _IN: Final = select.POLLIN
 _OUT: Final = select.POLLOUT
 
 
-class PollingLlp:
+class PollingDriver:
     """One TCP connection under a pump, progressed by a poller. The pump may be exchanged; startup does so once.
 
     Takes over `sock`, which is established. `on_closed` is called once, when TCP has ended, `on_exchanged` when the
@@ -44,8 +41,8 @@ class PollingLlp:
         self.poller = poller
         self.closed = False
         self.deadline = NEVER
-        self.on_closed: Callable[[], object] = _nothing
-        self.on_exchanged: Callable[[], object] = _nothing
+        self.on_closed: Callable[[], object] = no_callback
+        self.on_exchanged: Callable[[], object] = no_callback
         local, peer = sock.getsockname(), _peer_of(sock)
         self.peername = address_word(peer)
         self.sockname = address_word(local)
@@ -69,7 +66,7 @@ class PollingLlp:
             tap.opened(local[:2], peer[:2])
 
     def __repr__(self) -> str:
-        return f"<PollingLlp {self.sockname} with {self.peername}>"
+        return f"<PollingDriver {self.sockname} with {self.peername}>"
 
     def fileno(self) -> int:
         """The socket's file descriptor."""
@@ -287,7 +284,3 @@ def _peer_of(sock: socket.socket) -> tuple[str, int] | None:
     except OSError:
         return None
     return name
-
-
-def _nothing() -> None:
-    """What a driver tells that nobody listens to."""

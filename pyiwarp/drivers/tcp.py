@@ -7,10 +7,13 @@ import socket
 from struct import Struct
 from typing import Final
 
-__all__ = ["EMSS_REFRESH", "emss_of", "reset_at_end", "unpace"]
+__all__ = ["EMSS_REFRESH", "TURN_BATCHES", "emss_of", "reset_at_end", "unpace"]
 
 EMSS_REFRESH: Final = 64
 """How many writes one reading of TCP_MAXSEG serves: it changes rarely, and asking costs a system call."""
+
+TURN_BATCHES: Final = 4
+"""Batches that one connection writes in one turn at most, so that the other connections have their turn."""
 
 _RESET: Final = Struct("ii").pack(1, 0)  # struct linger: on, for no time
 _PACED: Final = b"bbr"

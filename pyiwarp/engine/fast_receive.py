@@ -29,7 +29,7 @@ from pyiwarp.mpa import CRC_SIZE, LENGTH_SIZE, Deframer, fpdu_size
 from pyiwarp.mr import StagTable
 from pyiwarp.rdmap import TAGGED_ADMISSION, OutstandingRead, OutstandingReads, admission
 
-__all__ = ["Express"]
+__all__ = ["FastReceive"]
 
 INTACT: Final = 0x4867_4BC7
 """The CRC32C of any octets that are followed by their own CRC32C, least significant octet first."""
@@ -40,7 +40,7 @@ _UNTAGGED_BODY: Final = LENGTH_SIZE + UNTAGGED_SIZE
 _PLAIN_SENDS: Final = admission(frozenset({Opcode.SEND, Opcode.SEND_SE}))
 
 
-_Aim = tuple[memoryview, int, int, int, int, OutstandingRead | None, bool]
+_Target = tuple[memoryview, int, int, int, int, OutstandingRead | None, bool]
 """What tagged FPDUs have in common whose first eight octets are the same: all but their TO and their payload.
 
 That is the memory, the TO of its first octet, where in it the payload may begin at most, the octets of payload, the
@@ -48,7 +48,7 @@ octets of the FPDU, the Read that is answered if one is, and whether this is the
 """
 
 
-class Express:
+class FastReceive:
     """The short way into the memory of one stream."""
 
     __slots__ = ("_pd", "_queue", "_reads", "_scope", "_table")
@@ -83,16 +83,16 @@ class Express:
         begin = start = deframer.start
         enough = end - _TAGGED_BODY - CRC_SIZE
         unpack = TAGGED_LEAD.unpack_from
-        aims: dict[int, _Aim] = {}  # good for this call: between two, memory may be withdrawn
+        targets: dict[int, _Target] = {}  # good for this call: between two, memory may be withdrawn
         known = -1
         fpdus = 0
         while start <= enough:
             word, to = unpack(view, start)
             if word != known:
-                aim = aims.get(word) or self._aim(word)
-                if aim is None:
+                target = targets.get(word) or self._resolve(word)
+                if target is None:
                     break
-                memory, base, limit, nbytes, size, read, last = aims[word] = aim
+                memory, base, limit, nbytes, size, read, last = targets[word] = target
                 known = word
             stop = start + size
             offset = to - base
@@ -111,13 +111,13 @@ class Express:
             if last and read is not None:
                 done = self._reads.delivered()
                 events.append(ReadDone(done.token, done.nbytes))
-                aims.clear()  # the next Read has memory of its own
+                targets.clear()  # the next Read has memory of its own
                 known = -1
         if fpdus:
             deframer.advance(start - begin, fpdus)
         return fpdus
 
-    def _aim(self, word: int) -> _Aim | None:
+    def _resolve(self, word: int) -> _Target | None:
         """Where FPDUs go that begin with these eight octets: length, control of DDP and of RDMAP, and STag."""
         length, control, stag = word >> 48, word >> 40 & 0xFF, word & 0xFFFF_FFFF
         nbytes = length - TAGGED_SIZE

@@ -25,7 +25,7 @@ __all__ = ["LARGEST_COPY", "Packer"]
 _TAGGED_BODY: Final = TAGGED_LEAD.size
 _FULL: Final = BUFFER_SIZE - LARGEST_FPDU  # from here on another FPDU might not fit the buffer
 
-Laid = tuple[int, int, Octets, int]
+SmallMessage = tuple[int, int, Octets, int]
 """A message of one segment: the STag in its header, what follows it there, its octets and how many they are."""
 
 LARGEST_COPY: Final = 4096
@@ -41,7 +41,7 @@ class Packer:
     The pieces of a batch are good until `flushed`.
     """
 
-    __slots__ = ("_at", "_buffer", "_crc", "_fpdus_left", "_laid", "_mark", "_out", "_plain", "_room", "framer")
+    __slots__ = ("_at", "_buffer", "_crc", "_early_fpdus", "_fpdus_left", "_mark", "_out", "_plain", "_room", "framer")
 
     def __init__(self, *, crc: bool, markers: bool) -> None:
         self.framer = (MarkedFramer if markers else Framer)(crc=crc)
@@ -49,21 +49,21 @@ class Packer:
         self._crc = crc
         self._buffer = NO_BUFFER
         self._at = self._mark = 0
-        self._laid = 0  # FPDUs in the buffer that belong to no batch yet
+        self._early_fpdus = 0  # FPDUs in the buffer that belong to no batch yet
         self._out: list[Octets] = []
         self._room = self._fpdus_left = 0
 
     @property
-    def lays(self) -> bool:
-        """Whether FPDUs can be laid ready: not where markers are sent, whose places the order of batches decides."""
+    def frames_early(self) -> bool:
+        """Whether FPDUs can be framed ready: not where markers are sent, whose places the order of batches decides."""
         return not self._plain
 
     @property
-    def ready(self) -> bool:
+    def has_early(self) -> bool:
         """Whether FPDUs lie ready for the next batch."""
-        return self._laid > 0
+        return self._early_fpdus > 0
 
-    def lay(self, lead: Struct, base: int, most: int, messages: Sequence[Laid]) -> int:
+    def frame_early(self, lead: Struct, base: int, most: int, messages: Sequence[SmallMessage]) -> int:
         """Lay an FPDU ready for each of the messages, whose octets are copied, while there is room; returns how many.
 
         There is none while many streams have FPDUs that lie ready. They go out in front of the next batch. `lead`
@@ -77,7 +77,7 @@ class Packer:
         head = lead.size
         length = head - LENGTH_SIZE
         most = min(most, LARGEST_COPY)
-        laid = crc = 0
+        framed = crc = 0
         for low, second, payload, nbytes in messages:
             if nbytes > most or at > _FULL:
                 break
@@ -92,30 +92,30 @@ class Packer:
                     crc = crc32c(PADS[pad], crc)  # MPA-5044-4.4-13: the pad is covered too
             _TRAILERS[pad](buffer, stop, crc)
             at = stop + pad + CRC_SIZE
-            laid += 1
+            framed += 1
         self._at = at
-        self._laid += laid
+        self._early_fpdus += framed
         if not at:
             self.flushed()  # an idle stream owns no buffer
-        return laid
+        return framed
 
-    def take_ready(self) -> list[Octets]:
+    def take_early(self) -> list[Octets]:
         """The FPDUs that lie ready, as a batch of their own; [] if there are none."""
-        if not self._laid:
+        if not self._early_fpdus:
             return []
-        self._count_ready()
+        self._count_early()
         self._mark = self._at
         return [self._buffer[: self._at]]
 
-    def _count_ready(self) -> None:
-        self.framer.fpdus += self._laid
+    def _count_early(self) -> None:
+        self.framer.fpdus += self._early_fpdus
         self.framer.octets += self._at
-        self._laid = 0
+        self._early_fpdus = 0
 
-    def unlay(self) -> None:
+    def discard_early(self) -> None:
         """Forget the FPDUs that lie ready."""
-        if self._laid:
-            self._laid = 0
+        if self._early_fpdus:
+            self._early_fpdus = 0
             self.flushed()
 
     def begin(self, out: list[Octets], room: int, fpdus: int) -> None:
@@ -126,8 +126,8 @@ class Packer:
         self._out = out
         self._room = room
         self._fpdus_left = fpdus
-        if self._laid:
-            self._count_ready()
+        if self._early_fpdus:
+            self._count_early()
 
     def end(self) -> None:
         """The batch is complete."""
@@ -145,7 +145,7 @@ class Packer:
     def forget(self) -> None:
         """Let go of the batch though a transport may still look at it."""
         self._buffer = NO_BUFFER
-        self._at = self._mark = self._laid = 0
+        self._at = self._mark = self._early_fpdus = 0
 
     def pack(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> bool:
         """Append FPDUs of the messages at the head of `messages` until the batch is full or none is left.

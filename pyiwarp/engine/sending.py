@@ -15,7 +15,7 @@ from pyiwarp.buffers import Octets
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU, Opcode, QueueNumber, Rtr
 from pyiwarp.ddp import MSN_MASK, Outbound, TaggedOutbound, UntaggedOutbound, next_msn
 from pyiwarp.engine.events import Event
-from pyiwarp.engine.packing import Laid, Packer
+from pyiwarp.engine.packing import Packer, SmallMessage
 from pyiwarp.engine.responses import Answer, ReadAnswer
 from pyiwarp.errors import ProtocolViolation, UsageError
 from pyiwarp.fastwire import (
@@ -74,7 +74,7 @@ class SendingHalf:
 
     def __init__(self, agreement: Agreement, mulpdu: int | None, prologue: bytes, profile: PeerProfile) -> None:
         if mulpdu is not None and not MIN_MULPDU <= mulpdu <= MAX_MULPDU:
-            raise UsageError(f"MULPDU {mulpdu} is outside 128..64768 (RFC 5044 §3)")
+            raise UsageError(f"MULPDU {mulpdu} is outside {MIN_MULPDU}..{MAX_MULPDU} (RFC 5044 §3)")
         self.agreement = agreement
         self.mulpdu = mulpdu or MIN_MULPDU
         self.reads = rdmap.OutstandingReads(agreement.ord)
@@ -94,7 +94,7 @@ class SendingHalf:
         self._mute = agreement.role is Role.RESPONDER  # MPA-5044-7.1.2-16
         self.send_msn = self.read_msn = self._answer_msn = 1
         self._next_request_id = 0
-        self._lays = self._packer.lays and not profile.one_fpdu_per_write
+        self._frames_early = self._packer.frames_early and not profile.one_fpdu_per_write
         self._respond_next = False
         self._finishing = False
         if agreement.rtr:
@@ -131,7 +131,7 @@ class SendingHalf:
             return False
         if self.violation is not None:
             return not self._terminates
-        return self._finishing and not (self._messages or self._answers or self._packer.ready)
+        return self._finishing and not (self._messages or self._answers or self._packer.has_early)
 
     # --- what is to be said ------------------------------------------------------------------------------------------
 
@@ -155,30 +155,31 @@ class SendingHalf:
         self.send_msn = next_msn(msn)
 
     @property
-    def prompt(self) -> bool:
+    def can_frame_now(self) -> bool:
         """Whether nothing else is to be said, so that small messages can be framed where they are posted.
 
         `write_now` and `send_now` do that, and `flushed` tells no tokens of them: they have gone before all others.
         """
         idle = not (self.in_transit or self._messages or self._answers or self._mute)
-        return idle and self._lays and self.violation is None  # RDMAP-5040-7.1-05
+        return idle and self._frames_early and self.violation is None  # RDMAP-5040-7.1-05
 
-    def write_now(self, messages: Sequence[Laid]) -> int:
+    def write_now(self, messages: Sequence[SmallMessage]) -> int:
         """As `write` for each of the messages, (stag, to, octets, nbytes), as long as they fit; returns how many did.
 
         Their octets are copied. What is written now may be withdrawn by an error until `next_iov` gives it, as
         everything queued.
         """
-        return self._packer.lay(TAGGED_LEAD, _WRITE_LEAD, self.mulpdu - TAGGED_SIZE, messages)
+        return self._packer.frame_early(TAGGED_LEAD, _WRITE_LEAD, self.mulpdu - TAGGED_SIZE, messages)
 
     def send_now(self, octets: Octets, nbytes: int, *, solicited: bool) -> int:
         """As `send` of a message, in the manner of `write_now`."""
         base = _SEND_SE_LEAD if solicited else _SEND_LEAD
         msn = self.send_msn  # with QN 0 above
-        laid = self._packer.lay(UNTAGGED_FIRST, base, self.mulpdu - UNTAGGED_SIZE, ((0, msn, octets, nbytes),))
-        if laid:
+        most = self.mulpdu - UNTAGGED_SIZE
+        framed = self._packer.frame_early(UNTAGGED_FIRST, base, most, ((0, msn, octets, nbytes),))
+        if framed:
             self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
-        return laid
+        return framed
 
     def read(self, request: ReadRequest, sink: memoryview, token: object) -> None:
         """Queue a Read Request for the octets of `sink`; the caller has made sure that `reads` is not full."""
@@ -245,7 +246,7 @@ class SendingHalf:
         if self.in_transit:
             return []
         if not (self._messages or self._answers or self._terminates or self._prologue):
-            out = self._packer.take_ready()
+            out = self._packer.take_early()
             self.in_transit = bool(out)
             return out
         out = []
@@ -319,7 +320,7 @@ class SendingHalf:
                 self._unflushed.append(answer)  # the transport still reads its first segments
             elif isinstance(answer, Answer):
                 answer.done()
-        self._packer.unlay()
+        self._packer.discard_early()
         self._messages.clear()
         self._answers.clear()
         self._underway = None

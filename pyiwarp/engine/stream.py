@@ -13,10 +13,10 @@ from typing import Final, Protocol
 
 from pyiwarp import rdmap
 from pyiwarp.buffers import Octets
-from pyiwarp.codes import Opcode, QueueNumber
+from pyiwarp.codes import ATOMIC_REQUEST_SIZE, ATOMIC_RESPONSE_SIZE, IMMEDIATE_SIZE, Opcode, QueueNumber
 from pyiwarp.ddp import Outbound, UntaggedOutbound, UntaggedQueue, next_msn
 from pyiwarp.engine.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
-from pyiwarp.engine.fast_receive import Express
+from pyiwarp.engine.fast_receive import FastReceive
 from pyiwarp.engine.responses import Answer, AtomicAnswer, ReadAnswer
 from pyiwarp.engine.sending import SendingHalf
 from pyiwarp.errors import (
@@ -49,16 +49,14 @@ __all__ = ["Stream"]
 
 _LARGEST_TERMINATE: Final = 64  # control, length, DDP and RDMA header make 52 at most; anything longer is no Terminate
 _NOTHING: Final = memoryview(b"")
-ATOMIC_REQUEST_SIZE: Final = 52
-ATOMIC_RESPONSE_SIZE: Final = 12
 
 
 def _immediate_data(opcode: Opcode, header: Untagged, payload: memoryview) -> bytes:
     """The eight octets of Immediate Data; raises `MalformedMessage` for any other number (EXT-7306-6.3-07)."""
     if header.mo:  # EXT-7306-8.2-01: they are one segment, whatever size the receive has
-        raise InvalidMo(header.qn, header.msn, header.mo, rdmap.IMMEDIATE_SIZE)
-    if len(payload) != rdmap.IMMEDIATE_SIZE or not header.last:
-        raise MalformedMessage(opcode, len(payload), rdmap.IMMEDIATE_SIZE)
+        raise InvalidMo(header.qn, header.msn, header.mo, IMMEDIATE_SIZE)
+    if len(payload) != IMMEDIATE_SIZE or not header.last:
+        raise MalformedMessage(opcode, len(payload), IMMEDIATE_SIZE)
     return bytes(payload)
 
 
@@ -109,9 +107,9 @@ class Stream(SendingHalf):
             QueueNumber.TERMINATE: UntaggedQueue(QueueNumber.TERMINATE, self._terminate_buffer),
             QueueNumber.ATOMIC_RESPONSE: UntaggedQueue(QueueNumber.ATOMIC_RESPONSE, self._atomic_buffer),
         }
-        self._express: Express | None = None
+        self._fast_receive: FastReceive | None = None
         if not agreement.receive_markers:
-            self._express = Express(table, pd, scope, self.reads, self._queues[QueueNumber.SEND])
+            self._fast_receive = FastReceive(table, pd, scope, self.reads, self._queues[QueueNumber.SEND])
         self._profile = profile
         self._pause_when_starved = pause_when_starved
         self._held: memoryview | None = None  # a ULPDU that waits for a receive
@@ -156,13 +154,13 @@ class Stream(SendingHalf):
 
     def resume(self) -> list[Event]:
         """Digest what has come; after a starved stop, once a receive was posted."""
-        express = self._express
+        fast_receive = self._fast_receive
         try:
             while True:
                 ulpdu = self._held
                 if ulpdu is None:
                     deframer = self._deframer
-                    if express is not None and express.run(deframer, self._events):
+                    if fast_receive is not None and fast_receive.run(deframer, self._events):
                         self._mute = False
                     if deframer.start == deframer.end:
                         break

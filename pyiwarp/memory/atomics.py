@@ -5,15 +5,14 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from pyiwarp.codes import AtomicOpcode, Opcode
+from pyiwarp.codes import ATOMIC_SIZE, AtomicOpcode, Opcode
 from pyiwarp.errors import UnexpectedOpcode
 
 if TYPE_CHECKING:
     from pyiwarp.wire import AtomicRequest
 
-__all__ = ["ALL_ONES", "ATOMIC_SIZE", "compare_swap", "fetch_add", "perform", "stored"]
+__all__ = ["ALL_ONES", "compare_swap", "fetch_add", "perform", "stored"]
 
-ATOMIC_SIZE: Final = 8
 ALL_ONES: Final = 0xFFFF_FFFF_FFFF_FFFF
 _BYTE_ORDER: Final = "little" if memoryview(b"\x01\x00").cast("H")[0] == 1 else "big"
 

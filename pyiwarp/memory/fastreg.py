@@ -88,9 +88,9 @@ class FastRegion(StagHandle):
 
         Raises `BadWorkRequest` for more than 8 bits, `WrongState` while the STag stands for memory.
         """
-        if self.current is not None or self.pending:
+        if self.current is not None or self.incomplete_changes:
             raise WrongState(f"the key belongs to an STag in use, invalidate it first: {self!r}")
-        self.stag = self._settled = with_key(self.stag, key)
+        self.stag = self._performed_stag = with_key(self.stag, key)
         self._key = key
 
     def next_stag(self, key: int | None) -> int:

@@ -73,13 +73,13 @@ class StagHandle:
 
     __slots__ = (
         "_open",
-        "_performed",
-        "_posted",
+        "_performed_memory",
+        "_performed_stag",
+        "_posted_memory",
         "_poster",
-        "_settled",
-        "_unperformed",
+        "_unperformed_changes",
+        "incomplete_changes",
         "pd",
-        "pending",
         "stag",
         "table",
     )
@@ -87,12 +87,12 @@ class StagHandle:
     def __init__(self, table: StagTable, pd: object) -> None:
         self.table = table
         self.pd = pd
-        self.stag = self._settled = table.reserve(self)
-        self.pending = 0  # work requests that change the handle and are not complete
-        self._unperformed = 0
+        self.stag = self._performed_stag = table.reserve(self)
+        self.incomplete_changes = 0  # work requests that change the handle and are not complete
+        self._unperformed_changes = 0
         self._poster: object = None
-        self._posted: MemoryRegion | None = None  # when everything that was posted is done
-        self._performed: MemoryRegion | None = None
+        self._posted_memory: MemoryRegion | None = None  # when everything that was posted is done
+        self._performed_memory: MemoryRegion | None = None
         self._open = True
 
     @property
@@ -103,13 +103,13 @@ class StagHandle:
     @property
     def current(self) -> MemoryRegion | None:
         """What the STag stands for, as far as work requests that are posted now are concerned."""
-        posted = self._posted
+        posted = self._posted_memory
         return posted if posted is not None and posted.is_open else None
 
     @property
-    def performed(self) -> MemoryRegion | None:
+    def performed_memory(self) -> MemoryRegion | None:
         """What the STag stands for, as far as peers are concerned."""
-        return self._performed
+        return self._performed_memory
 
     def check_post(self, pd: object, poster: object) -> None:
         """Whether a work request of `poster`, a queue pair of `pd`, may change the handle.
@@ -121,8 +121,10 @@ class StagHandle:
             raise Closed(f"it is closed: {self!r}")
         if self.pd is not pd:
             raise BadWorkRequest(f"it belongs to another protection domain: {self!r}")
-        if self._unperformed and self._poster is not poster:
-            raise WrongState(f"another queue pair has posted {self._unperformed} changes to {self!r}, not yet done")
+        if self._unperformed_changes and self._poster is not poster:
+            raise WrongState(
+                f"another queue pair has posted {self._unperformed_changes} changes to {self!r}, not yet done"
+            )
 
     def check_invalidate(self, memory: MemoryRegion, poster: object) -> None:
         """Whether `poster` may take away what the STag stands for; raises as `LocalInvalidate.operation`."""
@@ -135,10 +137,10 @@ class StagHandle:
         """
         if not self._open:
             return
-        if self.pending:
-            raise RegionInUse(f"{self.pending} work requests that change it are not complete: {self!r}")
-        if self._performed is not None:
-            self._end(self._performed)
+        if self.incomplete_changes:
+            raise RegionInUse(f"{self.incomplete_changes} work requests that change it are not complete: {self!r}")
+        if self._performed_memory is not None:
+            self._end(self._performed_memory)
         self._open = False
         self.table.unreserve(self.stag)
 
@@ -147,27 +149,27 @@ class StagHandle:
 
     # --- for operations ----------------------------------------------------------------------------------------------
 
-    def promise(self, memory: MemoryRegion | None, poster: object) -> None:
+    def on_posted(self, memory: MemoryRegion | None, poster: object) -> None:
         """A work request was posted that makes the STag stand for `memory`."""
-        self._posted = memory
+        self._posted_memory = memory
         if memory is not None:
             self.stag = memory.stag
         self._poster = poster
-        self.pending += 1
-        self._unperformed += 1
+        self.incomplete_changes += 1
+        self._unperformed_changes += 1
 
-    def keep(self, memory: MemoryRegion | None) -> None:
+    def on_performed(self, memory: MemoryRegion | None) -> None:
         """Its turn has come."""
-        self._unperformed -= 1
-        self._performed = memory
+        self._unperformed_changes -= 1
+        self._performed_memory = memory
         if memory is not None:
-            self._settled = memory.stag
+            self._performed_stag = memory.stag
 
-    def give_up(self) -> None:
+    def on_flushed(self) -> None:
         """Its turn will never come, nor that of any posted behind it."""
-        self._unperformed -= 1
-        self._posted = self._performed
-        self.stag = self._settled
+        self._unperformed_changes -= 1
+        self._posted_memory = self._performed_memory
+        self.stag = self._performed_stag
 
 
 def check_open_to(memory: MemoryRegion, pd: object, poster: object) -> None:
@@ -213,13 +215,13 @@ class Assignment:
 
     def pin(self) -> None:
         """It was posted."""
-        self._handle.promise(self._memory, self._poster)
+        self._handle.on_posted(self._memory, self._poster)
 
     def unpin(self) -> None:
         """It is complete, or given up."""
-        self._handle.pending -= 1
+        self._handle.incomplete_changes -= 1
         if not self._performed:
-            self._handle.give_up()
+            self._handle.on_flushed()
             if self._memory is not None:
                 self._memory.retire()
 
@@ -228,12 +230,12 @@ class Assignment:
         if self._memory is not None and self._memory.is_retired:
             raise WorkRequestRefused(f"the memory was withdrawn before the work request's turn came: {self._memory!r}")
         self._performed = True
-        before = self._handle.performed
+        before = self._handle.performed_memory
         if before is not None:
             before.retire()
         if self._memory is not None:
             self._memory.publish()
-        self._handle.keep(self._memory)
+        self._handle.on_performed(self._memory)
 
 
 class Invalidation:
@@ -252,16 +254,16 @@ class Invalidation:
         self._memory.pin()
         self._memory.withhold()
         if self._handle is not None:
-            self._handle.promise(None, self._poster)
+            self._handle.on_posted(None, self._poster)
 
     def unpin(self) -> None:
         """It is complete, or given up."""
         if not self._performed:
             self._memory.withhold(False)
         if self._handle is not None:
-            self._handle.pending -= 1
+            self._handle.incomplete_changes -= 1
             if not self._performed:
-                self._handle.give_up()
+                self._handle.on_flushed()
         self._memory.unpin()
 
     def perform(self) -> None:
@@ -269,4 +271,4 @@ class Invalidation:
         self._performed = True
         self._memory.retire()
         if self._handle is not None:
-            self._handle.keep(None)
+            self._handle.on_performed(None)

@@ -11,13 +11,12 @@ from itertools import accumulate
 from typing import cast
 
 from pyiwarp.access import Access, AccessNotes, page_offset
+from pyiwarp.codes import ATOMIC_SIZE
 from pyiwarp.ddp import scatter
 from pyiwarp.errors import BadWorkRequest, Closed
 from pyiwarp.mr import MemoryRegion, StagTable
 
 __all__ = ["PagedRegion", "Spread", "contiguous"]
-
-_ALIGNMENT = 8
 
 
 class Spread:
@@ -98,7 +97,7 @@ class PagedRegion(MemoryRegion):
             index, start = index + 1, 0
         return cast("memoryview", Spread(pieces))
 
-    def glance(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
+    def source_view(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
         """None: memory in pieces goes the long way."""
         return None
 
@@ -113,8 +112,8 @@ class PagedRegion(MemoryRegion):
         """
         index = bisect_right(self._starts, offset) - 1
         piece, start = self._pieces[index], offset - self._starts[index]
-        misaligned = (page_offset(piece) + start) % _ALIGNMENT
-        return misaligned or (len(piece) - start if start + _ALIGNMENT > len(piece) else 0)
+        misaligned = (page_offset(piece) + start) % ATOMIC_SIZE
+        return misaligned or (len(piece) - start if start + ATOMIC_SIZE > len(piece) else 0)
 
     def _let_go(self) -> None:
         for piece in self._pieces:

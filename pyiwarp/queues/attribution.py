@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pyiwarp.codes import Opcode, QueueNumber
+from pyiwarp.ddp import MSN_MASK
 from pyiwarp.errors import InvalidMo, MalformedMessage, MessageTooLong, ProtocolViolation, Term, TerminatedByPeer
 from pyiwarp.fastwire import READ_REQUEST_SIZE, TAGGED, TAGGED_SIZE, UNTAGGED_SIZE
 from pyiwarp.queues.request_kinds import Posted
 from pyiwarp.queues.work import Status, WorkOpcode
 
-__all__ = ["STATUSES", "culprit", "is_too_long", "status_of", "wrong_answer"]
+__all__ = ["STATUSES", "is_too_long", "refused_request", "status_of", "wrong_answer"]
 
-_MSN_MASK: Final = 0xFFFF_FFFF
 _ON_SEND_QUEUE: Final = frozenset({WorkOpcode.SEND, WorkOpcode.IMMEDIATE})
 
 STATUSES: Final[Mapping[Term, Status]] = {
@@ -64,7 +64,7 @@ def status_of(term: Term) -> Status:
     return STATUSES.get(term, Status.REM_OP_ERR)
 
 
-def culprit(
+def refused_request(
     error: TerminatedByPeer,
     begun: Sequence[Posted],
     asked: Sequence[Posted | None],
@@ -131,5 +131,5 @@ def _writer(begun: Sequence[Posted], stag: int, to: int) -> Posted | None:
 
 def _counted_back(messages: Sequence[Posted | None], next_msn: int, msn: int) -> Posted | None:
     """The message with `msn` of those whose last one came just before `next_msn`."""
-    back = (next_msn - msn) & _MSN_MASK
+    back = (next_msn - msn) & MSN_MASK
     return messages[-back] if 1 <= back <= len(messages) else None

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pyiwarp.codes import MAX_MESSAGE
+from pyiwarp.codes import IMMEDIATE_SIZE, MAX_MESSAGE
 from pyiwarp.errors import BadWorkRequest, Closed
-from pyiwarp.memory.atomics import ALL_ONES, ATOMIC_SIZE
+from pyiwarp.memory.atomics import ALL_ONES
 from pyiwarp.mr import Access
 from pyiwarp.queues.work import Immediate, Send, Sge, Write
 
 __all__ = [
-    "ATOMIC_SIZE",
     "QpCap",
     "check_immediate",
     "check_length",
@@ -21,8 +20,6 @@ __all__ = [
     "check_stag",
     "inline_octets",
 ]
-
-IMMEDIATE_SIZE = 8
 
 
 @dataclass(frozen=True, slots=True)

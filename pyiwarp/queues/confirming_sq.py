@@ -34,7 +34,7 @@ class ConfirmingSendQueue(SendQueue):
 
     __slots__ = ("_asked", "_confirmed", "_flushed_to_tcp")
 
-    takes_prompt: ClassVar[bool] = False
+    may_post_fast: ClassVar[bool] = False
     _asked: _Confirmation | None
     _confirmed: set[Posted]
     _flushed_to_tcp: set[Posted]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pyiwarp.codes import QueueNumber
+from pyiwarp.ddp import MSN_MASK
 from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import ConnectionLost, LocalCatastrophe, TerminatedByPeer
 from pyiwarp.negotiation import Agreement
@@ -98,4 +99,4 @@ def figures(stream: Stream, octets_received: int, error: Exception | None) -> Qp
 
 def _before(msn: int) -> int:
     """How many messages have had a number, if `msn` is the next one; they start at 1 (DDP-5041-4.3-08)."""
-    return (msn - 1) & 0xFFFF_FFFF
+    return (msn - 1) & MSN_MASK

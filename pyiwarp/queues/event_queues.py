@@ -22,6 +22,7 @@ from pyiwarp.errors import (
     Term,
     UsageError,
 )
+from pyiwarp.pump import no_callback
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.waiting import Waiters
 
@@ -74,7 +75,7 @@ class EventQueue(Generic[Item]):
             raise UsageError(f"a queue of events holds at least 1 event, not {capacity}")
         self.capacity = capacity
         self.missed = 0
-        self.on_event: Callable[[], None] = _nothing
+        self.on_event: Callable[[], None] = no_callback
         self._events: deque[Item] = deque()
         self._waiters = Waiters()
         self._bell: _Bell | None = None
@@ -145,10 +146,6 @@ class EventQueue(Generic[Item]):
     def _check_open(self) -> None:
         if not self._open:
             raise Closed(f"the queue of events is closed: {self!r}")
-
-
-def _nothing() -> None:
-    """What a queue calls that nobody listens to."""
 
 
 class CompletionChannel(EventQueue[CompletionQueue]):

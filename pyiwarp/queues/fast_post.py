@@ -16,7 +16,7 @@ from pyiwarp.engine.stream import Stream
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.work import Send, Write
 
-__all__ = ["PROMPT", "payload_size"]
+__all__ = ["FAST_POST", "payload_size"]
 
 
 class Asker(Protocol):
@@ -48,7 +48,7 @@ def _writes(requests: Requests, first: int, asker: Asker, stream: Stream) -> int
         to, stag, _ = remote
         if stag >> 32 or to < 0 or to >= TO_LIMIT or to + nbytes > TO_LIMIT:
             break
-        octets = region.glance(pd, start, nbytes)
+        octets = region.source_view(pd, start, nbytes)
         if octets is None:
             break
         messages.append((stag, to, octets, nbytes))
@@ -65,11 +65,11 @@ def _send(requests: Requests, first: int, asker: Asker, stream: Stream) -> int:
     if len(sges) != 1 or inline is not None:
         return 0
     region, start, nbytes = sges[0]
-    octets = region.glance(asker.pd, start, nbytes)
+    octets = region.source_view(asker.pd, start, nbytes)
     return 0 if octets is None else stream.send_now(octets, nbytes, solicited=solicited)
 
 
-PROMPT: Final[Mapping[type, Callable[[Requests, int, Asker, Stream], int]]] = {Send: _send, Write: _writes}
+FAST_POST: Final[Mapping[type, Callable[[Requests, int, Asker, Stream], int]]] = {Send: _send, Write: _writes}
 """How one of a list of requests is framed at once, and others of its kind behind it; returns how many were."""
 
 

@@ -206,7 +206,7 @@ class QueuePair(QpPump):
         connected, `QueueFull`, or `BadWorkRequest` for memory that may not be used so; nothing was posted then.
         """
         stream = self._stream
-        if stream is None or self.state is not _RTS or self._closed or not self._sq.post_promptly(stream, (request,)):
+        if stream is None or self.state is not _RTS or self._closed or not self._sq.post_fast(stream, (request,)):
             self._post_send(request)
         self.on_output()
 
@@ -219,7 +219,7 @@ class QueuePair(QpPump):
         done = 0
         try:
             if self.state is _RTS and not self._closed:
-                done = self._sq.post_promptly(self.stream, requests)
+                done = self._sq.post_fast(self.stream, requests)
             for request in itertools.islice(requests, done, None) if done else requests:
                 self._post_send(request)
                 done += 1

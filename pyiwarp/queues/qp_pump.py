@@ -21,8 +21,8 @@ from pyiwarp.errors import ConnectionLost, StartupTimeout, WrongState
 from pyiwarp.memory.atomics import stored
 from pyiwarp.mr import StagTable
 from pyiwarp.negotiation import Agreement, Role
-from pyiwarp.pump import TimeLimit
-from pyiwarp.queues.attribution import culprit, is_too_long, status_of, wrong_answer
+from pyiwarp.pump import TimeLimit, no_callback
+from pyiwarp.queues.attribution import is_too_long, refused_request, status_of, wrong_answer
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.confirming_sq import ConfirmingSendQueue
 from pyiwarp.queues.counters import QpCounters, figures
@@ -81,9 +81,9 @@ class QpPump:
         self._tcp = TcpState.NONE
         self.error: Exception | None = None
         self.peer = ""  # its address, where a driver knows it: access logs name it
-        self.on_output: Callable[[], None] = _nothing
-        self.on_ended: Callable[[], None] = _nothing
-        self.on_half_closed: Callable[[], None] = _nothing
+        self.on_output: Callable[[], None] = no_callback
+        self.on_ended: Callable[[], None] = no_callback
+        self.on_half_closed: Callable[[], None] = no_callback
         self._stream: Stream | None = None
         kind = ConfirmingSendQueue if options.confirm else SendQueue
         self._sq = kind(pd, self.cap, send_cq, self.qp_num, self, all_signaled=options.sq_sig_all)
@@ -198,7 +198,7 @@ class QpPump:
     def flushed(self) -> None:
         """The kernel holds everything that `next_iov` gave."""
         events, sent = (self._stream or self.stream).flushed()
-        if self._sq.blame is None:  # else the peer has refused some of it, and of none it is known what became
+        if self._sq.failed_request is None:  # else the peer has refused some of it, and of none it is known what became
             if events:
                 self._take(events)
             self._sq.sent(sent)
@@ -320,9 +320,9 @@ class QpPump:
         self._move(QpInput.PEER_TERMINATE)
         self.error = self.error or event.error
         sq, stream = self._sq, self.stream
-        found = culprit(event.error, sq.begun(), sq.requests(), stream.send_msn, stream.read_msn)
+        found = refused_request(event.error, sq.begun(), sq.requests(), stream.send_msn, stream.read_msn)
         if found is not None:
-            sq.blame = found, status_of(event.error.term)
+            sq.failed_request = found, status_of(event.error.term)
         stream.drop_output()
         stream.finish()
         self._tell(AsyncEventType.QP_FATAL, event.error)
@@ -334,9 +334,9 @@ class QpPump:
         self.error = error = event.error
         found = wrong_answer(error, self._sq.begun())
         if found is not None:
-            self._sq.blame = found, Status.BAD_RESP_ERR
+            self._sq.failed_request = found, Status.BAD_RESP_ERR
         elif is_too_long(error):
-            self._rq.blame = Status.LOC_LEN_ERR
+            self._rq.flush_status = Status.LOC_LEN_ERR
         self._tell(event_of_violation(error), error)
         self._flush_when_let_go()
 
@@ -395,7 +395,3 @@ _HANDLERS: Final[Mapping[type[Event], Callable[[QpPump, Any], None]]] = {
     PeerTerminated: QpPump._on_peer_terminated,
     Violated: QpPump._on_violated,
 }
-
-
-def _nothing() -> None:
-    """What a queue pair tells that nobody listens to."""

@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
 from pyiwarp.access import Access
-from pyiwarp.codes import MAX_MESSAGE
+from pyiwarp.codes import ATOMIC_SIZE, MAX_MESSAGE
 from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import BadWorkRequest, WorkRequestRefused
 from pyiwarp.memory.handles import Operation, check_invalidate
 from pyiwarp.memory.paged import Spread, contiguous
 from pyiwarp.mr import RegionSlice
 from pyiwarp.queues.checks import (
-    ATOMIC_SIZE,
     QpCap,
     check_immediate,
     check_length,
@@ -141,7 +140,7 @@ def _admit_payload(request: Send | Write, asker: Asker) -> Admitted:
     if len(sges) == 1:
         region, start, nbytes = sges[0]
         if nbytes <= MAX_MESSAGE:
-            view = region.lend(asker.pd, start, nbytes)
+            view = region.pin_source(asker.pd, start, nbytes)
             if view is not None:
                 return nbytes, sges, (view,)
     nbytes, held, memory = _pinned(sges, _NO_RIGHT, asker)

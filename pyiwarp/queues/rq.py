@@ -25,11 +25,23 @@ class ReceiveQueue:
     """The receives of a queue pair, from their posting to their completion in `cq`; the rest as in `SendQueue`.
 
     With `srq` nothing is posted here (`cap.max_recv_wr` is 0): receives are taken from there when a Send arrives, and
-    `on_posted` is called when there is one for a Send that found none. `blame` is the status that the receive of the
-    message under way has when all are flushed.
+    `on_posted` is called when there is one for a Send that found none. `flush_status` is the status of
+    the oldest receive that a message has taken, when the receives are flushed; all others have WR_FLUSH_ERR.
     """
 
-    __slots__ = ("_late", "_posted", "_taken", "blame", "cap", "cq", "flushes", "on_posted", "pd", "qp_num", "srq")
+    __slots__ = (
+        "_late",
+        "_posted",
+        "_taken",
+        "cap",
+        "cq",
+        "flush_status",
+        "flushes",
+        "on_posted",
+        "pd",
+        "qp_num",
+        "srq",
+    )
 
     def __init__(
         self,
@@ -46,7 +58,7 @@ class ReceiveQueue:
         self.qp_num = qp_num
         self.srq = srq
         self.on_posted = on_posted
-        self.blame = Status.WR_FLUSH_ERR
+        self.flush_status = Status.WR_FLUSH_ERR
         self.flushes = 0
         self._posted: deque[Recv] = deque()
         self._taken: deque[Recv] = deque()  # by messages; of the last some octets may be missing
@@ -126,14 +138,14 @@ class ReceiveQueue:
         if self.srq is not None:
             self.srq.forget(self.on_posted)
         receives = [*self._taken, *self._posted]
-        status, self.blame = (self.blame if self._taken else Status.WR_FLUSH_ERR), Status.WR_FLUSH_ERR
+        status, self.flush_status = (self.flush_status if self._taken else Status.WR_FLUSH_ERR), Status.WR_FLUSH_ERR
         self.flushes += len(receives)
         self._taken.clear()
         self._posted.clear()
         for receive in receives:
             unpin(receive.sges)
             self.cq.push(self._flushed(receive, error)._replace(status=status))
-            status = Status.WR_FLUSH_ERR  # the blame is on the first alone
+            status = Status.WR_FLUSH_ERR  # only the oldest one failed
         self._complete_late()
 
     def when_drained(self, call: Callable[[], None]) -> None:

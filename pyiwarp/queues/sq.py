@@ -11,7 +11,7 @@ from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import BadWorkRequest, QueueFull, WrongState
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.cq import CompletionQueue
-from pyiwarp.queues.fast_post import PROMPT, payload_size
+from pyiwarp.queues.fast_post import FAST_POST, payload_size
 from pyiwarp.queues.request_kinds import KINDS, Held, Kind, Posted
 from pyiwarp.queues.work import Completion, SendRequest, Status
 
@@ -32,22 +32,22 @@ class SendQueue:
 
     A request is begun at once, unless a fence or ORD holds it back, and everything behind it. `pd` is the protection
     domain whose memory may be used, `qp_num` what completions say of where they come from, `owner` the queue pair,
-    which owns some of the memory itself. With `all_signaled` every request has a completion. `blame` names one request,
-    and the status that it has when all are flushed.
+    which owns some of the memory itself. With `all_signaled` every request has a completion. `failed_request` is the
+    request that an error belongs to, and the status that it completes with when the others are flushed.
     """
 
     __slots__ = (
+        "_framed",
         "_late",
         "_posted",
-        "_prompt",
         "_recorded",
         "_sent",
         "_waiting",
         "all_signaled",
         "answers_due",
-        "blame",
         "cap",
         "cq",
+        "failed_request",
         "flushes",
         "limit",
         "owner",
@@ -55,8 +55,8 @@ class SendQueue:
         "qp_num",
     )
 
-    takes_prompt: ClassVar[bool] = True  # whether requests may be framed where they are posted
-    blame: tuple[Posted, Status] | None
+    may_post_fast: ClassVar[bool] = True  # whether requests may be framed where they are posted
+    failed_request: tuple[Posted, Status] | None
 
     def __init__(
         self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int, owner: QpOwner, *, all_signaled: bool = False
@@ -69,7 +69,7 @@ class SendQueue:
         self.qp_num = qp_num
         self.all_signaled = all_signaled
         self.flushes = 0
-        self._prompt: list[Any] = []  # framed when they were posted, before all of `_posted`, and not sent yet
+        self._framed: list[Any] = []  # framed when they were posted, before all of `_posted`, and not sent yet
         self._recorded: list[Posted] = []  # those of them that stand in `_posted` after all
         self._sent: deque[Any] = deque()  # framed when they were posted, sent since, and about to complete
         self._posted: deque[Posted] = deque()
@@ -79,12 +79,12 @@ class SendQueue:
         self.begin()
 
     def __len__(self) -> int:
-        return len(self._posted) + len(self._prompt) + len(self._sent)
+        return len(self._posted) + len(self._framed) + len(self._sent)
 
     def begin(self) -> None:
         """A new connection begins."""
         self.answers_due = 0
-        self.blame = None
+        self.failed_request = None
         self._recorded.clear()
 
     def check_room(self) -> None:
@@ -94,24 +94,24 @@ class SendQueue:
         if len(self) + sum(isinstance(late, Completion) for late in self._late) >= self.limit:
             raise QueueFull(f"the send queue of queue pair {self.qp_num} holds {self.limit} work requests already")
 
-    def post_promptly(self, stream: Stream, requests: Sequence[SendRequest]) -> int:
+    def post_fast(self, stream: Stream, requests: Sequence[SendRequest]) -> int:
         """Post the first of the requests the short way, as many as are ordinary and fit; returns how many."""
-        if not stream.prompt or self._posted or self._late or not self.takes_prompt:
+        if not stream.can_frame_now or self._posted or self._late or not self.may_post_fast:
             return 0
-        room = self.limit - len(self._prompt) - len(self._sent)
+        room = self.limit - len(self._framed) - len(self._sent)
         if len(requests) > room:
             requests = list(islice(requests, room))
         done = 0
         while done < len(requests):
             try:
-                frame = PROMPT.get(type(requests[done]))
+                frame = FAST_POST.get(type(requests[done]))
                 framed = 0 if frame is None else frame(requests, done, self, stream)
             except Exception:  # whatever it is made of: the plain way says what is wrong, behind what was framed
                 break
             if not framed:
                 break
             done += framed
-        self._prompt += requests if done == len(requests) else islice(requests, done)
+        self._framed += requests if done == len(requests) else islice(requests, done)
         return done
 
     def post(self, stream: Stream, request: SendRequest) -> None:
@@ -165,9 +165,9 @@ class SendQueue:
 
     def sent(self, tokens: Iterable[object]) -> None:
         """TCP has the messages that these tokens stand for (RDMAP-5040-5.5-11), and all that were framed early."""
-        if self._prompt:
-            self._sent += self._prompt
-            self._prompt.clear()
+        if self._framed:
+            self._sent += self._framed
+            self._framed.clear()
         if self._sent:
             self._complete_sent()
         if self._recorded:
@@ -194,7 +194,7 @@ class SendQueue:
         """Complete the requests at the head of the queue that are done (RDMAP-5040-5.5-12)."""
         if self._sent:
             self._complete_sent()  # they come first
-        if self._prompt:
+        if self._framed:
             return  # they come first too, and bring the others back here
         queue = self._posted
         while queue and queue[0].done:
@@ -211,20 +211,20 @@ class SendQueue:
     def flush(self, error: Exception | None) -> None:
         """Complete everything that is posted, in order, as it will never be done (RDMAP-5040-5.4-08, -6.2.1-02)."""
         self._waiting.clear()
-        self._record_prompt()
-        blamed, status = self.blame or (None, Status.WR_FLUSH_ERR)
+        self._record_framed()
+        failed, status = self.failed_request or (None, Status.WR_FLUSH_ERR)
         self.begin()
         self.flushes += len(self._posted)
         while self._posted:
             posted = self._posted.popleft()
             unpin(posted.sges)
             flushed = self._flushed(posted.request.wr_id, posted.kind, error, posted.error)
-            self.cq.push(flushed._replace(status=status) if posted is blamed else flushed)
+            self.cq.push(flushed._replace(status=status) if posted is failed else flushed)
         self._complete_late()
 
     def begun(self) -> Sequence[Posted]:
         """The requests that were given to the stream and are not complete, in order."""
-        self._record_prompt()
+        self._record_framed()
         return list(self._posted)[: len(self._posted) - len(self._waiting)]
 
     def requests(self) -> Sequence[Posted | None]:
@@ -236,10 +236,10 @@ class SendQueue:
         self._late.append(call)
         self._complete_late()
 
-    def _record_prompt(self) -> None:
+    def _record_framed(self) -> None:
         """Give those that were framed where they were posted the record that all others have."""
-        while self._prompt:
-            self._recorded.append(self._record(self._prompt.pop()))
+        while self._framed:
+            self._recorded.append(self._record(self._framed.pop()))
         while self._sent:
             self._record(self._sent.pop()).done = True
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from pyiwarp import Access, RegionSlice, RemoteRegion
-from pyiwarp.memory.atomics import ALL_ONES, ATOMIC_SIZE
+from pyiwarp.codes import ATOMIC_SIZE
+from pyiwarp.memory.atomics import ALL_ONES
 from pyiwarp.target.memory import pattern
 from pyiwarp.target.session import Session
 from pyiwarp.target.settings import MAX_REGION

@@ -9,7 +9,7 @@ import asyncio
 from typing import Final
 
 from pyiwarp import Access, Device, cm
-from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import Closed, IwarpError, Rejected, TerminatedByPeer
 from pyiwarp.negotiation import Agreement
 from pyiwarp.target.memory import GuardedMemory, pattern
@@ -62,7 +62,7 @@ class Session:
             extensions=settings.extensions,
         )
         self.watch = Watch()
-        self._llp: Llp | None = None
+        self._llp: AsyncioDriver | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._frame_data: bytes | None = None
         self._error: Exception | None = None

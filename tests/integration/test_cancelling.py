@@ -11,7 +11,7 @@ import pytest
 import pyiwarp
 from pyiwarp import Connection, ConnectionLost, Disconnected, Options, cm
 from pyiwarp.connections.serving import listen
-from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.negotiation import Offer
 from tests.harness import Node
 from tests.integration.loops import (
@@ -165,15 +165,15 @@ async def drained(conn: Connection) -> None:
 
 
 def test_cancelling_connect_in_the_moment_of_its_failure(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Llp] = []
+    made: list[AsyncioDriver] = []
 
-    class Seen(Llp):
+    class Seen(AsyncioDriver):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
             made.append(self)
 
     async def main() -> None:
-        monkeypatch.setattr(cm, "Llp", Seen)
+        monkeypatch.setattr(cm, "AsyncioDriver", Seen)
         with socket.create_server((HOST, 0)) as server:
             node = Node()
             task = start(cm.connect(node.qp, HOST, server.getsockname()[1], Offer()))

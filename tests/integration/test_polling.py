@@ -23,7 +23,7 @@ from pyiwarp.blocking import Connection
 from pyiwarp.cm import polling_cm
 from pyiwarp.codes import Rtr
 from pyiwarp.connections.blocking import _Outcome
-from pyiwarp.drivers.polling_driver import TURN_BATCHES
+from pyiwarp.drivers.tcp import TURN_BATCHES
 from pyiwarp.errors import (
     Closed,
     InvalidStag,

@@ -182,7 +182,7 @@ class Target:
     @property
     def actual(self) -> tuple[bool, int]:
         """What the stack believes: whether the STag stands for something, and which it is."""
-        memory = self.obj if self.kind == "region" else self.obj.performed
+        memory = self.obj if self.kind == "region" else self.obj.performed_memory
         valid = memory is not None and memory.is_open
         return valid, memory.stag if valid else 0
 

@@ -95,7 +95,7 @@ def test_every_request_completes_once_and_all_memory_is_let_go(script: list[tupl
     failed = [status is not Status.SUCCESS for status in statuses]
     assert failed == sorted(failed), "nothing succeeds behind what failed"
     for handle in (*scene.windows, scene.first, *scene.fast):
-        assert handle.pending == 0
+        assert handle.incomplete_changes == 0
         handle.close()
     for region in scene.plain:
         assert (region.pins, region.windows) == (0, 0)

@@ -16,9 +16,9 @@ import uvloop
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.drivers import asyncio_driver, polling_driver
-from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.drivers.poller import Poller
-from pyiwarp.drivers.polling_driver import PollingLlp
+from pyiwarp.drivers.polling_driver import PollingDriver
 from pyiwarp.drivers.tcp import EMSS_REFRESH
 from pyiwarp.errors import ConnectionLost
 from pyiwarp.mpa import mulpdu_for
@@ -50,15 +50,15 @@ class Driven:
             self.far, _ = server.accept()
         self.far.setblocking(False)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.driver: Llp | PollingLlp
+        self.driver: AsyncioDriver | PollingDriver
         if kind == "polling":
             self._poller = Poller(spin=0.0)
-            self.driver = PollingLlp(self._poller, self.node.qp, near)
+            self.driver = PollingDriver(self._poller, self.node.qp, near)
         else:
             near.setblocking(False)
             self._loop = uvloop.new_event_loop() if kind == "uvloop" else asyncio.new_event_loop()
             loop = self._loop
-            making = loop.create_connection(lambda: Llp(self.node.qp, loop), sock=near)
+            making = loop.create_connection(lambda: AsyncioDriver(self.node.qp, loop), sock=near)
             _, self.driver = loop.run_until_complete(making)
         self.node.qp.on_output = self.driver.kick
         self.driver.kick()
@@ -81,7 +81,7 @@ class Driven:
     @property
     def closed(self) -> bool:
         """Whether this side has let go of TCP."""
-        return self.driver.closed if isinstance(self.driver, PollingLlp) else self.driver.closed.done()
+        return self.driver.closed if isinstance(self.driver, PollingDriver) else self.driver.closed.done()
 
     def sends(self, *segments: Segment, msn: int = 1) -> None:
         for segment in segments:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from pyiwarp import Access, Options, ProtectionDomain, cm
-from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import Disconnected
 from pyiwarp.files.errors import PeerSilent
 from pyiwarp.verbs import Completion, CompletionQueue, QpCap, Recv, Send
@@ -36,7 +36,7 @@ class Endpoint:
         self.qp.on_ended = self._on_ended
         self._ended = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
-        self._llp: Llp | None = None
+        self._llp: AsyncioDriver | None = None
 
     @property
     def peername(self) -> str:

@@ -14,7 +14,7 @@ from pyiwarp.conformance.bench.framing import Framer
 from pyiwarp.conformance.bench.observed import Frame, Message
 from pyiwarp.conformance.bench.segments import Segment
 from pyiwarp.ddp import UntaggedQueue
-from pyiwarp.drivers.asyncio_driver import Llp
+from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.engine import stream
 from pyiwarp.engine.stream import Stream
 from pyiwarp.memory import atomics
@@ -224,7 +224,7 @@ def _nowhere(nbytes: int) -> memoryview:
 
 def _ends_by_reset(patch: pytest.MonkeyPatch) -> None:
     for name in ("_end_half", "_close"):
-        patch.setattr(Llp, name, lambda self, transport: self.abort())
+        patch.setattr(AsyncioDriver, name, lambda self, transport: self.abort())
 
 
 ENDS_BY_RESET = target("a target that ends by a reset", _ends_by_reset)

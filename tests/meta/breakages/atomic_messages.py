@@ -18,7 +18,7 @@ MUTATIONS: Final = (
         "alignment is judged on the TO",
         "mr",
         "if region.misalignment(to - region.to):",
-        "if to % _ATOMIC_SIZE:",
+        "if to % ATOMIC_SIZE:",
         ("EXT-7306-5.2.1-07",),
     ),
     Mutation(
@@ -189,9 +189,9 @@ MUTATIONS: Final = (
     Mutation(
         "an Atomic must lie at the beginning of its region",
         "mr",
-        "        memory, region = self._reach(stag, to, _ATOMIC_SIZE,",
+        "        memory, region = self._reach(stag, to, ATOMIC_SIZE,",
         "        if stag in self._regions and to != self._regions[stag].to:\n"
-        "            raise ReadBounds(stag, to, 8)\n        memory, region = self._reach(stag, to, _ATOMIC_SIZE,",
+        "            raise ReadBounds(stag, to, 8)\n        memory, region = self._reach(stag, to, ATOMIC_SIZE,",
         ("EXT-7306-5.2.1-06",),
     ),
     Mutation(

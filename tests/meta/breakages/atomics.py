@@ -10,7 +10,7 @@ MUTATIONS: Final = (
     Mutation(
         "Atomics reach into the next piece",
         "memory/paged",
-        "        return misaligned or (len(piece) - start if start + _ALIGNMENT > len(piece) else 0)",
+        "        return misaligned or (len(piece) - start if start + ATOMIC_SIZE > len(piece) else 0)",
         "        return misaligned",
         ("EXT-7306-8.2-04",),
     ),
@@ -169,13 +169,13 @@ MUTATIONS: Final = (
     Mutation(
         "only odd addresses are misaligned",
         "mr",
-        "_ATOMIC_SIZE: Final = 8\n",
-        "_ATOMIC_SIZE: Final = 8\n_WORD: Final = 4\n",
+        "_LOCAL_WRITE: Final = int(Access.LOCAL_WRITE)\n",
+        "_LOCAL_WRITE: Final = int(Access.LOCAL_WRITE)\n_WORD: Final = 4\n",
         ("EXT-7306-8.2-04", "EXT-7306-5.1.1-02", "EXT-7306-5.1.2-05"),
         (
             Replacement(
                 "mr",
-                "(page_offset(self._view) + offset) % _ATOMIC_SIZE",
+                "(page_offset(self._view) + offset) % ATOMIC_SIZE",
                 "(page_offset(self._view) + offset) % _WORD",
             ),
         ),

@@ -417,8 +417,8 @@ MUTATIONS: Final = (
     Mutation(
         "an STag of another stream is an invalid one",
         "mr",
-        "            raise blame.association(stag)",
-        "            raise blame.invalid(stag)",
+        "            raise errors.association(stag)",
+        "            raise errors.invalid(stag)",
         ("DDP-5041-7.2-02",),
     ),
     Mutation(

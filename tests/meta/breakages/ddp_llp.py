@@ -41,7 +41,7 @@ MUTATIONS: Final = (
         "engine/sending",
         "            self.mulpdu = mulpdu_for(emss, markers=self.agreement.send_markers)\n",
         "            self.mulpdu = mulpdu_for(emss, markers=self.agreement.send_markers)\n"
-        "            self._packer.unlay()\n",
+        "            self._packer.discard_early()\n",
         ("MPA-5041-3-02",),
     ),
     Mutation(
@@ -54,8 +54,8 @@ MUTATIONS: Final = (
     Mutation(
         "a flush forgets what lies ready",
         "queues/sq",
-        "        self._record_prompt()\n        blamed",
-        "        blamed",
+        "        self._record_framed()\n        failed",
+        "        failed",
         (
             "MPA-5041-3-03",
             "RDMAP-5040-5.5-12",
@@ -240,7 +240,7 @@ MUTATIONS: Final = (
     Mutation(
         "what lies ready leaves in front of the Terminate",
         "engine/sending",
-        "        self._packer.unlay()\n",
+        "        self._packer.discard_early()\n",
         "",
         (
             "MPA-5041-3-10",

@@ -212,7 +212,7 @@ MUTATIONS: Final = (
         "engine/packing",
         "            if nbytes > most or at > _FULL:\n                break\n",
         "            if nbytes > most or at > _FULL:\n                break\n            if not nbytes:\n"
-        "                laid += 1\n                continue\n",
+        "                framed += 1\n                continue\n",
         ("DDP-5041-5.2-10",),
     ),
     Mutation(
@@ -300,8 +300,8 @@ MUTATIONS: Final = (
     Mutation(
         "what lies ready leaves behind the next batch",
         "engine/packing",
-        "        self._fpdus_left = fpdus\n        if self._laid:\n            self._count_ready()",
-        "        self._fpdus_left = fpdus\n        if self._laid:\n            self.unlay()",
+        "        self._fpdus_left = fpdus\n        if self._early_fpdus:\n            self._count_early()",
+        "        self._fpdus_left = fpdus\n        if self._early_fpdus:\n            self.discard_early()",
         ("DDP-5041-5.3-01",),
     ),
     Mutation(

@@ -50,7 +50,7 @@ MUTATIONS: Final = (
     Mutation(
         "a graceful end does not wait for what is queued",
         "engine/sending",
-        "return self._finishing and not (self._messages or self._answers or self._packer.ready)",
+        "return self._finishing and not (self._messages or self._answers or self._packer.has_early)",
         "return self._finishing",
         ("DDP-5041-6.2.1-01",),
         (Replacement("queues/qp_pump", "waits = self.state is QpState.CLOSING and self._sq", "waits = False"),),

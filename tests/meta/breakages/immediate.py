@@ -10,7 +10,7 @@ MUTATIONS: Final = (
     Mutation(
         "Immediate Data of any length is taken",
         "engine/stream",
-        "len(payload) != rdmap.IMMEDIATE_SIZE or not header.last",
+        "len(payload) != IMMEDIATE_SIZE or not header.last",
         "not header.last",
         ("EXT-7306-6.3-07",),
     ),
@@ -105,22 +105,22 @@ MUTATIONS: Final = (
     Mutation(
         "Immediate Data that is too long is cut",
         "engine/stream",
-        "    if len(payload) != rdmap.IMMEDIATE_SIZE or not header.last:",
-        "    if len(payload) < rdmap.IMMEDIATE_SIZE or not header.last:",
+        "    if len(payload) != IMMEDIATE_SIZE or not header.last:",
+        "    if len(payload) < IMMEDIATE_SIZE or not header.last:",
         ("EXT-7306-6.1-02", "EXT-7306-6.3-07"),
     ),
     Mutation(
         "Immediate Data that is too short is filled",
         "engine/stream",
-        "    if len(payload) != rdmap.IMMEDIATE_SIZE or not header.last:",
-        "    if len(payload) > rdmap.IMMEDIATE_SIZE or not header.last:",
+        "    if len(payload) != IMMEDIATE_SIZE or not header.last:",
+        "    if len(payload) > IMMEDIATE_SIZE or not header.last:",
         ("EXT-7306-6.1-02", "EXT-7306-6.3-07"),
     ),
     Mutation(
         "Immediate Data may come in segments",
         "engine/stream",
-        "    if len(payload) != rdmap.IMMEDIATE_SIZE or not header.last:",
-        "    if len(payload) != rdmap.IMMEDIATE_SIZE:",
+        "    if len(payload) != IMMEDIATE_SIZE or not header.last:",
+        "    if len(payload) != IMMEDIATE_SIZE:",
         ("EXT-7306-6.3-07",),
     ),
     Mutation(

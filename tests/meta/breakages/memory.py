@@ -391,8 +391,8 @@ MUTATIONS: Final = (
     Mutation(
         "the short way remembers memory that was withdrawn",
         "engine/fast_receive",
-        "        aims: dict[int, _Aim] = {}  #",
-        '        aims: dict[int, _Aim] = self.__class__.__dict__.setdefault("x", {}) if False else _KNOWN  #',
+        "        targets: dict[int, _Target] = {}  #",
+        '        targets: dict[int, _Target] = self.__class__.__dict__.setdefault("x", {}) if False else _KNOWN  #',
         (
             "SEC-5042-6.2.2-02",
             "SEC-5041-8.3.1-07",
@@ -400,9 +400,9 @@ MUTATIONS: Final = (
         (
             Replacement(
                 "engine/fast_receive",
-                "_Aim = tuple[",
+                "_Target = tuple[",
                 "_KNOWN: dict[int, tuple[memoryview, int, int, int, int, OutstandingRead | None, bool]] = {}\n"
-                "_Aim = tuple[",
+                "_Target = tuple[",
             ),
         ),
     ),
@@ -415,8 +415,9 @@ MUTATIONS: Final = (
         (
             Replacement(
                 "mr",
-                "_ATOMIC_SIZE: Final = 8\n",
-                "_ATOMIC_SIZE: Final = 8\n_numbers = iter(range(1, 1 << 24))\n\n\ndef itertools_count() -> int:\n"
+                "_LOCAL_WRITE: Final = int(Access.LOCAL_WRITE)\n",
+                "_LOCAL_WRITE: Final = int(Access.LOCAL_WRITE)\n"
+                "_numbers = iter(range(1, 1 << 24))\n\n\ndef itertools_count() -> int:\n"
                 "    return next(_numbers)\n\n",
             ),
         ),

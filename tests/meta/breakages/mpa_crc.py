@@ -134,7 +134,7 @@ MUTATIONS: Final = (
         ("MPA-5044-4.4-13",),
     ),
     Mutation(
-        "the CRC leaves out the pad of what is laid ready",
+        "the CRC leaves out the pad of what is framed early",
         "engine/packing",
         "                if pad:\n                    crc = crc32c(PADS[pad], crc)  #",
         "                if pad:\n                    crc = crc  #",

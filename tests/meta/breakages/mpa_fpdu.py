@@ -192,7 +192,7 @@ MUTATIONS: Final = (
         ("MPA-5044-4.1-02",),
     ),
     Mutation(
-        "ULPDU_Length counts itself in what is laid ready",
+        "ULPDU_Length counts itself in what is framed early",
         "engine/packing",
         "        length = head - LENGTH_SIZE\n",
         "        length = head\n",
@@ -259,7 +259,7 @@ MUTATIONS: Final = (
         ("MPA-5044-4.1-05",),
     ),
     Mutation(
-        "the pad of what is laid ready is one octet too long",
+        "the pad of what is framed early is one octet too long",
         "engine/packing",
         "pad = at - stop & 3",
         "pad = at - stop + 3 & 3",
@@ -308,10 +308,10 @@ MUTATIONS: Final = (
         ("MPA-5044-4.1-06", "MPA-5044-4.4-11"),
     ),
     Mutation(
-        "without CRC the field is left out of what is laid ready",
+        "without CRC the field is left out of what is framed early",
         "engine/packing",
-        "at = stop + pad + CRC_SIZE\n            laid",
-        "at = stop + pad + CRC_SIZE * checked\n            laid",
+        "at = stop + pad + CRC_SIZE\n            framed",
+        "at = stop + pad + CRC_SIZE * checked\n            framed",
         ("MPA-5044-4.1-06", "MPA-5044-4.4-11"),
     ),
     Mutation(

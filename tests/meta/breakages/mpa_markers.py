@@ -57,7 +57,7 @@ MUTATIONS: Final = (
         ("MPA-5044-4.3-01", "MPA-5044-7.1.1-06"),
     ),
     Mutation(
-        "what is laid ready has no markers",
+        "what is framed early has no markers",
         "engine/packing",
         "        return not self._plain\n",
         "        return True\n",

@@ -10,8 +10,8 @@ MUTATIONS: Final = (
     Mutation(
         "an Initiator takes one octet behind the Reply",
         "startup",
-        "HEADER_SIZE + (role is Role.RESPONDER))",
-        "HEADER_SIZE + 1)",
+        "STARTUP_HEADER_SIZE + (role is Role.RESPONDER))",
+        "STARTUP_HEADER_SIZE + 1)",
         (
             "MPA-5044-7.1-01",
             "MPA-5044-7.1.2-10",
@@ -49,7 +49,7 @@ MUTATIONS: Final = (
         "a Request is taken before its Private Data has come",
         "startup",
         "        if self._have == self._size:\n            self._finish",
-        "        if self._have >= HEADER_SIZE:\n            self._finish",
+        "        if self._have >= STARTUP_HEADER_SIZE:\n            self._finish",
         (
             "MPA-5044-7.1.2-03",
             "MPA-5044-7.1.2-12",
@@ -207,8 +207,8 @@ MUTATIONS: Final = (
     Mutation(
         "Private Data is all that the buffer holds",
         "startup",
-        "bytes(self._frame[HEADER_SIZE : self._size])",
-        "bytes(self._frame[HEADER_SIZE:])",
+        "bytes(self._frame[STARTUP_HEADER_SIZE : self._size])",
+        "bytes(self._frame[STARTUP_HEADER_SIZE:])",
         (
             "MPA-5044-7.1.2-25",
             "MPA-5044-7.1.1-22",

@@ -281,8 +281,8 @@ MUTATIONS: Final = (
     Mutation(
         "what comes behind a Request is left in TCP",
         "startup",
-        "HEADER_SIZE + (role is Role.RESPONDER))",
-        "HEADER_SIZE)",
+        "STARTUP_HEADER_SIZE + (role is Role.RESPONDER))",
+        "STARTUP_HEADER_SIZE)",
         (
             "MPA-5044-7.1.1-20",
             "MPA-5044-7.1.2-26",
@@ -292,7 +292,7 @@ MUTATIONS: Final = (
         "a FIN in the Private Data is overlooked",
         "startup",
         "        self._peer_closed = True\n        self.lost(None)",
-        ("        self._peer_closed = True\n        if self._have <= HEADER_SIZE:\n            self.lost(None)"),
+        "        self._peer_closed = True\n        if self._have <= STARTUP_HEADER_SIZE:\n            self.lost(None)",
         (
             "MPA-5044-7.1.1-20",
             "MPA-5044-7.1.2-23",

@@ -97,8 +97,8 @@ MUTATIONS: Final = (
     Mutation(
         "a Read of an unknown STag is said to be out of bounds",
         "mr",
-        "            raise blame.invalid(stag)",
-        "            raise blame.invalid(stag) if blame is DDP_BLAME else blame.bounds(stag, to, nbytes)",
+        "            raise errors.invalid(stag)",
+        "            raise errors.invalid(stag) if errors is DDP_ERRORS else errors.bounds(stag, to, nbytes)",
         ("RDMAP-5040-7.2-09", "RDMAP-5040-5.2.1-14"),
     ),
     Mutation(
@@ -188,8 +188,8 @@ MUTATIONS: Final = (
     Mutation(
         "Writes need no bounds",
         "mr",
-        "        return self._reach(stag, to, nbytes, pd, right, DDP_BLAME, stream)[0]",
-        "        return self._reach(stag, to, nbytes, pd, right, DDP_BLAME, stream)[0] if"
+        "        return self._reach(stag, to, nbytes, pd, right, DDP_ERRORS, stream)[0]",
+        "        return self._reach(stag, to, nbytes, pd, right, DDP_ERRORS, stream)[0] if"
         " self._regions.get(stag) is None or to - self._regions[stag].to !="
         " self._regions[stag].nbytes else memoryview(bytearray(nbytes))",
         ("RDMAP-5040-7.2-01", "SEC-5040-8.1.1-03"),
@@ -210,10 +210,10 @@ MUTATIONS: Final = (
         ("RDMAP-5040-7.2-02", "RDMAP-6580-3.4-02", "EXT-7306-8.2-02"),
     ),
     Mutation(
-        "the aims of Writes outlive one delivery",
+        "the targets of Writes outlive one delivery",
         "engine/fast_receive",
-        "        aims: dict[int, _Aim] = {}  #",
-        "        aims = vars(Express.run).setdefault('aims', {})  #",
+        "        targets: dict[int, _Target] = {}  #",
+        "        targets = vars(FastReceive.run).setdefault('targets', {})  #",
         ("SEC-5040-8.1.1-06",),
     ),
     Mutation(

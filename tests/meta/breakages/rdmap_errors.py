@@ -24,8 +24,8 @@ MUTATIONS: Final = (
     Mutation(
         "what is posted behind an error is framed at once",
         "engine/sending",
-        "return idle and self._lays and self.violation is None",
-        "return idle and self._lays",
+        "return idle and self._frames_early and self.violation is None",
+        "return idle and self._frames_early",
         ("RDMAP-5040-7.1-05", "RDMAP-5040-5.4-09"),
     ),
     Mutation(

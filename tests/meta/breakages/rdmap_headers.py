@@ -199,8 +199,8 @@ MUTATIONS: Final = (
     Mutation(
         "an early Send names an STag to invalidate",
         "engine/sending",
-        "UNTAGGED_SIZE, ((0, msn, octets, nbytes),))",
-        "UNTAGGED_SIZE, ((1, msn, octets, nbytes),))",
+        "most, ((0, msn, octets, nbytes),))",
+        "most, ((1, msn, octets, nbytes),))",
         ("RDMAP-5040-4.1-10",),
     ),
     Mutation(

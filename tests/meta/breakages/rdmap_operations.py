@@ -229,11 +229,11 @@ MUTATIONS: Final = (
     Mutation(
         "Reads need no bounds",
         "mr",
-        "        return self._reach(stag, to, nbytes, pd, REMOTE_READ, RDMAP_BLAME, stream)",
+        "        return self._reach(stag, to, nbytes, pd, REMOTE_READ, RDMAP_ERRORS, stream)",
         "        region = self._regions.get(stag)\n"
         "        return self._reach(stag, to if region is None or region.scope is not pd else"
         " region.to, nbytes if region is None else min(nbytes, region.nbytes), pd, REMOTE_READ,"
-        " RDMAP_BLAME, stream)",
+        " RDMAP_ERRORS, stream)",
         ("RDMAP-5040-5.2.1-14", "RDMAP-5040-7.2-11", "RDMAP-5040-7.2-12", "RDMAP-5040-7.2-13"),
     ),
     Mutation(

@@ -10,15 +10,15 @@ MUTATIONS: Final = (
     Mutation(
         "what was framed early is not waited for",
         "queues/sq",
-        "        if self._prompt:\n            return  #",
+        "        if self._framed:\n            return  #",
         "        if False:\n            return  #",
         ("RDMAP-5040-5.5-12",),
     ),
     Mutation(
         "a request overtakes those that wait",
         "queues/sq",
-        "prompt or self._posted or self._late",
-        "prompt or self._late",
+        "can_frame_now or self._posted or self._late",
+        "can_frame_now or self._late",
         ("RDMAP-5040-5.5-12",),
     ),
     Mutation(
@@ -164,7 +164,7 @@ MUTATIONS: Final = (
     Mutation(
         "what is framed early completes when it is posted",
         "queues/sq",
-        "        self._prompt += requests if done == len(requests) else islice(requests, done)\n",
+        "        self._framed += requests if done == len(requests) else islice(requests, done)\n",
         "        self._sent += requests if done == len(requests) else islice(requests, done)\n"
         "        self._complete_sent()\n",
         ("RDMAP-5040-5.5-11",),

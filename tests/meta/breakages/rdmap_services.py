@@ -102,8 +102,8 @@ MUTATIONS: Final = (
     Mutation(
         "a receive that was cut short succeeds",
         "queues/rq",
-        "status, self.blame = (self.blame if self._taken else Status.WR_FLUSH_ERR)",
-        "status, self.blame = (Status.SUCCESS if self._taken else Status.WR_FLUSH_ERR)",
+        "status, self.flush_status = (self.flush_status if self._taken else Status.WR_FLUSH_ERR)",
+        "status, self.flush_status = (Status.SUCCESS if self._taken else Status.WR_FLUSH_ERR)",
         ("RDMAP-5040-3.1-06",),
     ),
     Mutation(
@@ -167,17 +167,17 @@ MUTATIONS: Final = (
     Mutation(
         "what is flushed has a completion if it is the first",
         "queues/sq",
-        "            self.cq.push(flushed._replace(status=status) if posted is blamed else flushed)\n",
+        "            self.cq.push(flushed._replace(status=status) if posted is failed else flushed)\n",
         "            if self.flushes <= 1:\n"
-        "                self.cq.push(flushed._replace(status=status) if posted is blamed else flushed)\n",
+        "                self.cq.push(flushed._replace(status=status) if posted is failed else flushed)\n",
         ("RDMAP-5040-3.2-02",),
     ),
     Mutation(
         "unsignaled work that fails has no completion",
         "queues/sq",
-        "            self.cq.push(flushed._replace(status=status) if posted is blamed else flushed)\n",
+        "            self.cq.push(flushed._replace(status=status) if posted is failed else flushed)\n",
         "            if posted.request.signaled:\n"
-        "                self.cq.push(flushed._replace(status=status) if posted is blamed else flushed)\n",
+        "                self.cq.push(flushed._replace(status=status) if posted is failed else flushed)\n",
         ("RDMAP-5040-3.2-02",),
     ),
     Mutation(

@@ -318,18 +318,18 @@ MUTATIONS: Final = (
     Mutation(
         "what ORD held back is forgotten at the end",
         "queues/sq",
-        "        self._waiting.clear()\n        self._record_prompt()\n        blamed",
+        "        self._waiting.clear()\n        self._record_framed()\n        failed",
         "        for _ in self._waiting:\n            unpin(self._posted.pop().sges)\n"
-        "        self._waiting.clear()\n        self._record_prompt()\n        blamed",
+        "        self._waiting.clear()\n        self._record_framed()\n        failed",
         ("RDMAP-5040-5.4-08", "RDMAP-5040-6.2.1-02"),
     ),
     Mutation(
         "what was not begun succeeds at the end",
         "queues/sq",
-        "        self._waiting.clear()\n        self._record_prompt()\n"
-        "        blamed, status = self.blame or (None, Status.WR_FLUSH_ERR)\n        self.begin()",
-        "        unbegun = list(self._waiting)\n        self._waiting.clear()\n        self._record_prompt()\n"
-        "        blamed, status = self.blame or (unbegun[0] if unbegun else None, Status.SUCCESS)\n"
+        "        self._waiting.clear()\n        self._record_framed()\n"
+        "        failed, status = self.failed_request or (None, Status.WR_FLUSH_ERR)\n        self.begin()",
+        "        unbegun = list(self._waiting)\n        self._waiting.clear()\n        self._record_framed()\n"
+        "        failed, status = self.failed_request or (unbegun[0] if unbegun else None, Status.SUCCESS)\n"
         "        self.begin()",
         ("RDMAP-5040-5.4-08",),
     ),

@@ -13,8 +13,8 @@ import pytest
 
 from pyiwarp.drivers import interrupts
 from pyiwarp.drivers.poller import NEVER, Poller
-from pyiwarp.drivers.polling_driver import TURN_BATCHES, PollingLlp
-from pyiwarp.drivers.tcp import EMSS_REFRESH
+from pyiwarp.drivers.polling_driver import PollingDriver
+from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES
 from pyiwarp.errors import UsageError, WrongThread
 from pyiwarp.pump import TimeLimit
 
@@ -77,37 +77,37 @@ class FakeTap:
 
 
 @contextmanager
-def driven(pump: FakePump, tap: FakeTap | None = None) -> Iterator[tuple[Poller, PollingLlp, socket.socket]]:
+def driven(pump: FakePump, tap: FakeTap | None = None) -> Iterator[tuple[Poller, PollingDriver, socket.socket]]:
     """A driver of `pump`, and the bare socket at the other end."""
     with socket.create_server((HOST, 0)) as server:
         near = socket.create_connection(server.getsockname())
         far, _ = server.accept()
     poller = Poller(spin=0.0)
-    llp = PollingLlp(poller, cast("Any", pump), near, cast("Any", tap))
+    driver = PollingDriver(poller, cast("Any", pump), near, cast("Any", tap))
     far.settimeout(2)
     try:
-        yield poller, llp, far
+        yield poller, driver, far
     finally:
-        llp.abort()
+        driver.abort()
         far.close()
 
 
 def test_a_batch_is_written_within_the_kick() -> None:
     pump = FakePump([b"one"], [b"two", memoryview(b"three")])  # type: ignore[list-item]
-    with driven(pump) as (_, llp, far):
-        llp.kick()
+    with driven(pump) as (_, driver, far):
+        driver.kick()
         assert far.recv(100) == b"onetwothree"
         assert pump.calls.count("flushed") == 2
-        assert "127.0.0.1" in repr(llp)
+        assert "127.0.0.1" in repr(driver)
 
 
 def test_what_the_kernel_does_not_take_is_kept_as_views() -> None:
     big = bytes(range(256)) * 40_000
     pump = FakePump([b"head", big, b"tail"], [b"next"])
-    with driven(pump) as (poller, llp, far):
-        llp.kick()
+    with driven(pump) as (poller, driver, far):
+        driver.kick()
         assert "flushed" not in pump.calls, "the kernel cannot hold ten million octets"
-        llp.kick()
+        driver.kick()
         assert pump.batches == [[b"next"]], "nothing more is asked for meanwhile"
         assert pump.calls.count("resume") == 2, "what waits inside the pump goes on all the same"
         got = b""
@@ -122,8 +122,8 @@ def test_what_the_kernel_does_not_take_is_kept_as_views() -> None:
 def test_more_pieces_than_one_gather_write_takes() -> None:
     pieces = [b"%04d" % number for number in range(3000)]
     pump = FakePump(pieces)
-    with driven(pump) as (poller, llp, far):
-        llp.kick()
+    with driven(pump) as (poller, driver, far):
+        driver.kick()
         got = b""
         while len(got) < 12_000:
             poller.progress()
@@ -134,8 +134,8 @@ def test_more_pieces_than_one_gather_write_takes() -> None:
 
 def test_other_connections_have_their_turn() -> None:
     pump = FakePump(*[[bytes([number])] for number in range(TURN_BATCHES + 2)])
-    with driven(pump) as (poller, llp, _):
-        llp.kick()
+    with driven(pump) as (poller, driver, _):
+        driver.kick()
         assert len(pump.batches) == 2
         assert poller.progress() == 1, "the rest goes out with the next look"
         assert pump.batches == []
@@ -144,38 +144,38 @@ def test_other_connections_have_their_turn() -> None:
 
 def test_the_segment_size_is_read_again_and_again() -> None:  # MPA-5044-4.5-06
     pump = FakePump()
-    with driven(pump) as (_, llp, _):
+    with driven(pump) as (_, driver, _):
         for _ in range(EMSS_REFRESH + 1):
             pump.batches.append([b"x"])
-            llp.kick()
-        maxseg = llp._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+            driver.kick()
+        maxseg = driver._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
         assert len(pump.emss) == 2
         assert pump.emss[-1] == maxseg
         read = len(pump.emss)
-        llp.exchange(cast("Any", FakePump([b"y"])))
+        driver.exchange(cast("Any", FakePump([b"y"])))
         assert len(pump.emss) == read
-        assert cast("Any", llp.pump).emss == [maxseg], "Full Operation begins with the present size"
+        assert cast("Any", driver.pump).emss == [maxseg], "Full Operation begins with the present size"
 
 
 def test_reading_pauses_and_goes_on() -> None:
     pump = FakePump()
-    with driven(pump) as (poller, llp, far):
+    with driven(pump) as (poller, driver, far):
         pump.wants_input = False
-        llp.kick()
+        driver.kick()
         far.send(b"wait")
         time.sleep(0.01)
         assert poller.progress() == 0
         pump.wants_input = True
-        llp.kick()
+        driver.kick()
         assert poller.progress() == 1
         assert pump.got == b"wait"
 
 
 def test_the_half_is_closed_once_and_the_connection_once() -> None:  # MPA-5044-7.2-01
     pump = FakePump([b"last"])
-    with driven(pump) as (poller, llp, far):
+    with driven(pump) as (poller, driver, far):
         pump.output_ended = True
-        llp.kick()
+        driver.kick()
         assert far.recv(10) == b"last"
         assert far.recv(10) == b""
         far.send(b"answer")
@@ -186,30 +186,30 @@ def test_the_half_is_closed_once_and_the_connection_once() -> None:  # MPA-5044-
         assert poller.progress() == 0, "what has ended is not looked at again"
         pump.over = True
         ended: list[bool] = []
-        llp.on_closed = lambda: ended.append(True)
-        llp.kick()
-        llp.kick()
-        assert (llp.closed, ended, pump.calls.count("lost")) == (True, [True], 1)
+        driver.on_closed = lambda: ended.append(True)
+        driver.kick()
+        driver.kick()
+        assert (driver.closed, ended, pump.calls.count("lost")) == (True, [True], 1)
 
 
 def test_output_after_the_fin_ends_all() -> None:
     pump = FakePump()
-    with driven(pump) as (_, llp, far):
+    with driven(pump) as (_, driver, far):
         pump.output_ended = True
-        llp.kick()
+        driver.kick()
         pump.batches.append([b"too late"])
-        llp.kick()
-        assert llp.closed
+        driver.kick()
+        assert driver.closed
         assert far.recv(10) == b""
 
 
 def test_no_fin_cuts_what_is_still_to_be_written() -> None:  # MPA-5044-7.2-01
     big = bytes(8 << 20)
     pump = FakePump([big])
-    with driven(pump) as (poller, llp, far):
+    with driven(pump) as (poller, driver, far):
         pump.output_ended = True
-        llp.kick()
-        assert not llp._sent_fin
+        driver.kick()
+        assert not driver._sent_fin
         got = 0
         while piece := far.recv(1 << 20):
             got += len(piece)
@@ -219,20 +219,20 @@ def test_no_fin_cuts_what_is_still_to_be_written() -> None:  # MPA-5044-7.2-01
 
 def test_whoever_is_done_does_not_wait_for_a_stuck_peer() -> None:
     pump = FakePump([bytes(8 << 20)])
-    with driven(pump) as (_, llp, _):
-        llp.kick()
+    with driven(pump) as (_, driver, _):
+        driver.kick()
         pump.over = True
-        llp.kick()
-        assert llp.closed
+        driver.kick()
+        assert driver.closed
 
 
 def test_an_abort_is_a_reset() -> None:
     pump = FakePump()
-    with driven(pump) as (_, llp, far):
-        llp.kick()
-        llp.abort()
-        llp.abort()
-        llp.kick()
+    with driven(pump) as (_, driver, far):
+        driver.kick()
+        driver.abort()
+        driver.abort()
+        driver.kick()
         assert pump.calls.count("lost") == 1
         with pytest.raises(ConnectionResetError):
             far.recv(1)
@@ -240,50 +240,50 @@ def test_an_abort_is_a_reset() -> None:
 
 def test_a_reset_is_a_loss() -> None:
     pump = FakePump()
-    with driven(pump) as (poller, llp, far):
-        llp.kick()
+    with driven(pump) as (poller, driver, far):
+        driver.kick()
         far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         far.close()
-        poller.wait(lambda: llp.closed, 1)
+        poller.wait(lambda: driver.closed, 1)
         assert pump.calls[-1] == "lost"
 
 
 def test_what_came_before_a_reset_is_read_when_writing_fails() -> None:
     pump = FakePump()
-    with driven(pump) as (_, llp, far):
-        llp.kick()
+    with driven(pump) as (_, driver, far):
+        driver.kick()
         far.send(b"why")
         far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         far.close()
         pump.batches.append([b"x"])
-        llp.kick()
+        driver.kick()
         assert pump.got == b"why"
-        assert llp.closed
+        assert driver.closed
 
 
 def test_time_limits() -> None:
     pump = FakePump()
     pump.limit = TimeLimit("a reply", 0.02)
-    with driven(pump) as (poller, llp, _):
-        llp.kick()
-        first = llp.deadline
-        llp.kick()
-        assert llp.deadline == first, "the same wait goes on"
+    with driven(pump) as (poller, driver, _):
+        driver.kick()
+        first = driver.deadline
+        driver.kick()
+        assert driver.deadline == first, "the same wait goes on"
         pump.limit = TimeLimit("a reply", 0.02, progress=1)
         time.sleep(0.001)
-        llp.kick()
-        assert llp.deadline > first, "progress begins another"
+        driver.kick()
+        assert driver.deadline > first, "progress begins another"
         poller.progress()
         assert "timed_out" not in pump.calls
         before = time.monotonic()
         poller.wait(lambda: "timed_out" in pump.calls, 1)
         assert time.monotonic() - before < 0.5
         pump.limit = None
-        llp.kick()
+        driver.kick()
         assert poller._next_deadline == NEVER, "nobody reads the clock for nothing"
         pump.limit = TimeLimit("another", 0.0)
-        llp.kick()
-        llp.abort()
+        driver.kick()
+        driver.abort()
         before_calls = pump.calls.count("timed_out")
         poller.progress()
         assert pump.calls.count("timed_out") == before_calls
@@ -291,27 +291,27 @@ def test_time_limits() -> None:
 
 def test_a_steady_pump_is_asked_nothing_else() -> None:
     pump = FakePump()
-    with driven(pump) as (poller, llp, far):
+    with driven(pump) as (poller, driver, far):
         pump.limit = TimeLimit("a reply", 5)
-        llp.kick()
-        assert llp.deadline != NEVER
+        driver.kick()
+        assert driver.deadline != NEVER
         pump.steady = True
-        llp.kick()
-        assert llp.deadline == NEVER
+        driver.kick()
+        assert driver.deadline == NEVER
         pump.calls.clear()
         far.send(b"x")
         poller.wait(lambda: pump.got, 1)
         assert pump.calls == []
         pump.steady = False
-        llp.kick()
-        assert llp.deadline != NEVER
+        driver.kick()
+        assert driver.deadline != NEVER
 
 
 def test_a_tap_sees_all() -> None:
     tap = FakeTap()
     pump = FakePump([b"a", b"b"])
-    with driven(pump, tap) as (poller, llp, far):
-        llp.kick()
+    with driven(pump, tap) as (poller, driver, far):
+        driver.kick()
         far.send(b"c")
         poller.wait(lambda: pump.got, 1)
     assert tap.seen == [("opened", b""), ("sent", b"ab"), ("received", b"c"), ("closed", b"")]
@@ -320,21 +320,21 @@ def test_a_tap_sees_all() -> None:
 def test_a_callback_that_kicks_and_polls() -> None:
     """What a pump's owner does in a callback is done before the driver is."""
     pump = FakePump([b"first"])
-    with driven(pump) as (poller, llp, far):
+    with driven(pump) as (poller, driver, far):
         order: list[str] = []
 
         def flushed() -> None:
             if not order:
                 order.append("flushed")
                 pump.batches.append([b"second"])
-                llp.kick()
+                driver.kick()
                 assert poller.progress() == 0
                 with pytest.raises(UsageError, match="must not wait"):
                     poller.wait(lambda: False, 1)
                 order.append("kicked")
 
         pump.flushed = flushed  # type: ignore[attr-defined]
-        llp.kick()
+        driver.kick()
         assert far.recv(100) == b"firstsecond"
         assert order == ["flushed", "kicked"]
 
@@ -348,19 +348,19 @@ def test_a_peer_that_is_gone_before_it_begins() -> None:
     time.sleep(0.01)
     pump, tap = FakePump(), FakeTap()
     poller = Poller()
-    llp = PollingLlp(poller, cast("Any", pump), near, cast("Any", tap))
-    assert llp.peername == "?"
-    llp.kick()
-    poller.wait(lambda: llp.closed, 1)
+    driver = PollingDriver(poller, cast("Any", pump), near, cast("Any", tap))
+    assert driver.peername == "?"
+    driver.kick()
+    poller.wait(lambda: driver.closed, 1)
     assert pump.calls[-1] == "lost"
     assert [what for what, _ in tap.seen] == ["closed"]
 
 
 def test_the_poller_belongs_to_its_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     pump = FakePump([b"x"])
-    with driven(pump) as (poller, llp, _):
+    with driven(pump) as (poller, driver, _):
         monkeypatch.setattr(poller, "ident", 0)
-        for call in (poller.progress, llp.kick, lambda: poller.wait(lambda: True)):
+        for call in (poller.progress, driver.kick, lambda: poller.wait(lambda: True)):
             with pytest.raises(WrongThread, match="belongs to thread 0"):
                 call()
         assert pump.batches
@@ -382,16 +382,16 @@ def test_an_interrupt_within_a_post_waits_until_the_pump_knows_what_the_kernel_h
     """Also where the driver is compiled, and has no frames of its own to be found by."""
     monkeypatch.setattr(interrupts, "_strike_again", lambda: None)  # else it comes back, and between any two lines
     pump = FakePump()
-    with driven(pump) as (poller, llp, far):
-        send = llp._send
+    with driven(pump) as (poller, driver, far):
+        send = driver._send
 
         def struck(octets: bytes) -> int:
             signal.raise_signal(signal.SIGINT)
             return send(octets)
 
-        llp._send = cast("Any", struck)
+        driver._send = cast("Any", struck)
         pump.batches = [[b"one"]]
-        llp.kick()
+        driver.kick()
         assert pump.calls.count("flushed") == 1
         assert far.recv(9) == b"one"
         with pytest.raises(KeyboardInterrupt):

@@ -66,7 +66,7 @@ def test_what_a_callback_posts_on_a_stream_that_has_failed_is_never_sent(short: 
     # RDMAP-5040-7.1-05, RDMAP-5040-5.4-09
     node = Node(pause_when_starved=False)
     peer = RawPeer(node)
-    node.qp.stream._lays = short
+    node.qp.stream._frames_early = short
     region = node.pd.register(bytearray(8))
     node.receive(40)
     node.qp.recv_cq.arm(lambda: node.qp.post_send(Send((region[:],), "an answer")))
@@ -108,7 +108,7 @@ def test_a_completion_may_call_a_program_that_acts(
 ) -> None:  # RDMAP-5040-5.5-12
     node = Node()
     RawPeer(node)
-    node.qp.stream._lays = short
+    node.qp.stream._frames_early = short
     region = node.pd.register(bytearray(64), Access.REMOTE_WRITE | Access.WINDOW_BIND)
     told: list[object] = []
     todo = [deed]

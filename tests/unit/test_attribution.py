@@ -10,7 +10,7 @@ from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import TERMS, InvalidStag, ReadAccessRights, Term, TerminatedByPeer
 from pyiwarp.mr import Access, RemoteRegion
-from pyiwarp.queues.attribution import STATUSES, culprit, status_of
+from pyiwarp.queues.attribution import STATUSES, refused_request, status_of
 from pyiwarp.queues.work import FetchAdd, Immediate, Read, Send, SendRequest, Status, Write
 from tests.harness import Node, Pair, RawPeer, ended, response, send, terminate
 
@@ -176,7 +176,7 @@ def test_an_empty_write_is_not_to_blame_for_the_one_behind_it() -> None:
 @pytest.mark.parametrize("header", [tagged(0x10, 0x1000)[:13], untagged(0, 1)[:17], b"\xc1", b"\x41"])
 def test_a_header_that_is_cut_names_nobody(header: bytes) -> None:
     posted = writes().node.qp._sq.begun()
-    assert culprit(TerminatedByPeer(InvalidStag.term, header), posted, (), 2, 1) is None
+    assert refused_request(TerminatedByPeer(InvalidStag.term, header), posted, (), 2, 1) is None
 
 
 def test_numbers_are_counted_from_where_the_stream_is() -> None:

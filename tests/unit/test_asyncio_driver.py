@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from pyiwarp.drivers.asyncio_driver import TURN_BATCHES, Llp
-from pyiwarp.drivers.tcp import EMSS_REFRESH
+from pyiwarp.drivers.asyncio_driver import AsyncioDriver
+from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES
 from pyiwarp.pump import TimeLimit
 
 
@@ -91,23 +91,23 @@ class FakePump:
         return lambda *args: self.calls.append(name)
 
 
-def driven(pump: FakePump, takes: int = 1 << 30) -> tuple[Llp, FakeTransport]:
-    llp = Llp(cast("Any", pump), asyncio.get_running_loop())
+def driven(pump: FakePump, takes: int = 1 << 30) -> tuple[AsyncioDriver, FakeTransport]:
+    driver = AsyncioDriver(cast("Any", pump), asyncio.get_running_loop())
     transport = FakeTransport(takes)
-    llp.connection_made(cast("Any", transport))
-    return llp, transport
+    driver.connection_made(cast("Any", transport))
+    return driver, transport
 
 
 async def test_the_segment_size_is_read_again_and_again() -> None:  # MPA-5044-4.5-06
     pump = FakePump()
-    llp, transport = driven(pump)
+    driver, transport = driven(pump)
     transport.socket = FakeSocket()
-    llp._socket = cast("Any", transport.socket)
+    driver._socket = cast("Any", transport.socket)
     told: list[int] = []
     cast("Any", pump).set_emss = told.append
     for _ in range(2 * EMSS_REFRESH + 1):
         pump.batches.append([b"x"])
-        llp._on_kick()
+        driver._on_kick()
     assert told == list(range(1001, 1001 + len(told)))
     assert len(told) in (2, 3), "once for so many writes"
 
@@ -125,15 +125,15 @@ async def test_a_batch_is_flushed_when_the_kernel_has_it() -> None:
 
 async def test_nothing_more_is_asked_of_the_pump_while_octets_stay_behind() -> None:
     pump = FakePump([b"12345"], [b"next"])
-    llp, transport = driven(pump, takes=3)
-    llp.pause_writing()
-    llp.kick()
+    driver, transport = driven(pump, takes=3)
+    driver.pause_writing()
+    driver.kick()
     await turn()
     assert transport.written == [b"12345"]
     assert "flushed" not in pump.calls
     assert pump.calls.count("resume") == 2, "what waits inside the pump goes on all the same"
     transport.held, transport.takes = 0, 100
-    llp.resume_writing()
+    driver.resume_writing()
     assert transport.written == [b"12345", b"next"]
     assert pump.calls.count("flushed") == 2
 
@@ -148,28 +148,28 @@ async def test_other_connections_have_their_turn() -> None:
 
 async def test_reading_pauses_and_goes_on() -> None:
     pump = FakePump()
-    llp, transport = driven(pump)
+    driver, transport = driven(pump)
     pump.wants_input = False
-    llp.kick()
-    llp.kick()
+    driver.kick()
+    driver.kick()
     await turn()
     assert transport.calls == ["pause_reading"]
     pump.wants_input = True
-    llp.buffer_updated(1)
+    driver.buffer_updated(1)
     assert transport.calls == ["pause_reading", "resume_reading"]
 
 
 async def test_the_half_is_closed_once_and_the_connection_once() -> None:
     pump = FakePump()
-    llp, transport = driven(pump)
+    driver, transport = driven(pump)
     pump.output_ended = True
     for _ in range(2):
-        llp.kick()
+        driver.kick()
         await turn()
     assert transport.calls == ["write_eof"]
     pump.over = True
-    assert llp.eof_received() is True
-    llp.kick()
+    assert driver.eof_received() is True
+    driver.kick()
     await turn()
     assert transport.calls == ["write_eof", "close"]
 
@@ -178,18 +178,18 @@ async def test_nothing_ends_inside_resume_writing() -> None:
     """The stock loop looks at its transport after that call, and would tell of the end twice."""
     for ending in ("output_ended", "over"):
         pump = FakePump([b"12345"])
-        llp, transport = driven(pump, takes=3)
+        driver, transport = driven(pump, takes=3)
         setattr(pump, ending, True)
         transport.held = 0
-        llp.resume_writing()
+        driver.resume_writing()
         assert transport.calls == []
         await turn()
         assert transport.calls == ["write_eof" if ending == "output_ended" else "close"]
         pump = FakePump([b"12345"])
-        llp, transport = driven(pump, takes=3)
+        driver, transport = driven(pump, takes=3)
         transport.held = 0
-        pump.flushed = llp.abort  # type: ignore[attr-defined]
-        llp.resume_writing()
+        pump.flushed = driver.abort  # type: ignore[attr-defined]
+        driver.resume_writing()
         assert transport.calls == []
         await turn()
         assert transport.calls == ["abort"]
@@ -197,49 +197,49 @@ async def test_nothing_ends_inside_resume_writing() -> None:
 
 async def test_whoever_is_done_does_not_wait_for_a_stuck_transport() -> None:
     pump = FakePump([b"12345"])
-    llp, transport = driven(pump, takes=3)
+    driver, transport = driven(pump, takes=3)
     pump.over = True
-    llp.kick()
+    driver.kick()
     await turn()
     assert transport.calls == ["abort"]
 
 
 async def test_an_abort_before_tcp_is_there() -> None:
-    llp = Llp(cast("Any", FakePump([b"never"])), asyncio.get_running_loop())
-    llp.abort()
-    llp.kick()
+    driver = AsyncioDriver(cast("Any", FakePump([b"never"])), asyncio.get_running_loop())
+    driver.abort()
+    driver.kick()
     transport = FakeTransport()
-    llp.connection_made(cast("Any", transport))
+    driver.connection_made(cast("Any", transport))
     assert (transport.calls, transport.written) == (["abort"], [])
 
 
 async def test_time_limits() -> None:
     pump = FakePump()
     pump.limit = TimeLimit("a reply", 0.01)
-    llp, _ = driven(pump)
-    first = llp._timer
-    llp.kick()
+    driver, _ = driven(pump)
+    first = driver._timer
+    driver.kick()
     await turn()
-    assert llp._timer is first, "the same wait goes on"
+    assert driver._timer is first, "the same wait goes on"
     pump.limit = TimeLimit("a reply", 0.01, progress=1)
-    llp.kick()
+    driver.kick()
     await turn()
-    assert llp._timer is not first, "progress begins another"
+    assert driver._timer is not first, "progress begins another"
     await asyncio.sleep(0.03)
     assert pump.calls.count("timed_out") >= 1
-    llp.connection_lost(None)
+    driver.connection_lost(None)
     assert pump.calls[-1] == "lost"
-    assert llp.closed.done()
+    assert driver.closed.done()
     before = pump.calls.count("timed_out")
     await asyncio.sleep(0.02)
     assert pump.calls.count("timed_out") == before
 
 
 async def test_addresses() -> None:
-    llp, _ = driven(FakePump())
-    assert (llp.peername, llp.sockname) == ("[::1]:4420", "[::1]:4420")
-    llp.connection_lost(None)
-    assert llp.peername == "?"
+    driver, _ = driven(FakePump())
+    assert (driver.peername, driver.sockname) == ("[::1]:4420", "[::1]:4420")
+    driver.connection_lost(None)
+    assert driver.peername == "?"
 
 
 @pytest.mark.parametrize("never_pauses", [False, True])
@@ -252,12 +252,12 @@ async def test_loops_whose_writelines_never_pauses(monkeypatch: pytest.MonkeyPat
 async def test_a_kick_writes_at_once_and_tells_the_pump() -> None:
     """Whoever posts work waits for no turn of the loop; what comes behind it is written together."""
     pump = FakePump()
-    llp, transport = driven(pump)
+    driver, transport = driven(pump)
     pump.batches = [[b"one"]]
-    llp.kick()
+    driver.kick()
     assert (transport.written, pump.calls.count("flushed")) == ([b"one"], 1)
     pump.batches = [[b"two"]] * (TURN_BATCHES + 1)
-    llp.kick()
+    driver.kick()
     assert transport.written == [b"one"], "a burst goes together, in the next turn"
     await turn()
     assert pump.calls.count("flushed") == 1 + TURN_BATCHES
@@ -267,58 +267,58 @@ async def test_a_kick_writes_at_once_and_tells_the_pump() -> None:
 
 async def test_what_is_posted_by_whom_the_pump_calls_waits_for_its_return() -> None:
     pump = FakePump()
-    llp, transport = driven(pump)
+    driver, transport = driven(pump)
     written: list[int] = []
 
     def flushed() -> None:
         if not written:
             pump.batches = [[b"two"]]
-            llp.kick()
+            driver.kick()
         written.append(len(transport.written))
 
     pump.flushed = flushed  # type: ignore[attr-defined]
     pump.batches = [[b"one"]]
-    llp.kick()
+    driver.kick()
     assert written == [1, 2]
 
 
 async def test_a_steady_pump_is_asked_for_octets_alone() -> None:
     pump = FakePump()
-    llp, transport = driven(pump)
+    driver, transport = driven(pump)
     pump.steady = True
-    llp.kick()
+    driver.kick()
     pump.wants_input = False  # it would have to say so by being steady no more
     pump.calls.clear()
-    llp.kick()
-    llp.buffer_updated(1)
+    driver.kick()
+    driver.buffer_updated(1)
     assert (pump.calls, transport.calls) == (["received"], [])
     pump.steady = False
-    llp.kick()
+    driver.kick()
     assert transport.calls == ["pause_reading"]
 
 
 async def test_a_kick_while_the_kernel_takes_nothing_more() -> None:
     pump = FakePump()
-    llp, transport = driven(pump, takes=2)
+    driver, transport = driven(pump, takes=2)
     pump.batches = [[b"one"]]
-    llp.kick()
-    llp.pause_writing()
+    driver.kick()
+    driver.pause_writing()
     await turn()
     assert pump.calls.count("flushed") == 0
     transport.held = 0
-    llp.resume_writing()
+    driver.resume_writing()
     assert pump.calls.count("flushed") == 1
 
 
 async def test_work_posted_while_octets_are_digested_is_written_behind_them() -> None:
     pump = FakePump()
-    llp, transport = driven(pump)
+    driver, transport = driven(pump)
 
     def received(nbytes: int) -> None:
         pump.batches = [[b"one"]]
-        llp.kick()
+        driver.kick()
         assert transport.written == []
 
     pump.received = received  # type: ignore[attr-defined]
-    llp.buffer_updated(1)
+    driver.buffer_updated(1)
     assert transport.written == [b"one"]

@@ -52,7 +52,7 @@ class Side:
         for number, sink in enumerate(self.sinks):
             self.node.post(Read(sink[: 100 + number], RemoteRegion(0, 5, 100 + number), f"read {number}"))
         if not short:
-            self.node.qp.stream._express = None
+            self.node.qp.stream._fast_receive = None
 
     def outcome(self) -> object:
         """All that can be seen of what happened."""
@@ -319,7 +319,7 @@ def request_of(node: Node, region: MemoryRegion, posting: Posting, number: int) 
 
 
 def posted(
-    script: list[list[Posting]], *, prompt: bool, mulpdu: int, takes: list[int], depth: int, ending: str, clogged: bool
+    script: list[list[Posting]], *, fast: bool, mulpdu: int, takes: list[int], depth: int, ending: str, clogged: bool
 ) -> tuple[object, ...]:
     """What the peer hears and the program learns when lists are posted; `takes` says when the kernel takes a batch.
 
@@ -331,7 +331,7 @@ def posted(
     table._regions[0x100] = table._regions.pop(region.stag)
     region.stag, region.to = 0x100, 0x1000
     peer = RawPeer(node)
-    node.qp.stream._lays = prompt
+    node.qp.stream._frames_early = fast
     pace = iter(takes)
     heard, learnt = bytearray(), list[object]()
     for number, batch in enumerate(script):
@@ -373,7 +373,7 @@ def test_posting_the_short_way_says_and_completes_the_same(
     script: list[list[Posting]], mulpdu: int, takes: list[int], depth: int, ending: str, clogged: bool
 ) -> None:  # DDP-5041-7.1-14, RDMAP-5040-5.5-11, RDMAP-5040-5.5-12, DDP-5041-4.3-09
     plain, short = (
-        posted(script, prompt=way, mulpdu=mulpdu, takes=takes, depth=depth, ending=ending, clogged=clogged)
+        posted(script, fast=way, mulpdu=mulpdu, takes=takes, depth=depth, ending=ending, clogged=clogged)
         for way in (False, True)
     )
     assert short == plain
