@@ -12,16 +12,14 @@ nothing moves, and a peer that wants an answer waits.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 from pyiwarp.cm import polling_cm
-from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.connections.blocking import Connection, Region
-from pyiwarp.connections.endpoint import Message, Options, options_for
+from pyiwarp.connections.endpoint import Message, Options, PeerRequest, new_connection, options_for
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import poller
 from pyiwarp.drivers.polling_driver import PollingDriver
-from pyiwarp.errors import ConnectionLost, UsageError
+from pyiwarp.errors import Closed, ConnectionLost, UsageError
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.qp import QueuePair
@@ -89,23 +87,20 @@ def connect(
     `ConnectionLost`. Ctrl-C leaves nothing behind.
     """
     options = options or options_for(pd)
-    connection = Connection.of(pd, options)
+    with new_connection(Connection, pd, options) as connection:
 
-    def attempt(options: Options) -> PollingDriver:
-        offer, tap = options.offer(private_data), options.tap(initiator=True)
-        return polling_cm.connect(connection.poller, connection.qp, host, port, offer, tap=tap)
+        def attempt(options: Options) -> PollingDriver:
+            offer, tap = options.offer(private_data), options.tap(initiator=True)
+            return polling_cm.connect(connection.poller, connection.qp, host, port, offer, tap=tap)
 
-    try:
         try:
             llp = attempt(options)
         except ConnectionLost:
-            if options.revision == 1 or not options.fall_back:
+            second = options.second_try()
+            if second is None:
                 raise
-            llp = attempt(replace(options, revision=1))  # MPA2-6581-10-07
-        connection._attach(llp)
-    except BaseException:
-        connection.abort()
-        raise
+            llp = attempt(second)
+        connection.attach(llp)
     return connection
 
 
@@ -119,36 +114,14 @@ def connect_qp(
     return polling_cm.connect(poller(), qp, host, port, offer, local_host=local_host)
 
 
-class Request:
+class Request(PeerRequest[PollingDriver]):
     """A peer that wants to connect; accept it or reject it."""
-
-    def __init__(self, request: ConnectRequest[PollingDriver], pd: ProtectionDomain | None, options: Options) -> None:
-        self._request = request
-        self._pd = pd
-        self._options = options
-
-    def __repr__(self) -> str:
-        return repr(self._request)
-
-    @property
-    def private_data(self) -> bytes:
-        """What the peer's program had to say."""
-        return self._request.private_data
-
-    @property
-    def peername(self) -> str:
-        """The peer's address."""
-        return self._request.peername
 
     def accept(self, private_data: bytes = b"", *, options: Options | None = None) -> Connection:
         """Accept, with `private_data` for the peer. Raises `ConnectionLost` if it has left meanwhile."""
         options = options or self._options
-        connection = Connection.of(self._pd, options)
-        try:
-            connection._attach(polling_cm.accept(self._request, connection.qp, options.offer(private_data)))
-        except BaseException:
-            connection.abort()
-            raise
+        with new_connection(Connection, self._pd, options) as connection:
+            connection.attach(polling_cm.accept(self._request, connection.qp, options.offer(private_data)))
         return connection
 
     def accept_qp(self, qp: QueuePair, offer: Offer | None = None) -> PollingDriver:
@@ -179,8 +152,12 @@ class Listener:
         self.close()
 
     def __iter__(self) -> Iterator[Request]:
-        while not self._listener.closed:
-            yield self.get_request()
+        while True:
+            try:
+                request = self.get_request()
+            except Closed:
+                return
+            yield request
 
     @property
     def port(self) -> int:

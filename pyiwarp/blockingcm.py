@@ -26,7 +26,7 @@ from pyiwarp.cm.identifiers import (
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import poller
 from pyiwarp.drivers.polling_driver import PollingDriver
-from pyiwarp.errors import Closed, WrongState
+from pyiwarp.errors import Closed, IwarpError
 from pyiwarp.negotiation import Offer
 from pyiwarp.pump import Driver
 from pyiwarp.queues.qp import QpCap, QueuePair
@@ -48,21 +48,29 @@ waiting_module(__name__)
 
 
 class EventChannel(BaseChannel):
-    """Events of many identifiers of one thread; `for` gives them as they happen, for ever."""
+    """Events of many identifiers of one thread; `for` gives them until `close`."""
 
     def __init__(self) -> None:
         super().__init__()
         self._poller = poller()
 
     def get_event(self, *, timeout: float | None = None) -> CmEvent:
-        """Wait for the next event; raises `TimeoutError` if none comes in `timeout` seconds."""
-        if not self._poller.wait(lambda: self._events, timeout):
+        """Wait for the next event.
+
+        Raises `TimeoutError` if none comes in `timeout` seconds, `Closed` when the channel is closed and empty.
+        """
+        if not self._poller.wait(lambda: self._events or not self._open, timeout):
             raise TimeoutError(f"no event came within {timeout:g} s: {self!r}")
+        self._check_more_to_come()
         return self._events.popleft()
 
     def __iter__(self) -> Iterator[CmEvent]:
         while True:
-            yield self.get_event()
+            try:
+                event = self.get_event()
+            except Closed:
+                return
+            yield event
 
 
 class CmId(BaseId):
@@ -104,17 +112,21 @@ class CmId(BaseId):
         assert self.local_addr is not None, "an address that was resolved has another end"
         assert self.peer_addr is not None, "it was resolved"
         host, port = self.peer_addr
-        connecting = polling_cm.Connecting(
-            self._poller,
-            qp,
-            host,
-            port,
-            offer,
-            local_host=self.local_addr[0],
-            on_finished=lambda over: self._connected(pending, over.driver, over.error),
-        )
-        if not connecting.finished:
-            self._stop = connecting.cancel
+        try:
+            connecting = polling_cm.Connecting(
+                self._poller,
+                qp,
+                host,
+                port,
+                offer,
+                local_host=self.local_addr[0],
+                on_finished=lambda over: self._connected(pending, over.driver, over.error),
+            )
+        except (OSError, IwarpError) as error:
+            self._connected(pending, None, error)
+        else:
+            if not connecting.finished:
+                self._stop = connecting.cancel
         return self._wait(pending)
 
     def listen(self, backlog: int = DEFAULT_BACKLOG) -> None:
@@ -131,13 +143,10 @@ class CmId(BaseId):
 
         Raises `TimeoutError` if none does in `timeout` seconds, `Closed` when the identifier is closed.
         """
-        if self.channel is not None:
-            raise WrongState(f"the channel gives the requests: {self!r}")
-        if self._closed:
-            raise Closed(f"the identifier is closed: {self!r}")
-        if not self._poller.wait(lambda: self._requests, timeout):
+        request = self._next_request()
+        if request is None and not self._poller.wait(lambda: self._requests or self._closed, timeout):
             raise TimeoutError(f"nobody asked to connect within {timeout:g} s: {self!r}")
-        return cast("CmId", self._requests.popleft())
+        return cast("CmId", request or self._next_request())
 
     def accept(self, param: ConnParam | None = None) -> CmEvent | None:
         """Accept the peer that asked: ESTABLISHED. Raises `ConnectionLost` if it has left meanwhile."""

@@ -33,7 +33,7 @@ from pyiwarp.cm.identifiers import (
     ConnParam,
     Pending,
 )
-from pyiwarp.errors import Closed, IwarpError, WrongState
+from pyiwarp.errors import Closed, IwarpError
 from pyiwarp.negotiation import Offer
 from pyiwarp.pump import Driver
 from pyiwarp.queues.qp import QueuePair
@@ -48,7 +48,6 @@ class EventChannel(BaseChannel):
     def __init__(self) -> None:
         super().__init__()
         self._news = asyncio.Event()
-        self._open = True
 
     def post(self, event: CmEvent) -> None:
         """Add an event; for identifiers."""
@@ -58,8 +57,7 @@ class EventChannel(BaseChannel):
     async def get_event(self) -> CmEvent:
         """The next event. Cancelling loses none. Raises `Closed` when the channel is closed and empty."""
         while not self._events:
-            if not self._open:
-                raise Closed(f"the channel is closed: {self!r}")
+            self._check_more_to_come()
             self._news.clear()
             await self._news.wait()
         return self._events.popleft()
@@ -72,8 +70,8 @@ class EventChannel(BaseChannel):
                 return
 
     def close(self) -> None:
-        """Wake whoever waits; what happens later is lost."""
-        self._open = False
+        """Take no more events, and wake those who wait; see `BaseChannel.close`."""
+        super().close()
         self._news.set()
 
 
@@ -172,14 +170,10 @@ class CmId(BaseId):
 
     async def get_request(self) -> CmId:
         """The next peer that asks, for an identifier without channel. Cancelling loses none. Raises `Closed`."""
-        if self.channel is not None:
-            raise WrongState(f"the channel gives the requests: {self!r}")
-        while not self._requests:
-            if self._closed:
-                raise Closed(f"the identifier is closed: {self!r}")
+        while (request := self._next_request()) is None:
             self._news.clear()
             await self._news.wait()
-        return cast("CmId", self._requests.popleft())
+        return cast("CmId", request)
 
     def accept(self, param: ConnParam | None = None) -> Step:
         """Accept the peer that asked: ESTABLISHED. Raises `ConnectionLost` if it has left meanwhile."""

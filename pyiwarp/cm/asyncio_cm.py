@@ -8,21 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Final
 
 from pyiwarp.capture import Tap
 from pyiwarp.cm import handshake
-from pyiwarp.cm.handshake import Reception, check_idle, initiate
+from pyiwarp.cm.handshake import DEFAULT_BACKLOG, Reception, check_idle, initiate, not_established
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
-from pyiwarp.errors import Closed, IwarpError, StartupTimeout
+from pyiwarp.errors import Closed, IwarpError
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.qp import QueuePair
 from pyiwarp.startup import Startup
 
-__all__ = ["ConnectRequest", "Listener", "connect", "listen"]
-
-DEFAULT_BACKLOG: Final = 128
-
+__all__ = ["DEFAULT_BACKLOG", "ConnectRequest", "Listener", "connect", "listen"]
 
 ConnectRequest = handshake.ConnectRequest[AsyncioDriver]
 """An MPA Request that waits for this side's decision."""
@@ -63,8 +59,7 @@ async def connect(
             async with asyncio.timeout(offer.timeout):
                 await loop.create_connection(lambda: llp, host, port, local_addr=local)
         except TimeoutError as error:
-            message = f"TCP to {host} port {port} was not established within {offer.timeout:g} s"
-            raise StartupTimeout(message) from error
+            raise not_established(host, port, offer.timeout) from error
         await outcome
     except BaseException:
         if isinstance(llp.pump, Startup):  # else a queue pair has taken over and ends the connection in order
@@ -138,8 +133,11 @@ class Listener:
         self._reception.close()
         self._requests.put_nowait(None)
 
-    async def _open(self, host: str | None, port: int) -> None:
-        self._server = await self._loop.create_server(self._make_protocol, host, port, reuse_address=True)
+    async def open(self, host: str | None, port: int) -> None:
+        """Begin to listen; `listen` calls this. Raises `OSError` if the address cannot be had."""
+        self._server = await self._loop.create_server(
+            self._make_protocol, host, port, backlog=DEFAULT_BACKLOG, reuse_address=True
+        )
 
     def _make_protocol(self) -> AsyncioDriver:
         llp = self._reception.receive(lambda startup: AsyncioDriver(startup, self._loop, self._make_tap()))
@@ -163,5 +161,5 @@ async def listen(
     Raises `OSError` if the address cannot be had.
     """
     listener = Listener(offer or Offer(), backlog, make_tap)
-    await listener._open(host, port)
+    await listener.open(host, port)
     return listener

@@ -8,18 +8,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-from pyiwarp.errors import ConnectionLost, IwarpError, SetupFailed, UsageError, WrongState
+from pyiwarp.errors import ConnectionLost, IwarpError, SetupFailed, StartupTimeout, UsageError, WrongState
 from pyiwarp.negotiation import Agreement, Offer, Role, StartupFrameRead
 from pyiwarp.pump import Driver
 from pyiwarp.queues.qp import QpState, QueuePair
 from pyiwarp.startup import Startup, StartupState
 from pyiwarp.verbs import Context
 
-__all__ = ["ConnectRequest", "Reception", "check_idle", "initiate"]
+__all__ = ["DEFAULT_BACKLOG", "ConnectRequest", "Reception", "check_idle", "initiate", "not_established"]
 
 log = logging.getLogger(__name__)
+
+DEFAULT_BACKLOG: Final = 128
+"""How many connections of one listener may be in startup or wait for a decision."""
 
 D = TypeVar("D", bound=Driver)
 
@@ -30,8 +33,14 @@ def check_idle(qp: QueuePair) -> None:
         raise WrongState(f"only a queue pair that is IDLE can be connected: {qp!r}")
 
 
+def not_established(host: str, port: int, timeout: float) -> StartupTimeout:
+    """The error for a TCP connection that was not established within `timeout` seconds."""
+    return StartupTimeout(f"TCP to {host} port {port} was not established within {timeout:g} s")
+
+
 def _begin(qp: QueuePair, driver: Driver, agreement: Agreement, prologue: bytes = b"") -> None:
     """Full Operation: the queue pair takes the driver over from startup."""
+    qp.peer = driver.peername
     qp.on_output = driver.kick
     qp.connect(agreement, prologue)
     driver.exchange(qp)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pyiwarp.cm.handshake import ConnectRequest
+from pyiwarp.cm.handshake import DEFAULT_BACKLOG, ConnectRequest
 from pyiwarp.codes import UNNEGOTIATED
 from pyiwarp.errors import Closed, Rejected, StartupTimeout, UsageError, WrongState
 from pyiwarp.negotiation import Agreement, Offer
@@ -26,11 +26,22 @@ from pyiwarp.verbs import Context, ProtectionDomain
 if TYPE_CHECKING:
     from pyiwarp.queues.cq import CompletionQueue
 
-__all__ = ["BaseChannel", "BaseId", "CmEvent", "CmEventType", "CmState", "ConnParam", "Pending", "SocketName"]
+__all__ = [
+    "CONNECT_TIMEOUT",
+    "DEFAULT_BACKLOG",
+    "RESOLVE_TIMEOUT",
+    "BaseChannel",
+    "BaseId",
+    "CmEvent",
+    "CmEventType",
+    "CmState",
+    "ConnParam",
+    "Pending",
+    "SocketName",
+]
 
 RESOLVE_TIMEOUT: Final = 2.0
 CONNECT_TIMEOUT: Final = 10.0
-DEFAULT_BACKLOG: Final = 128
 
 
 class CmEventType(Enum):
@@ -149,13 +160,23 @@ class BaseChannel:
 
     def __init__(self) -> None:
         self._events: deque[CmEvent] = deque()
+        self._open = True
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {len(self._events)} events>"
 
     def post(self, event: CmEvent) -> None:
-        """Add an event; for identifiers."""
-        self._events.append(event)
+        """Add an event; for identifiers. What happens after `close` is lost."""
+        if self._open:
+            self._events.append(event)
+
+    def close(self) -> None:
+        """Take no more events; those that are here can still be taken, then `get_event` raises `Closed`."""
+        self._open = False
+
+    def _check_more_to_come(self) -> None:
+        if not self._open and not self._events:
+            raise Closed(f"the channel is closed: {self!r}")
 
     def take_of(self, cm_id: BaseId) -> list[CmEvent]:
         """Take all events of one identifier out, because it moves to another channel or is closed."""
@@ -261,8 +282,8 @@ class BaseId(ABC):
             self._pd.close(force=True)
         if self.channel is not None:
             self.channel.take_of(self)
-        for request in self._requests:
-            request.close()
+        while self._requests:
+            self._requests.popleft().close()
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -349,6 +370,14 @@ class BaseId(ABC):
         """What the peer said when it asked to connect."""
         self._check("accept")
         return self._asked
+
+    def _next_request(self) -> BaseId | None:
+        """The next peer that asks, for an identifier without channel; None if there is none yet."""
+        if self.channel is not None:
+            raise WrongState(f"the channel gives the requests: {self!r}")
+        if self._closed:
+            raise Closed(f"the identifier is closed: {self!r}")
+        return self._requests.popleft() if self._requests else None
 
     def _accept(self, param: ConnParam | None) -> Pending:
         self._check("accept")

@@ -16,21 +16,27 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from pyiwarp.capture import Tap
-from pyiwarp.cm.handshake import ConnectRequest, Reception, check_idle, initiate
+from pyiwarp.cm.handshake import (
+    DEFAULT_BACKLOG,
+    ConnectRequest,
+    Reception,
+    check_idle,
+    initiate,
+    not_established,
+)
 from pyiwarp.drivers.interrupts import waiting
 from pyiwarp.drivers.poller import NEVER, Poller
 from pyiwarp.drivers.polling_driver import PollingDriver
-from pyiwarp.errors import Closed, StartupTimeout
+from pyiwarp.errors import Closed
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.qp import QueuePair
 from pyiwarp.startup import Startup
 
-__all__ = ["Connecting", "Listener", "accept", "connect"]
+__all__ = ["DEFAULT_BACKLOG", "Connecting", "Listener", "accept", "connect"]
 
 log = logging.getLogger(__name__)
 
-DEFAULT_BACKLOG: Final = 128
 RETRY_ACCEPT: Final = 1.0
 """How long a listener rests, in seconds, when the process has no file descriptor left."""
 
@@ -108,9 +114,7 @@ class _Dialer:
     def expired(self) -> None:
         """No address has answered in time."""
         self.cancel()
-        host, port = self._target
-        message = f"TCP to {host} port {port} was not established within {self._timeout:g} s"
-        self._done(None, StartupTimeout(message))
+        self._done(None, not_established(*self._target, self._timeout))
 
     def cancel(self) -> None:
         """Stop trying, and tell nobody."""

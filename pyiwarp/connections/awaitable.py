@@ -10,31 +10,28 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
-from pyiwarp.codes import ATOMIC_SIZE
-from pyiwarp.connections.endpoint import Endpoint, Message, Options, check_fits, immediate_of
+from pyiwarp.connections.endpoint import Endpoint, Message, Options
+from pyiwarp.connections.requests import (
+    MakeRequest,
+    make_compare_swap,
+    make_fetch_add,
+    make_immediate,
+    make_read,
+    make_write,
+    successful,
+    value_of,
+)
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
-from pyiwarp.errors import Disconnected, WorkFailed
+from pyiwarp.errors import Disconnected
 from pyiwarp.memory.atomics import ALL_ONES
 from pyiwarp.memory.fastreg import FastRegion
 from pyiwarp.memory.log import AccessLog
 from pyiwarp.memory.windows import MemoryWindow
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
-from pyiwarp.queues.work import (
-    BindMw,
-    CompareSwap,
-    Completion,
-    FetchAdd,
-    Immediate,
-    LocalInvalidate,
-    Read,
-    RegMr,
-    Send,
-    SendRequest,
-    Write,
-)
+from pyiwarp.queues.work import BindMw, Completion, LocalInvalidate, RegMr, Send
 from pyiwarp.verbs import ProtectionDomain
 
 if TYPE_CHECKING:
@@ -83,14 +80,13 @@ class Region(MemoryRegion):
             self.forget_caller(on_released)
 
 
-class Connection(Endpoint):
+class Connection(Endpoint[AsyncioDriver]):
     """One end of an RDMA connection, made by `connect`, `serve` or `Request.accept`.
 
     It belongs to the event loop that made it. `async with` closes it, `async for` gives the peer's messages.
     """
 
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
-        self._llp: AsyncioDriver | None = None
         self._readers: deque[asyncio.Future[None]] = deque()
         self._room: deque[asyncio.Future[None]] = deque()
         super().__init__(pd, options, owns_pd=owns_pd)
@@ -116,7 +112,7 @@ class Connection(Endpoint):
         Without `shared` no other connection of the protection domain lets its peer reach it. What peers do to it is
         noted in `log`.
         """
-        return self.pd.register_as(Region, buffer, access, qp=None if shared else self.qp, log=log)
+        return self._register(Region, buffer, access, shared=shared, log=log)
 
     async def register_fast(
         self,
@@ -184,8 +180,7 @@ class Connection(Endpoint):
         Cancelling does not undo it. Raises the cause if the connection ends first.
         """
         with self._lent(local) as sges:
-            check_fits(sges[0].nbytes, remote)
-            await self._do(lambda done: Write(sges, remote, done))
+            await self._do(make_write(sges, remote))
 
     async def read(self, local: RegionSlice, remote: RemoteRegion, *, invalidate_sink: bool = False) -> None:
         """RDMA Read from the peer's memory until `local` is full (RFC 5040 §5.2); returns when the octets are here.
@@ -194,8 +189,7 @@ class Connection(Endpoint):
         octets may still come, so the memory stays pinned until they have. Raises the cause if the connection ends
         first.
         """
-        check_fits(local.nbytes, remote)
-        await self._do(lambda done: Read(local, remote, done, invalidate_sink=invalidate_sink))
+        await self._do(make_read(local, remote, invalidate_sink=invalidate_sink))
 
     async def fetch_add(self, remote: RemoteRegion, add: int, *, mask: int = 0) -> int:
         """Add to eight octets of the peer's memory; returns the number that was there before (RFC 7306 §5.1.1).
@@ -204,8 +198,7 @@ class Connection(Endpoint):
         a field that is added by itself. The memory lies at a multiple of eight. Cancelling does not undo it. Raises
         the cause if the connection ends first.
         """
-        check_fits(ATOMIC_SIZE, remote)
-        return await self._ask(lambda done: FetchAdd(remote, add, mask, wr_id=done))
+        return value_of(await self._do(make_fetch_add(remote, add, mask)))
 
     async def compare_swap(
         self,
@@ -220,12 +213,11 @@ class Connection(Endpoint):
 
         The masks say which bits are compared, and which are put. Otherwise as `fetch_add`.
         """
-        check_fits(ATOMIC_SIZE, remote)
-        return await self._ask(lambda done: CompareSwap(remote, compare, swap, compare_mask, swap_mask, wr_id=done))
+        return value_of(await self._do(make_compare_swap(remote, compare, swap, compare_mask, swap_mask)))
 
     async def send_immediate(self, data: bytes, *, solicited: bool = False) -> None:
         """Send eight octets of Immediate Data to the peer's next receive (RFC 7306 §6); otherwise as `send`."""
-        await self._do(lambda done: Immediate(bytes(data), done, solicited))
+        await self._do(make_immediate(data, solicited=solicited))
 
     async def write_with_immediate(
         self, local: RegionSlice | Buffer, remote: RemoteRegion, data: bytes, *, solicited: bool = False
@@ -234,15 +226,15 @@ class Connection(Endpoint):
 
         Nothing is sent if either is unfit, and the octets never without the Write. Otherwise as `write`.
         """
-        told = immediate_of(data)
+        immediate = make_immediate(data, solicited=solicited)
         with self._lent(local) as sges:
-            check_fits(sges[0].nbytes, remote)
+            write = make_write(sges, remote)
             await self._make_room()
-            written = self._post(lambda done: Write(sges, remote, done))
+            written = self._post(write)
             await self._make_room()
-            sent = self._post(lambda done: Immediate(told, done, solicited))  # EXT-7306-6.3-06
-            _judged(await written)
-            _judged(await sent)
+            sent = self._post(immediate)  # EXT-7306-6.3-06
+            successful(await written)
+            successful(await sent)
 
     async def recv(self) -> bytes:
         """The octets of the peer's next Send; see `recv_message`."""
@@ -276,29 +268,14 @@ class Connection(Endpoint):
         if self._closed:
             return
         self._closed = True
-        self.qp.disconnect()
         try:
+            self.qp.disconnect()
             if self._llp is not None:
                 await asyncio.shield(self._llp.closed)
         finally:
             self._dispose()
 
-    def abort(self) -> None:
-        """End the connection at once; what is in flight is lost."""
-        self._closed = True
-        self._dispose()
-
-    def _dispose(self) -> None:
-        self.qp.close()
-        if self._llp is not None:
-            self._llp.abort()
-        self._let_go()
-
     # --- inside ------------------------------------------------------------------------------------------------------
-
-    def _attach(self, llp: AsyncioDriver) -> None:
-        self._llp = self._driver = llp
-        self.qp.peer = llp.peername
 
     async def _wait_for_message(self) -> None:
         while not self._inbox:
@@ -317,13 +294,7 @@ class Connection(Endpoint):
                 _wake_one(waiters)  # the news was meant for whoever still waits
             raise
 
-    async def _ask(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> int:
-        """Post an Atomic and wait for its answer."""
-        value = (await self._do(request)).value
-        assert value is not None, "an Atomic that succeeded has its answer"
-        return value
-
-    async def _do(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> Completion:
+    async def _do(self, request: MakeRequest) -> Completion:
         """Post a work request, when there is room, and wait for its completion.
 
         What the kernel takes at once is complete at once; the driver sees to it that the loop has its turn.
@@ -331,7 +302,7 @@ class Connection(Endpoint):
         self._check_alive()
         if self.qp.send_room == 0:
             await self._make_room()
-        return _judged(await self._post(request))
+        return successful(await self._post(request))
 
     async def _make_room(self) -> None:
         """Wait until the send queue takes another work request."""
@@ -340,7 +311,7 @@ class Connection(Endpoint):
             await self._wait(self._room)
             self._check_alive()
 
-    def _post(self, request: Callable[[asyncio.Future[Completion]], SendRequest]) -> asyncio.Future[Completion]:
+    def _post(self, request: MakeRequest) -> asyncio.Future[Completion]:
         """Post a work request, for which there is room; its completion will be the result of what is returned."""
         done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self.qp.post_send(request(done))
@@ -362,13 +333,6 @@ class Connection(Endpoint):
         for waiters in (self._readers, self._room):
             while waiters:
                 _wake_one(waiters)
-
-
-def _judged(completion: Completion) -> Completion:
-    """The completion of a work request that succeeded; raises the cause if it failed."""
-    if not completion.ok:
-        raise completion.error or WorkFailed(completion)
-    return completion
 
 
 def _wake_one(waiters: deque[asyncio.Future[None]]) -> None:

@@ -6,19 +6,31 @@ progress.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from pyiwarp.codes import ATOMIC_SIZE
-from pyiwarp.connections.endpoint import Endpoint, Message, Options, check_fits, immediate_of
+from pyiwarp.connections.endpoint import Endpoint, Message, Options
+from pyiwarp.connections.requests import (
+    MakeRequest,
+    make_compare_swap,
+    make_fetch_add,
+    make_immediate,
+    make_read,
+    make_write,
+    successful,
+    value_of,
+)
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import Poller, poller
 from pyiwarp.drivers.polling_driver import PollingDriver
-from pyiwarp.errors import Disconnected, WorkFailed
+from pyiwarp.errors import Disconnected
 from pyiwarp.memory.atomics import ALL_ONES
+from pyiwarp.memory.fastreg import FastRegion
+from pyiwarp.memory.log import AccessLog
+from pyiwarp.memory.windows import MemoryWindow
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
-from pyiwarp.queues.work import CompareSwap, Completion, FetchAdd, Immediate, Read, Send, SendRequest, Write
+from pyiwarp.queues.work import BindMw, Completion, LocalInvalidate, RegMr, Send
 from pyiwarp.verbs import ProtectionDomain
 
 if TYPE_CHECKING:
@@ -54,12 +66,21 @@ class Region(MemoryRegion):
         A Read of the peer's that is being answered ends its connection (RFC 5040 §4.8). Raises `TimeoutError` after
         `timeout` seconds; the memory is let go later then.
         """
+        self.retire()
+        self.wait_closed(timeout)
+
+    def wait_closed(self, timeout: float | None = None) -> None:
+        """Wait until the STag is void and no work in flight uses the memory: nobody but the caller touches it then.
+
+        Voids nothing by itself: after `retire`, or after the peer's Send with Invalidate. Raises `TimeoutError` after
+        `timeout` seconds.
+        """
         released: list[bool] = []
 
         def on_released() -> None:
             released.append(True)
 
-        self.retire(on_released)
+        self.when_released(on_released)
         try:
             if not self.poller.wait(lambda: released, timeout):
                 raise TimeoutError(f"work in flight used the memory for more than {timeout:g} s: {self!r}")
@@ -76,7 +97,7 @@ class _Outcome:
         self.completion: Completion | None = None
 
 
-class Connection(Endpoint):
+class Connection(Endpoint[PollingDriver]):
     """One end of an RDMA connection, made by `connect` or `Request.accept`; it belongs to the thread that made it.
 
     `with` closes it, `for` gives the peer's messages. Each operation waits at most `timeout` seconds, for ever by
@@ -86,7 +107,6 @@ class Connection(Endpoint):
 
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
         self.poller = poller()
-        self._llp: PollingDriver | None = None
         super().__init__(pd, options, owns_pd=owns_pd)
 
     def __enter__(self) -> Connection:
@@ -100,14 +120,69 @@ class Connection(Endpoint):
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
-    def register(self, buffer: Buffer, access: Access = Access.LOCAL_WRITE, *, shared: bool = True) -> Region:
+    def register(
+        self,
+        buffer: Buffer,
+        access: Access = Access.LOCAL_WRITE,
+        *,
+        shared: bool = True,
+        log: AccessLog | None = None,
+    ) -> Region:
         """Register the memory of `buffer` for this connection's protection domain; see `ProtectionDomain.register`.
 
-        Without `shared` no other connection of the protection domain lets its peer reach it.
+        Without `shared` no other connection of the protection domain lets its peer reach it. What peers do to it is
+        noted in `log`.
         """
-        region = self.pd.register_as(Region, buffer, access, qp=None if shared else self.qp)
+        region = self._register(Region, buffer, access, shared=shared, log=log)
         region.poller = self.poller
         return region
+
+    def register_fast(
+        self,
+        region: FastRegion,
+        buffers: Buffer | Sequence[Buffer],
+        access: Access = Access.LOCAL_WRITE,
+        *,
+        key: int | None = None,
+        to: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Give a region of `pd.alloc_stag` memory: one buffer or several; see `RegMr`.
+
+        Returns when what was posted before is complete too; the region has its memory from the call on. Raises
+        `WrongState` if the region has memory, or the cause if the connection ends first.
+        """
+        self._do(lambda done: RegMr(region, buffers, access, key, to, done), timeout)
+
+    def bind(
+        self,
+        window: MemoryWindow,
+        local: RegionSlice | None,
+        access: Access = Access.REMOTE_READ,
+        *,
+        key: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Bind a window of `pd.alloc_window` to octets of a region that grants WINDOW_BIND; see `BindMw`.
+
+        Returns when what was posted before is complete too; the window can be advertised from the call on. Raises
+        `WrongState` if a window of type 2 is bound, or the cause if the connection ends first.
+        """
+        self._do(lambda done: BindMw(window, local, access, key, done), timeout)
+
+    def invalidate(
+        self,
+        target: MemoryRegion | FastRegion | MemoryWindow | int,
+        *,
+        fence: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Void an STag of this side's: a region's, a window's of type 2, or one by its number; see `LocalInvalidate`.
+
+        Returning means that neither the peer nor work of this connection uses the memory by it. With `fence` all
+        earlier Reads and Atomics are complete before it is void. Raises the cause if the connection ends first.
+        """
+        self._do(lambda done: LocalInvalidate(target, done, fence=fence), timeout)
 
     # --- operations --------------------------------------------------------------------------------------------------
 
@@ -140,16 +215,22 @@ class Connection(Endpoint):
         first.
         """
         with self._lent(local) as sges:
-            check_fits(sges[0].nbytes, remote)
-            self._do(lambda done: Write(sges, remote, done), timeout)
+            self._do(make_write(sges, remote), timeout)
 
-    def read(self, local: RegionSlice, remote: RemoteRegion, *, timeout: float | None = None) -> None:
+    def read(
+        self,
+        local: RegionSlice,
+        remote: RemoteRegion,
+        *,
+        invalidate_sink: bool = False,
+        timeout: float | None = None,
+    ) -> None:
         """RDMA Read from the peer's memory until `local` is full (RFC 5040 §5.2); returns when the octets are here.
 
-        Raises the cause if the connection ends first.
+        With `invalidate_sink` the STag of `local` is void then, as by `invalidate`. Raises the cause if the connection
+        ends first.
         """
-        check_fits(local.nbytes, remote)
-        self._do(lambda done: Read(local, remote, done), timeout)
+        self._do(make_read(local, remote, invalidate_sink=invalidate_sink), timeout)
 
     def fetch_add(self, remote: RemoteRegion, add: int, *, mask: int = 0, timeout: float | None = None) -> int:
         """Add to eight octets of the peer's memory; returns the number that was there before (RFC 7306 §5.1.1).
@@ -157,8 +238,7 @@ class Connection(Endpoint):
         Both numbers have 64 bits, in the byte order of the peer's host, and wrap. Each 1 in `mask` is the top bit of
         a field that is added by itself. Raises the cause if the connection ends first.
         """
-        check_fits(ATOMIC_SIZE, remote)
-        return self._ask(lambda done: FetchAdd(remote, add, mask, wr_id=done), timeout)
+        return value_of(self._do(make_fetch_add(remote, add, mask), timeout))
 
     def compare_swap(
         self,
@@ -174,15 +254,11 @@ class Connection(Endpoint):
 
         The masks say which bits are compared, and which are put. Otherwise as `fetch_add`.
         """
-        check_fits(ATOMIC_SIZE, remote)
-        return self._ask(
-            lambda done: CompareSwap(remote, compare, swap, compare_mask, swap_mask, wr_id=done),
-            timeout,
-        )
+        return value_of(self._do(make_compare_swap(remote, compare, swap, compare_mask, swap_mask), timeout))
 
     def send_immediate(self, data: bytes, *, solicited: bool = False, timeout: float | None = None) -> None:
         """Send eight octets of Immediate Data to the peer's next receive (RFC 7306 §6); otherwise as `send`."""
-        self._do(lambda done: Immediate(bytes(data), done, solicited), timeout)
+        self._do(make_immediate(data, solicited=solicited), timeout)
 
     def write_with_immediate(
         self,
@@ -197,12 +273,11 @@ class Connection(Endpoint):
 
         Nothing is sent if either is unfit, and the octets never without the Write. Otherwise as `write`.
         """
-        told = immediate_of(data)
+        immediate = make_immediate(data, solicited=solicited)
         deadline = _deadline(timeout)
         with self._lent(local) as sges:
-            check_fits(sges[0].nbytes, remote)
-            written = self._post(lambda done: Write(sges, remote, done), deadline)
-            sent = self._post(lambda done: Immediate(told, done, solicited), deadline)  # EXT-7306-6.3-06
+            written = self._post(make_write(sges, remote), deadline)
+            sent = self._post(immediate, deadline)  # EXT-7306-6.3-06
             self._outcome(written, deadline)
             self._outcome(sent, deadline)
 
@@ -254,34 +329,21 @@ class Connection(Endpoint):
     def abort(self) -> None:
         """End the connection at once; what is in flight is lost."""
         self.poller.check_thread()
-        self._closed = True
-        self._dispose()
+        super().abort()
 
     def _dispose(self) -> None:
         if self._llp is not None:
-            self._llp.reset_at_end()
-        self.qp.close()
-        if self._llp is not None:
-            self._llp.abort()
-        self._let_go()
+            self._llp.reset_at_end()  # else closing the queue pair could make this driver send a FIN
+        super()._dispose()
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _attach(self, llp: PollingDriver) -> None:
-        self._llp = self._driver = llp
-
-    def _ask(self, request: Callable[[_Outcome], SendRequest], timeout: float | None) -> int:
-        """Post an Atomic and wait for its answer."""
-        value = self._do(request, timeout).value
-        assert value is not None, "an Atomic that succeeded has its answer"
-        return value
-
-    def _do(self, request: Callable[[_Outcome], SendRequest], timeout: float | None) -> Completion:
+    def _do(self, request: MakeRequest, timeout: float | None) -> Completion:
         """Post a work request, when there is room, and wait for its completion."""
         deadline = _deadline(timeout)
         return self._outcome(self._post(request, deadline), deadline)
 
-    def _post(self, request: Callable[[_Outcome], SendRequest], deadline: float | None) -> _Outcome:
+    def _post(self, request: MakeRequest, deadline: float | None) -> _Outcome:
         """Post a work request, when there is room."""
         self.poller.check_thread()
         self._check_alive()
@@ -299,9 +361,7 @@ class Connection(Endpoint):
             raise TimeoutError(f"the work request is still under way: {self!r}")
         completion = done.completion
         assert completion is not None, "every work request completes"
-        if not completion.ok:
-            raise completion.error or WorkFailed(completion)
-        return completion
+        return successful(completion)
 
     def _await(self, done: Callable[[], object], deadline: float | None) -> bool:
         return self.poller.wait(done, None if deadline is None else max(0.0, deadline - monotonic()))

@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from mmap import PAGESIZE, mmap
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from pyiwarp.capture import Capture, Tap
-from pyiwarp.codes import IMMEDIATE_SIZE, Rtr
-from pyiwarp.errors import BadWorkRequest, Closed, Disconnected, UsageError
-from pyiwarp.mr import Access, RegionSlice, RemoteRegion
+from pyiwarp.cm.handshake import ConnectRequest
+from pyiwarp.codes import Rtr
+from pyiwarp.errors import Closed, Disconnected, UsageError
+from pyiwarp.memory.log import AccessLog
+from pyiwarp.mr import Access, Region, RegionSlice
 from pyiwarp.negotiation import Agreement, Offer
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.pump import Driver
@@ -26,7 +28,7 @@ from pyiwarp.verbs import Context, Device, ProtectionDomain
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Endpoint", "Message", "Options", "check_fits", "immediate_of", "options_for"]
+__all__ = ["Endpoint", "Message", "Options", "PeerRequest", "new_connection", "options_for"]
 
 INLINE_LIMIT: Final = 4096
 """Sends of so many octets are copied, not registered: that costs less."""
@@ -106,6 +108,10 @@ class Options:
         """A tap for one connection, if there is a capture."""
         return None if self.capture is None else self.capture.flow(initiator=initiator)
 
+    def second_try(self) -> Options | None:
+        """The options for one more try when the peer hung up on the Request; None if none is made (MPA2-6581-10-07)."""
+        return replace(self, revision=1) if self.fall_back and self.revision != 1 else None
+
     def offer(self, private_data: bytes) -> Offer:
         """The part of the options that MPA startup needs; raises `UsageError` for what the peer would not take."""
         room = self.profile.max_private_data - (4 if self.revision > 1 else 0)
@@ -141,8 +147,12 @@ class Message(NamedTuple):
     immediate: bool = False
 
 
-class Endpoint:
-    """One end of an RDMA connection, whoever waits for it."""
+D = TypeVar("D", bound=Driver)
+C = TypeVar("C", bound="Endpoint[Any]")
+
+
+class Endpoint(Generic[D]):
+    """One end of an RDMA connection, awaitable or blocking. `D` is the driver that moves its octets."""
 
     @classmethod
     def of(cls, pd: ProtectionDomain | None, options: Options) -> Self:
@@ -153,7 +163,7 @@ class Endpoint:
         self.pd = pd
         self.options = options
         self._owns_pd = owns_pd
-        self._driver: Driver | None = None
+        self._llp: D | None = None
         device = pd.context.device
         self._inline_limit = min(INLINE_LIMIT, device.max_inline)
         self._send_cq = pd.context.create_cq(options.send_depth + 1)
@@ -173,7 +183,7 @@ class Endpoint:
         self._recv_cq.taker = self._on_received
 
     def __repr__(self) -> str:
-        peer = "" if self._driver is None else f" with {self.peername}"
+        peer = "" if self._llp is None else f" with {self.peername}"
         return f"<Connection{peer} {self.qp.state.value}>"
 
     # --- what was agreed ---------------------------------------------------------------------------------------------
@@ -191,12 +201,30 @@ class Endpoint:
     @property
     def peername(self) -> str:
         """The peer's address."""
-        return "?" if self._driver is None else self._driver.peername
+        return "?" if self._llp is None else self._llp.peername
 
     @property
     def close_reason(self) -> Exception | None:
         """Why the connection ended; None while it lasts and after a graceful end."""
         return self.qp.error
+
+    # --- the beginning and the end -----------------------------------------------------------------------------------
+
+    def attach(self, driver: D) -> None:
+        """MPA startup has succeeded, and `driver` moves the octets of the queue pair from now on."""
+        self._llp = driver
+
+    def abort(self) -> None:
+        """End the connection at once; what is in flight is lost."""
+        self._closed = True
+        self._dispose()
+
+    def _dispose(self) -> None:
+        """Give up the queue pair, TCP and all memory, in this order."""
+        self.qp.close()
+        if self._llp is not None:
+            self._llp.abort()
+        self._let_go()
 
     # --- what the ways of waiting add --------------------------------------------------------------------------------
 
@@ -236,6 +264,11 @@ class Endpoint:
             yield (region[:],)
         finally:
             region.retire()
+
+    def _register(
+        self, kind: type[Region], buffer: Buffer, access: Access, *, shared: bool, log: AccessLog | None
+    ) -> Region:
+        return self.pd.register_as(kind, buffer, access, qp=None if shared else self.qp, log=log)
 
     def _post_receive(self, slot: int) -> None:
         if self._receives.is_open:
@@ -290,15 +323,34 @@ def _receive_memory(nbytes: int) -> bytearray | mmap:
     return mmap(-1, nbytes) if nbytes >= PAGESIZE else bytearray(nbytes)
 
 
-def check_fits(nbytes: int, remote: RemoteRegion) -> None:
-    """A Write or Read past what was advertised would end the connection; better to hear of it here."""
-    if nbytes > remote.nbytes:
-        raise BadWorkRequest(f"{nbytes} octets do not fit the advertised memory: {remote}")
+@contextlib.contextmanager
+def new_connection(kind: type[C], pd: ProtectionDomain | None, options: Options) -> Iterator[C]:
+    """A connection that is about to be connected; it is aborted if that fails."""
+    connection = kind.of(pd, options)
+    try:
+        yield connection
+    except BaseException:
+        connection.abort()
+        raise
 
 
-def immediate_of(data: bytes) -> bytes:
-    """Immediate Data that goes behind a Write: judged before the Write is on its way (EXT-7306-6.3-05)."""
-    octets = bytes(data)
-    if len(octets) != IMMEDIATE_SIZE:
-        raise BadWorkRequest(f"Immediate Data has 8 octets, not {len(octets)} (RFC 7306 §6.2)")
-    return octets
+class PeerRequest(Generic[D]):
+    """A peer that wants to connect: what the Requests of awaitable and blocking listeners share."""
+
+    def __init__(self, request: ConnectRequest[D], pd: ProtectionDomain | None, options: Options) -> None:
+        self._request = request
+        self._pd = pd
+        self._options = options
+
+    def __repr__(self) -> str:
+        return repr(self._request)
+
+    @property
+    def private_data(self) -> bytes:
+        """The private data of the peer's MPA Request."""
+        return self._request.private_data
+
+    @property
+    def peername(self) -> str:
+        """The peer's address."""
+        return self._request.peername

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Generator
-from dataclasses import replace
 from typing import Any
 
 from pyiwarp import cm
 from pyiwarp.connections.awaitable import Connection, Options
-from pyiwarp.connections.endpoint import options_for
+from pyiwarp.connections.endpoint import PeerRequest, new_connection, options_for
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import ConnectionLost, IwarpError, UsageError
 from pyiwarp.verbs import ProtectionDomain
@@ -60,58 +59,33 @@ def connect(
     options = options or options_for(pd)
 
     async def make() -> Connection:
-        connection = Connection.of(pd, options)
+        with new_connection(Connection, pd, options) as connection:
 
-        def attempt(options: Options) -> Awaitable[AsyncioDriver]:
-            offer = options.offer(private_data)
-            return cm.connect(connection.qp, host, port, offer, tap=options.tap(initiator=True))
+            def attempt(options: Options) -> Awaitable[AsyncioDriver]:
+                offer = options.offer(private_data)
+                return cm.connect(connection.qp, host, port, offer, tap=options.tap(initiator=True))
 
-        try:
             try:
                 llp = await attempt(options)
             except ConnectionLost:
-                if options.revision == 1 or not options.fall_back:
+                second = options.second_try()
+                if second is None:
                     raise
-                llp = await attempt(replace(options, revision=1))  # MPA2-6581-10-07
-            connection._attach(llp)
-        except BaseException:
-            connection.abort()
-            raise
+                llp = await attempt(second)
+            connection.attach(llp)
         return connection
 
     return _Connecting(make)
 
 
-class Request:
+class Request(PeerRequest[AsyncioDriver]):
     """A peer that wants to connect; accept it or reject it."""
-
-    def __init__(self, request: cm.ConnectRequest, pd: ProtectionDomain | None, options: Options) -> None:
-        self._request = request
-        self._pd = pd
-        self._options = options
-
-    def __repr__(self) -> str:
-        return repr(self._request)
-
-    @property
-    def private_data(self) -> bytes:
-        """What the peer's program had to say."""
-        return self._request.private_data
-
-    @property
-    def peername(self) -> str:
-        """The peer's address."""
-        return self._request.peername
 
     async def accept(self, private_data: bytes = b"", *, options: Options | None = None) -> Connection:
         """Accept, with `private_data` for the peer. Raises `ConnectionLost` if it has left meanwhile."""
         options = options or self._options
-        connection = Connection.of(self._pd, options)
-        try:
-            connection._attach(self._request.accept(connection.qp, options.offer(private_data)))
-        except BaseException:
-            connection.abort()
-            raise
+        with new_connection(Connection, self._pd, options) as connection:
+            connection.attach(self._request.accept(connection.qp, options.offer(private_data)))
         return connection
 
     async def reject(self, private_data: bytes = b"") -> None:
@@ -126,6 +100,9 @@ class Listener:
         self._listener = listener
         self._pd = pd
         self._options = options
+
+    def __repr__(self) -> str:
+        return repr(self._listener)
 
     async def __aenter__(self) -> Listener:
         return self
@@ -143,6 +120,10 @@ class Listener:
     def port(self) -> int:
         """The TCP port that is listened on."""
         return self._listener.port
+
+    async def get_request(self) -> Request:
+        """The next peer; raises `Closed` when the listener is closed. Cancelling loses none."""
+        return Request(await self._listener.get_request(), self._pd, self._options)
 
     def close(self) -> None:
         """Stop listening; accepted connections go on."""
@@ -175,12 +156,12 @@ Handler = Callable[[Connection], Awaitable[None]]
 class Server:
     """Serves every peer with a handler of its own task; made by `serve`."""
 
-    def __init__(self, handler: Handler, accept: Callable[[Request], bytes | None]) -> None:
+    def __init__(self, handler: Handler, accept: Callable[[Request], bytes | None], listener: Listener) -> None:
         self._handler = handler
         self._accept = accept
-        self._listener: Listener | None = None
+        self._listener = listener
         self._tasks: set[asyncio.Task[None]] = set()
-        self._acceptor: asyncio.Task[None] | None = None
+        self._acceptor: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._accept_all())
 
     async def __aenter__(self) -> Server:
         return self
@@ -190,31 +171,26 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The TCP port that is served."""
-        return 0 if self._listener is None else self._listener.port
+        """The TCP port that is served; 0 once the server is closed."""
+        return self._listener.port
 
     async def serve_forever(self) -> None:
         """Serve until this is cancelled."""
         if self._acceptor is None:
-            raise UsageError("the server was never started or is closed")
+            raise UsageError("the server is closed")
         await asyncio.shield(self._acceptor)
 
     async def close(self) -> None:
         """Stop listening, cancel the handlers, and wait for them. Twice does nothing."""
-        if self._listener is not None:
-            self._listener.close()
+        self._listener.close()
         tasks = [*self._tasks, *([self._acceptor] if self._acceptor else [])]
         self._acceptor = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, listener: Listener) -> None:
-        self._listener = listener
-        self._acceptor = asyncio.get_running_loop().create_task(self._accept_all(listener))
-
-    async def _accept_all(self, listener: Listener) -> None:
-        async for request in listener:
+    async def _accept_all(self) -> None:
+        async for request in self._listener:
             task = asyncio.get_running_loop().create_task(self._serve_one(request))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -252,6 +228,4 @@ async def serve(
     `accept` looks at a Request and returns the private data of the Reply, or None to reject. The connection is
     closed when the handler returns. Raises `OSError` if the address cannot be had.
     """
-    server = Server(handler, accept)
-    server._start(await listen(host, port, options=options, pd=pd))
-    return server
+    return Server(handler, accept, await listen(host, port, options=options, pd=pd))

@@ -46,7 +46,7 @@ def pair(left: Options | None = None, right: Options | None = None) -> Iterator[
                 other.abort()
                 raise connecting.error
             assert connecting.driver is not None
-            one._attach(connecting.driver)
+            one.attach(connecting.driver)
         try:
             yield one, other
         finally:

@@ -10,6 +10,7 @@ import pytest
 
 import pyiwarp
 from pyiwarp import Connection, ConnectionLost, Disconnected, Options, cm
+from pyiwarp.cm import asyncio_cm
 from pyiwarp.connections.serving import listen
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.negotiation import Offer
@@ -173,7 +174,7 @@ def test_cancelling_connect_in_the_moment_of_its_failure(run: Runner, monkeypatc
             made.append(self)
 
     async def main() -> None:
-        monkeypatch.setattr(cm, "AsyncioDriver", Seen)
+        monkeypatch.setattr(asyncio_cm, "AsyncioDriver", Seen)
         with socket.create_server((HOST, 0)) as server:
             node = Node()
             task = start(cm.connect(node.qp, HOST, server.getsockname()[1], Offer()))

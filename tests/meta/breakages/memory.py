@@ -129,19 +129,9 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a connection shares its memory though it was told not to",
-        "connections/awaitable",
+        "connections/endpoint",
         "qp=None if shared else self.qp, log=log)",
         "qp=None, log=log)",
-        (
-            "SEC-5042-6.1.1-03",
-            "DDP-5041-8.3-03",
-        ),
-    ),
-    Mutation(
-        "a blocking connection shares its memory though it was told not to",
-        "connections/blocking",
-        "qp=None if shared else self.qp",
-        "qp=None",
         (
             "SEC-5042-6.1.1-03",
             "DDP-5041-8.3-03",
