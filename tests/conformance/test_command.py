@@ -17,27 +17,26 @@ import pytest
 from typer.testing import CliRunner
 
 from pyiwarp.cli import app
+from tests.children import finished, first_line, started
+from tests.hosts import closed_port
+from tests.patience import PATIENCE
 
-SECONDS = 60
 STARTED = 20_000  # octets of capture after which some cases have run, and most have not
 SOME = [word for name in ("8-02", "8-07", "8-10", "9.2-14", "9.2-15", "9.2-17") for word in ("--only", f"*-{name}*")]
 TSHARK = shutil.which("tshark")
 
 
 def pyiwarp(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pyiwarp", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    return finished([sys.executable, "-m", "pyiwarp", *words], timeout=2 * PATIENCE)
 
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[tuple[str, str]]:
     """Ports of a target program in a process of its own: MPA and control."""
     command = [sys.executable, "-m", "pyiwarp", "target", "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        facts = json.loads(process.stdout.readline())
+    with started(command, stdout=subprocess.PIPE) as process:
+        facts = json.loads(first_line(process))
         yield str(facts["port"]), str(facts["control"])
-        process.terminate()
 
 
 def test_a_good_peer(target: tuple[str, str], tmp_path: Path) -> None:
@@ -81,9 +80,7 @@ def test_the_capture_is_read_by_wireshark(target: tuple[str, str], tmp_path: Pat
     done = pyiwarp("conform", "127.0.0.1", target[0], "--only", "MPA-5044-8-02", "--pcapng", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
     assert TSHARK is not None, "in CI tshark is installed before the tests run"
-    shown = subprocess.run(
-        [TSHARK, "-r", str(file)], capture_output=True, text=True, timeout=SECONDS, check=True
-    ).stdout
+    shown = finished([TSHARK, "-r", str(file)]).stdout
     assert "MPA" in shown
     assert "Terminate" in shown
 
@@ -92,12 +89,12 @@ def test_ctrl_c_ends_the_run_with_what_is_known(target: tuple[str, str], tmp_pat
     file = tmp_path / "run.pcapng"
     words = ("conform", "127.0.0.1", target[0], "--control", target[1], "--json", "--pcapng", str(file))
     command = [sys.executable, "-m", "pyiwarp", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        end = time.monotonic() + SECONDS
+    with started(command, stdout=subprocess.PIPE) as process:
+        end = time.monotonic() + PATIENCE
         while not (file.exists() and file.stat().st_size > STARTED) and time.monotonic() < end:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=SECONDS)
+        output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     report = json.loads(output)
     assert report["abandoned"] == "interrupted"
@@ -106,7 +103,8 @@ def test_ctrl_c_ends_the_run_with_what_is_known(target: tuple[str, str], tmp_pat
 
 def test_a_closed_port_ends_with_2(tmp_path: Path) -> None:
     xml = tmp_path / "report.xml"
-    done = pyiwarp("conform", "127.0.0.1", "1", "--timeout", "1", "--junit", str(xml))
+    with closed_port() as port:
+        done = pyiwarp("conform", "127.0.0.1", str(port), "--timeout", "1", "--junit", str(xml))
     assert done.returncode == 2
     assert "nothing listens there" in done.stdout
     assert [*ElementTree.parse(xml).iter("error")]

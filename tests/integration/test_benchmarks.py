@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -20,18 +18,16 @@ from benchmarks.pairs import Absent, Job, Sample
 from benchmarks.plot import draw_rows, draw_sweep
 from benchmarks.rows import ROWS, Candidate, Row
 from benchmarks.targets import Ahead, AtLeast, AtMost
+from tests.children import ENVIRONMENT, finished
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 800  # each candidate has processes of its own, and a busy machine starts them slowly
+COMPARISON = 800.0  # seconds: each candidate has processes of its own, and a busy machine starts them slowly
 
 
 def run(program: str, to: Path, *arguments: str) -> dict[str, Any]:
     """The JSON that `program` writes."""
     command = [sys.executable, "-W", "error", "-m", f"benchmarks.{program}", "--json", str(to), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    done = finished(command, cwd=ROOT, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)}, timeout=COMPARISON)
     assert done.returncode == 0, done.stderr
     facts: dict[str, Any] = json.loads(to.read_text())
     assert facts["machine"]["cpus"] >= 1

@@ -14,24 +14,28 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-LIMIT = 30.0
+from tests.children import ENVIRONMENT, finished, kill, start, started
+from tests.hosts import closed_port, ipv6
+from tests.patience import PATIENCE
+
 COMMAND = (sys.executable, "-m", "pyiwarp")
-ENVIRONMENT = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def run(*words: str, limits: str = "", expect: int = 0) -> subprocess.CompletedProcess[str]:
+def run(
+    *words: str, limits: str = "", expect: int = 0, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """One command to its end; `limits` are given to the shell's ulimit."""
     command: Sequence[str] = (*COMMAND, *words)
     if limits:
         command = ("sh", "-c", f'ulimit {limits}; exec "$@"', "sh", *command)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=ENVIRONMENT, check=False)
+    done = finished(command, env=ENVIRONMENT if env is None else env)
     assert done.returncode == expect, (done.stdout, done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
     return done
@@ -54,17 +58,17 @@ class Process:
             command = ("sh", "-c", f'ulimit {limits}; exec "$@"', "sh", *command)
         self._told = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - closed by `stop`
         self.read = 0
-        self.popen = subprocess.Popen(command, stdout=self._told, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        self.popen = start(command, stdout=self._told, stderr=subprocess.PIPE)
 
     def line(self) -> str:
         """What it tells next."""
-        until = time.monotonic() + LIMIT
+        until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             line, newline, _ = os.pread(self._told.fileno(), 100_000, self.read).partition(b"\n")
             if newline:
                 self.read += len(line) + 1
                 return line.decode()
-            assert self.popen.poll() is None, self.popen.communicate()[1]
+            assert self.popen.poll() is None, self.popen.communicate(timeout=PATIENCE)[1]
             time.sleep(0.01)
         pytest.fail("it tells nothing")
 
@@ -72,6 +76,20 @@ class Process:
         """What it tells next, as JSON."""
         facts: dict[str, Any] = json.loads(self.line())
         return facts
+
+    def has_opened_a_file_in(self, directory: Path) -> None:
+        """Wait until it has: it makes a file there before the octets of a transfer begin to move."""
+        until = time.monotonic() + PATIENCE
+        while not any(name.startswith(f"{directory}/") for name in self._open_files()):
+            assert self.popen.poll() is None, "it has ended before"
+            assert time.monotonic() < until, "it opens no file"
+            time.sleep(0.01)
+
+    def _open_files(self) -> Iterator[str]:
+        descriptors = f"/proc/{self.popen.pid}/fd"
+        for name in os.listdir(descriptors):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                yield os.readlink(f"{descriptors}/{name}")
 
     def forget(self) -> None:
         """What it has told so far is of no interest."""
@@ -84,16 +102,14 @@ class Process:
 
     def ended(self, expect: int) -> str:
         """What it says on standard error until it ends."""
-        _, errors = self.popen.communicate(timeout=LIMIT)
+        _, errors = self.popen.communicate(timeout=PATIENCE)
         assert self.popen.returncode == expect, errors
         assert "Traceback" not in errors
         return errors
 
     def stop(self) -> None:
         """End it, whatever it is at."""
-        if self.popen.poll() is None:
-            self.popen.kill()
-        self.popen.communicate(timeout=LIMIT)
+        kill(self.popen)
         self._told.close()
 
 
@@ -211,21 +227,21 @@ def test_a_reader_that_leaves_early(served: Served) -> None:
     for number in range(3000):
         (served.directory / f"{number:0100}").touch()
     command = (*COMMAND, "ls", served.address)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as listing:
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
         assert listing.stdout is not None
         assert listing.stderr is not None
         listing.stdout.readline()
         listing.stdout.close()
-        assert listing.stderr.read() == b""
-        assert listing.wait(LIMIT) == 1
+        assert listing.wait(PATIENCE) == 1
+        assert listing.stderr.read() == ""
 
 
 def test_several_clients_at_once(served: Served, mine: Path) -> None:
     (served.directory / "a").write_bytes(hashlib.shake_128(b"seed").digest(10_000_000))
-    clients = [Process("get", served.address, "a", "-o", str(mine / str(number))) for number in range(2)]
-    for client in clients:
-        client.ended(0)
-        client.stop()
+    with ExitStack() as stack:
+        words = [("get", served.address, "a", "-o", str(mine / str(number))) for number in range(2)]
+        for client in [stack.enter_context(process(*each)) for each in words]:
+            client.ended(0)
     assert len({(mine / str(number)).read_bytes() for number in range(2)}) == 1
 
 
@@ -240,12 +256,8 @@ def test_people_see_where_it_is_served(tmp_path: Path) -> None:
         assert "put x: the server is read-only" in server.line()
 
 
+@ipv6
 def test_ipv6(tmp_path: Path, mine: Path) -> None:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        pytest.skip("this machine has no IPv6")
     with process("serve", str(tmp_path), "--port", "0", "--host", "::1") as server:
         address = server.line().split()[3].rstrip(",")
         assert address.startswith("[::1]:")
@@ -278,7 +290,7 @@ def answering(answer: bytes) -> Iterator[str]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield address
-        thread.join(LIMIT)
+        thread.join(PATIENCE)
 
 
 def test_a_web_server() -> None:
@@ -287,7 +299,7 @@ def test_a_web_server() -> None:
         thread.start()
         # It waits for the end of a line, which an MPA Request has not.
         assert "did not come within 1 s" in complaint("ls", f"127.0.0.1:{server.server_address[1]}", "--timeout", "1")
-        thread.join(LIMIT)
+        thread.join(PATIENCE)
 
 
 def test_a_web_server_that_answers() -> None:
@@ -297,16 +309,13 @@ def test_a_web_server_that_answers() -> None:
 
 def test_a_silent_port() -> None:
     with listening() as (_, address):
-        began = time.monotonic()
         assert "did not come within 1 s" in complaint("get", address, "x", "--timeout", "1")
-        assert time.monotonic() - began < 10
 
 
 def test_a_closed_port(mine: Path) -> None:
-    with listening() as (_, address):
-        pass
-    port = address.rpartition(":")[2]
-    assert complaint("get", address, "x") == f"cannot connect to 127.0.0.1 port {port}: Connection refused"
+    with closed_port() as port:
+        line = complaint("get", f"127.0.0.1:{port}", "x")
+    assert line == f"cannot connect to 127.0.0.1 port {port}: Connection refused"
 
 
 def test_a_host_that_is_none() -> None:
@@ -372,7 +381,7 @@ def test_a_full_disk(served: Served, mine: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ("mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(disk))
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, timeout=LIMIT, check=False).returncode:
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, timeout=PATIENCE, check=False).returncode:
         pytest.skip("only root may mount a small disk, and not everywhere")
     try:
         (served.directory / "a").write_bytes(bytes(2_000_000))
@@ -380,7 +389,7 @@ def test_a_full_disk(served: Served, mine: Path, tmp_path: Path) -> None:
         assert line == "a: No space left on device; nothing was stored"
         assert os.listdir(disk) == []
     finally:
-        subprocess.run(("umount", str(disk)), timeout=LIMIT, check=True)
+        subprocess.run(("umount", str(disk)), timeout=PATIENCE, check=True)
 
 
 def test_missing_permission(served: Served) -> None:
@@ -398,8 +407,7 @@ def test_missing_permission(served: Served) -> None:
 def get_underway(slow: Served, mine: Path) -> Iterator[Process]:
     with process("get", slow.address, "big", "-o", str(mine), "--json") as client:
         assert client.told()["event"] == "connected"
-        time.sleep(0.3)
-        assert client.popen.poll() is None
+        client.has_opened_a_file_in(mine)
         yield client
 
 
@@ -439,7 +447,7 @@ def test_a_client_is_stopped_in_put(slow: Served, mine: Path, number: int) -> No
         os.truncate(file.fileno(), 1 << 30)
     with process("put", slow.address, str(mine / "big"), "--mulpdu", "128", "--json") as client:
         assert client.told()["event"] == "connected"
-        time.sleep(0.3)
+        slow.has_opened_a_file_in(slow.directory)
         if number == signal.SIGKILL:
             client.end(number, expect=-number)
         else:
@@ -464,9 +472,8 @@ def test_an_idle_server_stops_cleanly(tmp_path: Path) -> None:
 # --- the demonstration -----------------------------------------------------------------------------------------------
 
 
-def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(tmp_path))
-    lines = run("demo", "--mib", "20").stdout.splitlines()
+def test_the_demo(tmp_path: Path) -> None:
+    lines = run("demo", "--mib", "20", env={**ENVIRONMENT, "TMPDIR": str(tmp_path)}).stdout.splitlines()
     assert 10 <= len(lines) <= 20
     assert "revision 2, CRC32C" in "".join(lines)
     assert "octet for octet" in lines[-1]

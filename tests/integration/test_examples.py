@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.children import finished
+from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -23,9 +25,7 @@ SAID = {
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example(path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-W", "error", str(path)], capture_output=True, text=True, timeout=60, cwd=ROOT
-    )
+    run = finished([sys.executable, "-W", "error", str(path)], timeout=2 * PATIENCE, cwd=ROOT)
     assert (run.returncode, run.stderr) == (0, "")
     assert SAID[path.stem] in run.stdout
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Protocol
 
 import pytest
@@ -19,7 +20,10 @@ from pyiwarp.mr import RemoteRegion
 from pyiwarp.target import Target
 from pyiwarp.target.memory import pattern
 from pyiwarp.target.server import MAX_CONTROLS, MAX_UNASKED
-from tests.integration.loops import HOST, Runner, run
+from tests.children import first_line, started
+from tests.hosts import HOST
+from tests.integration.loops import Runner, run
+from tests.patience import PATIENCE
 
 __all__ = ["run"]
 
@@ -48,12 +52,12 @@ class Control:
         return name
 
     async def state(self, *states: str) -> dict[str, str]:
-        told = await self.do(f"wait state={'|'.join(states)} timeout=5000")
+        told = await self.do(f"wait state={'|'.join(states)} timeout=30000")
         assert told["state"] in states, told
         return told
 
     async def completions(self, count: int) -> list[list[str]]:
-        told = await self.do(f"completions n={count} timeout=5000")
+        told = await self.do(f"completions n={count} timeout=30000")
         assert told["n"] == str(count), told
         return [each.split(":") for each in told["c"].split(",")]
 
@@ -370,20 +374,29 @@ def test_sessions_are_taken_in_their_order(run: Runner) -> None:
 
 def test_a_responder_may_take_its_time_and_speak_first(run: Runner) -> None:
     async def main() -> None:
-        async with pair("delay=50 speak=1 timeout=5000") as (one, two, _, _two):
+        async with pair("delay=50 speak=1 timeout=30000") as (one, two, _, _two):
             await one.do("post op=send data=0a")
             assert (await two.completions(1))[0][1:4] == ["success", "recv", "1"]
 
     run(main)
 
 
-def test_a_session_that_ends_during_its_delay_refuses(run: Runner) -> None:
+def test_a_session_that_ends_during_its_delay_refuses(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
+        delayed, over = asyncio.Event(), asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            assert seconds == 0.1
+            delayed.set()
+            await over.wait()
+
+        monkeypatch.setattr("pyiwarp.target.session.asyncio", SimpleNamespace(sleep=sleep))
         async with serving() as target, controlling(target) as control:
             session = await control.do("session delay=100")
             connecting = asyncio.ensure_future(connect(HOST, int(session["port"])))
-            await asyncio.sleep(0.03)
+            await delayed.wait()
             await control.do("reset")
+            over.set()
             with pytest.raises(Rejected):
                 await connecting
 
@@ -487,10 +500,9 @@ def test_a_line_without_end_ends_the_connection(run: Runner) -> None:
 
 def test_the_command_says_where_it_listens_and_stops_when_told() -> None:
     command = [sys.executable, "-m", "pyiwarp", "target", "--port", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
+    with started(command, stdout=subprocess.PIPE) as process:
+        told = json.loads(first_line(process))
         assert told["event"] == "listening"
         assert told["port"] != told["control"]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from pyiwarp import Access, Options, RemoteRegion
 from pyiwarp.capture import Capture
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import TerminatedByPeer
+from tests.children import finished
+from tests.patience import PATIENCE
 
 TSHARK = shutil.which("tshark")
 
@@ -56,7 +57,7 @@ async def session(file: Path) -> None:
 @pytest.fixture(scope="module")
 def capture_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("tshark") / "session.pcapng"
-    asyncio.run(asyncio.wait_for(session(file), 30))
+    asyncio.run(asyncio.wait_for(session(file), PATIENCE))
     return file
 
 
@@ -64,7 +65,9 @@ def tshark(file: Path, *options: str) -> str:
     """What tshark prints of a capture; its guess that Sends carry RPC is turned off."""
     assert TSHARK is not None, "in CI tshark is installed before the tests run"
     command = [TSHARK, "-r", str(file), "--disable-protocol", "rpcordma", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    done = finished(command)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.children import finished
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,8 +29,7 @@ def test_the_readme_has_an_example_of_twenty_lines_or_so() -> None:
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_python_block_runs(block: str, tmp_path: Path) -> None:
     """As a program of its own, with warnings as errors."""
-    command = [sys.executable, "-W", "error", "-c", block]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    done = finished([sys.executable, "-W", "error", "-c", block], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

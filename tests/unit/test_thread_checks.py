@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pyiwarp.queues.qp import QueuePair
 from pyiwarp.queues.srq import SharedReceiveQueue
 from pyiwarp.queues.work import Recv, Send
 from pyiwarp.verbs import Device
+from tests.children import ENVIRONMENT, finished
 from tests.harness import Node, Pair, RawPeer
 
 
@@ -120,12 +120,6 @@ def test_a_conversation_in_debug_mode() -> None:
 )
 def test_how_debug_mode_is_asked_for(options: list[str], environment: dict[str, str], debug: bool) -> None:
     program = "from pyiwarp import Context; print(Context().debug)"
-    done = subprocess.run(
-        [sys.executable, *options, "-c", program],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    assert done.stdout.strip() == str(debug)
+    without = {name: value for name, value in ENVIRONMENT.items() if name not in ("PYTHONDEVMODE", "PYIWARP_DEBUG")}
+    done = finished([sys.executable, *options, "-c", program], env=without | environment)
+    assert (done.stdout.strip(), done.stderr) == (str(debug), "")
