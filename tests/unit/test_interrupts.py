@@ -14,26 +14,24 @@ import pytest
 from pyiwarp.cm.polling_cm import Listener
 from pyiwarp.drivers import interrupts
 from pyiwarp.drivers.poller import Poller
+from tests.interrupted import Retries, guarded, pythons_interrupts
+from tests.patience import PATIENCE
 
 
 @pytest.fixture(autouse=True)
 def _taken_over() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    assert interrupts.take_over()
     marked = (interrupts._interruptible, interrupts._waiting)
     kept = [set(each) for each in marked]
-    yield
+    with pythons_interrupts(), guarded():
+        yield
     for each, whole in zip(marked, kept, strict=True):
         each &= whole  # the functions made up here have equal code, so that a mark on one holds for all
-    interrupts.pending.clear()
-    interrupts.give_back()
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
-def struck_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The interrupt does not come back by itself, which it would do between any two lines."""
-    monkeypatch.setattr(interrupts, "_strike_again", lambda: None)
+def retries(monkeypatch: pytest.MonkeyPatch) -> Retries:
+    """An interrupt that waits does not strike again by itself."""
+    return Retries(monkeypatch)
 
 
 def inside(source: str, **names: object) -> Any:
@@ -58,8 +56,7 @@ def test_outside_the_stack_it_raises_at_once() -> None:
     assert not interrupts.pending
 
 
-@pytest.mark.usefixtures("struck_once")
-def test_inside_it_waits_until_the_work_is_done() -> None:
+def test_inside_it_waits_until_the_work_is_done(retries: Retries) -> None:
     done: list[str] = []
     module = inside(STRIKE, signal=signal, done=done)
     module.work()
@@ -73,25 +70,31 @@ def test_inside_it_waits_until_the_work_is_done() -> None:
 def test_it_comes_back_when_nobody_looks() -> None:
     done: list[str] = []
     module = inside(STRIKE, signal=signal, done=done)
+
+    def work_and_sleep() -> None:
+        module.work()
+        time.sleep(PATIENCE)
+
     before = time.monotonic()
-    module.work()
     with pytest.raises(KeyboardInterrupt):
-        time.sleep(5)
-    assert time.monotonic() - before < 2
+        work_and_sleep()
+    assert time.monotonic() - before < PATIENCE, "it ends a sleep"
     assert done == ["whole"]
     assert not interrupts.pending
 
 
-def test_it_does_not_come_back_twice() -> None:
+def test_it_does_not_come_back_twice(retries: Retries) -> None:
     module = inside(STRIKE, signal=signal, done=[])
     module.work()
     with pytest.raises(KeyboardInterrupt):
         interrupts.raise_pending()
-    time.sleep(5 * interrupts.RETRY)
+    (strike_again,) = retries.due
+    strike_again()
+    with pytest.raises(KeyboardInterrupt):  # the next is one of its own
+        signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.usefixtures("struck_once")
-def test_it_is_not_raised_through_what_is_half_way() -> None:
+def test_it_is_not_raised_through_what_is_half_way(retries: Retries) -> None:
     """The stack calls the program, which polls: it is raised when neither is at work any more."""
     done: list[str] = []
     module = inside(STRIKE, signal=signal, done=done)
@@ -102,8 +105,7 @@ def test_it_is_not_raised_through_what_is_half_way() -> None:
         module.work(interrupts.raise_pending)
 
 
-@pytest.mark.usefixtures("struck_once")
-def test_a_callback_is_inside_too() -> None:
+def test_a_callback_is_inside_too(retries: Retries) -> None:
     """The stack is beneath it, half way through something."""
     done: list[str] = []
     module = inside("def call(back):\n    back()\n    done.append('whole')\n", done=done)
@@ -152,6 +154,6 @@ def test_other_threads_leave_signals_alone() -> None:
     answers: list[bool] = []
     thread = threading.Thread(target=lambda: answers.append(interrupts.take_over()))
     thread.start()
-    thread.join()
+    thread.join(PATIENCE)
     assert answers == [False]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
