@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -24,12 +24,15 @@ from pyiwarp import (
     TerminatedByPeer,
 )
 from pyiwarp.errors import CrcMismatch, MalformedFrame
-from tests.integration.loops import HOST, Runner, run, soon
+from tests.hosts import HOST
+from tests.integration.loops import Runner, run, soon
+from tests.patience import PATIENCE
 
 __all__ = ["run"]  # the fixture
 
 BOTH_WAYS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
-OPTIONS = Options(timeout=1.0, linger=0.2, first_fpdu_timeout=1.0, mulpdu=200, recv_depth=4)
+OPTIONS = Options(timeout=PATIENCE, linger=PATIENCE, first_fpdu_timeout=PATIENCE, mulpdu=200, recv_depth=4)
+IMPATIENT = replace(OPTIONS, timeout=1.0, linger=0.2, first_fpdu_timeout=1.0)
 STARTUP = 24  # octets of each side's startup frame with these options
 
 
@@ -141,7 +144,7 @@ async def answer(conn: Connection) -> None:
         await conn.send(b"bye")
 
 
-async def session(**proxy: object) -> Session:
+async def session(options: Options = OPTIONS, **proxy: object) -> Session:
     """Run both programs to their ends, whatever the proxy does."""
     result = Session()
     started, served = asyncio.Event(), asyncio.Event()
@@ -159,11 +162,11 @@ async def session(**proxy: object) -> Session:
             served.set()
 
     async with (
-        await pyiwarp.serve(handler, HOST, options=OPTIONS) as server,
+        await pyiwarp.serve(handler, HOST, options=options) as server,
         Proxy(server.port, **proxy) as between,  # type: ignore[arg-type]
     ):
         try:
-            async with pyiwarp.connect(HOST, between.port, options=OPTIONS) as conn:
+            async with pyiwarp.connect(HOST, between.port, options=options) as conn:
                 try:
                     await conn.send(b"hello")
                     await talk(conn)
@@ -223,10 +226,10 @@ def test_stalls(run: Runner, direction: int) -> None:  # MPA-5044-7.1.2-27, MPA-
         for at in (0, 10, STARTUP):
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.1):
-                    await session(stall_at=(direction, at))
+                    await session(IMPATIENT, stall_at=(direction, at))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
-                await session(stall_at=(direction, STARTUP + 100))
+                await session(IMPATIENT, stall_at=(direction, STARTUP + 100))
 
     run(main)
 
@@ -283,7 +286,7 @@ def test_a_damaged_length_ends_the_connection(run: Runner, bit: int) -> None:
 
     async def main() -> None:
         for at in (STARTUP, STARTUP + 1):
-            options = Options(timeout=1.0, linger=0.1)
+            options = Options(timeout=PATIENCE, linger=0.1)
             async with (
                 await pyiwarp.listen(HOST, options=options) as listener,
                 Proxy(listener.port, change=flipped(0, at, bit)) as between,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -23,13 +22,12 @@ from pyiwarp.engine import stream
 from pyiwarp.engine.packing import Packer
 from pyiwarp.target.server import Target
 from pyiwarp.wire import StartupHeader
+from tests.hosts import HOST, keep_little
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Patch = Callable[[pytest.MonkeyPatch], None]
 Edit = Callable[[bytes], bytes]
 Tells = Callable[[str, str], str]
-
-HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -222,8 +220,8 @@ async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
 
     async def both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(HOST, way.port)
-        _hold_little(writer)
-        _hold_little(far_writer)
+        for each in (writer, far_writer):  # what the bench does not take, the target cannot send
+            keep_little(each.get_extra_info("socket"))
         change = says()
         edited = _Edited(change)
         holds_on = change is keeps_everything
@@ -239,13 +237,6 @@ async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
 
     async with responder("relay", both).make(Direction.CONNECT) as place:
         yield place.port
-
-
-def _hold_little(writer: asyncio.StreamWriter) -> None:
-    """Let the kernel keep little of a relayed connection: what the bench does not take, the target cannot send."""
-    sock = writer.get_extra_info("socket")
-    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        sock.setsockopt(socket.SOL_SOCKET, option, 1 << 16)
 
 
 def keeps_everything(seen: Frame | Message) -> bytes:

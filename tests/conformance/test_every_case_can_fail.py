@@ -15,7 +15,8 @@ from pyiwarp.conformance.catalogue import cases
 from pyiwarp.conformance.results import Result
 from pyiwarp.conformance.runner import Runner
 from tests.conformance.breakers import all_breakers
-from tests.conformance.peers import HOST, Breaker, Patch
+from tests.conformance.peers import Breaker, Patch
+from tests.hosts import HOST
 
 TIMEOUT = 0.3  # seconds that a reaction may take: everything is on this machine
 QUIET = 0.1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -13,10 +12,11 @@ from pyiwarp.conformance.catalogue import select
 from pyiwarp.conformance.results import Report
 from pyiwarp.conformance.runner import Runner
 from tests.conformance.breakers.generic import ECHO, REJECTS, SILENT
-from tests.conformance.peers import HOST, Breaker, responder
+from tests.conformance.peers import Breaker, responder
+from tests.hosts import HOST, closed_port
+from tests.patience import PATIENCE
 
 TIMEOUT = 0.3
-BOUND = 5.0
 
 
 async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -31,7 +31,7 @@ async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def _greeting(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"220 mail.example.org ESMTP is ready\r\n")
     await reader.read(1 << 16)
-    await asyncio.sleep(10)
+    await asyncio.sleep(PATIENCE)
 
 
 async def _closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,7 +41,7 @@ async def _closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 async def _half_a_reply(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(b"MPA ID Rep Fra")
-    await asyncio.sleep(10)
+    await asyncio.sleep(PATIENCE)
 
 
 HTTP = responder("an HTTP server", _http)
@@ -52,9 +52,8 @@ HALF = responder("half a Reply", _half_a_reply)
 
 async def run(settings: Settings) -> Report:
     settings.timeout = settings.patience = TIMEOUT
-    started = time.perf_counter()
-    report = await Runner(settings, strict=True).run(select())
-    assert time.perf_counter() - started < BOUND
+    async with asyncio.timeout(PATIENCE):
+        report = await Runner(settings, strict=True).run(select())
     assert not report.passed
     assert not report.results
     return report
@@ -80,11 +79,8 @@ async def test_a_listening_peer(peer: Breaker, words: str) -> None:
 
 
 async def test_a_closed_port() -> None:
-    server = await asyncio.start_server(lambda *_: None, HOST, 0)
-    port: int = server.sockets[0].getsockname()[1]
-    server.close()
-    await server.wait_closed()
-    report = await run(Settings(port=port))
+    with closed_port() as port:
+        report = await run(Settings(port=port))
     assert report.abandoned == f"TCP to {HOST} port {port} cannot be established: nothing listens there"
 
 

@@ -13,9 +13,9 @@ from pyiwarp.conformance.case import Verdict
 from pyiwarp.conformance.catalogue import cases
 from pyiwarp.conformance.results import Report
 from pyiwarp.conformance.runner import Runner
+from tests.patience import PATIENCE
 
 HOST = "127.0.0.1"
-PATIENCE = 5.0
 
 
 def check(report: Report) -> None:

@@ -19,9 +19,10 @@ from pyiwarp.files.messages import HELLO, MESSAGE_LIMIT
 from pyiwarp.files.report import Report
 from pyiwarp.files.root import Root
 from pyiwarp.files.server import FileServer, ServerSettings
+from tests.patience import PATIENCE
 
-SETTINGS = ServerSettings(patience=20, clients=4)
-IMPATIENT = ServerSettings(patience=0.3)
+SETTINGS = ServerSettings(patience=PATIENCE, clients=4)
+IMPATIENT = ServerSettings(patience=1.0)
 OPTIONS = Options(recv_size=MESSAGE_LIMIT, linger=0.5)
 
 
@@ -36,7 +37,7 @@ class Rig:
         self.reports: list[Report] = []
         self.server: FileServer
 
-    def client(self, patience: float = 20.0) -> AbstractAsyncContextManager[FileClient]:
+    def client(self, patience: float = PATIENCE) -> AbstractAsyncContextManager[FileClient]:
         return connected("127.0.0.1", self.server.port, ClientSettings(patience=patience, options=OPTIONS))
 
     async def raw(self) -> Connection:
@@ -45,7 +46,7 @@ class Rig:
 
     async def next_report(self) -> Report:
         """The server's report of an interrupted transfer."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not self.reports:  # noqa: ASYNC110 - the server has no event for tests
                 await asyncio.sleep(0.01)
         return self.reports.pop(0)

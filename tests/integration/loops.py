@@ -7,6 +7,7 @@ import gc
 import os
 import random
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,11 +18,11 @@ import uvloop
 import pyiwarp
 from pyiwarp import Access, Connection, Options, RemoteRegion
 from pyiwarp.connections.serving import Listener, listen
+from tests.hosts import HOST, keep_little
+from tests.patience import PATIENCE
 
-HOST = "127.0.0.1"
-PATIENCE = 10.0
 BOTH_WAYS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
-QUICK = Options(timeout=2.0, linger=0.3)
+QUICK = Options(timeout=PATIENCE, linger=0.3)
 
 Main = Callable[[], Coroutine[Any, Any, None]]
 Runner = Callable[[Main], None]
@@ -40,17 +41,18 @@ def open_sockets() -> set[str]:
     return {name for name in found if "socket" in name}
 
 
-def run_on(factory: Callable[[], asyncio.AbstractEventLoop], main: Main, patience: float = PATIENCE) -> None:
-    """Run `main` and look closely at what it leaves: complaints of the loop, tasks, sockets."""
+def run_on(factory: Callable[[], asyncio.AbstractEventLoop], main: Main, grace: float = PATIENCE / 2) -> None:
+    """Run `main` and look closely at what it leaves after `grace` seconds: complaints of the loop, tasks, sockets."""
     complaints: list[dict[str, Any]] = []
 
     async def watched() -> None:
         before = open_sockets()
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(PATIENCE):
             await main()
-        for _ in range(200):  # closing sockets takes the loops some turns
-            if len(asyncio.all_tasks()) == 1 and not leaked(before):
+        until = time.monotonic() + grace
+        while len(asyncio.all_tasks()) > 1 or leaked(before):  # closing sockets takes the loops some turns
+            if time.monotonic() > until:
                 break
             await asyncio.sleep(0.002)
         gc.collect()
@@ -103,11 +105,19 @@ async def exchange_advertisement(region: pyiwarp.Region, one: Connection, other:
     return RemoteRegion.parse(await other.recv())
 
 
-async def soon(condition: Callable[[], object], patience: float = 5.0) -> None:
+async def soon(condition: Callable[[], object]) -> None:
     """Wait until it holds; the test fails if it never does."""
-    async with asyncio.timeout(patience):
+    async with asyncio.timeout(PATIENCE):
         while not condition():  # noqa: ASYNC110 - what is waited for is often not ours to signal
             await asyncio.sleep(0.001)
+
+
+def hold_little(*connections: Connection) -> None:
+    """Let the kernel keep little of what they send each other: else it may hold all that a test sends."""
+    for connection in connections:
+        assert connection._llp is not None
+        assert connection._llp._socket is not None
+        keep_little(connection._llp._socket)
 
 
 @pytest.fixture(params=LOOPS)

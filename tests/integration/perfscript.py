@@ -15,8 +15,9 @@ from pyiwarp.codes import Rtr
 from pyiwarp.connections.serving import Listener, listen
 from pyiwarp.negotiation import Offer
 from pyiwarp.verbs import ProtectionDomain
+from tests.hosts import HOST
+from tests.patience import PATIENCE
 
-HOST = "127.0.0.1"
 VERSION = bytes.fromhex("362e3036 00000000 00000000 00000000")
 STEPS = (VERSION, bytes.fromhex("00001000"), bytes.fromhex("00000040"))  # then the MTU, which each has for itself
 MTU = bytes.fromhex("3300")
@@ -137,13 +138,13 @@ async def server_side(
             await side.data.close()
 
 
-async def listening() -> Listener:
+async def listening(port: int = 0) -> Listener:
     """Where a scripted server waits; both of its connections share one protection domain."""
-    return await listen(HOST, pd=Context().alloc_pd())
+    return await listen(HOST, port, pd=Context().alloc_pd())
 
 
 async def flagged(octets: memoryview, value: int) -> None:
     """Until the last octet of `octets` is `value`: how write_lat notices a Write."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while octets[-1] != value:  # noqa: ASYNC110 - nothing tells of a Write
             await asyncio.sleep(0)

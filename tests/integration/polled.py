@@ -14,10 +14,9 @@ from pyiwarp.cm import polling_cm
 from pyiwarp.connections.endpoint import Options
 from pyiwarp.mr import RemoteRegion
 from pyiwarp.verbs import Context
+from tests.hosts import HOST, keep_little
 from tests.integration.loops import open_sockets
-
-HOST = "127.0.0.1"
-PATIENCE = 10.0
+from tests.patience import PATIENCE
 
 
 @contextmanager
@@ -25,7 +24,7 @@ def nothing_left() -> Iterator[None]:
     """Fails if what runs inside leaves sockets behind."""
     before = open_sockets()
     yield
-    deadline = monotonic() + 2.0
+    deadline = monotonic() + PATIENCE
     while open_sockets() - before and monotonic() < deadline:
         blocking.wait_until(lambda: False, 0.002)
     assert not open_sockets() - before, f"sockets were left: {open_sockets() - before}"
@@ -54,6 +53,13 @@ def pair(left: Options | None = None, right: Options | None = None) -> Iterator[
                 conn.qp.disconnect()
             for conn in (one, other):
                 conn.close()
+
+
+def hold_little(*connections: Connection) -> None:
+    """Let the kernel keep little of what they send each other: else it may hold all that a test sends."""
+    for connection in connections:
+        assert connection._llp is not None
+        keep_little(connection._llp._socket)
 
 
 def exchange_advertisement(region: blocking.Region, one: Connection, other: Connection) -> RemoteRegion:
@@ -91,8 +97,8 @@ class Peer:
             self.error = error
 
 
-def soon(condition: Callable[[], object], patience: float = 5.0) -> None:
+def soon(condition: Callable[[], object]) -> None:
     """Make progress until it holds, by this thread's doing or another's; the test fails if it never does."""
-    deadline = monotonic() + patience
+    deadline = monotonic() + PATIENCE
     while not blocking.wait_until(condition, 0.005):
         assert monotonic() < deadline, "it never came true"

@@ -9,7 +9,8 @@ import pytest
 from pyiwarp import Access, Disconnected, Options, RemoteRegion
 from pyiwarp.blocking import Connection
 from pyiwarp.errors import WrongState
-from tests.integration.polled import PATIENCE, pair
+from tests.integration.polled import pair
+from tests.patience import PATIENCE
 
 HALF = Options(half_close=True, linger=5.0)
 

@@ -12,7 +12,8 @@ import pytest
 from pyiwarp import Disconnected, rdmacm
 from pyiwarp.blockingcm import CmEventType
 from pyiwarp.verbs import Context, QpCap
-from tests.integration.loops import HOST, LOOPS, Runner, joined, run_on
+from tests.hosts import HOST
+from tests.integration.loops import LOOPS, Runner, joined, run_on
 from tests.integration.polled import pair
 
 MANY = 50

@@ -15,11 +15,12 @@ from pyiwarp.connections.serving import listen
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.negotiation import Offer
 from tests.harness import Node
+from tests.hosts import HOST
 from tests.integration.loops import (
     BOTH_WAYS,
-    HOST,
     Runner,
     connecting,
+    hold_little,
     joined,
     octets,
     run,
@@ -27,6 +28,7 @@ from tests.integration.loops import (
     soon,
     start,
 )
+from tests.patience import PATIENCE
 
 __all__ = ["run"]  # the fixture
 
@@ -36,7 +38,7 @@ async def cancelled(task: asyncio.Future[object]) -> None:
     assert not task.done()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             await task
 
 
@@ -73,7 +75,7 @@ def test_a_reader_that_is_woken_and_cancelled_at_once_passes_the_news_on(run: Ru
             assert not first.done()
             first.cancel()
             await sending
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(PATIENCE):
                 assert await second == b"news"
             with pytest.raises(asyncio.CancelledError):
                 await first
@@ -91,13 +93,14 @@ def test_cancelling_send_and_write_does_not_undo_them(run: Runner) -> None:
             memory = bytearray(octets(size))
             region = one.register(memory)
             lent = bytearray(octets(size))
+            hold_little(one, other)
             senders = [start(one.send(region[:])) for _ in range(count)] + [start(one.send(lent)) for _ in range(8)]
-            await asyncio.sleep(0.05)
+            await soon(lambda: not other.qp.wants_input)
             waiting = [sender for sender in senders if not sender.done()]
             assert len(waiting) > 8
             for sender in waiting:
                 sender.cancel()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(PATIENCE):
                 await asyncio.gather(*waiting, return_exceptions=True)
             assert region.pins == len(waiting) - 8
             with pytest.raises(BufferError):
@@ -107,7 +110,7 @@ def test_cancelling_send_and_write_does_not_undo_them(run: Runner) -> None:
             assert not released.done()
             for _ in range(count + 8):
                 assert await other.recv() == octets(size)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(PATIENCE):
                 await released
             memory.extend(b"more")
             await soon(lambda: one.qp.send_room == options.send_depth)
@@ -134,7 +137,7 @@ def test_cancelling_read_leaves_the_memory_pinned_until_the_octets_are_here(run:
             assert not again.done(), "closing twice is waiting twice"
             await other.recv()
             await other.recv()
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(PATIENCE):
                 await again
             assert memory == octets(5000)
             memory.clear()
@@ -178,6 +181,7 @@ def test_cancelling_connect_in_the_moment_of_its_failure(run: Runner, monkeypatc
         with socket.create_server((HOST, 0)) as server:
             node = Node()
             task = start(cm.connect(node.qp, HOST, server.getsockname()[1], Offer()))
+            server.settimeout(PATIENCE)
             peer = (await asyncio.get_running_loop().run_in_executor(None, server.accept))[0]
             with peer:
                 peer.sendall(b"no MPA")
@@ -194,10 +198,10 @@ def test_cancelling_connect_in_the_moment_of_its_failure(run: Runner, monkeypatc
 
 def test_cancelling_close_aborts(run: Runner) -> None:
     async def main() -> None:
-        async with joined(Options(), Options(recv_depth=1)) as (one, other):
+        async with joined(Options(linger=2 * PATIENCE), Options(recv_depth=1)) as (one, other):
             for _ in range(3):
                 await one.send(b"unread")
-            await asyncio.sleep(0.01)
+            await soon(lambda: not other.qp.wants_input)
             closing = start(one.close())  # waits for the other side, which does not read
             await cancelled(closing)
             await one.close()

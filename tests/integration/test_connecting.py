@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import suppress
 
 import pytest
@@ -13,23 +12,19 @@ from pyiwarp import Connection, ConnectionLost, Disconnected, Options, Rejected,
 from pyiwarp.codes import Rtr
 from pyiwarp.connections.serving import Request, listen
 from pyiwarp.errors import MalformedStartup, NoMatchingRtr, StartupTimeout, WrongState
-from tests.integration.loops import HOST, QUICK, Runner, connecting, joined, run, silent_listener, soon, start
+from tests.hosts import HOST, closed_port, ipv6
+from tests.integration.loops import QUICK, Runner, connecting, joined, run, silent_listener, soon, start
+from tests.patience import PATIENCE
 
 __all__ = ["run"]  # the fixture
 
 # --- connecting ------------------------------------------------------------------------------------------------------
 
 
-async def refused_port() -> int:
-    with socket.create_server((HOST, 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
-
-
 def test_a_port_where_nobody_listens(run: Runner) -> None:
     async def main() -> None:
-        with pytest.raises(ConnectionRefusedError):
-            await pyiwarp.connect(HOST, await refused_port())
+        with closed_port() as port, pytest.raises(ConnectionRefusedError):
+            await pyiwarp.connect(HOST, port)
 
     run(main)
 
@@ -46,7 +41,7 @@ def test_a_peer_that_says_nothing(run: Runner) -> None:  # MPA-5044-7.1.2-27
 @pytest.mark.parametrize("revision", [1, 2])
 def test_a_rejection_arrives_with_its_private_data(run: Runner, revision: int) -> None:  # MPA-5044-7.1.2-14
     async def main() -> None:
-        async with await listen(HOST, options=Options(timeout=0.2, rtr=Rtr.WRITE)) as listener:
+        async with await listen(HOST, options=Options(rtr=Rtr.WRITE)) as listener:
             connecting = start(pyiwarp.connect(HOST, listener.port, options=Options(revision=revision)).__aenter__())
             request = await anext(listener)
             await request.reject(b"not today")
@@ -78,16 +73,18 @@ def test_a_peer_that_speaks_something_else(run: Runner) -> None:  # MPA-5044-7.1
 
 def test_strangers_at_the_listener(run: Runner) -> None:  # MPA-5044-7.1.2-04, MPA-5044-7.1.2-22, MPA-5044-8-07
     async def main() -> None:
-        async with await listen(HOST, options=Options(timeout=0.1)) as listener:
-            for hello in (b"GET / HTTP/1.1\r\n", b"", b"MPA ID Req Fra"):
-                reader, writer = await asyncio.open_connection(HOST, listener.port)
-                writer.write(hello)
-                async with asyncio.timeout(2):
-                    with suppress(ConnectionResetError):
-                        assert await reader.read() == b"", "a stranger is told nothing"
-                writer.close()
-                with suppress(ConnectionError):
-                    await writer.wait_closed()
+        async def call(port: int, hello: bytes) -> None:
+            reader, writer = await asyncio.open_connection(HOST, port)
+            writer.write(hello)
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b"", "a stranger is told nothing"
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+        async with await listen(HOST, options=Options(timeout=1.0)) as listener:
+            strangers = (b"GET / HTTP/1.1\r\n", b"", b"MPA ID Req Fra")
+            await asyncio.gather(*(call(listener.port, hello) for hello in strangers))
             async with connecting(listener, None) as (one, other):
                 await one.send(b"a friend")
                 assert await other.recv() == b"a friend"
@@ -102,7 +99,7 @@ def test_an_initiator_that_leaves_before_the_decision(run: Runner) -> None:
             request = await anext(listener)
             connecting_.cancel()
             await asyncio.gather(connecting_, return_exceptions=True)
-            await asyncio.sleep(0.02)
+            await soon(lambda: "failed" in repr(request))
             with pytest.raises(ConnectionLost, match="left before the decision"):
                 await request.accept()
             with pytest.raises(ConnectionLost):
@@ -207,6 +204,7 @@ def test_a_queue_pair_connects_once(run: Runner) -> None:
     run(main)
 
 
+@ipv6
 def test_every_address(run: Runner) -> None:
     async def main() -> None:
         async with await listen("::1") as listener:
@@ -270,8 +268,7 @@ def test_closing_a_server_ends_its_handlers(run: Runner) -> None:
         server = await pyiwarp.serve(handler, HOST, options=QUICK)
         conns = [await pyiwarp.connect(HOST, server.port, options=QUICK) for _ in range(3)]
         readers = [start(conn.recv()) for conn in conns]
-        await asyncio.sleep(0.01)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE):
             await server.close()
         for reader in readers:
             with pytest.raises((Disconnected, ConnectionLost)):

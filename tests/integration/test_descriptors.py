@@ -17,8 +17,10 @@ import pyiwarp
 from pyiwarp import Options, blocking, blockingcm, rdmacm
 from pyiwarp.cm import identifiers
 from pyiwarp.errors import WrongState
-from tests.integration.loops import PATIENCE, open_sockets
-from tests.integration.polled import HOST, nothing_left
+from tests.hosts import HOST
+from tests.integration.loops import open_sockets
+from tests.integration.polled import nothing_left
+from tests.patience import PATIENCE
 
 REQUEST = b"MPA ID Req Frame" + bytes((0x40, 1, 0, 0))
 REJECTED = 0x20

@@ -10,6 +10,7 @@ import pyiwarp
 from pyiwarp import Access, Disconnected, Options, RemoteRegion
 from pyiwarp.errors import WrongState
 from tests.integration.loops import Runner, run
+from tests.patience import PATIENCE
 
 __all__ = ["run"]
 
@@ -30,7 +31,7 @@ def test_sending_goes_on_after_the_peers_fin(run: Runner) -> None:  # DDP-5041-6
             heard.set_result([message async for message in conn])
             await region.aclose()
 
-        options = Options(half_close=True, linger=5.0)
+        options = Options(half_close=True, linger=PATIENCE)
         async with await pyiwarp.serve(listener, "127.0.0.1") as server:
             conn = await pyiwarp.connect("127.0.0.1", server.port, options=options)
             remote = RemoteRegion.parse(await conn.recv())

@@ -8,6 +8,7 @@ import pytest
 
 from pyiwarp import Access, ConnectionLost
 from tests.integration.loops import Runner, exchange_advertisement, joined, run
+from tests.patience import PATIENCE
 
 __all__ = ["run"]
 
@@ -25,7 +26,7 @@ def test_a_read_that_comes_after_the_fin_ends_the_connection(run: Runner) -> Non
             await asyncio.sleep(0)  # its FIN has left, and this side has not seen it
             with pytest.raises(ConnectionLost):
                 await one.read(sink[:], remote)
-            await asyncio.wait_for(closing, 2)
+            await asyncio.wait_for(closing, PATIENCE)
 
     run(main)
 
@@ -39,7 +40,7 @@ def test_a_fault_that_is_found_after_the_fin_is_not_told(run: Runner) -> None:
             await asyncio.sleep(0)
             await asyncio.sleep(0)  # its FIN has left, and this side has not seen it
             await one.write(bytes(100), remote)  # which it grants nobody
-            await asyncio.wait_for(closing, 2)
+            await asyncio.wait_for(closing, PATIENCE)
 
     run(main)
 

@@ -15,20 +15,22 @@ from pyiwarp.codes import Rtr
 from pyiwarp.connections.serving import listen
 from pyiwarp.errors import BadWorkRequest
 from pyiwarp.negotiation import Role
+from tests.hosts import HOST
 from tests.integration.loops import (
     BOTH_WAYS,
-    HOST,
     LOOPS,
     Main,
     Runner,
     connecting,
     exchange_advertisement,
+    hold_little,
     joined,
     octets,
     run,
     run_on,
     soon,
 )
+from tests.patience import PATIENCE
 
 __all__ = ["run"]  # the fixture
 
@@ -91,7 +93,7 @@ def test_a_conversation(run: Runner, name: str) -> None:
 def test_peer_to_peer(run: Runner, rtr: Rtr) -> None:  # MPA2-6581-9.2-10
     async def main() -> None:
         async with joined(Options(rtr=rtr), Options(rtr=rtr)) as (one, other):
-            await asyncio.wait_for(other.send(b"the Responder speaks first"), 2)
+            await asyncio.wait_for(other.send(b"the Responder speaks first"), PATIENCE)
             assert await one.recv() == b"the Responder speaks first"
             assert one.agreement.rtr is rtr
             if rtr is Rtr.SEND:
@@ -170,11 +172,11 @@ def test_a_slow_reader_stops_the_writer(run: Runner) -> None:
     async def main() -> None:
         options = Options(recv_depth=2, recv_size=size, send_depth=256)
         async with joined(options, options) as (one, other):
+            hold_little(one, other)
             payload = octets(size)
             senders = [asyncio.ensure_future(one.send(payload)) for _ in range(count)]
-            for _ in range(20):
-                await asyncio.sleep(0.005)
-            assert 0 < sum(sender.done() for sender in senders) < count, "the writer is held up"
+            await soon(lambda: not other.qp.wants_input and any(sender.done() for sender in senders))
+            assert not all(sender.done() for sender in senders), "the writer is held up"
             for _ in range(count):
                 assert await other.recv() == payload
             await asyncio.gather(*senders)
@@ -311,6 +313,6 @@ def test_the_runner_notices_what_is_left_behind() -> None:
     mains: list[tuple[Main, str]] = [(leaks_a_task, "tasks were left"), (leaks_a_socket, "sockets were left")]
     for factory, (main, complaint) in itertools.product(LOOPS.values(), mains):
         with pytest.raises(AssertionError, match=complaint):
-            run_on(factory, main)
+            run_on(factory, main, grace=0.1)
     for leak in sockets:
         leak.close()

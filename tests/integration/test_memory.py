@@ -10,6 +10,7 @@ from pyiwarp import Access, Options, RemoteRegion
 from pyiwarp.errors import Closed, InvalidStag, TerminatedByPeer, WrongState
 from pyiwarp.verbs import AccessLog, RegionCounters, WindowType
 from tests.integration.loops import Runner, exchange_advertisement, joined, run
+from tests.patience import PATIENCE
 
 __all__ = ["run"]
 
@@ -53,7 +54,7 @@ def test_a_peer_gives_back_what_it_was_lent(run: Runner) -> None:  # RDMAP-5040-
             await one.write(b"returned", remote)
             await one.send(b"done", invalidate=remote.stag)
             await other.recv()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await region.wait_closed()
             assert buffer == b"returned"
             buffer.clear()

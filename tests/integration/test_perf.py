@@ -20,11 +20,13 @@ from pyiwarp.cli.perftest.session import PerfSession, Result
 from pyiwarp.cm import listen as listen_verbs
 from pyiwarp.errors import ConnectionLost
 from pyiwarp.files.errors import BadMessage, PeerSilent
+from tests.hosts import HOST, closed_port
 from tests.integration import perfscript
-from tests.integration.loops import HOST, Runner, run
+from tests.integration.loops import Runner, run, soon
 from tests.integration.perfscript import NOTHING, Side, client_side, flagged, listening, server_side
 from tests.integration.test_cli import complaint, process
 from tests.integration.test_cli import run as command
+from tests.patience import PATIENCE
 
 __all__ = ["run"]
 
@@ -45,11 +47,11 @@ def plan(test: PerfTest, size: int = SIZE) -> Plan:
     return Plan(test=test, size=size, iterations=COUNT, tx_depth=COUNT, rx_depth=COUNT, cq_mod=COUNT)
 
 
-def session(test: PerfTest, patience: float = 5.0) -> PerfSession:
+def session(test: PerfTest, patience: float = PATIENCE) -> PerfSession:
     return PerfSession(plan(test), Options(linger=1.0), patience)
 
 
-async def serving(test: PerfTest, patience: float = 5.0) -> tuple[int, asyncio.Future[Result]]:
+async def serving(test: PerfTest, patience: float = PATIENCE) -> tuple[int, asyncio.Future[Result]]:
     """Our server: its port, and its result to come."""
     listener = await listen_verbs(HOST, 0)
 
@@ -179,8 +181,7 @@ def test_write_bw_measured(run: Runner) -> None:
                 assert len(await side.answer(side.own)) == 56
                 lines = await heard_report(side)
                 view = side.memory.view  # all Writes are there: the report came after their completion, not before
-                await asyncio.sleep(0.05)
-                assert all(any(view[at : at + SIZE]) for at in range(0, COUNT * SIZE, SIZE))
+                await soon(lambda: all(any(view[at : at + SIZE]) for at in range(0, COUNT * SIZE, SIZE)))
                 assert not any(view[COUNT * SIZE :])
                 assert len(await side.answer(side.own)) == 56
                 with pytest.raises(Disconnected):
@@ -197,7 +198,7 @@ def test_two_connections_both_ways_measured(run: Runner) -> None:
         async with await listening() as listener:
             both = replace(plan(PerfTest.WRITE_BW), qps=2, both_ways=True)
             measured = asyncio.ensure_future(
-                PerfSession(both, Options(linger=1.0), 5.0).run_client(HOST, listener.port)
+                PerfSession(both, Options(linger=1.0), PATIENCE).run_client(HOST, listener.port)
             )
             async with AsyncExitStack() as stack:
                 control = await (await anext(listener)).accept(options=perfscript.options())
@@ -309,9 +310,8 @@ def test_send_lat_measured(run: Runner) -> None:
 def test_the_data_connection_is_tried_again(run: Runner) -> None:
     """perftest's server listens for it only after it has answered, which is after the client may come."""
 
-    async def main() -> None:
-        listener = await listening()
-        port = listener.port
+    async def main(port: int) -> None:
+        listener = await listening(port)
         measured = asyncio.ensure_future(session(PerfTest.READ_LAT).run_client(HOST, port))
         async with await (await anext(listener)).accept(options=perfscript.options()) as control:
             listener.close()
@@ -327,7 +327,8 @@ def test_the_data_connection_is_tried_again(run: Runner) -> None:
                 assert isinstance(await measured, Latency)
                 await side.data.close()
 
-    run(main)
+    with closed_port() as port:
+        run(lambda: main(port))
 
 
 @pytest.mark.parametrize("test", list(PerfTest))
@@ -361,9 +362,9 @@ def test_a_server_that_leaves_in_the_middle(run: Runner, test: PerfTest) -> None
 @pytest.mark.parametrize("test", [PerfTest.WRITE_LAT, PerfTest.SEND_BW, PerfTest.SEND_LAT, PerfTest.WRITE_BW])
 def test_a_silent_peer_is_given_up(run: Runner, test: PerfTest) -> None:
     async def main() -> None:
-        port, served = await serving(test, patience=0.2)
+        port, served = await serving(test, patience=1.0)
         async with client_side(port, keys=KEYS[test], size=SIZE, receives=COUNT):
-            with pytest.raises(PeerSilent, match=r"did nothing for 0\.2 s"):
+            with pytest.raises(PeerSilent, match=r"did nothing for 1 s"):
                 await served
 
     run(main)
@@ -371,7 +372,7 @@ def test_a_silent_peer_is_given_up(run: Runner, test: PerfTest) -> None:
 
 def test_a_data_connection_that_never_comes(run: Runner) -> None:
     async def main() -> None:
-        port, served = await serving(PerfTest.WRITE_BW, patience=0.3)
+        port, served = await serving(PerfTest.WRITE_BW, patience=1.0)
         async with connect(HOST, port, options=perfscript.options()) as control:
             side = Side(control.pd, control, control.register(bytearray(8)))
             for step in (*perfscript.STEPS, perfscript.MTU, NOTHING):
@@ -439,7 +440,7 @@ def test_two_processes_measure_many_connections_lists_and_both_ways(test: str, w
 
 def test_every_connection_carries_its_share_both_ways(run: Runner) -> None:
     both = replace(plan(PerfTest.WRITE_BW), qps=3, both_ways=True, post_list=2, cq_mod=2)
-    sessions = [PerfSession(both, Options(linger=1.0), 5.0) for _ in range(2)]
+    sessions = [PerfSession(both, Options(linger=1.0), PATIENCE) for _ in range(2)]
     posted: list[list[int]] = []
 
     async def main() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import struct
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -17,9 +16,11 @@ from pyiwarp.cli.rping.protocol import DataMismatch, Ping, Pinger, answer_pings,
 from pyiwarp.cli.tasks import closing
 from pyiwarp.errors import BadWorkRequest, ConnectionLost
 from pyiwarp.files.errors import BadMessage, PeerSilent
-from tests.integration.loops import HOST, Runner, joined, run
+from tests.hosts import HOST
+from tests.integration.loops import Runner, joined, run
 from tests.integration.test_cli import complaint, process
 from tests.integration.test_cli import run as command
+from tests.patience import PATIENCE
 
 __all__ = ["run"]
 
@@ -68,7 +69,7 @@ async def write_back(server: Connection, octets: bytes) -> None:
 def test_the_client_says_what_rping_says(run: Runner) -> None:
     async def main() -> None:
         async with talking() as (client, server):
-            pinger = Pinger(client, 64, 5.0)
+            pinger = Pinger(client, 64, PATIENCE)
             for number, text in enumerate((FIRST, SECOND)):
                 ping = asyncio.ensure_future(pinger.ping(number, verify=True))
                 advertisement, read = await read_text(server)
@@ -90,7 +91,7 @@ def test_the_client_says_what_rping_says(run: Runner) -> None:
 def test_the_client_notices_what_came_back_changed(run: Runner, verify: bool) -> None:
     async def main() -> None:
         async with talking() as (client, server):
-            ping = asyncio.ensure_future(Pinger(client, 64, 5.0).ping(0, verify=verify))
+            ping = asyncio.ensure_future(Pinger(client, 64, PATIENCE).ping(0, verify=verify))
             await read_text(server)
             await server.send(GO_AHEAD)
             await write_back(server, FIRST[:40] + b"\xff\xfe" + FIRST[42:])
@@ -119,19 +120,23 @@ async def say_nothing(server: Connection) -> None:
 
 
 @pytest.mark.parametrize(
-    ("server_does", "error", "words"),
+    ("server_does", "patience", "error", "words"),
     [
-        (answer_short, BadMessage, "12 octets where the go-ahead after the server's Read of 16 is due"),
-        (leave, BadMessage, "closed the connection where the go-ahead after the server's Read was due"),
-        (say_nothing, PeerSilent, r"the go-ahead after the server's Read did not come within 0\.3 s"),
+        (answer_short, PATIENCE, BadMessage, "12 octets where the go-ahead after the server's Read of 16 is due"),
+        (leave, PATIENCE, BadMessage, "closed the connection where the go-ahead after the server's Read was due"),
+        (say_nothing, 0.3, PeerSilent, r"the go-ahead after the server's Read did not come within 0\.3 s"),
     ],
 )
 def test_a_server_that_is_no_rping(
-    run: Runner, server_does: Callable[[Connection], Awaitable[None]], error: type[Exception], words: str
+    run: Runner,
+    server_does: Callable[[Connection], Awaitable[None]],
+    patience: float,
+    error: type[Exception],
+    words: str,
 ) -> None:
     async def main() -> None:
         async with talking() as (client, server):
-            ping = asyncio.ensure_future(Pinger(client, 64, 0.3).ping(0, verify=True))
+            ping = asyncio.ensure_future(Pinger(client, 64, patience).ping(0, verify=True))
             await server_does(server)
             with pytest.raises(error, match=words):
                 await ping
@@ -147,7 +152,7 @@ def test_the_server_does_what_rping_does(run: Runner) -> None:
     async def main() -> None:
         async with talking() as (client, server):
             heard: list[Ping] = []
-            serving = asyncio.ensure_future(answer_pings(server, 5.0, heard.append))
+            serving = asyncio.ensure_future(answer_pings(server, PATIENCE, heard.append))
             text, echo = client.register(bytearray(FIRST), EVERYTHING), client.register(bytearray(64), EVERYTHING)
             for memory in (text, echo):
                 await client.send(struct.pack("!QII", memory.to, memory.stag, 64))
@@ -167,7 +172,7 @@ def test_the_server_does_what_rping_does(run: Runner) -> None:
 def test_the_server_writes_back_a_string_of_c(run: Runner, text: bytes, back: bytes) -> None:
     async def main() -> None:
         async with talking() as (client, server):
-            serving = asyncio.ensure_future(answer_pings(server, 5.0, lambda ping: None))
+            serving = asyncio.ensure_future(answer_pings(server, PATIENCE, lambda ping: None))
             source, echo = (
                 client.register(bytearray(text), EVERYTHING),
                 client.register(bytearray(b"-" * 8), EVERYTHING),
@@ -197,7 +202,9 @@ def test_a_client_that_is_no_rping(
 ) -> None:
     async def main() -> None:
         async with talking() as (client, server):
-            serving = asyncio.ensure_future(answer_pings(server, 0.3, lambda ping: None))
+            serving = asyncio.ensure_future(
+                answer_pings(server, PATIENCE if advertisements else 0.3, lambda ping: None)
+            )
             text = client.register(bytearray(FIRST), EVERYTHING)
             for octets in advertisements:
                 await client.send(text.advertise() if isinstance(octets, str) else octets)
@@ -300,6 +307,4 @@ def test_a_server_that_went_away_is_said_in_one_line() -> None:
             client.told()
             server.popen.kill()
             assert client.ended(1).count("\n") == 1
-    begun = time.monotonic()
     assert complaint("ping", place) == "Connection refused"
-    assert time.monotonic() - begun < 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -37,10 +38,12 @@ from pyiwarp.errors import (
 from pyiwarp.negotiation import Offer, Role
 from pyiwarp.verbs import CompletionQueue, Context, ProtectionDomain, QueuePair, Read, Recv, Send, Status, Write
 from tests.harness import fpdu, unframe, write
+from tests.hosts import HOST, closed_port
 from tests.integration.loops import BOTH_WAYS, octets
-from tests.integration.polled import HOST, PATIENCE, Peer, exchange_advertisement, nothing_left, pair, soon
+from tests.integration.polled import Peer, exchange_advertisement, hold_little, nothing_left, pair, soon
+from tests.patience import PATIENCE
 
-QUICK = Options(timeout=1.0, linger=0.3)
+QUICK = Options(timeout=PATIENCE, linger=0.3)
 
 
 def converse(one: Connection, other: Connection, nbytes: int) -> None:
@@ -89,11 +92,11 @@ def test_a_conversation(name: str) -> None:
 @pytest.mark.parametrize("rtr", Rtr)
 def test_peer_to_peer(rtr: Rtr) -> None:  # MPA2-6581-9.2-10
     with pair(Options(rtr=rtr), Options(rtr=rtr)) as (one, other):
-        other.send(b"the Responder speaks first", timeout=2)
-        assert one.recv(timeout=2) == b"the Responder speaks first"
+        other.send(b"the Responder speaks first", timeout=PATIENCE)
+        assert one.recv(timeout=PATIENCE) == b"the Responder speaks first"
         assert one.agreement.rtr is rtr
         if rtr is Rtr.SEND:
-            assert other.recv(timeout=2) == b""
+            assert other.recv(timeout=PATIENCE) == b""
         converse(one, other, 1000)
 
 
@@ -145,7 +148,7 @@ def test_one_connection_does_not_hold_up_another() -> None:
                 for number in range(4):
                     busy.qp.post_send(Write((source[:],), remote, _Outcome()))
                     one.send(bytes([number]))
-                    assert other.recv(timeout=1.0) == bytes([number])
+                    assert other.recv(timeout=PATIENCE) == bytes([number])
                 soon(lambda: busy.qp.send_room == busy.qp.cap.max_send_wr)
         assert TURN_BATCHES * 256 * 1024 < 8 << 20, "else the turn was never full"
 
@@ -243,16 +246,16 @@ def test_a_terminate_is_read_although_writing_fails() -> None:
                 other._llp.abort()
         assert isinstance(other.close_reason, InvalidStag)
         with pytest.raises(TerminatedByPeer):
-            one.send(bytes(100), timeout=1.0)
+            one.send(bytes(100), timeout=PATIENCE)
         assert isinstance(one.close_reason, TerminatedByPeer)
 
 
 def test_a_silent_peer_ends_with_the_time_limit() -> None:  # MPA-5044-7.1.2-27
     with nothing_left(), socket.create_server((HOST, 0)) as deaf:
         before = monotonic()
-        with pytest.raises(StartupTimeout, match="MPA Reply did not come within"):
+        with pytest.raises(StartupTimeout, match=r"MPA Reply did not come within 0\.05 s"):
             blocking.connect(HOST, deaf.getsockname()[1], options=Options(timeout=0.05))
-        assert 0.04 < monotonic() - before < 2
+        assert monotonic() - before > 0.04
 
 
 def test_a_silent_initiator_is_closed() -> None:  # MPA-5044-7.1.2-22
@@ -261,9 +264,9 @@ def test_a_silent_initiator_is_closed() -> None:  # MPA-5044-7.1.2-22
         blocking.listen(HOST, options=Options(timeout=0.05)) as listener,
         socket.create_connection((HOST, listener.port)) as mute,
     ):
-        mute.settimeout(1)
         with pytest.raises(TimeoutError):
-            listener.get_request(timeout=0.2)
+            listener.get_request(timeout=0)
+        soon(lambda: select.select([mute], [], [], 0)[0])
         assert mute.recv(1) == b""
 
 
@@ -285,7 +288,7 @@ def test_a_closing_side_does_not_wait_for_ever() -> None:
         other.poller.watch(other._llp, 0)  # it hears nothing any more
         before = monotonic()
         one.close()
-        assert 0.04 < monotonic() - before < 2
+        assert monotonic() - before > 0.04
         other._llp.abort()
 
 
@@ -319,8 +322,11 @@ def test_replies_that_are_none(reply: bytes, error: type[Exception]) -> None:
         pd = Context().alloc_pd()
         cq = pd.context.create_cq()
         qp = pd.create_qp(cq, cq)
-        connecting = polling_cm.Connecting(blocking.poller(), qp, HOST, server.getsockname()[1], Offer(timeout=1.0))
+        connecting = polling_cm.Connecting(
+            blocking.poller(), qp, HOST, server.getsockname()[1], Offer(timeout=PATIENCE)
+        )
         soon(lambda: connecting.driver)
+        server.settimeout(PATIENCE)
         peer, _ = server.accept()
         with peer:
             peer.sendall(reply)
@@ -331,9 +337,7 @@ def test_replies_that_are_none(reply: bytes, error: type[Exception]) -> None:
 
 
 def test_nobody_listens() -> None:
-    with nothing_left(), socket.create_server((HOST, 0)) as server:
-        port = server.getsockname()[1]
-    with pytest.raises(ConnectionRefusedError, match=HOST):
+    with nothing_left(), closed_port() as port, pytest.raises(ConnectionRefusedError, match=HOST):
         blocking.connect(HOST, port)
 
 
@@ -372,7 +376,7 @@ def test_the_backlog_is_bounded() -> None:  # RFC 5042 §6.4
         crowd = [socket.create_connection((HOST, listener.port)) for _ in range(5)]
         soon(lambda: len(listener._listener._reception._starting) == 3)
         for each in crowd[3:]:
-            each.settimeout(1)
+            each.settimeout(PATIENCE)
             with pytest.raises(ConnectionResetError):
                 each.recv(1)
         for each in crowd:
@@ -562,6 +566,7 @@ def test_queue_pairs_that_cannot_be_connected() -> None:
 
 def test_a_full_send_queue_is_waited_for() -> None:
     with pair(Options(send_depth=2)) as (one, other), other.register(bytearray(4 << 20), BOTH_WAYS) as target:
+        hold_little(one, other)
         remote = exchange_advertisement(target, other, one)
         with one.register(bytes(4 << 20), Access(0)) as source:
             for _ in range(2):
@@ -579,7 +584,7 @@ def test_time_limits_of_waiting() -> None:
     poller = blocking.poller()
     before = monotonic()
     assert not poller.wait(lambda: False, 0.02)
-    assert 0.019 < monotonic() - before < 1
+    assert monotonic() - before > 0.019
     assert poller.wait(lambda: True, 0)
     calls: list[int] = []
     assert not poller.wait(lambda: calls.append(1), 0)

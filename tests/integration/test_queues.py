@@ -14,7 +14,9 @@ from pyiwarp.queues.qp import QpState
 from pyiwarp.queues.work import Read, Recv, Send, Status, Write
 from pyiwarp.verbs import AsyncEventType, Context
 from tests.harness import Node
-from tests.integration.loops import HOST, Runner, exchange_advertisement, joined, run, soon
+from tests.hosts import HOST
+from tests.integration.loops import Runner, exchange_advertisement, joined, run, soon
+from tests.patience import PATIENCE
 
 __all__ = ["run"]  # the fixture
 
@@ -140,7 +142,7 @@ def test_events_are_iterated_while_connections_come_and_go(run: Runner) -> None:
             left.post(Write((), right.region(4, Access.LOCAL_WRITE)[:].remote(), 1, b"x"))
             await soon(lambda: told)
         right.context.close()
-        await asyncio.wait_for(watcher, 5)
+        await asyncio.wait_for(watcher, PATIENCE)
         assert told == [(AsyncEventType.QP_ACCESS_ERR, right.qp)]
 
     run(main)

@@ -14,8 +14,10 @@ from pyiwarp.cm.identifiers import NEXT, CmEventType, CmState, ConnParam
 from pyiwarp.devices import device_named
 from pyiwarp.errors import Closed, MalformedStartup, StartupTimeout, WrongState
 from pyiwarp.verbs import Context, QpCap, Recv, Send, Status
+from tests.hosts import HOST, closed_port
 from tests.integration.loops import Runner, run, soon
-from tests.integration.polled import HOST, PATIENCE, nothing_left
+from tests.integration.polled import nothing_left
+from tests.patience import PATIENCE
 
 __all__ = ["run"]
 
@@ -37,7 +39,7 @@ async def listening(
 
 async def resolved(port: int, channel: rdmacm.EventChannel | None = None) -> rdmacm.CmId:
     cm_id = rdmacm.CmId(channel)
-    await cm_id.resolve_addr("localhost" if port else HOST, port or 1)
+    await cm_id.resolve_addr(HOST, port or 1)
     await cm_id.resolve_route()
     cm_id.create_qp(cap=CAP)
     return cm_id
@@ -161,24 +163,25 @@ def test_a_rejection_has_its_octets(run: Runner) -> None:
 
 def test_ways_to_fail(run: Runner) -> None:
     async def main() -> None:
+        channel = rdmacm.EventChannel()
         with socket.create_server((HOST, 0)) as deaf:
-            port = deaf.getsockname()[1]
-            channel = rdmacm.EventChannel()
-            async with await resolved(port, channel) as one:
+            async with await resolved(deaf.getsockname()[1], channel) as one:
                 with pytest.raises(StartupTimeout):
                     await one.connect(timeout=0.05)
         with socket.create_server((HOST, 0)) as rude:
             async with await resolved(rude.getsockname()[1], channel) as one:
                 connecting = one.connect()
+                rude.settimeout(PATIENCE)
                 peer, _ = await asyncio.get_running_loop().run_in_executor(None, rude.accept)
                 peer.close()
                 with pytest.raises((ConnectionLost, OSError)):
                     await connecting
-        async with await resolved(port, channel) as one:
-            with pytest.raises(ConnectionRefusedError):
-                await one.connect()
-            kinds = [(await channel.get_event()).type for _ in range(len(channel._events))]
-            assert kinds[-1] is CmEventType.REJECTED, "as kernel iWARP tells it"
+        with closed_port() as port:
+            async with await resolved(port, channel) as one:
+                with pytest.raises(ConnectionRefusedError):
+                    await one.connect()
+                kinds = [(await channel.get_event()).type for _ in range(len(channel._events))]
+                assert kinds[-1] is CmEventType.REJECTED, "as kernel iWARP tells it"
         one = rdmacm.CmId(channel)
         with pytest.raises(socket.gaierror):
             await one.resolve_addr("nobody.invalid", 1)
@@ -324,7 +327,9 @@ def test_synchronous_ids() -> None:
             ports.append(listener.local_addr[1])
             with listener.get_request(timeout=PATIENCE) as first:
                 first.reject(b"full")
-                blocking.wait_until(lambda: False, 0.05)
+                assert first._request is not None
+                driver = first._request.driver
+                assert blocking.wait_until(lambda: driver.closed, PATIENCE), "the peer has read it and left"  # type: ignore[attr-defined]
             with listener.get_request(timeout=PATIENCE) as other:
                 other.create_qp(cap=CAP)
                 event = other.accept(ConnParam(private_data=b"ok"))
@@ -364,6 +369,7 @@ def test_scripts_fail_with_the_cause(events: blockingcm.EventChannel) -> None:
     with socket.create_server((HOST, 0)) as server, create_ep(getaddrinfo(HOST, server.getsockname()[1])) as one:
         one.migrate(events)
         one.connect()
+        server.settimeout(PATIENCE)
         peer, _ = server.accept()
         peer.sendall(b"no iWARP at all, sorry")
         failed = events.get_event(timeout=PATIENCE)

@@ -13,8 +13,10 @@ from pyiwarp import blocking, blockingcm, rdmacm
 from pyiwarp.blockingcm import CmEventType
 from pyiwarp.devices import device_named
 from pyiwarp.verbs import Context, QpCap
+from tests.hosts import HOST
 from tests.integration.loops import Runner, run
-from tests.integration.polled import HOST, PATIENCE, nothing_left
+from tests.integration.polled import nothing_left
+from tests.patience import PATIENCE
 
 __all__ = ["run"]
 

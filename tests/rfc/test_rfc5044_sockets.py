@@ -21,13 +21,15 @@ from pyiwarp.mpa import mulpdu_for
 from pyiwarp.mr import Access
 from pyiwarp.negotiation import Offer
 from tests.harness import Heard, Node, fpdu, send, unframe, write
-from tests.integration.loops import HOST, Runner, connecting, run, soon
-from tests.integration.polled import PATIENCE, pair
+from tests.hosts import HOST
+from tests.integration.loops import Runner, connecting, run, soon
+from tests.integration.polled import pair
+from tests.patience import PATIENCE
 from tests.rfc.test_rfc5044_startup import REPLY, REQUEST, frame
 
 __all__ = ["run"]  # the fixture
 
-RAW = Options(revision=1, timeout=2.0, linger=2.0)
+RAW = Options(revision=1, timeout=PATIENCE, linger=PATIENCE)
 
 
 class Raw:
@@ -63,7 +65,7 @@ class Raw:
         """Whatever comes before TCP ends, in order or by a reset."""
         octets = b""
         with contextlib.suppress(ConnectionResetError):
-            while more := await asyncio.wait_for(self.reader.read(100), 2):
+            while more := await asyncio.wait_for(self.reader.read(100), PATIENCE):
                 octets += more
         return octets
 
@@ -381,7 +383,7 @@ def test_a_startup_that_this_side_cannot_finish(run: Runner) -> None:  # MPA2-65
 
     async def main() -> None:
         async with raw_listener() as listener:
-            node = Node(linger=2.0)
+            node = Node(linger=PATIENCE)
             dialing = asyncio.ensure_future(cm.connect(node.qp, HOST, listener.port, Offer()))
             raw = await listener.accepted
             await raw.hears(24)

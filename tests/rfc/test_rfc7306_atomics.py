@@ -14,6 +14,7 @@ from pyiwarp.codes import AtomicOpcode, Opcode
 from pyiwarp.memory.atomics import ALL_ONES, perform
 from pyiwarp.mr import Access
 from tests.harness import Heard, Node, RawPeer, Segment, octets_of, read, send, write
+from tests.patience import PATIENCE
 from tests.rfc.scene import (
     ALL_RIGHTS,
     Scene,
@@ -431,7 +432,7 @@ def test_several_threads_count_in_one_word() -> None:  # EXT-7306-5-01, EXT-7306
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(PATIENCE)
     finally:
         sys.setswitchinterval(interval)
     assert sorted(number for mine in seen for number in mine) == list(range(STREAMS * 5000))

@@ -12,6 +12,7 @@ from pyiwarp.errors import Closed, QueueFull, RegionInUse, UsageError
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.work import Completion, Status, WorkOpcode
 from pyiwarp.verbs import Context
+from tests.patience import PATIENCE
 
 
 def completion(wr_id: object = None, *, solicited: bool = False, status: Status = Status.SUCCESS) -> Completion:
@@ -292,7 +293,7 @@ async def test_two_tasks_share_what_comes() -> None:
     await asyncio.sleep(0)
     for number in range(10):
         cq.push(completion(number))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE):
         while len(seen) < 10:  # noqa: ASYNC110 - they take turns
             await asyncio.sleep(0)
         cq.close()

@@ -15,6 +15,8 @@ from pyiwarp.files.digests import DigestCache, FollowingDigest
 from pyiwarp.files.prefault import Prefault
 from pyiwarp.files.source import Identity
 from pyiwarp.files.tasks import Window, in_thread
+from tests.integration.loops import soon
+from tests.patience import PATIENCE
 
 
 class Tally:
@@ -79,12 +81,12 @@ async def test_cancelling_waits_for_the_thread() -> None:
 
     def work() -> None:
         begun.set()
-        may_end.wait(5)
+        may_end.wait(PATIENCE)
         ended.set()
         raise OSError("nobody is there to hear it")
 
     task = asyncio.ensure_future(in_thread(work))
-    await asyncio.to_thread(begun.wait, 5)
+    await asyncio.to_thread(begun.wait, PATIENCE)
     task.cancel()
     await asyncio.sleep(0.01)
     task.cancel()
@@ -136,10 +138,11 @@ async def test_pages_are_brought_in_not_far_ahead(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Prefault, "_populate", populate)
     with mmap.mmap(-1, 9 * size) as memory, memoryview(memory) as view:
         async with Prefault(view) as prefault:
-            await asyncio.sleep(0.05)
+            await soon(lambda: len(steps) == 2)
+            await asyncio.sleep(0.05)  # more would have come meanwhile
             assert steps == [(0, 1), (1, 2)]
             prefault.advance(7 * size + 1)
-            await asyncio.sleep(0.05)
+            await soon(lambda: len(steps) == 4)
             assert steps[2:] == [(7, 8), (8, 9)]
         memory[0:3] = b"abc"
 

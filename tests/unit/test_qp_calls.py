@@ -16,6 +16,7 @@ from pyiwarp.queues.qp import QpCap, QpState
 from pyiwarp.queues.work import Read, Send, Status
 from pyiwarp.verbs import AsyncEvent, AsyncEventType, Context
 from tests.harness import Node, Pair, RawPeer, agreed, ended, response, send, terminate, write
+from tests.patience import PATIENCE
 from tests.unit.test_qp import in_state
 
 OK, FLUSHED = Status.SUCCESS, Status.WR_FLUSH_ERR
@@ -257,10 +258,10 @@ async def test_draining_awaited() -> None:
     given_up.cancel()
     peer.hears()
     peer.sends(response(sink.stag, sink.to, b"data"))
-    await asyncio.wait_for(waiting[0], 5)
+    await asyncio.wait_for(waiting[0], PATIENCE)
     assert [task.done() for task in waiting] == [True, False, False]
     node.qp.modify(QpState.ERROR)
-    await asyncio.wait_for(asyncio.gather(*waiting), 5)
+    await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE)
     assert ended(node.received()) == [("r", FLUSHED)]
     assert given_up.cancelled()
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from pyiwarp.drivers.tcp import emss_of, reset_at_end, unpace
+from tests.patience import PATIENCE
 
 HOST = "127.0.0.1"
 
@@ -29,7 +30,7 @@ def test_the_end_is_a_reset(ends: tuple[socket.socket, socket.socket]) -> None:
     near, far = ends
     reset_at_end(near)
     near.close()
-    far.settimeout(5)
+    far.settimeout(PATIENCE)
     with pytest.raises(ConnectionResetError):
         far.recv(1)
 
