@@ -15,8 +15,10 @@ from pyiwarp.blockingcm import CmEvent, CmEventType, CmState, getaddrinfo
 from pyiwarp.capture import Capture
 from pyiwarp.errors import Closed, WrongState
 from pyiwarp.verbs import QpCap
+from tests.hosts import HOST
 from tests.integration.loops import Runner, connecting, run
-from tests.integration.polled import HOST, PATIENCE, nothing_left
+from tests.integration.polled import nothing_left
+from tests.patience import PATIENCE
 
 __all__ = ["run"]
 
