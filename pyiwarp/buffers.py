@@ -1,4 +1,4 @@
-"""Octets, and the working memory that all streams share: one that is idle owns none of it.
+"""Octets, and the pool of buffers that all streams share; an idle stream holds none.
 
 A stream needs a buffer while octets of an unfinished FPDU are there, or while a batch is on its way. Buffers that
 many streams use in turn stay in the processor's cache, and a thousand idle connections cost nothing here.
@@ -11,15 +11,15 @@ from typing import Final
 __all__ = ["BUFFER_SIZE", "NO_BUFFER", "Octets", "give_buffer", "spare_buffer", "take_buffer"]
 
 Octets = bytes | bytearray | memoryview
-"""What holds octets that are only read."""
+"""Any object with octets that the stack only reads."""
 
 BUFFER_SIZE: Final = 512 * 1024
 """Octets of one buffer. Larger ones were measured: they leave the second-level cache and gain nothing."""
 
 NO_BUFFER: Final = memoryview(b"")
-"""What stands where a buffer was given back."""
+"""The value of a buffer attribute while no buffer is held."""
 
-_KEPT: Final = 8  # as many wait for the next user; more than that are in use at once only for moments
+_KEPT: Final = 8  # buffers in the pool at most; more are rarely in use at once
 _free: Final[list[memoryview]] = []
 _first: Final = iter(range(_KEPT))  # one for each that `spare_buffer` may make
 
@@ -35,7 +35,7 @@ def take_buffer() -> memoryview:
 def spare_buffer() -> memoryview:
     """As `take_buffer`, but `NO_BUFFER` where one would have to be made beyond the few that are kept anyway.
 
-    It is for those who can do without, and who might hold it for longer than a moment, many at once.
+    For callers that can do without a buffer, and that may hold it for a turn of the loop, many at once.
     """
     try:
         return _free.pop()
@@ -44,6 +44,6 @@ def spare_buffer() -> memoryview:
 
 
 def give_buffer(buffer: memoryview) -> None:
-    """Let others use `buffer`; nobody may look at it any more, neither this side nor a transport."""
+    """Return `buffer` to the pool; neither this side nor a transport may use it any more."""
     if len(_free) < _KEPT:
         _free.append(buffer)

@@ -146,7 +146,7 @@ class MemoryRegion:
         self.access = access
         self.rights = int(access)
         self.log = log
-        if log is not None:  # the peer's rights are then found the long way, where the log is
+        if log is not None:  # the peer's rights are then found the plain way, where the log is
             self.rights &= ~int(REMOTE)
         self.to = to
         self.stag = stag
@@ -186,7 +186,7 @@ class MemoryRegion:
     def source_view(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
         """Octets that work of `pd` may send, to be used at once; None if they may not be.
 
-        The short way of the commonest request; which rule forbids it is said by `queues.checks`.
+        The fast way for requests of one element; `queues.checks` says which rule forbids it.
         """
         stop = offset + nbytes
         if self._open and self.pd is pd and 0 <= offset <= stop <= self.nbytes:
@@ -333,7 +333,7 @@ class MemoryRegion:
             raise RegionInUse(f"{self.windows} windows are bound to the region: {self!r}")
 
     def close(self) -> None:
-        """Deregister: the STag is void and the memory the caller's alone. Closing twice does nothing.
+        """Deregister: the STag is void and the stack uses the memory no more. Closing twice does nothing.
 
         Raises `RegionInUse` while work in flight pins the memory, even if the peer has invalidated the STag, or while
         windows are bound to it; nothing has changed then.
@@ -342,11 +342,11 @@ class MemoryRegion:
         self.retire()
 
     def retire(self, on_released: Callable[[], None] | None = None, *, by_peer: bool = False) -> None:
-        """Void the STag at once, and let the memory go, with a call to `on_released`, when nothing pins it.
+        """Invalidate the STag at once; release the memory, and call `on_released`, when nothing pins it.
 
         After a peer's access was revoked no octet of its changes the memory (SEC-5042-6.2.2-02), except those of
         work that this side itself has asked for; a Read that is being answered ends the peer's stream, unless it was
-        the peer that gave the STag up. Windows onto the memory shut with it. Retiring twice is waiting twice.
+        the peer that gave the STag up. Windows onto the memory shut with it. Retiring again only adds the call.
         """
         if not self._retired:
             self._retired = True
@@ -367,11 +367,11 @@ class MemoryRegion:
         self._release_unless_pinned()
 
     def forget_caller(self, on_released: Callable[[], None]) -> None:
-        """Do not make the call that `when_released` was asked for: whoever waited for it has given up."""
+        """Do not make the call that `when_released` was asked for."""
         self._on_released = tuple(call for call in self._on_released if call is not on_released)
 
     def _let_go(self) -> None:
-        """Nothing uses the memory any more."""
+        """Release the memory: nothing pins it."""
         self._view.release()
 
     def _release_unless_pinned(self) -> None:

@@ -71,11 +71,11 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """What both sides settled on; everything that Full Operation needs to know of startup.
+    """What both sides agreed to: all that Full Operation needs from startup.
 
-    `send_markers` is what the peer asked for, `receive_markers` what this side asked for. `rtr` is the opening
-    message that an Initiator owes. `peer_ird` and `peer_ord` are the peer's own words, None if it said none.
-    `fault` is set when the Reply was good but what it offers cannot be used: the stream starts only to say so.
+    `send_markers` is what the peer asked for, `receive_markers` what this side asked for. `rtr` is the opening message
+    that an Initiator owes. `peer_ird` and `peer_ord` are the peer's own values, None if its frame had none. `fault` is
+    set when the Reply is well formed but its offer cannot be used: the stream starts only to send a Terminate.
     """
 
     role: Role

@@ -14,7 +14,7 @@ __all__ = ["Driver", "Pump", "TimeLimit", "address_word", "no_callback"]
 
 
 class TimeLimit(NamedTuple):
-    """How long the present wait may last, in seconds, and what is waited for; another `progress` is another wait."""
+    """How long the present wait may last, in seconds, and for what; a changed `progress` begins a new wait."""
 
     waiting_for: str
     seconds: float
@@ -28,7 +28,7 @@ class Pump(Protocol):
         """Where the next octets shall land; never empty."""
 
     def received(self, nbytes: int) -> None:
-        """They landed there."""
+        """`nbytes` octets now lie in that view."""
 
     def received_eof(self) -> None:
         """The peer closed its half."""
@@ -37,7 +37,7 @@ class Pump(Protocol):
         """TCP's segment size is `emss` octets now."""
 
     def resume(self) -> None:
-        """Go on with what had to wait inside the pump, such as a message for which a receive was posted."""
+        """Continue what waited inside the pump, such as a Send for which a receive was posted since."""
 
     def next_iov(self) -> list[Octets]:
         """Octets to write now; [] when there are none."""
@@ -49,14 +49,14 @@ class Pump(Protocol):
         """How long the present wait may last; a changed answer begins a new wait."""
 
     def timed_out(self, limit: TimeLimit) -> None:
-        """That wait was too long."""
+        """The wait that `limit` describes took too long."""
 
     def lost(self, cause: Exception | None) -> None:
         """TCP has ended; `cause` is None if both halves were closed."""
 
     @property
     def steady(self) -> bool:
-        """Whether only octets matter now: input is wanted, nothing is timed, no end is near."""
+        """Whether the driver only moves octets now: it reads, and it need not ask for a time limit or an end."""
 
     @property
     def wants_input(self) -> bool:
@@ -68,11 +68,11 @@ class Pump(Protocol):
 
     @property
     def over(self) -> bool:
-        """Whether the connection is of no more use."""
+        """Whether the driver shall close the connection."""
 
     @property
     def broken(self) -> bool:
-        """Whether it is given up without a word: the driver resets it, as a FIN would look like a graceful end."""
+        """Whether the driver shall reset TCP: a FIN would look like a graceful end (RFC 5041 §6.2)."""
 
 
 class Driver(Protocol):
@@ -97,7 +97,7 @@ class Driver(Protocol):
 
 
 def address_word(name: tuple[str, int] | tuple[str, int, int, int] | None) -> str:
-    """Host and port of one end as one word, from what a socket calls it."""
+    """Host and port of one end as one string, from a socket address; "?" without one."""
     if name is None:
         return "?"
     host, port = name[:2]

@@ -1,7 +1,7 @@
 """MPA startup: the two frames that turn a TCP connection into an RDMA connection (RFC 5044 §7.1, RFC 6581).
 
-Sans I/O: a driver lends octets and time limits, `Startup` decides. It receives exactly the octets of the startup
-frame and not one more, so whatever follows is still in the socket when Full Operation begins.
+Sans I/O: a driver moves octets and watches time limits, `Startup` decides. It receives exactly the octets of the
+startup frame, so that the octets behind it are still in the socket when Full Operation begins.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Startup:
         """Startup frames are not FPDUs: TCP's segment size does not matter."""
 
     def resume(self) -> None:
-        """Nothing waits in startup."""
+        """Does nothing: startup never pauses its input."""
 
     def next_iov(self) -> list[bytes | bytearray | memoryview]:
         """The startup frame, once."""
@@ -148,7 +148,7 @@ class Startup:
         return out
 
     def flushed(self) -> None:
-        """Nothing waits for this: startup frames complete nothing."""
+        """Does nothing: startup frames complete no work request."""
 
     def time_limit(self) -> TimeLimit | None:
         """The limit on the wait for the peer's frame (MPA-5044-7.1.2-27)."""
@@ -165,7 +165,7 @@ class Startup:
         if limit != self.time_limit():
             return
         if self.state is StartupState.REJECTED:
-            self._peer_closed = True  # it had its time
+            self._peer_closed = True  # it had `timeout` seconds to close first
         else:  # MPA-5044-7.1.2-22, MPA-5044-7.1.2-27
             message = f"{limit.waiting_for} did not come within {limit.seconds:g} s (RFC 5044 §7.1.2)"
             self._fail(StartupTimeout(message))
@@ -177,12 +177,12 @@ class Startup:
 
     @property
     def steady(self) -> bool:
-        """Startup is all waits and ends."""
+        """Always false: during startup the driver asks for the time limit and the end after every event."""
         return False
 
     @property
     def wants_input(self) -> bool:
-        """Startup always reads: a Responder that decides must notice a peer that leaves."""
+        """Always true: a Responder that decides must notice when the peer closes."""
         return True
 
     @property
@@ -199,7 +199,7 @@ class Startup:
 
     @property
     def broken(self) -> bool:
-        """Startup that fails ends with a FIN."""
+        """Always false: a startup that fails ends with a FIN, not a reset."""
         return False
 
     # --- the responder's decision ------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ class Startup:
         self._out.append(_frame(request.revision, word, private_data, reply=True, crc=request.crc, rejected=True))
         self._on_outcome(self)
 
-    # --- inside ------------------------------------------------------------------------------------------------------
+    # --- internals --------------------------------------------------------------------------------------------------
 
     def _move(self, happened: StartupInput) -> None:
         key = (self.state, happened)
@@ -252,11 +252,11 @@ class Startup:
     def _fail(self, error: StartupError | ConnectionLost) -> None:
         self._move(StartupInput.FAULT)
         self.error = error
-        self._out.clear()  # MPA-5044-7.1.2-17: close, say nothing
+        self._out.clear()  # MPA-5044-7.1.2-17: close, send nothing
         self._on_outcome(self)
 
     def _advance(self) -> None:
-        """Take the frame as far as its octets allow."""
+        """Parse as much of the frame as has come."""
         from pyiwarp import wire
 
         if self._have < STARTUP_HEADER_SIZE:

@@ -44,7 +44,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._resuming = False
         self._kicked = False  # the loop's next turn looks at the output
         self._burst = False  # something was written since the loop last had news
-        self._busy = False  # the pump is told something; a look at the output follows
+        self._busy = False  # the pump is being called; the output is looked at afterwards
         self._steady = False
         self._reading = True
         self._sent_fin = False
@@ -79,7 +79,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         return view
 
     def buffer_updated(self, nbytes: int) -> None:
-        """They landed there."""
+        """`nbytes` octets now lie in the view that `get_buffer` gave."""
         if self._tap is not None and self._view is not None:
             self._tap.received(self._view[:nbytes])
             self._view = None

@@ -1,10 +1,10 @@
-"""Ctrl-C without harm: an interrupt that strikes inside the stack waits until the stack is whole again.
+"""Ctrl-C without harm: an interrupt that arrives inside the stack is raised when the stack is consistent again.
 
 `KeyboardInterrupt` can appear between any two steps of a Python program. Between "the kernel has the octets" and "they
-are counted" it would leave a stream that lies to its peer. So Python's own handler of SIGINT, and no other, is replaced
-by one that looks where it strikes: outside the stack, or where the stack only waits, it raises at once as always;
-inside, it raises as soon as the stack has finished what it was about. A callback of the program's that the stack calls
-counts as inside: the stack is beneath it, half way through something.
+are counted" it would leave a stream whose state does not match the wire. So Python's own handler of SIGINT, and no
+other, is replaced by one that looks where it strikes: outside the stack, or where the stack only waits, it raises at
+once as always; inside, it raises as soon as the stack has finished what it was about. A callback of the program's that
+the stack calls counts as inside: the stack is beneath it, half way through something.
 """
 
 from __future__ import annotations

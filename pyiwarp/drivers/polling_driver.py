@@ -210,7 +210,7 @@ class PollingDriver:
         self._pending[0] = memoryview(self._pending[0])[sent:]
 
     def _drain(self, error: OSError) -> None:
-        """The peer takes nothing more; what it sent before, such as a Terminate, lies in the socket still."""
+        """After a failed write: receive what the peer sent before, such as a Terminate, then end."""
         for _ in range(_LAST_READS):
             if self.closed or not (self.pump.wants_input and not self._eof and self._receive()):
                 break
@@ -260,7 +260,7 @@ class PollingDriver:
 
     def _close(self) -> None:
         if self._pending or self.pump.broken:
-            self.abort()  # nobody takes the last octets, or nobody shall believe that these were the last
+            self.abort()  # the last octets were not taken, or a FIN would look like a graceful end
         else:
             self._end(None)
 

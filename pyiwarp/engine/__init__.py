@@ -3,4 +3,26 @@
 May import: the layers (`mpa`, `ddp`, `rdmap`, `mr`), `negotiation`, `wire`, `fastwire`, `profile`, memory; nothing of
 queues or drivers. Read `events` first (what the engine tells its owner), then `stream` (receiving, and the whole),
 `sending` (the other half), `responses` (answers to Reads and Atomics), `packing` and `fast_receive`.
+
+Three steps have a fast way beside the plain one. The fast way takes what is common and leaves everything else,
+untouched, to the plain way, which alone judges and raises. Each pair is held equal by a property test in
+`tests/property/test_fast_ways.py`; to learn the protocol, read the plain way.
+
+========= ================================ ==================================== ======================================
+Step      Fast way                         Plain way                            Property test
+========= ================================ ==================================== ======================================
+Receiving `fast_receive.FastReceive.run`:  `Stream._on_tagged`, `_on_untagged`  `test_any_input_has_the_same_fate`:
+          Writes, Read Responses, Sends    with `mpa.Deframer.next_ulpdu`       the same memory, events, violations
+          in whole FPDUs without markers
+Posting   `queues.fast_post` with          `queues.request_kinds` with          `test_posting_the_fast_way_says_and_
+          `Packer.frame_early`: small      `SendQueue.post`, `Stream.write`     completes_the_same`: the same octets,
+          Sends and Writes on an idle      and `Stream.send`                    completions, counters, errors
+          stream
+Packing   `Packer._pack_contiguous`: many  `Packer._pack_plainly` with          `test_any_messages_become_the_same_
+          FPDUs of contiguous payloads     `ddp.Outbound.next_segment` and      octets`
+          without markers, in one pass     `mpa.Framer.frame`
+========= ================================ ==================================== ======================================
+
+`MemoryRegion.source_view`, `pin_source` and `pin_sink` are the fast twins of `queues.checks.check_sges` for a request
+of one element. They answer yes or no; `check_sges` names the rule.
 """

@@ -1,9 +1,10 @@
 """Batches of FPDUs: what is written in one go.
 
-Without markers many FPDUs are made in one stroke. Headers, trailers and small payloads lie one behind the other in one
-buffer, so that a batch of small FPDUs is a single piece to write; large payloads stay where they are and go out as
-views. The octets are those that the plain way gives, by `Outbound.next_segment` and `Framer.frame`; a property test
-holds it to that. The plain way is taken where markers are sent and where a payload lies in several places.
+Without markers `Packer` makes many FPDUs in one pass. It writes headers, trailers and small payloads one behind the
+other into one buffer, so that a batch of small FPDUs is one piece to write. It does not copy large payloads: they go
+out as views. The plain way, `Outbound.next_segment` and `Framer.frame`, gives the same octets;
+`tests/property/test_fast_ways.py` holds the two equal. Streams with markers and payloads in several pieces go the
+plain way.
 """
 
 from __future__ import annotations
@@ -55,22 +56,22 @@ class Packer:
 
     @property
     def frames_early(self) -> bool:
-        """Whether FPDUs can be framed ready: not where markers are sent, whose places the order of batches decides."""
+        """Whether messages can be framed early: not with markers, whose positions depend on the order of batches."""
         return not self._plain
 
     @property
     def has_early(self) -> bool:
-        """Whether FPDUs lie ready for the next batch."""
+        """Whether FPDUs were framed early and wait for the next batch."""
         return self._early_fpdus > 0
 
     def frame_early(self, lead: Struct, base: int, most: int, messages: Sequence[SmallMessage]) -> int:
-        """Lay an FPDU ready for each of the messages, whose octets are copied, while there is room; returns how many.
+        """Frame each of the messages now, with a copy of its octets, while there is room; returns how many were framed.
 
-        There is none while many streams have FPDUs that lie ready. They go out in front of the next batch. `lead`
-        writes their headers, of which `base` has what they share; `most` bounds the octets of each.
+        There is no room while many streams hold FPDUs that were framed early. These FPDUs are sent before the next
+        batch. `lead` packs their headers, `base` is what the headers share, `most` bounds the octets of each.
         """
         if not self._buffer:
-            self._buffer = spare_buffer()  # what lies ready may lie for a turn of the loop, on many streams at once
+            self._buffer = spare_buffer()  # many streams may each hold it for a turn of the loop
             if not self._buffer:
                 return 0
         buffer, at, checked, put = self._buffer, self._at, self._crc, lead.pack_into
@@ -100,7 +101,7 @@ class Packer:
         return framed
 
     def take_early(self) -> list[Octets]:
-        """The FPDUs that lie ready, as a batch of their own; [] if there are none."""
+        """The FPDUs that were framed early, as a batch of their own; [] if there are none."""
         if not self._early_fpdus:
             return []
         self._count_early()
@@ -113,7 +114,7 @@ class Packer:
         self._early_fpdus = 0
 
     def discard_early(self) -> None:
-        """Forget the FPDUs that lie ready."""
+        """Discard the FPDUs that were framed early."""
         if self._early_fpdus:
             self._early_fpdus = 0
             self.flushed()
@@ -121,7 +122,7 @@ class Packer:
     def begin(self, out: list[Octets], room: int, fpdus: int) -> None:
         """Begin a batch: the pieces go to `out`; it is full after `room` octets or `fpdus` FPDUs.
 
-        It is full as well when what is copied fills the buffer. What lies ready comes first, and beyond that.
+        It is also full when copied octets fill the buffer. FPDUs that were framed early come first and do not count.
         """
         self._out = out
         self._room = room
@@ -136,22 +137,22 @@ class Packer:
         self._out = []
 
     def flushed(self) -> None:
-        """Nobody looks at the pieces of the batch any more."""
+        """The transport has released the pieces of the batch: return the buffer to the pool."""
         if self._buffer:
             give_buffer(self._buffer)
             self._buffer = NO_BUFFER
             self._at = self._mark = 0
 
     def forget(self) -> None:
-        """Let go of the batch though a transport may still look at it."""
+        """Drop the buffer without returning it to the pool: a transport may still read it."""
         self._buffer = NO_BUFFER
         self._at = self._mark = self._early_fpdus = 0
 
     def pack(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> bool:
         """Append FPDUs of the messages at the head of `messages` until the batch is full or none is left.
 
-        What was given whole moves from `messages` to `given`. At least one FPDU is made, and with `one` no more than
-        one message is begun. Returns whether the batch takes more.
+        Messages whose last segment was packed move from `messages` to `given`. At least one FPDU is made.
+        With `one` no more than one message is begun. Returns whether the batch takes more.
         """
         if self._plain or messages[0].single is None:
             self._pack_plainly(messages, given, mulpdu)
@@ -281,6 +282,6 @@ class Packer:
                 break
 
     def _seal(self) -> None:
-        """What lies in the buffer and was not given yet is one piece."""
+        """Append the part of the buffer that was not appended yet, as one piece."""
         self._out.append(self._buffer[self._mark : self._at])
         self._mark = self._at

@@ -1,4 +1,4 @@
-"""What this side owes the peer: Read Responses and Atomic Responses on their way (RFC 5040 §5.2.2, RFC 7306 §5.2.2)."""
+"""Answers to the peer: Read Responses and Atomic Responses on their way (RFC 5040 §5.2.2, RFC 7306 §5.2.2)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ReadAnswer(TaggedOutbound):
         return header, [bytes(view) for view in payload] if self.volatile else payload, nbytes
 
     def done(self) -> None:
-        """Let the region go."""
+        """Unpin the region."""
         if self.region is not None:
             region, self.region = self.region, None
             self.single = b""

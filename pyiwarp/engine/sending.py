@@ -1,7 +1,7 @@
 """The sending half of a stream: messages and answers wait in two queues and leave in batches of FPDUs.
 
-`ddp` cuts them, `packing` frames them. What may be said when is decided here: a Terminate before all, answers and the
-ULP's messages in turn, nothing from a Responder before it was spoken to.
+`ddp` segments them, `packing` frames them. This module decides the order: a Terminate first, then answers and the ULP's
+messages in turn. A Responder sends nothing before the first FPDU of the Initiator (RFC 5044 §7.1.2 rule 4).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _READ_OF_NOTHING: Final = ReadRequest(_ANY_STAG, 0, 0, _ANY_STAG, 0)
 
 
 class SendingHalf:
-    """What one side of a stream has to say.
+    """The messages and answers that one side of a stream sends.
 
     `mulpdu` fixes the FPDU size; by default it follows `set_emss`. `prologue` is sent before the first FPDU.
     `send_msn` and `read_msn` are the MSNs of the next messages on QN 0 and QN 1.
@@ -121,7 +121,7 @@ class SendingHalf:
         return self._mute
 
     def speak_first(self) -> None:
-        """Let this Responder send before an FPDU has come, on the word of its program; see `QueuePair.speak_first`."""
+        """Let this Responder send before an FPDU has come, because its program says so; see `QueuePair.speak_first`."""
         self._mute = False
 
     @property
@@ -133,7 +133,7 @@ class SendingHalf:
             return not self._terminates
         return self._finishing and not (self._messages or self._answers or self._packer.has_early)
 
-    # --- what is to be said ------------------------------------------------------------------------------------------
+    # --- messages to send ------------------------------------------------------------------------------------------
 
     def set_emss(self, emss: int) -> None:
         """TCP's segment size is `emss` octets now (MPA-5044-4.5-06); segments made earlier stay as they are."""
@@ -156,9 +156,9 @@ class SendingHalf:
 
     @property
     def can_frame_now(self) -> bool:
-        """Whether nothing else is to be said, so that small messages can be framed where they are posted.
+        """Whether nothing else waits to be sent, so that small messages can be framed when they are posted.
 
-        `write_now` and `send_now` do that, and `flushed` tells no tokens of them: they have gone before all others.
+        `write_now` and `send_now` frame them. `flushed` gives no tokens for them: they are sent before all others.
         """
         idle = not (self.in_transit or self._messages or self._answers or self._mute)
         return idle and self._frames_early and self.violation is None  # RDMAP-5040-7.1-05
@@ -299,7 +299,7 @@ class SendingHalf:
     def flushed(self) -> tuple[list[Event], list[object]]:
         """The kernel holds everything that `next_iov` gave (RFC 5041 §5.4 lets this be completion).
 
-        Returns what came up meanwhile, and the tokens of the messages that were sent.
+        Returns the events that came up meanwhile, and the tokens of the messages that were sent.
         """
         self.in_transit = False
         self._packer.flushed()
@@ -314,7 +314,7 @@ class SendingHalf:
         return events, tokens
 
     def drop_output(self) -> None:
-        """Forget what has not been handed over: nobody is there to read it."""
+        """Discard all output that the transport does not hold yet: the peer will not read it."""
         for answer in self._answers:
             if answer.sent and self.in_transit:
                 self._unflushed.append(answer)  # the transport still reads its first segments

@@ -1,8 +1,8 @@
 """The engine: one RDMA stream, octets in and events out, messages in and octets out.
 
 It sees all three layers. Receiving: `mpa` finds and verifies a ULPDU, `fastwire` reads its header, `rdmap` says whether
-such a message may come, `ddp` or `mr` say where its octets belong, and they are placed; what is ordinary goes the short
-way of `fast_receive`. Sending is the other half, in `sending`. Nothing here blocks, reads a clock or knows of work
+such a message may come, `ddp` or `mr` say where its octets belong, and they are placed. Common FPDUs go the fast way
+of `fast_receive`. Sending is the other half, in `sending`. Nothing here blocks, reads a clock or knows of work
 requests.
 """
 
@@ -71,11 +71,11 @@ class Scope(Protocol):
 class Stream(SendingHalf):
     """One RDMA stream in Full Operation.
 
-    `take_receive` gives the views of the next posted receive, or None. With `pause_when_starved` a Send that finds
-    none stops the reading instead of the stream, until `resume`. `mulpdu` fixes the FPDU size; by default it
-    follows `set_emss`. `prologue` is sent before the first FPDU: a Responder's Reply. `profile` says how to get on
-    with the peer. Without `extensions` the messages of RFC 7306 are unexpected opcodes. `scope` is what a region names
-    that belongs to this stream alone.
+    `take_receive` gives the views of the next posted receive, or None. With `pause_when_starved` a Send that finds none
+    stops the reading instead of the stream, until `resume`. `mulpdu` fixes the FPDU size; by default it follows
+    `set_emss`. `prologue` is sent before the first FPDU: a Responder's Reply. `profile` says how the peer departs from
+    the RFCs. Without `extensions` the messages of RFC 7306 are unexpected opcodes. `scope` is what a region names that
+    belongs to this stream alone.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Stream(SendingHalf):
         self._immediate = b""
         self._atomic_octets = bytearray(ATOMIC_RESPONSE_SIZE)
         self.peer_closed = False
-        self.deaf = False  # nothing that comes is looked at any more, so nothing asked for will be answered
+        self.deaf = False  # input is discarded, so no outstanding Read or Atomic will be answered
 
     # --- figures -----------------------------------------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class Stream(SendingHalf):
 
     @property
     def flowing(self) -> bool:
-        """Whether both directions are open: this side may speak, and nothing waits for a receive."""
+        """Whether both directions are open: this side may send, and no Send waits for a receive."""
         return self._held is None and not self._mute
 
     # --- receiving ---------------------------------------------------------------------------------------------------
@@ -153,7 +153,7 @@ class Stream(SendingHalf):
         return self.resume()
 
     def resume(self) -> list[Event]:
-        """Digest what has come; after a starved stop, once a receive was posted."""
+        """Process the octets received so far; after a pause for want of a receive, call it when one was posted."""
         fast_receive = self._fast_receive
         try:
             while True:
@@ -209,7 +209,7 @@ class Stream(SendingHalf):
             if nbytes:  # DDP-5041-5.2-12: without payload STag and TO are not looked at
                 sink = self._table.sink(header.stag, header.to, nbytes, self._pd, stream=self._scope)
                 sink[:] = payload
-            return  # RDMAP-5040-5.1-02: placed, and nobody is told
+            return  # RDMAP-5040-5.1-02: placed, without an event
         self.reads.place_segment(header.stag, header.to, payload)
         if header.last:
             read = self.reads.delivered()
@@ -229,7 +229,7 @@ class Stream(SendingHalf):
             if not self._pause_when_starved or queue.qn != QueueNumber.SEND:
                 raise
             if self._finishing:
-                self._stop_input()  # nobody will ever post a receive for it
+                self._stop_input()  # no receive will be posted for it
             else:
                 self._held = ulpdu
             return
@@ -262,13 +262,13 @@ class Stream(SendingHalf):
         return (memoryview(self._request_octets),)
 
     def _terminate_buffer(self) -> Sequence[memoryview]:
-        """There is always one, whatever else is lacking (RDMAP-5040-5.4-04)."""
+        """A Terminate always finds a buffer (RDMAP-5040-5.4-04)."""
         octets = bytearray(_LARGEST_TERMINATE)
         self._terminate_octets = octets
         return (memoryview(octets),)
 
     def _on_read_request(self, msn: int, nbytes: int) -> None:
-        """Answered here, in the order of asking, and the program is not told (RDMAP-5040-5.2.1-03, -04, -08)."""
+        """Answer the Requests in their order, without an event (RDMAP-5040-5.2.1-03, -04, -08)."""
         request = parse_read_request(self._request_octets[:nbytes])
         self._inbound.begin(msn)
         if request.read_size == 0:  # RDMAP-5040-5.2.1-15, RDMAP-5040-5.2.1-16
@@ -283,7 +283,7 @@ class Stream(SendingHalf):
         return (memoryview(self._atomic_octets),) if self.reads.atomic_due else None
 
     def _on_atomic_request(self, msn: int, nbytes: int) -> None:
-        """Done on delivery, in the order of asking, and the program is not told (EXT-7306-5.2.1-12, -13, -17)."""
+        """Perform it on delivery, in the order of the Requests, without an event (EXT-7306-5.2.1-12, -13, -17)."""
         from pyiwarp import wire
 
         request = wire.parse_atomic_request(self._request_octets[:nbytes])
@@ -301,7 +301,7 @@ class Stream(SendingHalf):
         self._events.append(AtomicDone(atomic.token, response.original_value))
 
     def _on_terminate(self, nbytes: int) -> None:
-        """The owner is told (RDMAP-5040-5.4-06), and nothing more is taken from the peer."""
+        """Tell the owner (RDMAP-5040-5.4-06) and discard all further input."""
         error = rdmap.parse_terminate(self._profile.read_terminate(bytes(self._terminate_octets[:nbytes])))
         self._events.append(PeerTerminated(error))
         self._stop_input()
@@ -315,7 +315,7 @@ class Stream(SendingHalf):
         return events
 
     def finish(self) -> None:
-        """Send what is queued, and then nothing more; a Send that waits for a receive waits in vain."""
+        """Send what is queued, then nothing more; a Send that waits for a receive is dropped."""
         self._finishing = True
         if self._held is not None:
             self._stop_input()
@@ -349,7 +349,7 @@ class Stream(SendingHalf):
         self._drop_input()
 
     def _drop_input(self) -> None:
-        """Let go of the memory that unfinished messages and Reads were meant for."""
+        """Release the memory of unfinished messages and outstanding Reads."""
         for queue in self._queues.values():
             queue.drop()
         self.reads.drop()
@@ -371,7 +371,7 @@ class Stream(SendingHalf):
         self._segment = b""
 
     def abandon(self) -> None:
-        """TCP is gone: let go of all memory."""
+        """TCP has ended: release all memory."""
         self.in_transit = False
         self._packer.forget()  # a transport that is still closing may look at it
         for message in self._unflushed:

@@ -1,8 +1,8 @@
-"""STags that outlive what they stand for, and the work requests that change what that is (RFC 5040 §3.2).
+"""STags that outlive the memory they name, and the work requests that change what that is (RFC 5040 §3.2).
 
 A `StagHandle` owns the upper 24 bits of an STag. Work requests give it memory and take it away again, in the order of
-their send queue. Posting shows at once what the handle will be, so that what is posted behind it can be judged; peers
-see a change when its turn has come, which a fence may put off. Work that is flushed changes nothing.
+their send queue. Posting changes at once what later work requests see. Peers see the change when the request is
+performed, which a fence may delay. A request that is flushed changes nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Domain(Protocol):
 
 
 class LocalInvalidate(NamedTuple):
-    """Void an STag of this side's, for peers and for the work requests posted behind it.
+    """Invalidate an STag of this side, for peers and for the work requests posted behind it.
 
     `target` is a region, a window of type 2, or an STag. Done in its turn: with `fence` after all earlier Reads and
     Atomics. When it completes, no earlier work of this queue pair uses the memory. A Read of the peer's that is being
@@ -159,14 +159,14 @@ class StagHandle:
         self._unperformed_changes += 1
 
     def on_performed(self, memory: MemoryRegion | None) -> None:
-        """Its turn has come."""
+        """That work request was performed: peers reach `memory` by the STag now."""
         self._unperformed_changes -= 1
         self._performed_memory = memory
         if memory is not None:
             self._performed_stag = memory.stag
 
     def on_flushed(self) -> None:
-        """Its turn will never come, nor that of any posted behind it."""
+        """That work request is flushed, and so is any posted behind it: the STag stands for what it did before."""
         self._unperformed_changes -= 1
         self._posted_memory = self._performed_memory
         self.stag = self._performed_stag
@@ -218,7 +218,7 @@ class Assignment:
         self._handle.on_posted(self._memory, self._poster)
 
     def unpin(self) -> None:
-        """It is complete, or given up."""
+        """It is complete, or flushed."""
         self._handle.incomplete_changes -= 1
         if not self._performed:
             self._handle.on_flushed()
@@ -257,7 +257,7 @@ class Invalidation:
             self._handle.on_posted(None, self._poster)
 
     def unpin(self) -> None:
-        """It is complete, or given up."""
+        """It is complete, or flushed."""
         if not self._performed:
             self._memory.withhold(False)
         if self._handle is not None:

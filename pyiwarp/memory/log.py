@@ -1,8 +1,8 @@
-"""Who reached a region from afar, and where: a bounded log and plain counters, for regions that ask for one.
+"""Remote accesses to a region: a bounded log and plain counters, for regions that ask for one.
 
-A region without a log pays nothing: it has no counters either. With one, each segment costs about five times the
-checks of a plain region, some microseconds; that is why nobody gets one unasked. There is no clock here; records are
-numbered, and `stamp` may put the program's own time on each.
+A region without a log pays nothing: it has no counters either. With one, each segment costs about five times the checks
+of a plain region, some microseconds; so a region has a log only if the program asks for one. There is no clock here;
+records are numbered, and `stamp` may put the program's own time on each.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class PagedRegion(MemoryRegion):
         return cast("memoryview", Spread(pieces))
 
     def source_view(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
-        """None: memory in pieces goes the long way."""
+        """None: memory in pieces goes the plain way."""
         return None
 
     def pieces(self, memory: memoryview) -> Sequence[memoryview]:

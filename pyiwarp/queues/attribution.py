@@ -1,4 +1,4 @@
-"""Which work request an error is laid on, and with what status; all others are flushed.
+"""Which work request an error belongs to, and with what status it completes; all others are flushed.
 
 A Terminate quotes the headers of the message that the peer refused (RFC 5040 §4.8). If the work request that sent it
 has not completed yet, it fails with the status that the table gives for the Terminate's code, and only the others are
@@ -60,7 +60,7 @@ STATUSES: Final[Mapping[Term, Status]] = {
 
 
 def status_of(term: Term) -> Status:
-    """The status for a Terminate; codes that are not registered are the peer's own trouble."""
+    """The status for a Terminate; codes that are not registered give REM_OP_ERR."""
     return STATUSES.get(term, Status.REM_OP_ERR)
 
 
@@ -73,9 +73,9 @@ def refused_request(
 ) -> Posted | None:
     """The work request whose message the Terminate quotes, if it is one of `begun`.
 
-    `begun` are those that are not complete and whose messages were given to the stream, in order; `asked` those of
-    them that the peer answers, with None for a Read that is nobody's. The MSNs are those of the messages to come on
-    QN 0 and QN 1: counting back from them finds the message that an MSN names.
+    `begun` are those that are not complete and whose messages were given to the stream, in order; `asked` those of them
+    that the peer answers, with None for a Read that no work request asked for. The MSNs are those of the messages that
+    come next on QN 0 and QN 1: counting back from them finds the message that an MSN names.
     """
     from pyiwarp import wire
 
@@ -116,7 +116,7 @@ def is_too_long(violation: ProtocolViolation) -> bool:
 def _writer(begun: Sequence[Posted], stag: int, to: int) -> Posted | None:
     """The first Write with octets there: of several that name the same place it is the one that arrives first.
 
-    One without octets is to blame only if there is no other: memory that is not touched is seldom looked at.
+    A Write without octets is named only if no other fits: a peer seldom checks memory that is not written.
     """
     empty: Posted | None = None
     for each in begun:

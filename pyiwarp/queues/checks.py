@@ -1,4 +1,4 @@
-"""What may be posted: every work request is judged before anything is promised (RFC 5040 §5.5 rule 13)."""
+"""What may be posted: every work request is checked before it is queued (RFC 5040 §5.5 rule 13)."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Confirmed completions: a Write or Send completes when the peer is known to have processed it.
 
-Otherwise they complete when TCP has them, and an error that the peer finds later ends the stream but no longer finds
-the work request (RFC 5040 §5.5 rules 9 and 14). A Read tells more: the peer begins to answer it only when everything
-before it was delivered (rules 12 and 17). So a zero-length Read goes behind the newest message, and its answer confirms
-all that are before it. One such Read is under way at a time; what is posted meanwhile waits for the next. A Read or
-Atomic of the program's own confirms as well.
+With the plain send queue they complete when TCP has them. An error that the peer finds later then ends the stream, but
+the work request has completed already (RFC 5040 §5.5 rules 9 and 14). A Read tells more: the peer begins to answer it
+only when everything before it was delivered (rules 12 and 17). So a zero-length Read goes behind the newest message,
+and its answer confirms all that are before it. One such Read is under way at a time; what is posted meanwhile waits for
+the next. A Read or Atomic of the program's own confirms as well.
 """
 
 from __future__ import annotations

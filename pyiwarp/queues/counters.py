@@ -20,8 +20,8 @@ class QpCounters(NamedTuple):
 
     `octets_sent` counts whole FPDUs, `octets_received` everything that TCP gave. Messages are counted by the queues
     that DDP numbers: `sends_…` are Sends and Immediate Data, `reads_…` are Read and Atomic Requests. RDMA Writes have
-    no numbers; their octets and FPDUs are counted. `violations` are rules that the peer broke, `losses` ends without a
-    word, `flushed` work requests that ended so.
+    no numbers; their octets and FPDUs are counted. `violations` are rules that the peer broke, `losses`
+    connections that were lost, `flushed` work requests that were flushed.
     """
 
     octets_sent: int = 0
@@ -79,7 +79,7 @@ class QpAttributes(NamedTuple):
 
 
 def figures(stream: Stream, octets_received: int, error: Exception | None) -> QpCounters:
-    """What has passed through one stream, which ended with `error`, from what it counts for its own purposes."""
+    """What has passed through one stream, which ended with `error`, from the counters of the stream."""
     found = stream.violation is not None
     return QpCounters(
         octets_sent=stream.octets_sent,

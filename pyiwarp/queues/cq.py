@@ -1,4 +1,4 @@
-"""Completion queues: where work requests end."""
+"""Completion queues: bounded queues of completions, which programs poll or wait for."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ log = logging.getLogger(__name__)
 
 
 class Channel(Protocol):
-    """Where a completion queue tells that something has come in; see `event_queues.CompletionChannel`."""
+    """Where a completion queue reports that it has a completion; see `event_queues.CompletionChannel`."""
 
     def put(self, event: CompletionQueue) -> None:
-        """The queue has something to tell."""
+        """The queue has a completion."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class CompletionQueue:
     """A bounded queue of completions; made by `Context.create_cq`.
 
-    A program polls it, is called once when something comes in (`arm`), hears of it through a completion channel
+    A program polls it, is called once at the next completion (`arm`), is told by a completion channel
     (`request_notify`), or takes completions with `async for`. `on_overflow` is called once when a completion finds the
     queue full; the queue takes nothing after that, and its queue pairs go to ERROR. `progress` holds what `poll` calls
     first: the drivers that have no loop to run them. `max_cqe` bounds `resize`. `empty_polls` counts the polls that
@@ -122,13 +122,13 @@ class CompletionQueue:
             await self._waiters.wait()
         return self._completions.popleft()
 
-    # --- hearing of new ones -----------------------------------------------------------------------------------------
+    # --- notification -----------------------------------------------------------------------------------------
 
     def arm(self, callback: Callable[[], None], *, solicited_only: bool = False) -> None:
         """Call `callback` once, at the next completion; with `solicited_only` at the next solicited or failed one.
 
         As with libibverbs, completions that are already there do not count: arm, then poll once more. Several callbacks
-        may be armed; of one that is armed twice the wider wish counts.
+        may be armed; a callback that is armed twice is called for any completion if one of the calls asked for that.
         """
         if not self._open:
             raise Closed(f"the completion queue is closed: {self!r}")
@@ -202,7 +202,7 @@ class CompletionQueue:
         return capacity
 
     def _tell(self, completion: Completion) -> None:
-        """Call those whose time has come, each once; they may arm again."""
+        """Call the armed callbacks that wait for such a completion, each once; they may arm again."""
         due, self._armed = self._armed, {}
         if self._choosy:
             special = completion.solicited or not completion.ok

@@ -101,7 +101,7 @@ class EventQueue(Generic[Item]):
         return self._bell.fd
 
     def put(self, event: Item) -> None:
-        """Add an event; for the objects that have something to tell. A closed queue forgets it."""
+        """Add an event; for the objects that report events. A closed queue discards it."""
         if not self._open:
             return
         if len(self._events) >= self.capacity:
@@ -129,7 +129,7 @@ class EventQueue(Generic[Item]):
         return self._take()
 
     def close(self) -> None:
-        """Forget all events and close the file descriptor; who iterates comes to the end. Twice does nothing."""
+        """Forget all events and close the file descriptor; iterating tasks end. Closing twice does nothing."""
         self._open = False
         self._events.clear()
         if self._bell is not None:
@@ -151,12 +151,12 @@ class EventQueue(Generic[Item]):
 class CompletionChannel(EventQueue[CompletionQueue]):
     """Made by `Context.create_comp_channel`; give it to `create_cq`, then `request_notify` on the queue.
 
-    Each request gives one event: the queue itself, taken with `get_cq_event` or `async for`. Then request again, poll
+    Each request gives one event, the queue itself. Take it with `get_cq_event` or `async for`. Then request again, poll
     the queue until it is empty, and `ack_events` sooner or later. `fileno` is readable while events wait.
     """
 
     def get_cq_event(self) -> CompletionQueue | None:
-        """Take the oldest event: the completion queue that has something; None if there is none. Never waits."""
+        """Take the oldest event: the completion queue that has a completion; None if there is none. Never waits."""
         return self.get()
 
     def _take(self) -> CompletionQueue:

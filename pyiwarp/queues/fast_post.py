@@ -1,9 +1,8 @@
-"""The short way of posting: small Sends and Writes are framed where they are posted, and need no record of their own.
+"""The fast way of posting: small Sends and Writes are framed by the call that posts them, without a `Posted`.
 
-It takes what comes most and comes often: one element, or octets inline, into one FPDU, while nothing else waits to be
-sent. The octets are copied, so nothing is pinned. Whatever is not ordinary is left to the plain way of
-`request_kinds`, which alone judges and raises. The two ways give the same octets and completions; a property test holds
-them to that.
+It takes requests of one element, or with inline data, that fit one FPDU, while nothing else waits to be sent. It copies
+the octets, so it pins no memory. All other requests go the plain way of `request_kinds`, which alone judges and raises.
+Both ways give the same octets and completions; `tests/property/test_fast_ways.py` holds them equal.
 """
 
 from __future__ import annotations
@@ -74,5 +73,5 @@ FAST_POST: Final[Mapping[type, Callable[[Requests, int, Asker, Stream], int]]] =
 
 
 def payload_size(request: Send | Write) -> int:
-    """Octets of a request that was framed so."""
+    """Octets of the payload of a request that was framed when it was posted."""
     return request.sges[0].nbytes if request.sges else len(request.inline or b"")

@@ -32,7 +32,7 @@ class Owner(PumpOwner, Protocol):
     """The protection domain that a queue pair belongs to, as far as it needs to know it."""
 
     def qp_closed(self, qp: QueuePair) -> None:
-        """The queue pair is gone."""
+        """The queue pair was closed."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -100,8 +100,8 @@ class QueuePair(QpPump):
         """Let this Responder send though the Initiator has not: its program knows that the Initiator is ready.
 
         MPA-5044-7.1.2-16 forbids it, because an Initiator that still awaits the Reply could take FPDUs for it. A
-        program may know better from elsewhere, as perftest's server does from its other connection, and its clients
-        of `ib_write_lat` never send first.
+        program may know from another connection that the Initiator is ready, as perftest's server does from its other
+        connection, and its clients of `ib_write_lat` never send first.
         """
         self.stream.speak_first()
         self.on_output()
@@ -124,8 +124,8 @@ class QueuePair(QpPump):
         """Move the queue pair to `state`, as far as a program may; change `linger`, in seconds.
 
         CLOSING is `disconnect`. TERMINATE ends the stream with a Terminate (local catastrophic error), ERROR at once
-        and without a word; either flushes what is posted. IDLE makes a queue pair in ERROR ready for the next
-        `connect`, once its driver has let go of TCP. RTS is reached by `connect` alone. Raises `WrongState` for all
+        and without a Terminate; either flushes what is posted. IDLE makes a queue pair in ERROR ready for the next
+        `connect`, once its driver has closed TCP. RTS is reached by `connect` alone. Raises `WrongState` for all
         else.
         """
         self._check_open()
@@ -200,7 +200,7 @@ class QueuePair(QpPump):
     # --- posting -----------------------------------------------------------------------------------------------------
 
     def post_send(self, request: SendRequest) -> None:
-        """Add a work request to the send queue; its end is told by exactly one completion (none if unsignaled and ok).
+        """Add a work request to the send queue; exactly one completion tells its end (none if unsignaled and ok).
 
         The memory of its SGEs belongs to the stack until then. Raises `WrongState` before the queue pair is
         connected, `QueueFull`, or `BadWorkRequest` for memory that may not be used so; nothing was posted then.

@@ -17,15 +17,16 @@ class QpOptions:
 
     `pause_when_starved` makes a Send without receive wait instead of ending the stream. `mulpdu` fixes the size of
     FPDUs in octets; by default it follows TCP. `linger` bounds the wait for the peer when a stream ends, in seconds.
-    `profile` says how to get on with the peer. Without `extensions` RFC 7306 is unknown here.
+    `profile` says how the peer departs from the RFCs. Without `extensions` the messages of RFC 7306 are unexpected
+    opcodes.
 
     With `half_close` the queue pair goes on sending when the peer has closed its half, until `disconnect`; its
     receives are flushed and `on_half_closed` is called. Without, it ends when what was posted has been sent, as
     hardware does.
 
     With `srq` receives are taken from there. With `sq_sig_all` every work request has a completion, unsignaled or not.
-    With `confirm` a Write or Send completes only when the peer has processed it, so that an error of its is laid on
-    the work request that caused it; that takes Reads, and ORD must be 1 at least.
+    With `confirm` a Write or Send completes only when the peer has processed it, so that an error of the peer fails
+    the work request that caused it; this takes Reads, and ORD must be 1 at least.
     """
 
     pause_when_starved: bool = False

@@ -80,7 +80,7 @@ class QpPump:
         self.state = QpState.IDLE
         self._tcp = TcpState.NONE
         self.error: Exception | None = None
-        self.peer = ""  # its address, where a driver knows it: access logs name it
+        self.peer = ""  # its address, if known; access logs name it
         self.on_output: Callable[[], None] = no_callback
         self.on_ended: Callable[[], None] = no_callback
         self.on_half_closed: Callable[[], None] = no_callback
@@ -91,7 +91,7 @@ class QpPump:
         self._rq = ReceiveQueue(pd, self.cap, recv_cq, self.qp_num, srq, lambda: self.on_output())
         self._past = QpCounters()  # of the connections before this one
         self._octets_received = 0
-        self._end_told = False  # that everything posted has completed, for good
+        self._end_told = False  # whether `on_ended` was called
 
     def __repr__(self) -> str:
         return f"<QueuePair {self.qp_num} {self.state.value} SQ {len(self._sq)} RQ {len(self._rq)}>"
@@ -115,7 +115,7 @@ class QpPump:
             now = now.plus(figures(self._stream, self._octets_received, self.error))
         return now._replace(flushed=self._sq.flushes + self._rq.flushes)
 
-    # --- from the beginning to the end -------------------------------------------------------------------------------
+    # --- states -------------------------------------------------------------------------------
 
     def _begin(self, agreement: Agreement, prologue: bytes) -> None:
         """Begin Full Operation; raises `WrongState` unless the queue pair is IDLE."""
@@ -161,10 +161,10 @@ class QpPump:
 
     @property
     def _over(self) -> bool:
-        """Whether TCP is of no more use, to this side or at all."""
+        """Whether this side has given up TCP, or TCP has ended."""
         return self._tcp in TCP_OVER
 
-    # --- the pump's side ---------------------------------------------------------------------------------------------
+    # --- for the driver ---------------------------------------------------------------------------------------------
 
     def receive_view(self) -> memoryview:
         """Where the next octets shall land; never empty."""
@@ -185,7 +185,7 @@ class QpPump:
             self._lose(error)
 
     def resume(self) -> None:
-        """Digest what waited for a receive, if one was posted."""
+        """Process the Send that waited for a receive, if one was posted."""
         if self.stream.starved and self._rq.is_ready():
             self._take(self.stream.resume())
 
@@ -198,7 +198,9 @@ class QpPump:
     def flushed(self) -> None:
         """The kernel holds everything that `next_iov` gave."""
         events, sent = (self._stream or self.stream).flushed()
-        if self._sq.failed_request is None:  # else the peer has refused some of it, and of none it is known what became
+        if (
+            self._sq.failed_request is None
+        ):  # else the peer refused one of the messages, and it is unknown which others it processed
             if events:
                 self._take(events)
             self._sq.sent(sent)
@@ -262,12 +264,12 @@ class QpPump:
 
     @property
     def over(self) -> bool:
-        """Whether the connection is of no more use: the driver closes it."""
+        """Whether the driver shall close the connection."""
         return self._over or (self.output_ended and self.stream.peer_closed)
 
     @property
     def broken(self) -> bool:
-        """Whether the stream was cut off: no Terminate told the peer, nor did it send one."""
+        """Whether TCP shall be reset: neither side has sent a Terminate."""
         return self._tcp is TcpState.RESETTING
 
     @property
@@ -285,14 +287,14 @@ class QpPump:
         for event in events:
             tcp = self._tcp
             if tcp is not _OPEN and tcp is not _SETTLING:
-                return  # an event, or whom it called, ended everything: the rest was flushed
+                return  # the event, or a callback of it, ended the stream: the rest was flushed
             if type(event) is Delivered:
                 self._rq.delivered(event)
             else:
                 _HANDLERS[type(event)](self, event)
 
     def _on_read_done(self, event: ReadDone) -> None:
-        if event.token is not None:  # else the Read that opened the stream: nobody's work request, but in ORD
+        if event.token is not None:  # else the RTR Read, which no work request asked for, but which counts in ORD
             self._sq.answered(event.token)
         self._sq.start_waiting(self.stream)
 
@@ -310,7 +312,7 @@ class QpPump:
             self._lose(ConnectionLost("the peer closed its half before it had confirmed what was sent"))
             return
         if self.options.half_close and self.state is QpState.RTS:
-            self._rq.flush(self.error)  # DDP-5041-6.2.1-04: this is how the program hears of it
+            self._rq.flush(self.error)  # DDP-5041-6.2.1-04: the flushes tell the program
             self.on_half_closed()
             return
         self._move(QpInput.PEER_FIN)
@@ -348,23 +350,23 @@ class QpPump:
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def abort(self, error: Exception) -> None:
-        """End the stream at once, without a word to the peer; `error` becomes the cause of every flush."""
+        """End the stream at once, without a Terminate; `error` becomes the cause of every flush."""
         if self.state is not QpState.IDLE and not self._over:
             self._lose(error, told=False)
             self.on_output()
 
     def _finish(self, in_order: bool, cause: Exception | None) -> None:
-        """Nothing more will come: TCP has ended, or the wait for its end was too long."""
+        """End the stream: TCP has ended, or the wait for its end took too long."""
         if in_order:
             self._move(QpInput.LLP_CLOSED)
             self._move_tcp(TcpInput.FINISHED)
             self._flush()
         else:
-            self._lose(ConnectionLost(f"the connection was lost: {cause or 'it ended without a word'}"))
+            self._lose(ConnectionLost(f"the connection was lost: {cause or 'TCP ended without a graceful close'}"))
 
     def _lose(self, error: Exception, *, told: bool = True) -> None:
-        """TCP is gone or shall be: nothing more can be said."""
-        # in TERMINATE and ERROR the cause was told, to the program and to the peer
+        """End the stream without a Terminate: TCP is lost, or is to be reset."""
+        # in TERMINATE and ERROR the program and the peer know the cause already
         unknown_to_peer = self._move(QpInput.LLP_LOST) in (QpState.RTS, QpState.CLOSING)
         if told and unknown_to_peer:
             self._tell(AsyncEventType.QP_FATAL, error)
@@ -378,7 +380,7 @@ class QpPump:
             self._flush()  # else when the transport has let go of the users' memory
 
     def _flush(self) -> None:
-        """Complete everything that is posted, in order, as it will never be done."""
+        """Complete everything that is posted, in order, with a flush."""
         self._sq.flush(self.error)
         self._rq.flush(self.error)
         if not self._end_told:

@@ -73,14 +73,14 @@ NEXT: Final = _next_states()
 
 
 class TcpState(Enum):
-    """What TCP is to a queue pair: one connection may carry it to ERROR and end much later, when its driver says so."""
+    """The TCP connection of a queue pair; it may end much later than the queue pair enters ERROR."""
 
     NONE = "no connection"
     SETTLING = "settling"  # established; this side holds back its first FPDU, as the peer's profile asks
     OPEN = "open"
-    RESETTING = "resetting"  # given up without a word to the peer: the driver shall reset it
-    CLOSING = "closing"  # of no more use: the driver shall close it
-    ENDED = "ended"  # the driver has let go of it
+    RESETTING = "resetting"  # given up without a Terminate: the driver shall reset it
+    CLOSING = "closing"  # both sides know that the stream has ended: the driver shall close it
+    ENDED = "ended"  # the driver has closed it
 
 
 class TcpInput(Enum):
@@ -88,9 +88,9 @@ class TcpInput(Enum):
 
     ESTABLISHED = "TCP established"
     SETTLED = "the peer has settled"
-    CUT_OFF = "given up without a word"
-    FINISHED = "both sides know that it is over"
-    LET_GO = "the driver let go of TCP"
+    CUT_OFF = "cut off without a Terminate"
+    FINISHED = "both sides know that the stream has ended"
+    LET_GO = "the driver closed TCP"
     RESET = "reset"
 
 
@@ -115,4 +115,4 @@ NEXT_TCP: Final = {
 """Every transition of TCP there is, as far as the queue pair is concerned; a pair that is missing is a `WrongState`."""
 
 TCP_OVER: Final = frozenset({TcpState.RESETTING, TcpState.CLOSING, TcpState.ENDED})
-"""The states in which nothing more is sent and nothing that comes is looked at."""
+"""The states in which nothing is sent and input is discarded."""

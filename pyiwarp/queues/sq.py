@@ -1,4 +1,4 @@
-"""The send queue: what is begun when, and that everything completes once and in order (RFC 5040 §5.5, §6.1)."""
+"""The send queue: when each request begins; each completes once, in order (RFC 5040 §5.5, §6.1)."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class SendQueue:
             raise QueueFull(f"the send queue of queue pair {self.qp_num} holds {self.limit} work requests already")
 
     def post_fast(self, stream: Stream, requests: Sequence[SendRequest]) -> int:
-        """Post the first of the requests the short way, as many as are ordinary and fit; returns how many."""
+        """Post the first of the requests the fast way, as many as it takes and as fit; returns how many."""
         if not stream.can_frame_now or self._posted or self._late or not self.may_post_fast:
             return 0
         room = self.limit - len(self._framed) - len(self._sent)
@@ -106,7 +106,7 @@ class SendQueue:
             try:
                 frame = FAST_POST.get(type(requests[done]))
                 framed = 0 if frame is None else frame(requests, done, self, stream)
-            except Exception:  # whatever it is made of: the plain way says what is wrong, behind what was framed
+            except Exception:  # of any kind: the plain way says what is wrong, once the requests before it are posted
                 break
             if not framed:
                 break
@@ -144,7 +144,7 @@ class SendQueue:
         self._complete_late()
 
     def start_waiting(self, stream: Stream) -> None:
-        """Begin what was held back and no longer is."""
+        """Begin the requests that a fence or ORD holds back no longer."""
         waiting = self._waiting
         # a violation or Terminate may have come right behind an answer: then all that waits will be flushed
         while waiting and not stream.deaf and self._may_start(waiting[0], stream):
@@ -178,7 +178,7 @@ class SendQueue:
 
     def _complete_sent(self) -> None:
         sent, all_signaled = self._sent, self.all_signaled
-        while sent:  # whom a completion calls may post, flush, or come here itself
+        while sent:  # a callback of a completion may post, flush, or call this method
             request = sent.popleft()
             if request.signaled or all_signaled:
                 opcode, nbytes = KINDS[type(request)].opcode, payload_size(request)
@@ -195,7 +195,7 @@ class SendQueue:
         if self._sent:
             self._complete_sent()  # they come first
         if self._framed:
-            return  # they come first too, and bring the others back here
+            return  # they complete first; `sent` calls this method again
         queue = self._posted
         while queue and queue[0].done:
             posted = queue.popleft()
@@ -209,7 +209,7 @@ class SendQueue:
             self._complete_late()
 
     def flush(self, error: Exception | None) -> None:
-        """Complete everything that is posted, in order, as it will never be done (RDMAP-5040-5.4-08, -6.2.1-02)."""
+        """Complete everything that is posted, in order, with a flush (RDMAP-5040-5.4-08, -6.2.1-02)."""
         self._waiting.clear()
         self._record_framed()
         failed, status = self.failed_request or (None, Status.WR_FLUSH_ERR)
@@ -228,7 +228,7 @@ class SendQueue:
         return list(self._posted)[: len(self._posted) - len(self._waiting)]
 
     def requests(self) -> Sequence[Posted | None]:
-        """Those of them that the peer answers; None stands for one that is nobody's."""
+        """Those of them that the peer answers; None stands for one that no work request asked for."""
         return [posted for posted in self.begun() if posted.kind.answered]
 
     def when_drained(self, call: Callable[[], None]) -> None:
@@ -237,7 +237,7 @@ class SendQueue:
         self._complete_late()
 
     def _record_framed(self) -> None:
-        """Give those that were framed where they were posted the record that all others have."""
+        """Make a `Posted` for each request that was framed when it was posted."""
         while self._framed:
             self._recorded.append(self._record(self._framed.pop()))
         while self._sent:

@@ -48,7 +48,9 @@ class SharedReceiveQueue:
         self._on_limit = on_limit
         self._on_closed = on_closed
         self._posted: deque[Recv] = deque()
-        self._hungry: dict[Callable[[], None], None] = {}  # those who found nothing, in their order
+        self._starved: dict[
+            Callable[[], None], None
+        ] = {}  # the callbacks of queue pairs that found no receive, in order
         self._open = True
         self.max_wr = self._judge(max_wr)
 
@@ -82,9 +84,9 @@ class SharedReceiveQueue:
         for sge in request.sges:
             sge.region.pin()
         self._posted.append(request)
-        if self._hungry:
-            hungry, self._hungry = self._hungry, {}
-            for on_posted in hungry:
+        if self._starved:
+            starved, self._starved = self._starved, {}
+            for on_posted in starved:
                 on_posted()
 
     def modify(self, *, max_wr: int | None = None, limit: int | None = None) -> None:
@@ -111,7 +113,7 @@ class SharedReceiveQueue:
     def offers(self, on_posted: Callable[[], None]) -> bool:
         """Whether there is a receive; if not, `on_posted` is called when one is posted."""
         if not self._posted:
-            self._hungry[on_posted] = None
+            self._starved[on_posted] = None
         return bool(self._posted)
 
     def take(self, on_posted: Callable[[], None]) -> Recv | None:
@@ -125,7 +127,7 @@ class SharedReceiveQueue:
 
     def forget(self, on_posted: Callable[[], None]) -> None:
         """That call is no longer wanted: its queue pair has ended."""
-        self._hungry.pop(on_posted, None)
+        self._starved.pop(on_posted, None)
 
     def close(self) -> None:
         """Give the queue up, and the receives in it: no queue pair has taken them, so they do not complete.

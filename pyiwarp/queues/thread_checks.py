@@ -1,8 +1,8 @@
-"""Who may use an object: the thread, and the event loop, that it belongs to. Looked at in debug mode only.
+"""The thread and the event loop that an object belongs to, checked in debug mode only.
 
 Nothing in the stack is locked. A queue pair that a second thread uses goes wrong in ways that are hard to see, so in
 debug mode (`Device(debug=True)`, the environment variable PYIWARP_DEBUG, or `python -X dev`) objects are made of
-classes that look before each call. Otherwise nothing is looked at, and nothing is paid.
+classes that check each call. Without debug mode there is no check and no cost.
 """
 
 from __future__ import annotations

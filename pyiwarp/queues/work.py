@@ -205,14 +205,14 @@ class Completion(NamedTuple):
 
 
 def check_remote(remote: RemoteRegion, nbytes: int) -> None:
-    """What does not fit the wire, or would wrap there, is refused before anything is promised (DDP-5041-7.1-14)."""
+    """Refuse what does not fit the header or would wrap there, before anything is queued (DDP-5041-7.1-14)."""
     to, stag, _ = remote
     if stag >> 32 or to < 0 or to >= TO_LIMIT or to + nbytes > TO_LIMIT:
         raise BadWorkRequest(f"{nbytes} octets cannot be named by STag {stag:#x} TO {to:#x}")
 
 
 def read_request_of(request: Read) -> ReadRequest:
-    """The Read Request that asks for what a Read wants; without octets the sink is nobody's."""
+    """The Read Request that asks for what a Read wants; without octets the sink STag is 0."""
     sge = request.sge
     if sge is None or not sge.nbytes:
         return ReadRequest(0, 0, 0, request.remote.stag, request.remote.to)
@@ -221,7 +221,7 @@ def read_request_of(request: Read) -> ReadRequest:
 
 
 def atomic_request_of(request: Atomic) -> AtomicRequest:
-    """The Atomic Request that asks for what a FetchAdd or CompareSwap wants; its identifier is the stream's to set."""
+    """The Atomic Request that asks for what a FetchAdd or CompareSwap wants; the stream sets its identifier."""
     from pyiwarp import wire
 
     stag, to = request.remote.stag, request.remote.to

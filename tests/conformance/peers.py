@@ -119,7 +119,7 @@ def initiator(name: str, script: Script) -> Breaker:
 
 
 def plainly(patch: pytest.MonkeyPatch) -> None:
-    """Let every stream take the plain way, in which each rule has its line; the short ways are held to be its twins."""
+    """Let every stream take the plain way, in which each rule has its line; the fast ways are held to be its twins."""
     patch.setattr(stream, "FastReceive", lambda *parts: None)
     patch.setattr(Packer, "__init__", _plain_packer(Packer.__init__))
 

@@ -77,7 +77,7 @@ SEEN = [
     if mutation.module in ENGINE and place_of(mutation) and cases_of(mutation) and mutation.name not in UNSEEN
 ]
 ON_THE_PLAIN_WAY = target("a target that takes the plain way", lambda patch: None)
-AS_IT_IS = target("a target that takes the short ways")
+AS_IT_IS = target("a target that takes the fast ways")
 
 
 def test_what_is_not_seen_is_still_there() -> None:
@@ -91,7 +91,7 @@ async def test_it_is_seen(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -
     function = function_of(path, import_module(f"pyiwarp.{mutation.module.replace('/', '.')}"))
     monkeypatch.setattr(function, "__code__", code_of(path, code))
     verdicts = {}
-    for breaker in (ON_THE_PLAIN_WAY, AS_IT_IS):  # some lines are those of the short ways
+    for breaker in (ON_THE_PLAIN_WAY, AS_IT_IS):  # some lines are those of the fast ways
         for case in cases_of(mutation):
             for direction in sorted(case.directions):
                 verdict = (await try_case(case, breaker, direction)).verdict

@@ -6,6 +6,7 @@ import ast
 import csv
 import importlib
 import re
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,6 +221,12 @@ def test_nothing_is_too_long(path: Path) -> None:
     for function in functions(path):
         length = (function.end_lineno or function.lineno) - function.lineno + 1
         assert length <= LONGEST_FUNCTION, f"{path.name}:{function.lineno} {function.name} has {length} lines"
+
+
+def test_functions_of_the_stack_are_short() -> None:
+    lengths = [(node.end_lineno or 0) - node.lineno + 1 for path in STACK for node in functions(path)]
+    assert statistics.median(lengths) <= 6
+    assert statistics.quantiles(lengths, n=10)[-1] <= 20
 
 
 def handlers(path: Path) -> Iterator[ast.ExceptHandler]:

@@ -1,4 +1,4 @@
-"""Short ways and plain ways are twins: the same octets out of the same messages, the same fate for any input."""
+"""Fast ways and plain ways are twins: the same octets out of the same messages, the same fate for any input."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def sends() -> st.SearchStrategy[Deed]:
 
 
 def oddities() -> st.SearchStrategy[Deed]:
-    """What the short way leaves alone."""
+    """What the fast way leaves alone."""
     odd: list[Deed] = [
         lambda s: send(opcode=Opcode.SEND_INVAL, inval_stag=s.regions["open"].stag),
         lambda s: send(b"12345678", opcode=Opcode.IMMEDIATE),
@@ -136,7 +136,7 @@ def test_any_input_has_the_same_fate(
 def assert_same_fate(
     script: list[Deed], chunks: list[int], *, crc: bool = True, damage: tuple[float, int] | None = None
 ) -> Side:
-    """Play the script to both; returns the side that took the short way."""
+    """Play the script to both; returns the side that took the fast way."""
     sides = []
     for short in (False, True):
         side = Side(short=short, crc=crc)
@@ -201,7 +201,7 @@ def test_octets_with_their_crc_behind_them_have_one_crc(octets: bytes) -> None:
     assert crc32c(octets + crc32c(octets).to_bytes(4, "little")) == INTACT
 
 
-def test_memory_that_was_withdrawn_is_not_reached_the_short_way() -> None:  # SEC-5042-6.2.2-02
+def test_memory_that_was_withdrawn_is_not_reached_the_fast_way() -> None:  # SEC-5042-6.2.2-02
     side = Side(short=True, crc=True)
     region = side.regions["open"]
     frames = b"".join(side.peer.frames(write(region.stag, 0x1000 + n, b"x")) for n in range(4))
@@ -369,7 +369,7 @@ def posted(
     ending=st.sampled_from(["none", "violation", "terminate", "abort"]),
     clogged=st.booleans(),
 )
-def test_posting_the_short_way_says_and_completes_the_same(
+def test_posting_the_fast_way_says_and_completes_the_same(
     script: list[list[Posting]], mulpdu: int, takes: list[int], depth: int, ending: str, clogged: bool
 ) -> None:  # DDP-5041-7.1-14, RDMAP-5040-5.5-11, RDMAP-5040-5.5-12, DDP-5041-4.3-09
     plain, short = (
@@ -393,7 +393,7 @@ def test_what_is_for_this_side_alone_completes_behind_what_was_framed_before_it(
     assert [c.wr_id for c in node.sent()] == ["write", "bind"]
 
 
-def test_small_requests_go_the_short_way_and_pin_nothing() -> None:
+def test_small_requests_go_the_fast_way_and_pin_nothing() -> None:
     give_buffer(take_buffer())  # one is free, whoever held some before
     node = Node()
     region = node.pd.register(bytearray(5000))

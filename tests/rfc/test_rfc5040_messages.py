@@ -41,7 +41,7 @@ OPERATIONS: dict[str, tuple[SendRequest, str]] = {
 }
 
 
-@pytest.mark.parametrize("markers", [False, True], ids=["short way", "plain way"])
+@pytest.mark.parametrize("markers", [False, True], ids=["fast way", "plain way"])
 @pytest.mark.parametrize("case", OPERATIONS)
 def test_every_operation_octet_by_octet(case: str, markers: bool) -> None:
     # RDMAP-6580-3.4-01

@@ -20,7 +20,7 @@ from tests.rfc.scene import Scene, atomic_response, compare_swap, fetch_add, imm
 
 OK, FLUSHED = Status.SUCCESS, Status.WR_FLUSH_ERR
 WAYS: Final[dict[str, dict[str, Any]]] = {
-    "short way": {},
+    "fast way": {},
     "plain way": {"send_markers": True, "receive_markers": True},
 }
 

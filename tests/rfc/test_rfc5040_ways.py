@@ -1,6 +1,6 @@
 """RFC 5040: its rules hold on each way that a message can take through this stack.
 
-FPDUs without markers take the short ways: small messages are framed where they are posted, segments are placed from
+FPDUs without markers take the fast ways: small messages are framed where they are posted, segments are placed from
 where they came. With markers every message takes the plain way.
 """
 
@@ -24,7 +24,7 @@ from tests.rfc.scene import BYTE_ORDER, Scene, answer, atomic_response, fetch_ad
 
 THERE: Final = RemoteRegion(0x0123456789ABCDEF, 0xA5C3F00D, 100)
 WAYS: Final[dict[str, dict[str, Any]]] = {
-    "short way": {},
+    "fast way": {},
     "plain way": {"send_markers": True, "receive_markers": True},
 }
 

@@ -18,9 +18,9 @@ from tests.rfc.scene import Scene, fetch_add
 FAR = RemoteRegion(0x0123_4567_FFFF_FF01, 0xA5C3F00D, 1 << 31)
 
 
-@pytest.fixture(params=["the short way", "the plain way"])
+@pytest.fixture(params=["the fast way", "the plain way"])
 def scene(request: pytest.FixtureRequest) -> Scene:
-    """What comes with markers goes the plain way, everything else the short way."""
+    """What comes with markers goes the plain way, everything else the fast way."""
     return Scene(receive_markers=request.param == "the plain way")
 
 

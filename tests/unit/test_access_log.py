@@ -102,7 +102,7 @@ def test_what_is_refused_is_not_noted() -> None:  # DDP-5041-7.1-11
     assert octets_of(region) == bytes(8)
 
 
-def test_a_region_without_a_log_is_found_the_short_way() -> None:
+def test_a_region_without_a_log_is_found_the_fast_way() -> None:
     pair, region, _ = logged()
     plain = pair.right.region(8, ALL)
     assert plain.log is None

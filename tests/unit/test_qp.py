@@ -567,7 +567,7 @@ def test_tcp_that_ends_without_a_word() -> None:
     peer = RawPeer()
     peer.node.qp.lost(None)
     peer.node.qp.lost(OSError("again"))
-    assert str(peer.node.qp.error) == "the connection was lost: it ended without a word"
+    assert str(peer.node.qp.error) == "the connection was lost: TCP ended without a graceful close"
 
 
 def test_an_abort_says_nothing() -> None:

@@ -121,7 +121,7 @@ MUTATIONS: Final = (
         ("DDP-5041-7.1-08",),
     ),
     Mutation(
-        "a receive of several elements is not measured the short way",
+        "a receive of several elements is not measured the fast way",
         "engine/fast_receive",
         "if buffer is None or mo + nbytes > queue.size:",
         "if buffer is None or (mo + nbytes > queue.size and len(buffer) == 1):",
@@ -149,7 +149,7 @@ MUTATIONS: Final = (
         ("DDP-5041-7.1-09",),
     ),
     Mutation(
-        "an MSN of the past will do the short way",
+        "an MSN of the past will do the fast way",
         "engine/fast_receive",
         "if qn_msn != queue.due_msn:",
         "if qn_msn > queue.due_msn:",
@@ -220,7 +220,7 @@ MUTATIONS: Final = (
         ("DDP-5041-7.1-11",),
     ),
     Mutation(
-        "the right to write is not looked at the short way",
+        "the right to write is not looked at the fast way",
         "engine/fast_receive",
         "self._table.writable(stag, self._pd, self._scope)",
         "self._table.get(stag)",

@@ -422,14 +422,14 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        "a Write of any DV is placed the short way",
+        "a Write of any DV is placed the fast way",
         "engine/fast_receive",
         "control & _KIND != TAGGED | VERSION",
         "not control & TAGGED",
         ("DDP-5041-4.1-12",),
     ),
     Mutation(
-        "a Send of any DV is delivered the short way",
+        "a Send of any DV is delivered the fast way",
         "engine/fast_receive",
         "if control & _KIND == VERSION else None",
         "if not control & TAGGED else None",

@@ -85,7 +85,7 @@ MUTATIONS: Final = (
         ("DDP-5041-4.2-03",),
     ),
     Mutation(
-        "of RsvdULP the version is not told the short way",
+        "of RsvdULP the version is not told the fast way",
         "engine/fast_receive",
         "TAGGED_ADMISSION[word >> 32 & 0xFF]",
         "TAGGED_ADMISSION[0x40 | word >> 32 & 0x0F]",
@@ -157,7 +157,7 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        "a Response into any STag answers the Read the short way",
+        "a Response into any STag answers the Read the fast way",
         "engine/fast_receive",
         " or read is None or read.sink_stag != stag:",
         " or read is None:",
@@ -277,7 +277,7 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        "nobody is told that a Send is solicited the short way",
+        "nobody is told that a Send is solicited the fast way",
         "engine/fast_receive",
         "solicited = opcode is Opcode.SEND_SE",
         "solicited = False",

@@ -94,7 +94,7 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        "the pad of a Send is placed the short way",
+        "the pad of a Send is placed the fast way",
         "engine/fast_receive",
         "                nbytes = length - UNTAGGED_SIZE\n",
         "                nbytes = (length + LENGTH_SIZE + 3 & ~3) - LENGTH_SIZE - UNTAGGED_SIZE\n",
@@ -169,7 +169,7 @@ MUTATIONS: Final = (
         ("MPA-5041-3-08",),
     ),
     Mutation(
-        "the pad of a Write is placed the short way",
+        "the pad of a Write is placed the fast way",
         "engine/fast_receive",
         "        nbytes = length - TAGGED_SIZE\n",
         "        nbytes = (length + LENGTH_SIZE + 3 & ~3) - LENGTH_SIZE - TAGGED_SIZE\n",

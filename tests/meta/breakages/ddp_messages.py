@@ -44,8 +44,8 @@ MUTATIONS: Final = (
     Mutation(
         "small Sends exceed the MULPDU",
         "engine/sending",
-        "base, self.mulpdu - UNTAGGED_SIZE, (",
-        "base, self.mulpdu, (",
+        "        most = self.mulpdu - UNTAGGED_SIZE\n        framed",
+        "        most = self.mulpdu\n        framed",
         ("DDP-5041-5.2-02",),
     ),
     Mutation(
@@ -392,7 +392,7 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        "a message in the middle of another is delivered the short way",
+        "a message in the middle of another is delivered the fast way",
         "engine/fast_receive",
         "if qn_msn != queue.due_msn:",
         "if qn_msn < queue.due_msn:",

@@ -23,7 +23,7 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        "the other protection domain's memory is reached the short way",
+        "the other protection domain's memory is reached the fast way",
         "mr",
         "not (region.scope is pd or region.scope is stream) or not",
         "not",
@@ -64,7 +64,7 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        "memory of one stream is reached from its protection domain the short way",
+        "memory of one stream is reached from its protection domain the fast way",
         "mr",
         "not (region.scope is pd or region.scope is stream)",
         "region.pd is not pd",
@@ -175,7 +175,7 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        "one octet before a region is reached the short way",
+        "one octet before a region is reached the fast way",
         "engine/fast_receive",
         "not 0 <= offset <= limit",
         "not -1 <= offset <= limit",
@@ -187,7 +187,7 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        "one octet behind a region is reached the short way",
+        "one octet behind a region is reached the fast way",
         "engine/fast_receive",
         "not 0 <= offset <= limit",
         "not 0 <= offset <= limit + 1",
@@ -379,7 +379,7 @@ MUTATIONS: Final = (
         ("SEC-5042-6.2.2-02",),
     ),
     Mutation(
-        "the short way remembers memory that was withdrawn",
+        "the fast way remembers memory that was withdrawn",
         "engine/fast_receive",
         "        targets: dict[int, _Target] = {}  #",
         '        targets: dict[int, _Target] = self.__class__.__dict__.setdefault("x", {}) if False else _KNOWN  #',

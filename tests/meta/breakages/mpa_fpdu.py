@@ -66,8 +66,8 @@ MUTATIONS: Final = (
     Mutation(
         "a small Send exceeds the MULPDU by its header",
         "engine/sending",
-        "base, self.mulpdu - UNTAGGED_SIZE, ((0",
-        "base, self.mulpdu, ((0",
+        "        most = self.mulpdu - UNTAGGED_SIZE\n        framed",
+        "        most = self.mulpdu\n        framed",
         ("MPA-5044-3-03",),
     ),
     Mutation(
@@ -115,7 +115,7 @@ MUTATIONS: Final = (
         ("MPA-5044-3-08", "MPA-5044-4.3-14"),
     ),
     Mutation(
-        "the pad of a Send is passed to DDP on the short way",
+        "the pad of a Send is passed to DDP on the fast way",
         "engine/fast_receive",
         "nbytes = length - UNTAGGED_SIZE\n",
         "nbytes = (length + 5 & ~3) - 2 - UNTAGGED_SIZE\n",

@@ -177,7 +177,7 @@ MUTATIONS: Final = (
         ("MPA-5044-4.3-13",),
     ),
     Mutation(
-        "the pad of a Write is passed to DDP on the short way",
+        "the pad of a Write is passed to DDP on the fast way",
         "engine/fast_receive",
         "        nbytes = length - TAGGED_SIZE\n",
         "        nbytes = (length + 5 & ~3) - 2 - TAGGED_SIZE\n",

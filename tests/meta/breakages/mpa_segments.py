@@ -192,14 +192,14 @@ MUTATIONS: Final = (
         ("MPA-5044-6-04",),
     ),
     Mutation(
-        "the last octet of a Write is not waited for on the short way",
+        "the last octet of a Write is not waited for on the fast way",
         "engine/fast_receive",
         "if stop > end or not 0 <= offset",
         "if stop > end + 1 or not 0 <= offset",
         ("MPA-5044-6-04",),
     ),
     Mutation(
-        "the last octet of a Send is not waited for on the short way",
+        "the last octet of a Send is not waited for on the fast way",
         "engine/fast_receive",
         "nbytes < 0 or stop > end or nbytes",
         "nbytes < 0 or stop > end + 1 or nbytes",

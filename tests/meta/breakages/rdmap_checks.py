@@ -116,7 +116,7 @@ MUTATIONS: Final = (
         ("SEC-5040-8.1.1-01", "SEC-5040-8.1.1-02"),
     ),
     Mutation(
-        "the short way writes to other protection domains",
+        "the fast way writes to other protection domains",
         "mr",
         "or not (region.scope is pd or region.scope is stream) or",
         "or",
@@ -144,7 +144,7 @@ MUTATIONS: Final = (
         ("SEC-5040-8.1.1-05", "RDMAP-5040-3.2-07"),
     ),
     Mutation(
-        "the short way needs no right to write",
+        "the fast way needs no right to write",
         "mr",
         " or not region.rights & REMOTE_WRITE:",
         ":",
@@ -172,14 +172,14 @@ MUTATIONS: Final = (
         ("RDMAP-5040-7.2-01",),
     ),
     Mutation(
-        "DV is not looked at in the short way of Writes",
+        "DV is not looked at in the fast way of Writes",
         "engine/fast_receive",
         "or control & _KIND != TAGGED | VERSION:",
         "or not control & TAGGED:",
         ("RDMAP-5040-7.2-01",),
     ),
     Mutation(
-        "MSN is not looked at in the short way of Sends",
+        "MSN is not looked at in the fast way of Sends",
         "engine/fast_receive",
         "            if qn_msn != queue.due_msn:",
         "            if qn_msn >> 32:",
@@ -195,7 +195,7 @@ MUTATIONS: Final = (
         ("RDMAP-5040-7.2-01", "SEC-5040-8.1.1-03"),
     ),
     Mutation(
-        "the short way writes one octet too far",
+        "the fast way writes one octet too far",
         "engine/fast_receive",
         "region.to, region.nbytes - nbytes, nbytes",
         "region.to, region.nbytes - nbytes + 1, nbytes",

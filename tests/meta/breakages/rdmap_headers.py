@@ -228,7 +228,7 @@ MUTATIONS: Final = (
         ("RDMAP-5040-4.1-11",),
     ),
     Mutation(
-        "the short way voids the STag that a Send names",
+        "the fast way voids the STag that a Send names",
         "engine/fast_receive",
         "            start = stop\n            fpdus += 1\n            if last:\n                msn",
         "            start = stop\n            fpdus += 1\n            self._table.forget(word & 0xFFFF_FFFF)\n"

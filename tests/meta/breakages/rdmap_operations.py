@@ -22,7 +22,7 @@ MUTATIONS: Final = (
         ("RDMAP-5040-5.2.2-07",),
     ),
     Mutation(
-        "the short way does not look at a Send's version",
+        "the fast way does not look at a Send's version",
         "engine/fast_receive",
         "_PLAIN_SENDS: Final = admission(frozenset({Opcode.SEND, Opcode.SEND_SE}))",
         "_PLAIN_SENDS: Final = admission(frozenset({Opcode.SEND, Opcode.SEND_SE}))[64:128] * 4",
@@ -259,21 +259,21 @@ MUTATIONS: Final = (
         ("RDMAP-5040-5.2.2-04", "RDMAP-5040-5.5-19"),
     ),
     Mutation(
-        "the short way does not deliver a Response",
+        "the fast way does not deliver a Response",
         "engine/fast_receive",
         "                events.append(ReadDone(done.token, done.nbytes))",
         "                pass",
         ("RDMAP-5040-5.2.2-04", "RDMAP-5040-5.5-19"),
     ),
     Mutation(
-        "the short way takes a Response to another STag",
+        "the fast way takes a Response to another STag",
         "engine/fast_receive",
         "or read is None or read.sink_stag != stag:",
         "or read is None:",
         ("RDMAP-5040-5.2.2-05", "RDMAP-5040-5.2.2-08"),
     ),
     Mutation(
-        "the short way takes a Response that is too long",
+        "the fast way takes a Response that is too long",
         "engine/fast_receive",
         "                if nbytes > read.left or (last",
         "                if (last",
@@ -332,7 +332,7 @@ MUTATIONS: Final = (
         ("RDMAP-5040-5.3-02",),
     ),
     Mutation(
-        "the short way puts a Send into the receive of the one before",
+        "the fast way puts a Send into the receive of the one before",
         "engine/fast_receive",
         "                queue.close()\n",
         "                queue.due_msn += 1\n",
@@ -346,7 +346,7 @@ MUTATIONS: Final = (
         ("RDMAP-5040-5.3-02",),
     ),
     Mutation(
-        "the short way lets a Send overrun its receive",
+        "the fast way lets a Send overrun its receive",
         "engine/fast_receive",
         "            if buffer is None or mo + nbytes > queue.size:",
         "            if buffer is None:",
@@ -389,7 +389,7 @@ MUTATIONS: Final = (
         ("RDMAP-5040-5.3-11", "RDMAP-5040-5.3-10"),
     ),
     Mutation(
-        "the short way needs no receive for an empty Send",
+        "the fast way needs no receive for an empty Send",
         "engine/fast_receive",
         "            buffer = queue.open()\n            if buffer is None or",
         "            buffer = queue.open() if nbytes or mo else (memoryview(bytearray()),)\n"

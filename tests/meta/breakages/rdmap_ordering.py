@@ -99,7 +99,7 @@ MUTATIONS: Final = (
         ("RDMAP-5040-5.5-05", "RDMAP-5040-5.5-13"),
     ),
     Mutation(
-        "the short way delivers a Send with its first segment",
+        "the fast way delivers a Send with its first segment",
         "engine/fast_receive",
         "            if last:\n                msn = queue.due_msn\n                queue.close()",
         "            if True:\n                msn = queue.due_msn\n                queue.close()",
@@ -196,7 +196,7 @@ MUTATIONS: Final = (
         ("RDMAP-5040-5.5-16",),
     ),
     Mutation(
-        "the short way completes a Read that has its octets but not their last segment",
+        "the fast way completes a Read that has its octets but not their last segment",
         "engine/fast_receive",
         "            if last and read is not None:",
         "            if read is not None and not read.left:",

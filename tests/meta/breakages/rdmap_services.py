@@ -44,7 +44,7 @@ MUTATIONS: Final = (
         ("RDMAP-5040-3.1-02", "EXT-7306-1.1-02"),
     ),
     Mutation(
-        "the short way takes Sends from any queue",
+        "the fast way takes Sends from any queue",
         "engine/fast_receive",
         "            if qn_msn != queue.due_msn:",
         "            if qn_msn & 0xFFFF_FFFF != queue.due_msn:",
@@ -202,14 +202,14 @@ MUTATIONS: Final = (
         ("RDMAP-5040-3.2-03", "RDMAP-5040-5.3-06"),
     ),
     Mutation(
-        "the short way tells the size of the receive",
+        "the fast way tells the size of the receive",
         "engine/fast_receive",
         "(opcode, msn, mo + nbytes, solicited, None, None)",
         "(opcode, msn, queue.size, solicited, None, None)",
         ("RDMAP-5040-3.2-03", "RDMAP-5040-5.3-03"),
     ),
     Mutation(
-        "the short way tells the size of the last segment",
+        "the fast way tells the size of the last segment",
         "engine/fast_receive",
         "(opcode, msn, mo + nbytes, solicited, None, None)",
         "(opcode, msn, nbytes, solicited, None, None)",
@@ -253,7 +253,7 @@ MUTATIONS: Final = (
         ("RDMAP-5040-3.2-05", "RDMAP-5040-5.1-02"),
     ),
     Mutation(
-        "the short way delivers a Write",
+        "the fast way delivers a Write",
         "engine/fast_receive",
         "            fpdus += 1\n            if last and read is not None:",
         "            fpdus += 1\n            if read is None:\n"
