@@ -570,7 +570,7 @@ class StagTable:
         raise UsageError(f"no free STag was found; {len(self._indices)} are taken")
 
     def _new_base(self, view: memoryview, nbytes: int) -> int:
-        """A base TO like a virtual address: unique here, with the buffer's own alignment, telling nothing of it."""
+        """A base TO like a virtual address: unique, with the buffer's own alignment, not revealing its address."""
         base = self._next_base
         self._next_base = (base + nbytes + 2 * PAGE) // PAGE * PAGE
         return base + page_offset(view)

@@ -40,7 +40,7 @@ STREAMING_EOF: Final = "the peer closed the connection before its startup frame 
 
 
 class StartupState(Enum):
-    """How far startup has come; the two AWAIT states are the ones with a time limit."""
+    """The states of startup; the two AWAIT states are the ones with a time limit."""
 
     AWAIT_REPLY = "await reply"
     AWAIT_REQUEST = "await request"
@@ -194,7 +194,7 @@ class Startup:
 
     @property
     def over(self) -> bool:
-        """Whether the connection is of no more use: at once after a bad frame (MPA-5044-7.1.2-04, MPA-5044-8-07)."""
+        """Whether the driver shall close TCP: at once after a bad frame (MPA-5044-7.1.2-04, MPA-5044-8-07)."""
         return self.state is StartupState.FAILED or (self.output_ended and self._peer_closed)
 
     @property

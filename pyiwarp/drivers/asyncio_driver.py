@@ -149,7 +149,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         is not cut into small writes.
         """
         if self._busy or self._kicked or self._transport is None:
-            return  # whoever is busy looks for more to write before it is done
+            return  # the call that is running looks for more to write before it returns
         if self._burst:
             self._look_later()
             return
@@ -271,7 +271,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         if self.pump.broken:
             self.abort()
         elif self._clogged:
-            transport.abort()  # nobody takes the last octets
+            transport.abort()  # the peer does not take the last octets
         else:
             transport.close()
 

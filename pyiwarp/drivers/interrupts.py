@@ -2,9 +2,9 @@
 
 `KeyboardInterrupt` can appear between any two steps of a Python program. Between "the kernel has the octets" and "they
 are counted" it would leave a stream whose state does not match the wire. So Python's own handler of SIGINT, and no
-other, is replaced by one that looks where it strikes: outside the stack, or where the stack only waits, it raises at
-once as always; inside, it raises as soon as the stack has finished what it was about. A callback of the program's that
-the stack calls counts as inside: the stack is beneath it, half way through something.
+other, is replaced by one that looks at the frames. Outside the stack, or where the stack only waits, it raises at once.
+Inside, it raises as soon as the stack has finished the call. A callback of the program counts as inside, because the
+stack has not finished the call that makes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Final
 __all__ = ["give_back", "interruptible", "pending", "raise_pending", "take_over", "waiting", "waiting_module"]
 
 RETRY: Final = 0.002
-"""How soon an interrupt that found the stack at work strikes again, in seconds."""
+"""After how many seconds an interrupt that arrived inside the stack is sent again."""
 
 _PACKAGE: Final = __name__.partition(".")[0]
 _interruptible: Final[set[CodeType]] = set()
@@ -66,7 +66,7 @@ def take_over() -> bool:
 
 
 def give_back() -> None:
-    """One who took over has nothing to guard any more; with the last, Python's own handler returns."""
+    """Undo one `take_over`; the last one restores Python's own handler."""
     _holders.pop()
     if not _holders and not pending and signal.getsignal(signal.SIGINT) is _on_interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,7 +1,7 @@
 """Progress without an event loop: the sockets of one thread, which move when they are asked to.
 
-There is no loop, no task and no timer. Whoever polls a completion queue makes the sockets of its thread progress;
-whoever waits looks again and again for a moment, and then sleeps until the system has news.
+There is no loop, no task and no timer. A thread that polls a completion queue moves the octets of its sockets. A thread
+that waits polls for a moment, and then sleeps until a socket is ready.
 
 Interrupts find their way by the frames of this module (see `interrupts`), so it stays Python in every build; the
 drivers that it calls, and that call `shielded`, may be compiled.

@@ -109,7 +109,7 @@ class PollingDriver:
         if get_ident() != poller.ident:
             poller.check_thread()
         if self._busy or self.closed:
-            return  # whoever is busy looks for more to write before it is done
+            return  # the call that is running looks for more to write before it returns
         self._busy = True
         try:
             poller.shielded(self._run)

@@ -309,7 +309,7 @@ class Stream(SendingHalf):
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def fail(self, violation: ProtocolViolation) -> list[Event]:
-        """End the stream for a reason that lies outside it, such as startup's or this side's own collapse."""
+        """End the stream for an error found outside it, such as a fault of startup or a local catastrophic error."""
         self._fail(violation)
         events, self._events = self._events, []
         return events

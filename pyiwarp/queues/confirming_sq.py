@@ -74,7 +74,7 @@ class ConfirmingSendQueue(SendQueue):
         self._complete()
 
     def answered(self, token: object) -> None:
-        """An answer has come, and says that everything before its question has been processed (RDMAP-5040-5.5-07)."""
+        """Take an answer: the peer has processed everything before its Request (RDMAP-5040-5.5-07)."""
         if isinstance(token, _Confirmation):
             self._asked = None
             self._confirm_through(token.last)
