@@ -1,4 +1,8 @@
-"""Names of a package that are imported when they are first used (PEP 562), so that importing the package is quick."""
+"""What a program sees of packages and objects.
+
+Names of a package are imported when they are first used (PEP 562), so that importing the package is quick; `dir()` and
+tab completion show what is meant for programs.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
-__all__ = ["lazy_exports"]
+__all__ = ["lazy_exports", "public_names"]
 
 
 def lazy_exports(
@@ -32,3 +36,11 @@ def lazy_exports(
         return sorted([*homes, *modules])
 
     return load, public
+
+
+def public_names(obj: object, internal: frozenset[str]) -> list[str]:
+    """The `__dir__` of an object: its attributes without those that begin with an underscore and those in `internal`.
+
+    `internal` names what other modules of the package call and no program needs.
+    """
+    return sorted(name for name in object.__dir__(obj) if name[0] != "_" and name not in internal)

@@ -49,6 +49,7 @@ from pyiwarp.errors import (
     TaggedOffsetWrap,
     UsageError,
 )
+from pyiwarp.exports import public_names
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # collections.abc has it from 3.12 on
@@ -84,6 +85,16 @@ _KINDS: Final = {
 }
 
 RDMAP_ERRORS: Final = _CheckErrors(ReadInvalidStag, ReadStagNotAssociated, ReadWrap, ReadBounds, ReadAccessRights)
+
+
+_INTERNAL: Final = frozenset(
+    {
+        *("misalignment", "origin", "pieces", "pin", "pin_sink", "pin_source", "pinned_view", "publish"),
+        *("revoked", "rights", "scope", "source_view", "table", "unpin", "why_not_invalidated"),
+        *("window_bound", "window_gone", "withhold"),
+    }
+)
+"""What work requests and windows need of a region; `dir()` of a region does not show it."""
 
 
 class Domain(Protocol):
@@ -162,6 +173,9 @@ class MemoryRegion:
     def __repr__(self) -> str:
         state = "" if self._open else " closed"
         return f"<MemoryRegion STag={self.stag:#010x} TO={self.to:#x} {self.nbytes} octets {self.access!r}{state}>"
+
+    def __dir__(self) -> list[str]:
+        return public_names(self, _INTERNAL)
 
     def __len__(self) -> int:
         return self.nbytes

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Unpack
 
 from pyiwarp.codes import Rtr
 from pyiwarp.errors import BadWorkRequest, Closed, QueueFull, RegionInUse, UsageError
+from pyiwarp.exports import public_names
 from pyiwarp.memory.fastreg import FastRegion
 from pyiwarp.memory.handles import StagHandle
 from pyiwarp.memory.log import AccessLog, AccessRecord, RegionCounters
@@ -99,6 +100,9 @@ _WATCHED_QP: Final = (
     *("drain", "drain_sq", "drain_rq", "post_send", "post_send_many", "post_recv"),
 )
 
+_CONTEXT_INTERNAL: Final = frozenset({"forget", "qp_closed", "report", "stags"})
+_PD_INTERNAL: Final = frozenset({"adopt", "check_open", "qp_closed", "register_as", "report", "stags"})
+
 
 @dataclass(frozen=True, slots=True)
 class Device:
@@ -148,6 +152,9 @@ class Context:
 
     def __repr__(self) -> str:
         return f"<Context {self.device.name} {len(self._pds)} PDs {len(self.stags)} regions>"
+
+    def __dir__(self) -> list[str]:
+        return public_names(self, _CONTEXT_INTERNAL)
 
     def __enter__(self) -> Context:
         return self
@@ -260,6 +267,9 @@ class ProtectionDomain:
         windows = f" {len(self.windows)} windows" if self.windows else ""
         srqs = f" {len(self._srqs)} shared receive queues" if self._srqs else ""
         return f"<ProtectionDomain {regions} regions{windows} {len(self._qps)} queue pairs{srqs}>"
+
+    def __dir__(self) -> list[str]:
+        return public_names(self, _PD_INTERNAL)
 
     def __enter__(self) -> ProtectionDomain:
         return self

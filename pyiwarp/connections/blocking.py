@@ -51,6 +51,9 @@ class Region(MemoryRegion):
 
     poller: Poller
 
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name != "poller"]
+
     def __enter__(self) -> Region:
         return self
 

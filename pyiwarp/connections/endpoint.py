@@ -16,6 +16,7 @@ from pyiwarp.capture import Capture, Tap
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.codes import Rtr
 from pyiwarp.errors import Closed, Disconnected, UsageError
+from pyiwarp.exports import public_names
 from pyiwarp.memory.log import AccessLog
 from pyiwarp.mr import Access, Region, RegionSlice
 from pyiwarp.negotiation import Agreement, Offer
@@ -147,6 +148,8 @@ class Message(NamedTuple):
     immediate: bool = False
 
 
+_INTERNAL: Final = frozenset({"attach", "of"})
+
 D = TypeVar("D", bound=Driver)
 C = TypeVar("C", bound="Endpoint[Any]")
 
@@ -181,6 +184,9 @@ class Endpoint(Generic[D]):
             self._post_receive(slot)
         self._send_cq.taker = self._on_work_done
         self._recv_cq.taker = self._on_received
+
+    def __dir__(self) -> list[str]:
+        return public_names(self, _INTERNAL)
 
     def __repr__(self) -> str:
         peer = "" if self._llp is None else f" with {self.peername}"

@@ -6,17 +6,20 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Protocol
+from typing import Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
 from pyiwarp.errors import Closed, QueueFull, RegionInUse, UsageError
+from pyiwarp.exports import public_names
 from pyiwarp.queues.waiting import Waiters
 from pyiwarp.queues.work import Completion
 
 __all__ = ["CompletionQueue"]
 
 log = logging.getLogger(__name__)
+
+_INTERNAL: Final = frozenset({"progress", "push", "taker", "users"})
 
 
 class Channel(Protocol):
@@ -66,6 +69,9 @@ class CompletionQueue:
     def __repr__(self) -> str:
         state = " overflowed" if self.overflowed else "" if self._open else " closed"
         return f"<CompletionQueue {len(self._completions)} of {self.capacity}{state}>"
+
+    def __dir__(self) -> list[str]:
+        return public_names(self, _INTERNAL)
 
     def __len__(self) -> int:
         return len(self._completions)

@@ -12,7 +12,9 @@ from typing import Final, Protocol
 from mypy_extensions import mypyc_attr
 
 from pyiwarp.errors import Closed, LocalCatastrophe, UsageError, WrongState
+from pyiwarp.exports import public_names
 from pyiwarp.negotiation import Agreement
+from pyiwarp.pump import Pump
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.counters import QpAttributes
 from pyiwarp.queues.cq import CompletionQueue
@@ -26,6 +28,8 @@ from pyiwarp.queues.work import Recv, SendRequest
 __all__ = ["QpCap", "QpInput", "QpOptions", "QpState", "QueuePair"]
 
 _RTS: Final = QpState.RTS
+_INTERNAL: Final = frozenset(vars(Pump)) | {"on_output", "shares_memory"}
+"""What drivers and the stack below call; `dir()` of a queue pair does not show it."""
 
 
 class Owner(PumpOwner, Protocol):
@@ -54,6 +58,9 @@ class QueuePair(QpPump):
         for used in (send_cq, recv_cq, options.srq):
             if used is not None:
                 used.users += 1
+
+    def __dir__(self) -> list[str]:
+        return public_names(self, _INTERNAL)
 
     def __enter__(self) -> QueuePair:
         return self

@@ -18,8 +18,10 @@ from pyiwarp.errors import BadWorkRequest, Closed, InvalidStag, TerminatedByPeer
 from pyiwarp.mr import RemoteRegion
 from pyiwarp.verbs import AccessLog, WindowType
 from tests.harness import agreed
-from tests.integration.loops import HOST, joined, run_on
-from tests.integration.polled import PATIENCE, nothing_left, pair
+from tests.hosts import HOST
+from tests.integration.loops import joined, run_on
+from tests.integration.polled import nothing_left, pair
+from tests.patience import PATIENCE
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 Body = Callable[..., Coroutine[Any, Any, None]]
