@@ -87,7 +87,7 @@ class Campaign:
         try:
             if self._ward is None:
                 self._ward = await Ward.open(self._image, self._direction)
-            result = await self._ward.attempt(case, timeout, self._profile.manners)
+            result = await self._ward.attempt(case, timeout, self._profile.allowances)
         except GuestStartError:
             raise  # no other case would find a guest either
         except GuestError as error:

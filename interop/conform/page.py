@@ -76,7 +76,9 @@ def _page(run: Run) -> Iterator[str]:
     outcomes = run.outcomes
     yield HEAD.format(kernel=run.race.kernel)
     yield from _verdict(outcomes, run.seconds)
-    yield ALLOWANCES.format(settle=run.profile.manners.settle * 1000, race=_paragraph(run.race.sentence, "  ").rstrip())
+    yield ALLOWANCES.format(
+        settle=run.profile.allowances.settle * 1000, race=_paragraph(run.race.sentence, "  ").rstrip()
+    )
     yield from _differences(outcomes)
     yield from _unseen(outcomes, run.profile)
     yield from _failures(outcomes)

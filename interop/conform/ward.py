@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final, Self
 
 from pyiwarp.conformance.bench.abilities import Direction, Level
-from pyiwarp.conformance.bench.allowances import Manners
+from pyiwarp.conformance.bench.allowances import Allowances
 from pyiwarp.conformance.bench.testbench import Settings
 from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.results import Result
@@ -53,9 +53,9 @@ class Ward:
         with contextlib.suppress(GuestError):  # it ended in the middle of something, as it was meant to
             await self._stack.aclose()
 
-    async def attempt(self, case: Case, timeout: float, manners: Manners) -> Result:
+    async def attempt(self, case: Case, timeout: float, allowances: Allowances) -> Result:
         """Run one case; a guest that it crashes is a failure, and tells its last words."""
-        settings = self._settings(timeout, manners)
+        settings = self._settings(timeout, allowances)
         report = await Runner(settings, (HOST, self._place.control_port), strict=True).run([case])
         result = report.results[0] if report.results else Result(case, Verdict.ERROR)
         if report.abandoned:
@@ -71,10 +71,10 @@ class Ward:
         expected = result.case.accepts
         return replace(result, verdict=Verdict.FAILED, expected=expected, seen=seen, octets=tuple(lines), reason="")
 
-    def _settings(self, timeout: float, manners: Manners) -> Settings:
+    def _settings(self, timeout: float, allowances: Allowances) -> Settings:
         port = self._place.port if self._direction is Direction.CONNECT else 0
         settings = Settings(self._direction, Level.TARGET, HOST, port, timeout)
-        settings.manners = manners
+        settings.allowances = allowances
         if self._direction is Direction.LISTEN:
             settings.reachable_at = (HOST_ADDRESS, 0)
         return settings

@@ -31,8 +31,14 @@ class LevelName(StrEnum):
     TARGET = "target"
 
 
-HostArgument = Annotated[str | None, typer.Argument(help="Where the peer listens.", show_default=False)]
-PortArgument = Annotated[int | None, typer.Argument(min=1, max=65535, help="Its TCP port.", show_default=False)]
+HostArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[HOST[:PORT]]", help="Where the peer listens; \\[IPv6]:PORT too.", show_default=False),
+]
+PortArgument = Annotated[
+    int | None,
+    typer.Argument(min=1, max=65535, help="Its TCP port, if HOST does not name it.", show_default=False),
+]
 ListenOption = Annotated[
     str | None,
     typer.Option(metavar="[HOST:]PORT", help="Wait here for a peer that connects."),
@@ -53,16 +59,17 @@ ProfileOption = Annotated[
     str | None,
     typer.Option(metavar="NAME|FILE", help="Known deviations of the peer: siw, or a TOML file."),
 ]
-ListOption = Annotated[bool, typer.Option("--list", help="List the cases and exit.")]
+ListOption = Annotated[bool, typer.Option("--list", help="List the cases, up to --level if given, and exit.")]
 OnlyOption = Annotated[
     list[str] | None,
     typer.Option(metavar="CASES", help="Cases by id, prefix, pattern or group."),
 ]
 SkipOption = Annotated[list[str] | None, typer.Option(metavar="CASES", help="Leave these out.")]
+FailFastOption = Annotated[bool, typer.Option("--fail-fast", help="End the run at the first failure.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Test SHOULDs too.")]
 TimeoutOption = Annotated[float, typer.Option(min=0.05, help="Seconds that the peer may take to react.")]
 PatienceOption = Annotated[float, typer.Option(min=0.05, help="Seconds to wait for a peer that connects by itself.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the report, or the list, as JSON.")]
 JunitOption = Annotated[Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Write JUnit XML.")]
 
 
@@ -78,6 +85,7 @@ def conform(
     only: OnlyOption = None,
     skip: SkipOption = None,
     strict: StrictOption = False,
+    fail_fast: FailFastOption = False,
     timeout: TimeoutOption = 5.0,
     patience: PatienceOption = 30.0,
     json: JsonOption = False,
@@ -96,19 +104,25 @@ def conform(
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
     if list_:
-        from pyiwarp.cli.conform_screen import list_cases
-
-        list_cases(cases)
+        _list(cases, level, json=json)
         return
     settings = _settings(host, port, listen, control, level)
     settings.timeout, settings.patience = timeout, patience
     if reachable_at is not None:
-        settings.reachable_at = Address.parse(reachable_at, 0)[:2]
+        settings.reachable_at = _address(reachable_at)
     if (capture := capture_in(pcapng)) is not None:
         settings.make_tap = lambda initiator: capture.flow(initiator=initiator)
     commands = None if control is None else _endpoint(control, settings.host)
-    report = _run(cases, settings, commands, profile, strict=strict, quiet=json)
+    report = _run(cases, settings, commands, profile, strict=strict, fail_fast=fail_fast, quiet=json)
     _conclude(report, json=json, junit=junit)
+
+
+def _list(cases: list[Case], level: LevelName | None, *, json: bool) -> None:
+    """Print the cases that a run at `level` has; all of them without one."""
+    from pyiwarp.cli.conform_screen import list_cases
+    from pyiwarp.conformance.bench.abilities import Level
+
+    list_cases([case for case in cases if level is None or case.level <= Level[level.name]], json=json)
 
 
 def _settings(
@@ -124,9 +138,30 @@ def _settings(
         if host is not None:
             raise typer.BadParameter("either HOST PORT or --listen: who connects to whom?")
         return Settings(Direction.LISTEN, chosen, *_endpoint(listen, "127.0.0.1"))
-    if host is None or port is None:
-        raise typer.BadParameter("write HOST PORT of a peer that listens, or --listen PORT for one that connects")
-    return Settings(Direction.CONNECT, chosen, host, port)
+    if host is None:
+        raise typer.BadParameter("write HOST:PORT of a peer that listens, or --listen PORT for one that connects")
+    return Settings(Direction.CONNECT, chosen, *_peer(host, port))
+
+
+def _peer(text: str, port: int | None) -> tuple[str, int]:
+    """The peer's address from HOST PORT or HOST:PORT; raises a usage error."""
+    host, named_port = _address(text)
+    if named_port and port is not None:
+        raise typer.BadParameter(f"the port is given twice: {text} {port}")
+    if not named_port and port is None:
+        raise typer.BadParameter(f"{text!r} has no port; write HOST:PORT or HOST PORT")
+    return host, named_port or port or 0
+
+
+def _address(text: str) -> tuple[str, int]:
+    """Parse HOST[:PORT], with 0 for a port that is not there; raises a usage error."""
+    try:
+        place = Address.parse(text, 0)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if place.path:
+        raise typer.BadParameter(f"{text!r} has a path; write HOST or HOST:PORT")
+    return place.host, place.port
 
 
 def _endpoint(text: str, host: str) -> tuple[str, int]:
@@ -144,6 +179,7 @@ def _run(
     profile: str | None,
     *,
     strict: bool,
+    fail_fast: bool,
     quiet: bool,
 ) -> Report:
     from pyiwarp.cli.conform_screen import RunDisplay
@@ -156,14 +192,23 @@ def _run(
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
     if judge is not None:
-        settings.manners = judge.manners
+        settings.allowances = judge.allowances
     with RunDisplay(len(cases), quiet=quiet) as display:
-        runner = Runner(settings, control, strict=strict, judge=judge, begun=display.begun, ended=display.ended)
+        runner = Runner(
+            settings,
+            control,
+            strict=strict,
+            fail_fast=fail_fast,
+            judge=judge,
+            begun=display.begun,
+            ended=display.ended,
+            listening=display.listening,
+        )
         return run(_work(runner, cases), LoopName.ASYNCIO)
 
 
 async def _work(runner: Runner, cases: list[Case]) -> Report:
-    """Run the cases; Ctrl-C ends the run with the results so far."""
+    """Run the cases; Ctrl-C ends the run at once, with the results so far."""
     import asyncio
 
     task = asyncio.ensure_future(runner.run(cases))
@@ -176,6 +221,8 @@ async def _work(runner: Runner, cases: list[Case]) -> Report:
 
 def _conclude(report: Report, *, json: bool, junit: Path | None) -> None:
     """Print the report and end with its exit code."""
+    from pyiwarp.conformance.results import INTERRUPTED
+
     if junit is not None:
         from pyiwarp.conformance.junit import junit as as_junit
 
@@ -191,7 +238,7 @@ def _conclude(report: Report, *, json: bool, junit: Path | None) -> None:
         from pyiwarp.cli.conform_screen import show_report
 
         show_report(report)
-    if report.abandoned and not report.results:
+    if report.abandoned and not report.results and report.abandoned != INTERRUPTED:
         raise typer.Exit(NOT_IWARP)
     if not report.passed:
         raise typer.Exit(1)

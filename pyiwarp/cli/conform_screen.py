@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json as jsonlib
 from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -32,10 +33,16 @@ STYLES = {
 
 
 class RunDisplay:
-    """A bar on standard error with the current case, if that is a terminal."""
+    """The progress of a run on standard error: a bar with the current case on a terminal, else a line for each verdict.
+
+    With `quiet` there is neither.
+    """
 
     def __init__(self, total: int, *, quiet: bool) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, highlight=False)
+        self._total = total
+        self._ended = 0
+        self._with_lines = not quiet and not self._console.is_terminal
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -56,6 +63,10 @@ class RunDisplay:
     ) -> None:
         self._bar.stop()
 
+    def listening(self, port: int) -> None:
+        """The bench waits for the peer at `port`."""
+        self._console.print(f"waiting for a peer at port {port}", markup=False, soft_wrap=True)
+
     def begun(self, case: Case) -> None:
         """A case begins."""
         self._bar.update(self._task, description=f"{case.id}  {case.title}"[:70])
@@ -63,6 +74,10 @@ class RunDisplay:
     def ended(self, result: Result) -> None:
         """A case has its verdict."""
         self._bar.advance(self._task)
+        self._ended += 1
+        if self._with_lines and result.verdict is not Verdict.SKIPPED:
+            line = f"{self._ended}/{self._total}  {result.verdict.value}  {result.case.id}  {result.case.title}"
+            self._console.print(line, markup=False, soft_wrap=True)
 
 
 def show_report(report: Report) -> None:
@@ -112,8 +127,11 @@ def _conclusion(report: Report) -> str:
     return f"{report.peer} ({report.direction}, level {report.level}): {number} in {report.seconds:.1f} s, {what}"
 
 
-def list_cases(cases: Sequence[Case]) -> None:
-    """One line per case: id, level, directions, strictness, title."""
+def list_cases(cases: Sequence[Case], *, json: bool) -> None:
+    """One line per case: id, level, directions, strictness, title; with `json` one array with everything."""
+    if json:
+        print(jsonlib.dumps([case.as_data() for case in cases], indent=1))
+        return
     for case in cases:
         directions = "both" if len(case.directions) > 1 else next(iter(case.directions)).value
         print(f"{case.id:24} {case.level.word:6} {directions:7} {case.strictness.value:6} {case.title}")

@@ -20,11 +20,14 @@ may have several cases: `DDP-5041-7.1-10`, `DDP-5041-7.1-10/2` and so on.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
+from pathlib import Path
 from typing import Final
 
 from pyiwarp.conformance.bench.abilities import Direction, Level, Need
@@ -92,6 +95,22 @@ class Case:
         layer, rfc = self.id.split("-")[:2]
         return f"{LAYERS[layer]} (RFC {rfc})"
 
+    def as_data(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "group": self.group,
+            "level": self.level.word,
+            "directions": sorted(direction.value for direction in self.directions),
+            "strictness": self.strictness.value,
+            "needs": sorted(self.needs),
+            "also": [*self.also],
+            "sends": self.sends,
+            "accepts": self.accepts,
+            "clause": str(self.clause),
+        }
+
     @property
     def clause(self) -> Clause:
         """The requirement in words."""
@@ -128,7 +147,8 @@ def case(
         strictness = Strictness.SHOULD if clause(id).level.startswith("SHOULD") else Strictness.MUST
 
     def register(function: CaseFunction) -> CaseFunction:
-        sends, marker, accepts = " ".join((inspect.getdoc(function) or "").split()).partition("Accepts: ")
+        text = function.__doc__ or _docstring_in_source(function)
+        sends, marker, accepts = " ".join(text.split()).partition("Accepts: ")
         if not (sends and marker):
             raise ValueError(f"the docstring of {id} must say what it sends and, behind 'Accepts:', what it accepts")
         REGISTRY[id] = Case(
@@ -146,3 +166,17 @@ def case(
         return function
 
     return register
+
+
+def _docstring_in_source(function: CaseFunction) -> str:
+    """The docstring of a function from its module's source: `python -OO` keeps none in memory."""
+    file, name = inspect.getsourcefile(function), getattr(function, "__name__", "")
+    return _docstrings(file).get(name, "") if file else ""
+
+
+@cache
+def _docstrings(file: str) -> dict[str, str]:
+    """The docstring of each function at the top of a source file."""
+    tree = ast.parse(Path(file).read_text(encoding="utf-8"))
+    functions = (node for node in tree.body if isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef))
+    return {node.name: ast.get_docstring(node) or "" for node in functions}

@@ -8,7 +8,7 @@ from pyiwarp.conformance.bench.startup_line import Line, build_word
 from pyiwarp.conformance.bench.testbench import Bench
 from pyiwarp.errors import IwarpError
 
-__all__ = ["NoEndpoint", "become_acquainted"]
+__all__ = ["NoEndpoint", "probe_peer"]
 
 LINE_END = b"\r\n\r\n"  # a program that reads lines answers this, if only to complain
 
@@ -17,7 +17,7 @@ class NoEndpoint(IwarpError):
     """What is there is no iWARP endpoint, or none that can be tested; the text says what it does instead."""
 
 
-async def become_acquainted(bench: Bench) -> set[Need]:
+async def probe_peer(bench: Bench) -> set[Need]:
     """Make or take one connection; returns what the peer shows that it can do.
 
     Raises `NoEndpoint`, `Unreachable` or `NobodyConnects`.

@@ -22,23 +22,35 @@ any more: a profile tells the truth about its peer or the run fails.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pyiwarp.conformance.bench.abilities import Direction
-from pyiwarp.conformance.bench.allowances import PLAIN, Manners
+from pyiwarp.conformance.bench.allowances import PLAIN, Allowances
 from pyiwarp.conformance.case import Case, Verdict
+from pyiwarp.conformance.catalogue import cases
 from pyiwarp.conformance.results import Result
 from pyiwarp.errors import UsageError
 
 __all__ = ["Deviation", "Profile", "built_in_profiles", "load_profile"]
 
-_NEEDED: Final = {"cases", "reason"}
-_KNOWN: Final = _NEEDED | {"directions", "seen", "sometimes", "reference"}
+T = TypeVar("T")
+
+LONGEST_SETTLE: Final = 60.0  # seconds
+_TOP: Final = {"name", "about", "peer", "deviation"}
+_PEER: Final = {"settle", "terminate_layout"}
+_DEVIATION: Final = {"cases", "reason", "directions", "seen", "sometimes", "reference"}
+_KINDS: Final[Mapping[object, str]] = {
+    str: "a string",
+    bool: "true or false",
+    float: "a number",
+    list: "an array of tables, [[...]]",
+    dict: "a table, [...]",
+}
 _LAYOUTS: Final = {"rfc": False, "little-endian bit-fields": True}
 
 
@@ -70,7 +82,7 @@ class Profile:
     name: str
     about: str
     deviations: tuple[Deviation, ...]
-    manners: Manners = PLAIN
+    allowances: Allowances = PLAIN
 
     def judge(self, result: Result, direction: Direction) -> Result:
         """The result in the light of what is declared."""
@@ -111,12 +123,17 @@ def built_in_profiles() -> list[str]:
 
 
 def load_profile(name: str) -> Profile:
-    """A profile that comes with the package, by its name, or one in a TOML file; raises `UsageError`."""
+    """A profile that comes with the package, by its name, or one in a TOML file.
+
+    Raises `UsageError` for a file that cannot be read, has a wrong shape or names a case that does not exist.
+    """
     if name in built_in_profiles():
         text = files(__package__).joinpath("profiles", f"{name}.toml").read_text(encoding="utf-8")
         return _parse(name, text)
     try:
         return _parse(Path(name).stem, Path(name).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the profile {name} is no UTF-8 text: octet {error.start}") from error
     except OSError as error:
         there = ", ".join(built_in_profiles())
         raise UsageError(f"no profile {name!r}: {error.strerror}; those of the package are {there}") from error
@@ -127,40 +144,81 @@ def _parse(name: str, text: str) -> Profile:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the profile {name} is no TOML: {error}") from error
-    entries: list[dict[str, Any]] = data.get("deviation", [])
-    deviations = tuple(_deviation(name, entry) for entry in entries)
-    return Profile(data.get("name", name), data.get("about", ""), deviations, _manners(name, data.get("peer", {})))
+    table = _Table(f"the profile {name}", data, _TOP)
+    entries, peer = table.get("deviation", list, []), table.get("peer", dict, {})
+    where = f"a deviation in the profile {name}"
+    deviations = tuple(_deviation(_Table(where, entry, _DEVIATION)) for entry in entries)
+    allowances = _allowances(_Table(f"[peer] in the profile {name}", peer, _PEER))
+    return Profile(table.get("name", str, name), table.get("about", str, ""), deviations, allowances)
 
 
-def _manners(name: str, peer: dict[str, Any]) -> Manners:
-    layout, settle = peer.get("terminate_layout", "rfc"), peer.get("settle", 0.0)
-    if unknown := peer.keys() - {"terminate_layout", "settle"}:
-        raise UsageError(f"[peer] in the profile {name} has {', '.join(sorted(unknown))}, which mean nothing")
-    if layout not in _LAYOUTS or not isinstance(settle, int | float):
-        raise UsageError(f"[peer] in the profile {name}: settle is in seconds, a layout one of {', '.join(_LAYOUTS)}")
-    return Manners(settle=settle, little_endian_terminates=_LAYOUTS[layout])
+class _Table:
+    """A table of a profile, whose values have the type and the shape that a key takes; all else is a `UsageError`."""
+
+    def __init__(self, where: str, data: object, known: Set[str]) -> None:
+        self._where = where
+        if not isinstance(data, dict):
+            raise self.wrong("deviation", "begins with [[deviation]]")
+        self._data: dict[str, Any] = data
+        for key in sorted(data.keys() - known):
+            raise UsageError(f"{where} has the key {key!r}, which means nothing")
+
+    def wrong(self, key: str, due: str) -> UsageError:
+        """The error that says what the value of `key` should be."""
+        return UsageError(f"{self._where}: {key} {due}")
+
+    def get(self, key: str, kind: type[T], otherwise: T | None = None) -> T:
+        """The value of `key`, which must be there unless `otherwise` is given."""
+        value = self._data.get(key, otherwise)
+        if value is None:
+            raise self.wrong(key, "is missing")
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.wrong(key, f"is {_KINDS[kind]}, not {value!r}")
+        return value
+
+    def number(self, key: str, otherwise: float) -> float:
+        """An integer or a float, which may not be a boolean."""
+        value = self._data.get(key, otherwise)
+        return float(value) if type(value) is int else self.get(key, float, otherwise)
+
+    def words(self, key: str, otherwise: Sequence[str] | None = None) -> tuple[str, ...]:
+        """One string or several: at least one."""
+        value = self._data.get(key, otherwise)
+        if value is None:
+            raise self.wrong(key, "is missing")
+        words = [value] if isinstance(value, str) else value
+        if not isinstance(words, Sequence) or not words or not all(isinstance(word, str) and word for word in words):
+            raise self.wrong(key, f"is a string or a list of strings, not {value!r}")
+        return tuple(words)
 
 
-def _deviation(name: str, entry: dict[str, Any]) -> Deviation:
-    if missing := _NEEDED - entry.keys():
-        raise UsageError(f"a deviation in the profile {name} lacks {', '.join(sorted(missing))}: {entry}")
-    if unknown := entry.keys() - _KNOWN:
-        raise UsageError(
-            f"a deviation in the profile {name} has {', '.join(sorted(unknown))}, which mean nothing: {entry}"
-        )
+def _allowances(peer: _Table) -> Allowances:
+    layout = peer.get("terminate_layout", str, "rfc")
+    settle = peer.number("settle", 0.0)
+    if layout not in _LAYOUTS:
+        raise peer.wrong("terminate_layout", f"is one of {', '.join(_LAYOUTS)}, not {layout!r}")
+    if not 0 <= settle <= LONGEST_SETTLE:
+        raise peer.wrong("settle", f"is a number of seconds from 0 to {LONGEST_SETTLE}, not {settle}")
+    return Allowances(settle=settle, little_endian_terminates=_LAYOUTS[layout])
+
+
+def _deviation(entry: _Table) -> Deviation:
+    reason = " ".join(entry.get("reason", str).split())
+    if not reason:
+        raise entry.wrong("reason", "is empty")
+    patterns = entry.words("cases")
+    for pattern in patterns:
+        if not any(fnmatchcase(case.id, pattern) for case in cases()):
+            raise entry.wrong("cases", f"has {pattern!r}, which names no case; `pyiwarp conform --list` shows all")
     try:
-        directions = frozenset(Direction(word) for word in entry.get("directions", [*Direction]))
+        directions = frozenset(Direction(word) for word in entry.words("directions", [*Direction]))
     except ValueError as error:
-        raise UsageError(f"a deviation in the profile {name} has {error}: connect and listen are meant") from error
+        raise entry.wrong("directions", f"is connect, listen or both: {error}") from error
     return Deviation(
-        _patterns(entry["cases"]),
-        " ".join(entry["reason"].split()),
-        entry.get("reference", ""),
+        patterns,
+        reason,
+        entry.get("reference", str, ""),
         directions,
-        _patterns(entry.get("seen", "*")),
-        entry.get("sometimes", False),
+        entry.words("seen", ["*"]),
+        entry.get("sometimes", bool, False),
     )
-
-
-def _patterns(value: str | Sequence[str]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)

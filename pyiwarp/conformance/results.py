@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from pyiwarp.conformance.case import Case, Verdict
 
-__all__ = ["Report", "Result"]
+__all__ = ["INTERRUPTED", "Report", "Result"]
+
+INTERRUPTED: Final = "interrupted"
+"""Why a run was abandoned that the user ended."""
 
 
 @dataclass(frozen=True, slots=True)

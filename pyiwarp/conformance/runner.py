@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, Protocol
@@ -13,8 +14,8 @@ from pyiwarp.conformance.bench.control import ControlLost, ControlRefused, Targe
 from pyiwarp.conformance.bench.patterns import Failed
 from pyiwarp.conformance.bench.testbench import Bench, Door, NobodyConnects, Settings, Unreachable
 from pyiwarp.conformance.case import Case, Strictness, Verdict
-from pyiwarp.conformance.probe import NoEndpoint, become_acquainted
-from pyiwarp.conformance.results import Report, Result
+from pyiwarp.conformance.probe import NoEndpoint, probe_peer
+from pyiwarp.conformance.results import INTERRUPTED, Report, Result
 from pyiwarp.errors import IwarpError
 
 __all__ = ["Judge", "Runner"]
@@ -31,10 +32,10 @@ class Judge(Protocol):
 
 
 class Runner:
-    """Runs cases against one peer; `strict` is whether to run SHOULDs too.
+    """Runs cases against one peer; `strict` is whether to run SHOULDs too, `fail_fast` whether a failure ends the run.
 
     `control` is where the target program takes commands. `begun` is called with each case before it runs, `ended` with
-    its result. `judge` may change a verdict.
+    its result, `listening` with the port at which the peer may connect. `judge` may change a verdict.
     """
 
     def __init__(
@@ -43,41 +44,64 @@ class Runner:
         control: tuple[str, int] | None = None,
         *,
         strict: bool = False,
+        fail_fast: bool = False,
         judge: Judge | None = None,
         begun: Callable[[Case], None] = lambda case: None,
         ended: Callable[[Result], None] = lambda result: None,
+        listening: Callable[[int], None] = lambda port: None,
     ) -> None:
         self._settings = settings
         self._control_address = control
         self._strict = strict
+        self._fail_fast = fail_fast
         self._judge = judge
         self._begun = begun
         self._ended = ended
+        self._listening = listening
         self._control: Target | None = None
         self._door: Door | None = None
+        self._work: asyncio.Task[None] | None = None
         self._stopped = False
+        self._lost = 0  # cases in a row that found no peer
 
     def stop(self) -> None:
-        """End the run behind the case at hand, which takes its time limit at most."""
+        """End the run now: the case that is running gets no verdict, and `run` returns the results so far."""
         self._stopped = True
+        if self._work is not None:
+            self._work.cancel()
 
     async def run(self, cases: Iterable[Case]) -> Report:
         """Run `cases` in order. Returns a report in any case; a peer that is no iWARP endpoint is `abandoned`."""
         settings = self._settings
         report = Report(f"{settings.host} port {settings.port}", settings.direction.value, settings.level.word)
         started = time.perf_counter()
+        self._work = asyncio.get_running_loop().create_task(self._probe_and_run(cases, report))
+        if self._stopped:
+            self._work.cancel()
         try:
-            await self.open()
-            if settings.direction is Direction.LISTEN:
-                report.peer = f"whoever connects to {settings.host} port {self.port}"
-            settings.needs |= await become_acquainted(Bench(settings, self._control, self._door))
-            await self._run_all(cases, report)
+            await self._work
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+            report.abandoned = INTERRUPTED
         except (NoEndpoint, Unreachable, NobodyConnects, ControlLost, OSError) as error:
             report.abandoned = str(error)
         finally:
             self.close()
         report.seconds = time.perf_counter() - started
         return report
+
+    async def _probe_and_run(self, cases: Iterable[Case], report: Report) -> None:
+        settings = self._settings
+        await self.open()
+        if settings.direction is Direction.LISTEN:
+            report.peer = f"whoever connects to {settings.host} port {self.port}"
+            self._listening(self.port)
+        settings.needs |= await probe_peer(Bench(settings, self._control, self._door))
+        for case in cases:
+            await self._run_and_judge(case, report)
+            if report.abandoned or (self._fail_fast and report.results[-1].verdict.bad):
+                return
 
     async def open(self) -> None:
         """Reach the target program, if there is one, and listen, if the peer is to connect."""
@@ -106,26 +130,20 @@ class Runner:
             self._control.close()
         self._control = await Target.connect(*self._control_address, self._settings.timeout)
 
-    async def _run_all(self, cases: Iterable[Case], report: Report) -> None:
-        lost = 0
-        for case in cases:
-            if self._stopped:
-                report.abandoned = "interrupted"
-                return
-            why_not = self._why_not(case)
-            if why_not is not None:
-                result = Result(case, why_not[0], reason=why_not[1])
-            else:
-                self._begun(case)
-                result = await self.run_case(case)
-                lost = lost + 1 if result.verdict is Verdict.ERROR else 0
-            if self._judge is not None:
-                result = self._judge.judge(result, self._settings.direction)
-            report.results.append(result)
-            self._ended(result)
-            if lost == LOST_IN_A_ROW:
-                report.abandoned = f"the peer was lost: {result.reason}"
-                return
+    async def _run_and_judge(self, case: Case, report: Report) -> None:
+        """Add the case's result to `report`; so many cases in a row that find no peer end the run."""
+        why_not = self._why_not(case)
+        if why_not is not None:
+            result = Result(case, why_not[0], reason=why_not[1])
+        else:
+            self._begun(case)
+            result = await self.run_case(case)
+        if self._judge is not None:
+            result = self._judge.judge(result, self._settings.direction)
+        report.results.append(result)
+        self._ended(result)
+        if self._lost == LOST_IN_A_ROW:
+            report.abandoned = f"the peer was lost: {result.reason}"
 
     def _why_not(self, case: Case) -> tuple[Verdict, str] | None:
         settings = self._settings
@@ -146,6 +164,7 @@ class Runner:
         limit = self._settings.timeout * PER_CASE
         started = time.perf_counter()
         result = Result(case, Verdict.PASSED)
+        lost = 0
         try:
             async with asyncio.timeout(limit):
                 await case.run(bench)
@@ -161,12 +180,23 @@ class Runner:
             result = replace(result, verdict=Verdict.FAILED, expected="an end", seen=f"none within {limit:g} s")
         except (IwarpError, OSError) as error:
             result = replace(result, verdict=Verdict.ERROR, reason=str(error) or type(error).__name__)
+            lost = self._lost + 1
             await self._recover(error)
+        except Exception as error:  # a fault of the case or of the bench, which must not end the run
+            result = _internal_error(result, error)
         finally:
             await bench.close()
+        self._lost = lost
         return replace(result, seconds=time.perf_counter() - started)
 
     async def _recover(self, error: Exception) -> None:
         """A control connection that failed is made anew, so that one bad case does not spoil the next."""
         if isinstance(error, ControlLost | OSError) and self._control_address is not None:
             await self._reach_control()
+
+
+def _internal_error(result: Result, error: Exception) -> Result:
+    """The result of a case that raised `error`, with the traceback where a failure shows octets."""
+    lines = tuple("".join(traceback.format_exception(error)).splitlines())
+    reason = f"the case ended with {type(error).__name__}: {error}, which is a fault of this tester"
+    return replace(result, verdict=Verdict.ERROR, octets=lines, reason=" ".join(reason.split()))

@@ -101,6 +101,40 @@ def test_ctrl_c_ends_the_run_with_what_is_known(target: tuple[str, str], tmp_pat
     assert report["results"]
 
 
+def test_ctrl_c_while_no_client_has_come() -> None:
+    command = [sys.executable, "-m", "pyiwarp", "conform", "--listen", "0", "--patience", "600", "--json"]
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert "waiting for a peer at port" in first_line(process)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert json.loads(output)["abandoned"] == "interrupted"
+
+
+def test_off_a_terminal_each_verdict_is_a_line(target: tuple[str, str]) -> None:
+    done = pyiwarp("conform", f"127.0.0.1:{target[0]}", *SOME)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line for line in done.stderr.splitlines() if "MPA-5044-8-02 " in line]
+    assert len(lines) == 1
+    assert "passed" in lines[0]
+    assert "skipped" not in done.stderr
+
+
+def test_json_alone_is_on_standard_output(target: tuple[str, str]) -> None:
+    done = pyiwarp("conform", f"127.0.0.1:{target[0]}", *SOME, "--json")
+    assert json.loads(done.stdout)["passed"]
+
+
+def test_fail_fast(target: tuple[str, str], tmp_path: Path) -> None:
+    profile = tmp_path / "wrong.toml"
+    profile.write_text('[[deviation]]\ncases = ["MPA-5044-8-02"]\nreason = "it overlooks CRCs"\n')
+    words = ("conform", f"127.0.0.1:{target[0]}", "--only", "MPA-5044-8-02", "--profile", str(profile), "--json")
+    assert len(json.loads(pyiwarp(*words).stdout)["results"]) == 2
+    done = pyiwarp(*words, "--fail-fast")
+    assert done.returncode == 1
+    assert [result["verdict"] for result in json.loads(done.stdout)["results"]] == ["failed"]
+
+
 def test_a_closed_port_ends_with_2(tmp_path: Path) -> None:
     xml = tmp_path / "report.xml"
     with closed_port() as port:
@@ -118,11 +152,43 @@ def test_the_list() -> None:
     assert lines[0].split()[:4] == ["MPA-5044-8-02", "bare", "both", "MUST"]
 
 
+def test_the_list_as_json_and_by_level() -> None:
+    result = CliRunner().invoke(app, ["conform", "--list", "--json", "--level", "bare", "--only", "MPA-5044-4.1"])
+    assert result.exit_code == 0
+    listed = json.loads(result.output)
+    assert {each["level"] for each in listed} == {"bare"}
+    first = next(each for each in listed if each["id"] == "MPA-5044-4.1-01")
+    assert first["directions"] == ["connect", "listen"]
+    assert first["sends"] == "Ten Reads of nothing, one after the other."
+    assert first["accepts"] == "ten Read Responses of 20 octets each, one behind the other."
+    everything = json.loads(CliRunner().invoke(app, ["conform", "--list", "--json"]).output)
+    assert {each["level"] for each in everything} == {"bare", "rping", "target"}
+
+
+def test_without_docstrings_the_cases_are_the_same() -> None:
+    done = finished([sys.executable, "-OO", "-m", "pyiwarp", "conform", "--list", "--json"])
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == json.loads(CliRunner().invoke(app, ["conform", "--list", "--json"]).output)
+
+
+def test_a_profile_of_the_wrong_shape_is_one_line(tmp_path: Path) -> None:
+    profile = tmp_path / "bad.toml"
+    profile.write_text('[[deviation]]\ncases = ["*"]\nreason = 5\n')
+    done = pyiwarp("conform", "127.0.0.1:1", "--profile", str(profile))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "reason" in done.stderr
+
+
 @pytest.mark.parametrize(
     "words",
     [
         (),
         ("localhost",),
+        ("localhost:1", "2"),
+        ("localhost:0",),
+        ("localhost:1/path",),
+        ("localhost:1", "--listen", "2"),
         ("localhost", "1", "--listen", "2"),
         ("localhost", "1", "--level", "target"),
         ("localhost", "1", "--control", "nowhere"),

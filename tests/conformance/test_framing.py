@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,30 @@ def test_what_can_be_wrong_is() -> None:
     marked = Framer(markers=True).frame(ulpdu, tamper=lambda marker: Marker(7, 9))
     assert marked[:4] == bytes.fromhex("00070009")
     assert Framer(markers=True).frame(ulpdu, crc_leading_marker=False)[4:] == right
+
+
+@pytest.mark.parametrize("at", [2, 2 + 18, 2 + 18 + 600, 2 + 18 + 701, 2 + 18 + 703])
+@pytest.mark.parametrize("markers", [False, True])
+@pytest.mark.parametrize("offset", [0, 256, 512])
+def test_damage_behind_the_crc_changes_the_octet_that_is_meant(markers: bool, offset: int, at: int) -> None:
+    ulpdu = send(1, bytes(701))
+    framer, deframer = Framer(markers), Deframer(markers)
+    framer.offset = deframer.offset = offset
+    deframer.buffer += framer.damaged(ulpdu, at, 0x04)
+    fpdu = deframer.next()
+    assert fpdu is not None
+    assert framer.offset == deframer.offset
+    assert not fpdu.crc_right
+    body = bytearray(struct.pack(">H", len(ulpdu)) + ulpdu + bytes(3))
+    body[at] ^= 0x04
+    assert fpdu.ulpdu + fpdu.pad == body[2:]
+
+
+@pytest.mark.parametrize("markers", [False, True])
+def test_damage_to_the_length(markers: bool) -> None:
+    right, octets = Framer(markers).frame(send(1, b"12345678")), Framer(markers).damaged(send(1, b"12345678"), 1, 0x0C)
+    lead = 4 if markers else 0
+    assert octets == right[: lead + 1] + bytes([26 ^ 0x0C]) + right[lead + 2 :]
 
 
 @given(st.lists(st.binary(min_size=14, max_size=1500), min_size=1, max_size=8), st.booleans(), st.integers(1, 700))

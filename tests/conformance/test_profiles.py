@@ -47,8 +47,8 @@ def judged(profile: Profile, result: Result, direction: Direction = Direction.CO
 
 
 def test_it_is_read(profile: Profile) -> None:
-    assert (profile.name, profile.about, profile.manners.settle) == ("own", "a peer", 0.5)
-    assert profile.manners.little_endian_terminates
+    assert (profile.name, profile.about, profile.allowances.settle) == ("own", "a peer", 0.5)
+    assert profile.allowances.little_endian_terminates
     assert profile.deviations[0].reason == "It does what it likes. And does not say so."
 
 
@@ -89,23 +89,60 @@ def test_other_verdicts_stay(profile: Profile, verdict: Verdict) -> None:
     assert judged(profile, Result(CASE, verdict)) == Result(CASE, verdict)
 
 
+WHOLE = f"[[deviation]]\ncases = ['{CASE.id}']\nreason = 'x'\n"
+WITHOUT_REASON = f"[[deviation]]\ncases = ['{CASE.id}']\n"
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "key"),
     [
-        "x = [",
-        "[peer]\nsettle = 'long'",
-        "[peer]\ncolor = 'red'",
-        "[peer]\nterminate_layout = 'odd'",
-        "[[deviation]]\ncases = ['x']",
-        "[[deviation]]\nreason = 'x'",
-        "[[deviation]]\nreason = 'x'\ncases = ['x']\ndirections = ['up']",
-        "[[deviation]]\nreason = 'x'\ncases = ['x']\ncolor = 'red'",
+        ("x = [", "TOML"),
+        ("name = '\xff'", "UTF-8"),
+        ("name = 5", "name"),
+        ("about = ['x']", "about"),
+        ("color = 'red'", "color"),
+        ("peer = 1", "peer"),
+        ("[peer]\nsettle = 'long'", "settle"),
+        ("[peer]\nsettle = true", "settle"),
+        ("[peer]\nsettle = -1", "settle"),
+        ("[peer]\nsettle = nan", "settle"),
+        ("[peer]\nsettle = inf", "settle"),
+        ("[peer]\ncolor = 'red'", "color"),
+        ("[peer]\nterminate_layout = 'odd'", "terminate_layout"),
+        ("[peer]\nterminate_layout = ['rfc']", "terminate_layout"),
+        ("deviation = 1", "deviation"),
+        ("deviation = [1]", "deviation"),
+        ("[deviation]\nreason = 'x'", "deviation"),
+        (WITHOUT_REASON, "reason"),
+        (WITHOUT_REASON + "reason = 5", "reason"),
+        (WITHOUT_REASON + "reason = ' '", "reason"),
+        ("[[deviation]]\nreason = 'x'", "cases"),
+        ("[[deviation]]\nreason = 'x'\ncases = 5", "cases"),
+        ("[[deviation]]\nreason = 'x'\ncases = [1]", "cases"),
+        ("[[deviation]]\nreason = 'x'\ncases = []", "cases"),
+        ("[[deviation]]\nreason = 'x'\ncases = ['MPA-5044-8-02/99']", "MPA-5044-8-02/99"),
+        (f"[[deviation]]\nreason = 'x'\ncases = ['{CASE.id}', 'x*']", "x[*]"),
+        (WHOLE + "directions = ['up']", "directions"),
+        (WHOLE + "directions = [1]", "directions"),
+        (WHOLE + "directions = []", "directions"),
+        (WHOLE + "seen = 5", "seen"),
+        (WHOLE + "seen = [5]", "seen"),
+        (WHOLE + "seen = []", "seen"),
+        (WHOLE + "sometimes = 'yes'", "sometimes"),
+        (WHOLE + "reference = 5", "reference"),
+        (WHOLE + "color = 'red'", "color"),
     ],
 )
-def test_nonsense_is_said_to_be(tmp_path: Path, text: str) -> None:
-    (tmp_path / "bad.toml").write_text(text)
-    with pytest.raises(UsageError, match="bad"):
+def test_a_profile_of_the_wrong_shape_names_the_key(tmp_path: Path, text: str, key: str) -> None:
+    (tmp_path / "bad.toml").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UsageError, match=f"bad.*{key}") as raised:
         load_profile(str(tmp_path / "bad.toml"))
+    assert "\n" not in str(raised.value)
+
+
+def test_one_direction_need_not_be_a_list(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text(WHOLE + "directions = 'listen'")
+    assert load_profile(str(tmp_path / "one.toml")).deviations[0].directions == {Direction.LISTEN}
 
 
 def test_an_unknown_name_lists_those_there_are() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import pytest
+
 import pyiwarp
 from pyiwarp.cli.rping.protocol import Pinger, answer_pings
 from pyiwarp.conformance.bench.abilities import Direction, Level
@@ -35,14 +37,16 @@ async def test_the_server() -> None:
         check(await Runner(Settings(Direction.CONNECT, Level.RPING, HOST, server.port), strict=True).run(cases()))
 
 
-async def test_the_client() -> None:
+@pytest.mark.parametrize("markers", [False, True], ids=["plain", "markers"])
+async def test_the_client(markers: bool) -> None:
+    options = pyiwarp.Options(markers=markers)
     runner = Runner(Settings(Direction.LISTEN, Level.RPING, HOST, 0), strict=True)
 
     async def ping_again_and_again() -> None:
         while True:
             await asyncio.sleep(0)
             with suppress(pyiwarp.IwarpError, OSError):
-                async with await pyiwarp.connect(HOST, runner.port) as connection:
+                async with await pyiwarp.connect(HOST, runner.port, options=options) as connection:
                     await Pinger(connection, 64, PATIENCE).ping(0, verify=False)
 
     pinging = asyncio.ensure_future(ping_again_and_again())

@@ -102,7 +102,7 @@ class SlowWard:
 
     guest = SimpleNamespace(alive=True)
 
-    async def attempt(self, case: Case, timeout: float, manners: object) -> Result:
+    async def attempt(self, case: Case, timeout: float, allowances: object) -> Result:
         return Result(case, Verdict.PASSED if timeout > 2 else Verdict.FAILED)
 
     async def close(self) -> None:
@@ -115,7 +115,7 @@ async def test_a_case_that_fails_runs_again_with_more_time(monkeypatch: pytest.M
 
     monkeypatch.setattr(Ward, "open", slow)
     (case,) = [case for case in cases() if Direction.CONNECT in case.directions][:1]
-    profile = Profile("none", "", (), load_profile("siw").manners)
+    profile = Profile("none", "", (), load_profile("siw").allowances)
     campaign = Campaign(
         Image(Path("none")), Direction.CONNECT, timeout=1.0, profile=profile, ended=lambda outcome: None
     )
@@ -140,7 +140,7 @@ def test_cases_in_guests_go_as_declared_and_a_crash_is_a_failure(image: Image) -
     assert not bad, "\n".join(bad)
     told = {outcome.result.case.id: outcome.result for outcome in outcomes}
     assert told[crash].verdict is Verdict.DEVIATES
-    nothing_declared = Profile("none", "", (), declared.manners)
+    nothing_declared = Profile("none", "", (), declared.allowances)
     (undeclared,) = asyncio.run(run_campaigns([(each, select([crash])) for each in campaigns(nothing_declared)]))
     assert undeclared.result.verdict is Verdict.FAILED
     assert undeclared.confirmed

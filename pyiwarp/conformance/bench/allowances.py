@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["PLAIN", "Manners"]
+__all__ = ["PLAIN", "Allowances"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manners:
+class Allowances:
     """Allowances for a peer.
 
     `settle` is how long the bench waits, in seconds, behind a peer's Reply. With `little_endian_terminates` the peer
@@ -33,5 +33,5 @@ class Manners:
         return bytes((first << 4 & 0xF0 | first >> 4, code, mdr | flags >> 3, rest)) + payload[4:]
 
 
-PLAIN: Final = Manners()
+PLAIN: Final = Allowances()
 """No allowances: for a peer that keeps to the RFCs."""

@@ -88,6 +88,20 @@ class Framer:
         self.offset += len(octets)
         return bytes(octets)
 
+    def damaged(self, ulpdu: bytes, at: int, mask: int) -> bytes:
+        """One FPDU of `ulpdu` with the CRC of a right one, in which `mask` is XORed to one octet.
+
+        `at` counts from ULPDU_Length on, and counts no markers.
+        """
+        position = offset = self.offset
+        octets = bytearray(self.frame(ulpdu))
+        for _ in range(at + 1):
+            if self.markers and position % MARKER_SPACING == 0:
+                position += MARKER_SIZE
+            position += 1
+        octets[position - 1 - offset] ^= mask
+        return bytes(octets)
+
     def _mark(self, octets: bytearray, start: int | None, tamper: Tamper | None) -> None:
         """Append the marker that is due here, if one is and is not there already."""
         here = self.offset + len(octets)

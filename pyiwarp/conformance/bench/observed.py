@@ -8,7 +8,7 @@ from typing import Any
 
 from construct import ConstructError
 
-from pyiwarp.conformance.bench.allowances import PLAIN, Manners
+from pyiwarp.conformance.bench.allowances import PLAIN, Allowances
 from pyiwarp.conformance.bench.annotate import annotate_fpdu, annotate_octets, annotate_startup
 from pyiwarp.conformance.bench.framing import Fpdu
 from pyiwarp.conformance.bench.segments import Segment, parse_segment
@@ -92,10 +92,10 @@ class Octets:
 
 @dataclass(frozen=True)
 class Message:
-    """An FPDU and the DDP segment in it; `manners` are how the peer's Terminates are read."""
+    """An FPDU and the DDP segment in it; `allowances` are how the peer's Terminates are read."""
 
     fpdu: Fpdu
-    manners: Manners = PLAIN
+    allowances: Allowances = PLAIN
 
     @cached_property
     def segment(self) -> Segment | None:
@@ -108,7 +108,7 @@ class Message:
         if self.segment is None or not self.segment.is_terminate:
             return None
         try:
-            return parse_terminate(self.manners.read_terminate(self.segment.payload))
+            return parse_terminate(self.allowances.read_terminate(self.segment.payload))
         except MalformedMessage:
             return None
 
@@ -122,7 +122,7 @@ class Message:
     def annotated(self) -> list[str]:
         """The octets by their fields."""
         lines = annotate_fpdu(self.fpdu)
-        if self.manners.little_endian_terminates and self.terminate is not None:
+        if self.allowances.little_endian_terminates and self.terminate is not None:
             lines.append(f"      (in the layout of this peer that is Terminate {self.terminate.term})")
         return lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from pyiwarp.conformance.bench.allowances import PLAIN, Manners
+from pyiwarp.conformance.bench.allowances import PLAIN, Allowances
 from pyiwarp.conformance.bench.observed import Closed, Frame, Message, Observation, Octets, Reset, Silence
 from pyiwarp.conformance.bench.patterns import Pattern, silence
 from pyiwarp.conformance.bench.tcp import Tcp
@@ -67,11 +67,11 @@ def build_startup_frame(
 class Line:
     """One TCP connection of the bench; `timeout` is how long a reaction may take, `quiet` how long silence is awaited.
 
-    Both are in seconds. `manners` are allowances for the peer. An expectation that is not met raises `Failed`.
+    Both are in seconds. `allowances` are allowances for the peer. An expectation that is not met raises `Failed`.
     """
 
-    def __init__(self, tcp: Tcp, timeout: float, quiet: float, manners: Manners = PLAIN) -> None:
-        self.manners = manners
+    def __init__(self, tcp: Tcp, timeout: float, quiet: float, allowances: Allowances = PLAIN) -> None:
+        self.allowances = allowances
         self.tcp = tcp
         self.timeout = timeout
         self.quiet = quiet
@@ -106,7 +106,7 @@ class Line:
         if isinstance(seen, Frame):
             self.last = seen
         if isinstance(seen, Frame) and seen.is_reply:
-            await asyncio.sleep(self.manners.settle)
+            await asyncio.sleep(self.allowances.settle)
         return seen
 
     async def _next(self, seconds: float) -> Observation:

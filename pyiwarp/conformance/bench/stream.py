@@ -126,7 +126,7 @@ class Stream:
                 while True:
                     if (fpdu := self.deframer.next()) is not None:
                         self._check(fpdu)
-                        self.line.last = message = Message(fpdu, self.line.manners)
+                        self.line.last = message = Message(fpdu, self.line.allowances)
                         return message
                     if tcp.over:
                         return Reset(bytes(tcp.buffer)) if tcp.rst else Closed(bytes(tcp.buffer))
@@ -136,7 +136,7 @@ class Stream:
 
     def _check(self, fpdu: Fpdu) -> None:
         """What every FPDU must keep to."""
-        seen = Message(fpdu, self.line.manners)
+        seen = Message(fpdu, self.line.allowances)
         if self.crc and not fpdu.crc_right:  # MPA-5044-4.4-12
             raise Failed(f"CRC {fpdu.computed:#010x} in {seen}", f"CRC {fpdu.crc:#010x}", seen.annotated())
         for marker in fpdu.markers:

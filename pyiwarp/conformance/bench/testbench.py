@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Cannot, Direction, Level, Need
-from pyiwarp.conformance.bench.allowances import PLAIN, Manners
+from pyiwarp.conformance.bench.allowances import PLAIN, Allowances
 from pyiwarp.conformance.bench.control import Region, Target, Value
 from pyiwarp.conformance.bench.observed import Frame, Message
 from pyiwarp.conformance.bench.patterns import message, reply, request
@@ -47,7 +47,7 @@ class Settings:
     `timeout` is how long a reaction may take, `quiet` how long silence is awaited and `patience` how long an Initiator
     may take to connect, all in seconds. `reachable_at` is where the target finds a bench that listens, if that is not
     the address that the control connection has here; its port 0 is the bench's own. `make_tap` is asked for a tap for
-    each TCP connection. `manners` are allowances for this peer.
+    each TCP connection. `allowances` are allowances for this peer.
     """
 
     direction: Direction = Direction.CONNECT
@@ -59,7 +59,7 @@ class Settings:
     patience: float = 30.0
     reachable_at: tuple[str, int] | None = None
     make_tap: Callable[[bool], Tap | None] = lambda initiator: None
-    manners: Manners = PLAIN
+    allowances: Allowances = PLAIN
     needs: set[Need] = field(default_factory=set)  # what this peer can do
 
 
@@ -190,7 +190,7 @@ class Bench:
         await self.close()  # an Initiator may make one connection at a time
         await self.prepare(**(session or {}))
         tcp = await (self._dial(mss) if self.initiator else self._accept(mss))
-        line = Line(tcp, self.settings.timeout, self.settings.quiet, self.settings.manners)
+        line = Line(tcp, self.settings.timeout, self.settings.quiet, self.settings.allowances)
         self._lines.append(line)
         return line
 

@@ -119,9 +119,8 @@ async def changed_octet(bench: Bench) -> None:
     Accepts: Terminate 2/0/02; where the memory can be looked at it is as it was.
     """
     stream = await bench.open()
-    octets = bytearray(stream.framer.frame(build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"\xff" * 64)))
-    octets[40] ^= 0x04
-    await stream.send_octets(bytes(octets))
+    ulpdu = build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"\xff" * 64)
+    await stream.send_octets(stream.framer.damaged(ulpdu, 40, 0x04))
     await stream.expect_terminated(MPA_CRC)
     if bench.has_target:
         await bench.target.expect_memory_unchanged("rw")

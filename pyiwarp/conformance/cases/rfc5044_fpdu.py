@@ -19,6 +19,7 @@ __all__: list[str] = []
 
 CONNECT = (Direction.CONNECT,)
 MAX_ULPDU = 64768
+LENGTH_SIZE = 2
 EMPTY_WRITE = build_tagged(Opcode.WRITE, 0, 0)
 
 
@@ -103,10 +104,7 @@ async def pad_is_covered(bench: Bench) -> None:
     """
     stream = await bench.open()
     ulpdu = build_tagged(Opcode.WRITE, 0, 0, b"")
-    right = stream.framer.frame(ulpdu + b"x")
-    changed = bytearray(right)
-    changed[-5] ^= 0xFF
-    await stream.send_octets(bytes(changed))
+    await stream.send_octets(stream.framer.damaged(ulpdu + b"x", LENGTH_SIZE + len(ulpdu) + 1, 0xFF))
     await stream.expect_terminated(MPA_CRC)
 
 
@@ -171,9 +169,8 @@ async def wrong_crc_places_nothing(bench: Bench) -> None:
     Accepts: Terminate 2/0/02; where the memory can be looked at it is as it was.
     """
     stream = await bench.open()
-    octets = bytearray(stream.framer.frame(build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"\1\2\3\4")))
-    octets[16] ^= 0x80
-    await stream.send_octets(bytes(octets))
+    ulpdu = build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"\1\2\3\4")
+    await stream.send_octets(stream.framer.damaged(ulpdu, LENGTH_SIZE + len(ulpdu) - 4, 0x80))
     await stream.expect_terminated(MPA_CRC)
     if bench.has_target:
         await bench.target.expect_memory_unchanged("rw")
@@ -217,8 +214,7 @@ async def wrong_length(bench: Bench) -> None:
     """
     stream = await bench.open()
     ulpdu = build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"\xff" * 16)
-    right = stream.framer.frame(ulpdu)
-    await stream.send_octets(bytes([right[0], right[1] - 4]) + right[2:])
+    await stream.send_octets(stream.framer.damaged(ulpdu, 1, len(ulpdu) ^ (len(ulpdu) - 4)))
     await stream.fpdu(ulpdu)
     await stream.expect_terminated(MPA_CRC)
     if bench.has_target:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pyiwarp.conformance.bench.allowances import PLAIN, Manners
+from pyiwarp.conformance.bench.allowances import PLAIN, Allowances
 from pyiwarp.conformance.bench.framing import Fpdu
 from pyiwarp.conformance.bench.observed import Message
 from pyiwarp.errors import Term
 
-BITFIELDS = Manners(little_endian_terminates=True)
+BITFIELDS = Allowances(little_endian_terminates=True)
 HEADER = bytes.fromhex("4147000000000000000200000001 00000000")
 
 
