@@ -14,7 +14,7 @@ from rich.console import Console
 
 from . import deviations, peers, prompt, scenarios
 from .errors import InteropError
-from .houses import Home, needs_image
+from .guest_pool import GuestPool, needs_image
 from .matrix import Cell, Result, cells
 from .peer import Role
 from .report import Matrix, print_table, write_docs, write_json
@@ -118,7 +118,7 @@ async def _play(
     with Screen(console, len(chosen)) as screen:
         runner = Runner(
             deviations.load(),
-            lambda: Home(image, on_spoilt=prompt.take_commands if keep else None),
+            lambda: GuestPool(image, on_failure=prompt.take_commands if keep else None),
             jobs=jobs,
             timeout=timeout,
             pcapng=pcapng,

@@ -251,7 +251,7 @@ class Peer(Protocol):
     def programs(self) -> Programs:
         """Where to run other programs; only for those that can."""
 
-    def obituary(self) -> str:
+    def crash_report(self) -> str:
         """What is worth saying of it when a scenario failed; "" if nothing is."""
 
 

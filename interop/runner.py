@@ -23,7 +23,7 @@ CLEANUP = 10.0
 _LINES = 6  # frames in the message of a failure
 
 
-class House(Protocol):
+class PeerPool(Protocol):
     """Where the peers of one worker live: it may keep something of a peer, such as a guest, for the next scenario."""
 
     async def open(self, kind: PeerKind, *, alone: bool) -> Peer:
@@ -32,18 +32,18 @@ class House(Protocol):
         Takes bounded time. Raises `PeerUnavailable` if there can be none of this kind, now or later.
         """
 
-    async def close(self, peer: Peer, *, spoilt: bool) -> None:
-        """End a peer; `spoilt` if what it lives on may be damaged."""
+    async def close(self, peer: Peer, *, damaged: bool) -> None:
+        """End a peer; `damaged` if what it lives on may be damaged."""
 
     async def failed(self, peer: Peer) -> None:
         """A scenario with this peer failed; it is closed next."""
 
-    async def leave(self) -> None:
+    async def stop(self) -> None:
         """End everything."""
 
 
 class Runner:
-    """Runs cells with a number of workers, each with a house of its own.
+    """Runs cells with a number of workers, each with a pool of its own.
 
     `timeout` overrides the scenarios' own, in seconds. With `stop_at_failure` no cell begins after one that failed.
     `on_start` and `on_result` are told of each cell. `pcapng` is a directory for one capture of each cell.
@@ -52,7 +52,7 @@ class Runner:
     def __init__(
         self,
         deviations: Sequence[Deviation],
-        new_house: Callable[[], House],
+        new_pool: Callable[[], PeerPool],
         *,
         jobs: int = 1,
         timeout: float | None = None,
@@ -62,7 +62,7 @@ class Runner:
         on_result: Callable[[Result], None] = lambda result: None,
     ) -> None:
         self._deviations = deviations
-        self._new_house = new_house
+        self._new_pool = new_pool
         self._jobs = jobs
         self._timeout = timeout
         self._pcapng = pcapng
@@ -91,7 +91,7 @@ class Runner:
         return [results[cell] for cell in cells if cell in results]
 
     async def _work(self, left: list[Cell], busy: list[str], results: dict[Cell, Result]) -> None:
-        house = self._new_house()
+        pool = self._new_pool()
         peer = ""
         try:
             while left:
@@ -100,19 +100,19 @@ class Runner:
                     busy[:] = [name for name in busy if name != peer] + [cell.peer.name]
                     peer = cell.peer.name
                 self._on_start(cell)
-                results[cell] = await self._run_cell(cell, house)
+                results[cell] = await self._run_cell(cell, pool)
                 self._on_result(results[cell])
                 if self._stop_at_failure and results[cell].outcome is Outcome.FAIL:
                     left.clear()
         finally:
-            await house.leave()
+            await pool.stop()
 
-    async def _run_cell(self, cell: Cell, house: House) -> Result:
+    async def _run_cell(self, cell: Cell, pool: PeerPool) -> Result:
         start = time.monotonic()
         limit = self._timeout or cell.scenario.timeout
         declared = [each for each in self._deviations if each.concerns(cell.peer.name, cell.scenario.name, cell.role)]
         async with _recording(cell, self._pcapng) as recording:
-            run = _Run(cell, house, recording, limit)
+            run = _Run(cell, pool, recording, limit)
             failure = await run.run()
             differences = run.differences
         happened, undeclared, absent = judge(declared, differences)
@@ -130,8 +130,8 @@ class Runner:
 class _Run:
     """One scenario's run, from a new peer to its end."""
 
-    def __init__(self, cell: Cell, house: House, recording: Recording, limit: float) -> None:
-        self._cell, self._house, self._recording, self._limit = cell, house, recording, limit
+    def __init__(self, cell: Cell, pool: PeerPool, recording: Recording, limit: float) -> None:
+        self._cell, self._pool, self._recording, self._limit = cell, pool, recording, limit
         self._stage: Stage | None = None
 
     @property
@@ -143,7 +143,7 @@ class _Run:
         """Why it failed, or nothing."""
         try:
             # its time is not the scenario's: the first guest of a kind boots
-            peer = await self._house.open(self._cell.peer, alone=self._cell.scenario.alone)
+            peer = await self._pool.open(self._cell.peer, alone=self._cell.scenario.alone)
         except PeerUnavailable:
             raise
         except Exception as error:
@@ -157,17 +157,17 @@ class _Run:
             failure = f"it did not end within {self._limit:g} s" + (f" ({error})" if str(error) else "")
         except Exception as error:
             failure = f"{type(error).__name__}: {error}"
-        if failure and (obituary := peer.obituary()):
-            failure += f"\n{obituary}"
+        if failure and (crash_report := peer.crash_report()):
+            failure += f"\n{crash_report}"
         unclosed = await self._close(peer, failure)
         return failure or unclosed
 
     async def _close(self, peer: Peer, failure: str) -> str:
         try:
             if failure:
-                await self._house.failed(peer)
+                await self._pool.failed(peer)
             async with asyncio.timeout(CLEANUP):
-                await self._house.close(peer, spoilt=bool(failure) or self._cell.scenario.alone)
+                await self._pool.close(peer, damaged=bool(failure) or self._cell.scenario.alone)
         except Exception as error:
             return f"the peer was not ended: {type(error).__name__}: {error}"
         return ""

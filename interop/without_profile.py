@@ -18,7 +18,7 @@ from pyiwarp.errors import IwarpError
 from pyiwarp.profile import PROFILES
 
 from .errors import InteropError
-from .houses import Home
+from .guest_pool import GuestPool
 from .peer import Peer, Role
 from .peers import ALL
 from .scenarios.data import ALL_RIGHTS, pattern
@@ -91,11 +91,11 @@ TRIALS: dict[str, tuple[Trial, Role, int]] = {
 async def _count(trial: Trial, role: Role, repetitions: int, profile: str) -> int:
     """How many of the repetitions fail."""
     kind = dataclasses.replace(ALL["siw"], profile=PROFILES[profile])
-    home = Home(await asyncio.to_thread(prepare_image))
+    pool = GuestPool(await asyncio.to_thread(prepare_image))
     failures = 0
     try:
         for _ in range(repetitions):
-            peer: Peer = await home.open(kind, alone=False)
+            peer: Peer = await pool.open(kind, alone=False)
             with Recording() as recording:
                 stage = Stage(role, peer, recording)
                 try:
@@ -103,9 +103,9 @@ async def _count(trial: Trial, role: Role, repetitions: int, profile: str) -> in
                 except (IwarpError, TimeoutError, SiwError, InteropError):
                     good = False
             failures += not good
-            await home.close(peer, spoilt=not good)
+            await pool.close(peer, damaged=not good)
     finally:
-        await home.leave()
+        await pool.stop()
     return failures
 
 

@@ -65,7 +65,7 @@ def run(
 
     def ended(outcome: Outcome) -> None:
         if outcome.result.verdict.bad:
-            lines = (f"siw fails where the bench is to {outcome.direction.value}:", *outcome.result.story())
+            lines = (f"siw fails where the bench is to {outcome.direction.value}:", *outcome.result.details())
             console.print("\n".join(lines), markup=False, soft_wrap=True)
 
     directions = [direction] if direction else [*Direction]

@@ -17,7 +17,7 @@ from pyiwarp.conformance.profiles import Profile
 from pyiwarp.conformance.results import Result
 
 from ..siw import GuestError, GuestStartError, Image
-from .ward import Ward
+from .target_guest import TargetGuest
 
 PATIENT: Final = 10
 """How many times longer a reaction may take when a case runs again: no verdict depends on how busy the machine is."""
@@ -57,7 +57,7 @@ class Campaign:
         self._timeout = timeout
         self._profile = profile
         self._ended = ended
-        self._ward: Ward | None = None
+        self._guest: TargetGuest | None = None
         self.outcomes: list[Outcome] = []
 
     async def run(self, cases: Sequence[Case]) -> list[Outcome]:
@@ -67,16 +67,16 @@ class Campaign:
                 if self._direction in case.directions:
                     await self._run_one(case)
         finally:
-            await self._leave()
+            await self._end_guest()
         return self.outcomes
 
     async def _run_one(self, case: Case) -> None:
         result = await self._attempt(case, self._timeout)
         confirmed = False
         if result.verdict.bad:
-            await self._leave()
+            await self._end_guest()
             result, confirmed = await self._attempt(case, PATIENT * self._timeout), True
-            await self._leave()
+            await self._end_guest()
         self.outcomes.append(Outcome(self._direction, result, confirmed))
         self._ended(self.outcomes[-1])
 
@@ -85,22 +85,22 @@ class Campaign:
         if case.id in HIDDEN:
             return Result(case, Verdict.CANNOT, reason=HIDDEN[case.id])
         try:
-            if self._ward is None:
-                self._ward = await Ward.open(self._image, self._direction)
-            result = await self._ward.attempt(case, timeout, self._profile.allowances)
+            if self._guest is None:
+                self._guest = await TargetGuest.open(self._image, self._direction)
+            result = await self._guest.run_case(case, timeout, self._profile.allowances)
         except GuestStartError:
             raise  # no other case would find a guest either
         except GuestError as error:
-            await self._leave()
+            await self._end_guest()
             return Result(case, Verdict.ERROR, reason=str(error))
-        if not self._ward.guest.alive:
-            await self._leave()
+        if not self._guest.guest.alive:
+            await self._end_guest()
         return self._profile.judge(result, self._direction)
 
-    async def _leave(self) -> None:
-        ward, self._ward = self._ward, None
-        if ward is not None:
-            await ward.close()
+    async def _end_guest(self) -> None:
+        guest, self._guest = self._guest, None
+        if guest is not None:
+            await guest.close()
 
 
 async def run_campaigns(campaigns: Sequence[tuple[Campaign, Sequence[Case]]]) -> list[Outcome]:

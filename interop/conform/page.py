@@ -214,7 +214,7 @@ def _failures(outcomes: Sequence[Outcome]) -> Iterator[str]:
     for outcome in bad:
         yield f"### {outcome.result.case.id}, siw as {ROLES[outcome.direction]}\n"
         yield "```text"
-        yield from (line.rstrip() for line in outcome.result.story())
+        yield from (line.rstrip() for line in outcome.result.details())
         yield "```\n"
 
 

@@ -153,7 +153,7 @@ class PyiwarpPeer:
         """There is no other machine."""
         raise NotImplementedError
 
-    def obituary(self) -> str:
+    def crash_report(self) -> str:
         """What its connections ended of."""
         errors = [connection.qp.error for connection in self._connections if connection.qp.error]
         return "\n".join(f"the pyiwarp peer: {error}" for error in errors)

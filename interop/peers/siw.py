@@ -170,7 +170,7 @@ class SiwPeer:
         """The guest's shell."""
         return _Programs(self.guest, self._jobs)
 
-    def obituary(self) -> str:
+    def crash_report(self) -> str:
         """The guest's console."""
         state = "runs" if self.guest.alive else "is dead"
         return f"the guest {state}; its console:\n{console_tail(self.guest.console) or '(empty)'}"

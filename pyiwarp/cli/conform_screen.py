@@ -87,12 +87,12 @@ def show_report(report: Report) -> None:
         if result.verdict.bad or result.verdict is Verdict.DEVIATES:
             style = STYLES[result.verdict]
             console.print(f"[{style}]{result.verdict.value.upper()}[/]")
-            for line in result.story():
+            for line in result.details():
                 console.print(escape(line), soft_wrap=True)
             console.print()
     if report.results:
         console.print(_table(report))
-    for line in _what_the_peer_cannot(report):
+    for line in _missing_abilities(report):
         console.print(escape(line), soft_wrap=True)
     console.print(escape(_conclusion(report)), soft_wrap=True)
 
@@ -112,7 +112,7 @@ def _table(report: Report) -> Table:
     return table
 
 
-def _what_the_peer_cannot(report: Report) -> list[str]:
+def _missing_abilities(report: Report) -> list[str]:
     reasons = Counter(result.reason for result in report.results if result.verdict is Verdict.CANNOT)
     return [f"the peer cannot: {count} case{'' if count == 1 else 's'}: {reason}" for reason, count in reasons.items()]
 

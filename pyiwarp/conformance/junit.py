@@ -52,7 +52,7 @@ def _add_case(suite: ElementTree.Element, result: Result) -> None:
     if result.verdict.bad:
         kind = "failure" if result.verdict is Verdict.FAILED else "error"
         message = f"expected {result.expected}; came {result.seen}" if result.expected else result.reason
-        ElementTree.SubElement(case, kind, message=_printable(message)).text = _printable("\n".join(result.story()))
+        ElementTree.SubElement(case, kind, message=_printable(message)).text = _printable("\n".join(result.details()))
     elif _is_skipped(result):
         ElementTree.SubElement(case, "skipped", message=_printable(f"{result.verdict.value}: {result.reason}"))
 

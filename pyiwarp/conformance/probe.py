@@ -28,9 +28,9 @@ async def probe_peer(bench: Bench) -> set[Need]:
         return needs | {Need.REGION, Need.READER}
     try:
         if settings.direction is Direction.CONNECT:
-            needs |= await _ask(bench)
+            needs |= await _probe_responder(bench)
         else:
-            needs |= await _listen(bench)
+            needs |= await _probe_initiator(bench)
     finally:
         await bench.close()
     if settings.level >= Level.RPING:
@@ -38,7 +38,7 @@ async def probe_peer(bench: Bench) -> set[Need]:
     return needs
 
 
-async def _ask(bench: Bench) -> set[Need]:
+async def _probe_responder(bench: Bench) -> set[Need]:
     """A plain Request, then one with the enhanced word."""
     line = await bench.line()
     sent = await line.request()
@@ -54,7 +54,7 @@ async def _ask(bench: Bench) -> set[Need]:
             raise NoEndpoint(f"not an iWARP endpoint: it answers an MPA Request with {seen.octets[:40]!r}")
         case Closed() | Reset():
             raise NoEndpoint(
-                f"not an iWARP endpoint, or busy: its answer to an MPA Request is {seen}{_what(seen.rest)}"
+                f"not an iWARP endpoint, or busy: its answer to an MPA Request is {seen}{_shown_octets(seen.rest)}"
             )
         case _:
             raise NoEndpoint(await _describe_silence(line, seen))
@@ -76,13 +76,13 @@ async def _describe_silence(line: Line, seen: object) -> str:
     return f"not an iWARP endpoint: {seen}"
 
 
-async def _listen(bench: Bench) -> set[Need]:
+async def _probe_initiator(bench: Bench) -> set[Need]:
     """The Initiator's Request, which is then left without an answer."""
     line = await bench.line()
     seen = await line.observe()
     if not (isinstance(seen, Frame) and seen.is_request):
         rest = seen.octets if isinstance(seen, Frame | Octets) else b""
-        raise NoEndpoint(f"not an iWARP Initiator: it connected, and came with {seen}{_what(rest)}")
+        raise NoEndpoint(f"not an iWARP Initiator: it connected, and came with {seen}{_shown_octets(rest)}")
     needs = set()
     if seen.header.flags.markers:
         needs.add(Need.MARKERS)
@@ -95,5 +95,5 @@ async def _listen(bench: Bench) -> set[Need]:
     return needs
 
 
-def _what(octets: bytes) -> str:
+def _shown_octets(octets: bytes) -> str:
     return f": {octets[:40]!r}" if octets else ""

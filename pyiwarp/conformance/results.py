@@ -27,7 +27,7 @@ class Result:
     octets: tuple[str, ...] = ()
     reason: str = ""
 
-    def story(self) -> list[str]:
+    def details(self) -> list[str]:
         """The failure in lines: what was expected, what came, field by field, and the clause."""
         lines = [f"{self.case.id}  {self.case.title}", f"  sends     {self.case.sends}"]
         if self.expected:

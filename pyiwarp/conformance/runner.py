@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from pyiwarp.conformance.bench.abilities import Cannot, Direction
 from pyiwarp.conformance.bench.control import ControlLost, ControlRefused, Target
 from pyiwarp.conformance.bench.patterns import Failed
-from pyiwarp.conformance.bench.testbench import Bench, Door, NobodyConnects, Settings, Unreachable
+from pyiwarp.conformance.bench.testbench import Bench, Listener, NobodyConnects, Settings, Unreachable
 from pyiwarp.conformance.case import Case, Strictness, Verdict
 from pyiwarp.conformance.probe import NoEndpoint, probe_peer
 from pyiwarp.conformance.results import INTERRUPTED, Report, Result
@@ -59,7 +59,7 @@ class Runner:
         self._ended = ended
         self._listening = listening
         self._control: Target | None = None
-        self._door: Door | None = None
+        self._listener: Listener | None = None
         self._work: asyncio.Task[None] | None = None
         self._stopped = False
         self._lost = 0  # cases in a row that found no peer
@@ -97,7 +97,7 @@ class Runner:
         if settings.direction is Direction.LISTEN:
             report.peer = f"whoever connects to {settings.host} port {self.port}"
             self._listening(self.port)
-        settings.needs |= await probe_peer(Bench(settings, self._control, self._door))
+        settings.needs |= await probe_peer(Bench(settings, self._control, self._listener))
         for case in cases:
             await self._run_and_judge(case, report)
             if report.abandoned or (self._fail_fast and report.results[-1].verdict.bad):
@@ -107,20 +107,20 @@ class Runner:
         """Reach the target program, if there is one, and listen, if the peer is to connect."""
         await self._reach_control()
         if self._settings.direction is Direction.LISTEN:
-            self._door = Door(self._settings)
-            await self._door.open()
+            self._listener = Listener(self._settings)
+            await self._listener.open()
 
     def close(self) -> None:
         """Let go of both."""
-        if self._door is not None:
-            self._door.close()
+        if self._listener is not None:
+            self._listener.close()
         if self._control is not None:
             self._control.close()
 
     @property
     def port(self) -> int:
         """Where the bench listens, 0 if it does not."""
-        return self._door.port if self._door else 0
+        return self._listener.port if self._listener else 0
 
     async def _reach_control(self) -> None:
         """Open the control connection, anew if there was one."""
@@ -132,9 +132,9 @@ class Runner:
 
     async def _run_and_judge(self, case: Case, report: Report) -> None:
         """Add the case's result to `report`; so many cases in a row that find no peer end the run."""
-        why_not = self._why_not(case)
-        if why_not is not None:
-            result = Result(case, why_not[0], reason=why_not[1])
+        not_run = self._reason_not_to_run(case)
+        if not_run is not None:
+            result = Result(case, not_run[0], reason=not_run[1])
         else:
             self._begun(case)
             result = await self.run_case(case)
@@ -145,7 +145,7 @@ class Runner:
         if self._lost == LOST_IN_A_ROW:
             report.abandoned = f"the peer was lost: {result.reason}"
 
-    def _why_not(self, case: Case) -> tuple[Verdict, str] | None:
+    def _reason_not_to_run(self, case: Case) -> tuple[Verdict, str] | None:
         settings = self._settings
         if settings.direction not in case.directions:
             role = "Initiator" if settings.direction is Direction.CONNECT else "Responder"
@@ -160,7 +160,7 @@ class Runner:
 
     async def run_case(self, case: Case) -> Result:
         """One case on connections of its own, between `open` and `close`."""
-        bench = Bench(self._settings, self._control, self._door)
+        bench = Bench(self._settings, self._control, self._listener)
         limit = self._settings.timeout * PER_CASE
         started = time.perf_counter()
         result = Result(case, Verdict.PASSED)

@@ -14,7 +14,7 @@ from pyiwarp import cm
 from pyiwarp.errors import Closed, IwarpError
 from pyiwarp.negotiation import Offer
 from pyiwarp.target.commands import Commands
-from pyiwarp.target.entrance import Entrance
+from pyiwarp.target.listener import MpaListener
 from pyiwarp.target.session import Session
 from pyiwarp.target.settings import Settings
 from pyiwarp.target.watch import Watch
@@ -38,10 +38,10 @@ class Target:
 
     def __init__(self, host: str) -> None:
         self._host = host
-        self._entrance = Entrance()
+        self._listener = MpaListener()
         self._control: asyncio.Server | None = None
         self._waiting: deque[Session] = deque()
-        self._own: dict[Session, Entrance] = {}
+        self._own: dict[Session, MpaListener] = {}
         self._unasked = 0
         self._controls = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -57,7 +57,7 @@ class Target:
     @property
     def port(self) -> int:
         """Where MPA connections are taken."""
-        return self._entrance.port
+        return self._listener.port
 
     @property
     def control_port(self) -> int:
@@ -69,13 +69,13 @@ class Target:
 
     async def start(self, port: int = 0, control_port: int = 0) -> None:
         """Begin to listen; 0 lets the system choose. Raises `OSError`."""
-        self._entrance = await Entrance.open(self._host, port, Offer())
-        self._spawn(self._serve_mpa(self._entrance))
+        self._listener = await MpaListener.open(self._host, port, Offer())
+        self._spawn(self._serve_mpa(self._listener))
         self._control = await asyncio.start_server(self._on_control, self._host, control_port, limit=LINE)
 
     async def close(self) -> None:
         """End everything at once. Twice does nothing."""
-        self._entrance.close()
+        self._listener.close()
         if self._control is not None:
             self._control.close()
         while self._tasks:
@@ -96,10 +96,10 @@ class Target:
         if not session.settings.own_port:
             self._waiting.append(session)
             return self.port
-        entrance = await Entrance.open(self._host, 0, session.offer)
-        self._own[session] = entrance
-        self._spawn(self._serve_one(session, entrance))
-        return entrance.port
+        listener = await MpaListener.open(self._host, 0, session.offer)
+        self._own[session] = listener
+        self._spawn(self._serve_one(session, listener))
+        return listener.port
 
     def dismiss(self, session: Session) -> None:
         """No connection is to be that of `session` any more."""
@@ -108,17 +108,17 @@ class Target:
         if session in self._own:
             self._own.pop(session).close()
 
-    async def _serve_mpa(self, entrance: Entrance) -> None:
+    async def _serve_mpa(self, listener: MpaListener) -> None:
         while True:
-            request, watch = await entrance.next_request()
+            request, watch = await listener.next_request()
             if self._waiting:
                 self._spawn(self._waiting.popleft().take(request, watch))
             else:
                 self._spawn(self._serve_unasked(request, watch))
 
-    async def _serve_one(self, session: Session, entrance: Entrance) -> None:
+    async def _serve_one(self, session: Session, listener: MpaListener) -> None:
         with suppress(Closed):  # the session was dropped before anybody came
-            request, watch = await entrance.next_request()
+            request, watch = await listener.next_request()
             self.dismiss(session)
             await session.take(request, watch)
 

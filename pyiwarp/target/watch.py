@@ -46,7 +46,7 @@ class _Direction:
         try:
             self._feed_fpdus(self._fpdus, view)
         except IwarpError:  # no FPDU can be found behind this: the engine has noticed, and says so
-            self._fpdus = _Blind(crc=False)
+            self._fpdus = _DiscardingDeframer(crc=False)
 
     def _feed_startup(self, frame: bytearray, view: memoryview) -> memoryview:
         """Take what belongs to the startup frame; returns what is left."""
@@ -70,9 +70,9 @@ class _Direction:
             fpdus.received(len(taken))
             view = view[len(taken) :]
             while (ulpdu := fpdus.next_ulpdu()) is not None:
-                self._look_at(ulpdu)
+                self._inspect(ulpdu)
 
-    def _look_at(self, ulpdu: memoryview) -> None:
+    def _inspect(self, ulpdu: memoryview) -> None:
         if len(ulpdu) < UNTAGGED_SIZE or ulpdu[0] & TAGGED:
             return
         header = parse_untagged(ulpdu)
@@ -80,7 +80,7 @@ class _Direction:
             self.terminate += bytes(ulpdu[UNTAGGED_SIZE:])
 
 
-class _Blind(Deframer):
+class _DiscardingDeframer(Deframer):
     """Finds nothing more."""
 
     __slots__ = ()

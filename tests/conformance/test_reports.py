@@ -84,7 +84,7 @@ def test_a_run_passes_only_if_something_ran() -> None:
 
 async def test_a_failure_tells_everything() -> None:
     result = await try_case(CASE, OTHER_CODE, Direction.CONNECT)
-    story = "\n".join(result.story())
+    story = "\n".join(result.details())
     assert "expected  Terminate 2/0/02" in story
     assert "came      Terminate 0/0/77 (RDMAP: local catastrophic error 0x77 (RFC 5040 §4.8))" in story
     assert "control: layer=0, etype=0, code=0x77, has_length=1, has_ddp_header=1" in story
@@ -103,7 +103,7 @@ async def test_a_failure_names_the_field_that_differs() -> None:
 async def test_a_read_request_that_a_terminate_quotes_is_told_field_by_field() -> None:
     (copied,) = select(["RDMAP-5040-4.8-13"])
     result = await try_case(copied, T_READ_COPY, Direction.CONNECT)
-    story = "\n".join(result.story())
+    story = "\n".join(result.details())
     assert "sink_stag: 0xdeadbeef" in story
     assert "source_to: 0x1122334455667788" in story
 

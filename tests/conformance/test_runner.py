@@ -56,7 +56,7 @@ async def test_an_exception_in_a_case_is_an_error_with_its_traceback(
     result = report.results[0]
     assert words in result.reason
     assert any(f"in {function.__name__}" in line for line in result.octets)
-    assert any(function.__name__ in line for line in result.story())
+    assert any(function.__name__ in line for line in result.details())
     assert not report.passed
 
 

@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 
 def check(report: Report) -> None:
     assert not report.abandoned
-    bad = [line for result in report.results if result.verdict.bad for line in result.story()]
+    bad = [line for result in report.results if result.verdict.bad for line in result.details()]
     assert not bad, "\n".join(bad)
     assert report.counts[Verdict.PASSED] >= 40
     assert report.counts[Verdict.SKIPPED] > 0

@@ -28,7 +28,7 @@ async def test_everything_passes() -> None:
     for report in await asyncio.gather(*map(report_in, Direction)):  # most of the time is waiting
         assert not report.abandoned
         assert report.passed
-        bad = [line for result in report.results if result.verdict not in FINE for line in result.story()]
+        bad = [line for result in report.results if result.verdict not in FINE for line in result.details()]
         assert not bad, f"the bench is to {report.direction}:\n" + "\n".join(bad)
         ran |= {result.case.id for result in report.results if result.verdict is Verdict.PASSED}
     assert ran == {case.id for case in cases()}

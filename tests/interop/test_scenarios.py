@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from crc32c import crc32c
 
-from interop import deviations, houses, peers, scenarios
+from interop import deviations, guest_pool, peers, scenarios
 from interop.deviations import Deviation
 from interop.errors import InteropError, PeerUnavailable
-from interop.houses import Home
+from interop.guest_pool import GuestPool
 from interop.matrix import Cell, Outcome, Result, cells
 from interop.peer import Can, Peer, PeerKind, Role
 from interop.peers.pyiwarp import PyiwarpPeer
@@ -37,7 +37,7 @@ BOTH = {role: Can.NOTHING for role in Role}
 
 
 def play(chosen: list[Cell], declared: list[Deviation] | None = None, **options: object) -> list[Result]:
-    runner = Runner(declared or [], lambda: Home(None), **options)  # type: ignore[arg-type]
+    runner = Runner(declared or [], lambda: GuestPool(None), **options)  # type: ignore[arg-type]
     return asyncio.run(runner.run(chosen))
 
 
@@ -137,11 +137,11 @@ class MortalPeer:
 
     kind = PYIWARP
 
-    def obituary(self) -> str:
+    def crash_report(self) -> str:
         return "the guest is dead; its console:\nKernel panic - not syncing"
 
 
-class MortalHouse:
+class RecordingPool:
     """Tells what becomes of its peers."""
 
     def __init__(self) -> None:
@@ -151,31 +151,31 @@ class MortalHouse:
         self.log.append("open")
         return MortalPeer()  # type: ignore[return-value]
 
-    async def close(self, peer: Peer, *, spoilt: bool) -> None:
-        self.log.append("spoilt" if spoilt else "close")
+    async def close(self, peer: Peer, *, damaged: bool) -> None:
+        self.log.append("damaged" if damaged else "close")
 
     async def failed(self, peer: Peer) -> None:
         self.log.append("failed")
 
-    async def leave(self) -> None:
-        self.log.append("leave")
+    async def stop(self) -> None:
+        self.log.append("stop")
 
 
 def test_the_death_of_a_guest_is_reported_with_its_console_and_the_next_one_runs() -> None:
     def dies(stage: Stage) -> None:
         raise GuestDied("no connection", "Kernel panic")
 
-    house = MortalHouse()
-    runner = Runner([], lambda: house)
+    pool = RecordingPool()
+    runner = Runner([], lambda: pool)
     dead, fine = asyncio.run(runner.run([fake(dies), fake(lambda stage: None)]))
     assert dead.outcome is Outcome.FAIL
     assert "GuestDied: no connection" in dead.message
     assert "Kernel panic - not syncing" in dead.message
     assert fine.outcome is Outcome.PASS
-    assert house.log == ["open", "failed", "spoilt", "open", "close", "leave"]
+    assert pool.log == ["open", "failed", "damaged", "open", "close", "stop"]
 
 
-class NoHouse(MortalHouse):
+class LimitedPool(RecordingPool):
     """Has no peer after the first so many."""
 
     def __init__(self, peers: int) -> None:
@@ -192,24 +192,24 @@ class NoHouse(MortalHouse):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_the_run_ends_as_soon_as_no_peer_can_be_had(jobs: int) -> None:
-    houses = [NoHouse(3), NoHouse(10)][:jobs]
-    left = iter(houses)
+    pools = [LimitedPool(3), LimitedPool(10)][:jobs]
+    left = iter(pools)
     ended: list[Result] = []
     runner = Runner([], lambda: next(left), jobs=jobs, on_result=ended.append)
     with pytest.raises(PeerUnavailable, match="no guest comes up"):
         asyncio.run(runner.run([fake(lambda stage: None) for _ in range(20)]))
     assert 3 <= len(ended) < 20
-    assert [house.log[-1] for house in houses] == ["leave"] * jobs
+    assert [pool.log[-1] for pool in pools] == ["stop"] * jobs
 
 
 def test_the_time_until_a_peer_is_there_is_not_the_scenarios() -> None:
-    runner = Runner([], lambda: NoHouse(1), timeout=0.1)
+    runner = Runner([], lambda: LimitedPool(1), timeout=0.1)
     (result,) = asyncio.run(runner.run([fake(lambda stage: None)]))
     assert result.outcome is Outcome.PASS, result.message
 
 
 class LeftGuest:
-    """As much of a guest as a house asks of one that a scenario has left."""
+    """As much of a guest as a pool asks of one that a scenario has left."""
 
     variant, alive, stopped = "siw", True, False
 
@@ -243,10 +243,10 @@ async def test_a_guest_that_serves_no_more_is_replaced_before_the_next_scenario(
         return await use(guests[-1])
 
     monkeypatch.setattr(SiwPeer, "start", start)
-    monkeypatch.setattr(houses, "fresh_for", fresh_for)
-    home = Home(Image(Path("none")))
+    monkeypatch.setattr(guest_pool, "fresh_for", fresh_for)
+    pool = GuestPool(Image(Path("none")))
     for _ in range(3):
-        opened.append((await home.open(peers.ALL["siw"], alone=False)).guest)  # type: ignore[attr-defined]
+        opened.append((await pool.open(peers.ALL["siw"], alone=False)).guest)  # type: ignore[attr-defined]
     assert opened == [guests[0], guests[1], guests[1]]
     assert [guest.stopped for guest in guests] == [True, False]
 
@@ -255,9 +255,9 @@ async def test_a_guest_that_does_not_come_up_leaves_no_peer(monkeypatch: pytest.
     async def fresh_for(*_: object) -> None:
         raise GuestStartError("the guest was not ready after 180 s", "its last words")
 
-    monkeypatch.setattr(houses, "fresh_for", fresh_for)
+    monkeypatch.setattr(guest_pool, "fresh_for", fresh_for)
     with pytest.raises(PeerUnavailable, match=r"(?s)no guest with siw comes up: the guest was not .*its last words"):
-        await Home(Image(Path("none"))).open(peers.ALL["siw"], alone=False)
+        await GuestPool(Image(Path("none"))).open(peers.ALL["siw"], alone=False)
 
 
 def test_nothing_begins_after_the_first_failure_if_that_is_wished() -> None:
@@ -378,7 +378,7 @@ def test_the_page_in_docs_has_every_scenario_and_no_failure() -> None:
 def test_some_scenarios_with_siw(image: Image) -> None:
     names = ["startup", "basic-*", "read-nothing-behind-another", "crash-the-peer", "error-we-read-rights"]
     chosen = list(cells([peers.ALL["siw"], peers.ALL["siw_fix"]], scenarios.ALL.values(), names=names))
-    results = asyncio.run(Runner(deviations.load(), lambda: Home(image), jobs=2).run(chosen))
+    results = asyncio.run(Runner(deviations.load(), lambda: GuestPool(image), jobs=2).run(chosen))
     failed = [result.message for result in results if result.outcome is Outcome.FAIL]
     assert not failed, "\n".join(failed)
     assert {result.outcome for result in results} == {Outcome.PASS, Outcome.DIFFERS, Outcome.CANNOT}
@@ -405,7 +405,7 @@ def test_a_guest_that_dies_costs_its_scenario_and_no_other(image: Image) -> None
             await exchange(stage, pair)
 
     chosen = [cell(run) for run in (works, crashes, works, crashes_at_its_end, works)]
-    results = asyncio.run(Runner([], lambda: Home(image)).run(chosen))
+    results = asyncio.run(Runner([], lambda: GuestPool(image)).run(chosen))
     messages = [result.message for result in results]
     outcomes = [result.outcome for result in results]
     assert outcomes == [Outcome.PASS, Outcome.FAIL, Outcome.PASS, Outcome.PASS, Outcome.PASS], messages

@@ -10,7 +10,7 @@ import pytest
 from interop.conform.campaign import HIDDEN, Campaign, Outcome, run_campaigns
 from interop.conform.page import Run, write_page
 from interop.conform.race import Race
-from interop.conform.ward import Ward
+from interop.conform.target_guest import TargetGuest
 from interop.siw import GuestStartError, Image
 from pyiwarp.conformance.bench.abilities import Direction
 from pyiwarp.conformance.case import Case, Verdict
@@ -83,11 +83,11 @@ def test_what_is_hidden_names_cases() -> None:
 async def test_the_run_ends_when_no_guest_comes_up(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
 
-    async def none(*_: object) -> Ward:
+    async def none(*_: object) -> TargetGuest:
         opened.append(1)
         raise GuestStartError("the guest was not ready after 180 s", "its last words")
 
-    monkeypatch.setattr(Ward, "open", none)
+    monkeypatch.setattr(TargetGuest, "open", none)
     seen: list[Outcome] = []
     profile = load_profile("siw")
     campaign = Campaign(Image(Path("none")), Direction.CONNECT, timeout=1.0, profile=profile, ended=seen.append)
@@ -102,7 +102,7 @@ class SlowWard:
 
     guest = SimpleNamespace(alive=True)
 
-    async def attempt(self, case: Case, timeout: float, allowances: object) -> Result:
+    async def run_case(self, case: Case, timeout: float, allowances: object) -> Result:
         return Result(case, Verdict.PASSED if timeout > 2 else Verdict.FAILED)
 
     async def close(self) -> None:
@@ -113,7 +113,7 @@ async def test_a_case_that_fails_runs_again_with_more_time(monkeypatch: pytest.M
     async def slow(*_: object) -> SlowWard:
         return SlowWard()
 
-    monkeypatch.setattr(Ward, "open", slow)
+    monkeypatch.setattr(TargetGuest, "open", slow)
     (case,) = [case for case in cases() if Direction.CONNECT in case.directions][:1]
     profile = Profile("none", "", (), load_profile("siw").allowances)
     campaign = Campaign(
@@ -136,7 +136,7 @@ def test_cases_in_guests_go_as_declared_and_a_crash_is_a_failure(image: Image) -
     outcomes = asyncio.run(run_campaigns([(each, chosen) for each in campaigns(declared)]))
     assert sorted(map(id, seen)) == sorted(map(id, outcomes))
     assert {outcome.direction for outcome in outcomes} == set(Direction)
-    bad = [line for outcome in outcomes if outcome.result.verdict.bad for line in outcome.result.story()]
+    bad = [line for outcome in outcomes if outcome.result.verdict.bad for line in outcome.result.details()]
     assert not bad, "\n".join(bad)
     told = {outcome.result.case.id: outcome.result for outcome in outcomes}
     assert told[crash].verdict is Verdict.DEVIATES

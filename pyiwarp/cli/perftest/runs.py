@@ -18,7 +18,7 @@ from pyiwarp.cli.perftest.figures import Bandwidth, Latency, peak_interval
 from pyiwarp.cli.perftest.names import PerfTest
 from pyiwarp.verbs import Completion, Read, Recv, Send, SendRequest, Write
 
-__all__ = ["CREDIT_SIZE", "Lane", "Plan", "run_client", "run_server"]
+__all__ = ["CREDIT_SIZE", "DataConnection", "Plan", "run_client", "run_server"]
 
 CREDIT_SIZE = 4
 now = time.perf_counter_ns
@@ -43,7 +43,7 @@ class Plan:
     both_ways: bool = False
 
 
-class Lane:
+class DataConnection:
     """One side's data connection and memory: `source` is what it sends from and Reads into, `target` is the peer's."""
 
     def __init__(self, plan: Plan, terms: Terms, pd: ProtectionDomain, make_end: Callable[[], Endpoint]) -> None:
@@ -73,7 +73,7 @@ class Lane:
         memory = self.credit if self.plan.test is PerfTest.SEND_BW else self.target
         return Record(out_reads=out_reads, qpn=self.end.qp.qp_num, psn=psn, rkey=memory.stag, vaddr=memory.to)
 
-    def meet(self, record: Record) -> None:
+    def set_remote(self, record: Record) -> None:
         """Take the peer's record."""
         test = self.plan.test
         self.remote = record.memory(CREDIT_SIZE if test is PerfTest.SEND_BW else self.terms.buffer_size(self.plan.size))
@@ -95,34 +95,34 @@ class Lane:
             self.end.qp.post_recv(Recv((RegionSlice(self.target, offset, self.plan.size),)))
 
 
-async def run_client(lanes: Sequence[Lane]) -> Bandwidth | Latency:
+async def run_client(connections: Sequence[DataConnection]) -> Bandwidth | Latency:
     """The client's part."""
-    lane = lanes[0]
-    match lane.plan.test:
+    connection = connections[0]
+    match connection.plan.test:
         case PerfTest.WRITE_BW | PerfTest.READ_BW:
-            return await _stream_on_all(lanes)
+            return await _stream_on_all(connections)
         case PerfTest.SEND_BW:
-            return _bandwidth(lane.plan, [await _stream_on_credit(lane)])
+            return _bandwidth(connection.plan, [await _stream_on_credit(connection)])
         case PerfTest.WRITE_LAT:
-            return await _write_back_and_forth(lane, client=True)
+            return await _write_back_and_forth(connection, client=True)
         case PerfTest.READ_LAT:
-            return await _read_again_and_again(lane)
+            return await _read_again_and_again(connection)
         case PerfTest.SEND_LAT:
-            return await _send_back_and_forth(lane, client=True)
+            return await _send_back_and_forth(connection, client=True)
 
 
-async def run_server(lanes: Sequence[Lane]) -> Bandwidth | Latency | None:
+async def run_server(connections: Sequence[DataConnection]) -> Bandwidth | Latency | None:
     """The server's part; None where only the client measures, and the server has nothing to do but be there."""
-    lane = lanes[0]
-    if lane.plan.both_ways:
-        return await _stream_on_all(lanes)
-    match lane.plan.test:
+    connection = connections[0]
+    if connection.plan.both_ways:
+        return await _stream_on_all(connections)
+    match connection.plan.test:
         case PerfTest.SEND_BW:
-            return await _receive_and_give_credit(lane)
+            return await _receive_and_give_credit(connection)
         case PerfTest.WRITE_LAT:
-            return await _write_back_and_forth(lane, client=False)
+            return await _write_back_and_forth(connection, client=False)
         case PerfTest.SEND_LAT:
-            return await _send_back_and_forth(lane, client=False)
+            return await _send_back_and_forth(connection, client=False)
     return None
 
 
@@ -154,29 +154,33 @@ def _always(sent: int) -> bool:
     return True
 
 
-async def _stream_on_all(lanes: Sequence[Lane]) -> Bandwidth:
+async def _stream_on_all(connections: Sequence[DataConnection]) -> Bandwidth:
     """Writes or Reads on every connection at once."""
-    make = _read if lanes[0].plan.test.reads else _write
-    return _bandwidth(lanes[0].plan, await asyncio.gather(*(_stream(lane, make) for lane in lanes)))
+    make = _read if connections[0].plan.test.reads else _write
+    return _bandwidth(
+        connections[0].plan, await asyncio.gather(*(_stream(connection, make) for connection in connections))
+    )
 
 
-def _write(lane: Lane, number: int, signaled: bool) -> SendRequest:
-    return Write((lane.local(number),), lane.far(number), number, signaled=signaled)
+def _write(connection: DataConnection, number: int, signaled: bool) -> SendRequest:
+    return Write((connection.local(number),), connection.far(number), number, signaled=signaled)
 
 
-def _read(lane: Lane, number: int, signaled: bool) -> SendRequest:
-    return Read(lane.local(number), lane.far(number), number, signaled=signaled)
+def _read(connection: DataConnection, number: int, signaled: bool) -> SendRequest:
+    return Read(connection.local(number), connection.far(number), number, signaled=signaled)
 
 
-def _send(lane: Lane, number: int, signaled: bool) -> SendRequest:
-    return Send((lane.local(number),), number, signaled=signaled)
+def _send(connection: DataConnection, number: int, signaled: bool) -> SendRequest:
+    return Send((connection.local(number),), number, signaled=signaled)
 
 
 async def _stream(
-    lane: Lane, make: Callable[[Lane, int, bool], SendRequest], may_send: Callable[[int], bool] = _always
+    connection: DataConnection,
+    make: Callable[[DataConnection, int, bool], SendRequest],
+    may_send: Callable[[int], bool] = _always,
 ) -> _Times:
     """Keep the send queue full until all is complete; `may_send` is asked of the last message of each list."""
-    plan, end = lane.plan, lane.end
+    plan, end = connection.plan, connection.end
     posted: list[int] = []
     completed: list[tuple[int, int]] = []
     done = 0
@@ -191,7 +195,7 @@ async def _stream(
             posted += [now()] * (upto - sent)
             end.qp.post_send_many(
                 [
-                    make(lane, number, (number + 1) % plan.cq_mod == 0 or number == plan.iterations - 1)
+                    make(connection, number, (number + 1) % plan.cq_mod == 0 or number == plan.iterations - 1)
                     for number in range(sent, upto)
                 ]
             )
@@ -209,28 +213,28 @@ async def _sent_or_not(end: Endpoint) -> list[Completion]:
     return end.poll_sent()
 
 
-async def _stream_on_credit(lane: Lane) -> _Times:
+async def _stream_on_credit(connection: DataConnection) -> _Times:
     """Sends, as many as the server has receives for: it writes down here how many it has received."""
-    word, depth = lane.credit.view, lane.plan.rx_depth
+    word, depth = connection.credit.view, connection.plan.rx_depth
 
     def may_send(sent: int) -> bool:
         return sent + 1 - int.from_bytes(word, sys.byteorder) < depth
 
-    return await _stream(lane, _send, may_send)
+    return await _stream(connection, _send, may_send)
 
 
-async def _receive_and_give_credit(lane: Lane) -> Bandwidth:
+async def _receive_and_give_credit(connection: DataConnection) -> Bandwidth:
     """Take messages, and RDMA Write their count to the client three times per `rx_depth`, in the host's order."""
-    plan, end = lane.plan, lane.end
+    plan, end = connection.plan, connection.end
     every = plan.rx_depth // 3
     begun = count = 0
     while count < plan.iterations:
         for _ in await end.received():
             begun = begun or now()
             count += 1
-            lane.post_receive()
+            connection.post_receive()
             if count % plan.rx_depth % every == 0:
-                _give_credit(end.qp.post_send, lane.remote, count)
+                _give_credit(end.qp.post_send, connection.remote, count)
     return Bandwidth.of(plan.size, plan.iterations, now() - begun)
 
 
@@ -242,52 +246,52 @@ def _give_credit(post: Callable[[SendRequest], None], word: RemoteRegion, count:
 # --- latency ---------------------------------------------------------------------------------------------------------
 
 
-async def _write_back_and_forth(lane: Lane, *, client: bool) -> Latency:
+async def _write_back_and_forth(connection: DataConnection, *, client: bool) -> Latency:
     """Each side waits for the last octet of its memory to count up, then Writes; the server Writes first."""
-    plan, end = lane.plan, lane.end
-    mark, flag = (region.view[plan.size - 1 : plan.size] for region in (lane.source, lane.target))
+    plan, end = connection.plan, connection.end
+    mark, flag = (region.view[plan.size - 1 : plan.size] for region in (connection.source, connection.target))
     posted: list[int] = []
     if not client:
         end.qp.speak_first()
     for number in range(1, plan.iterations + 1):
-        await _flagged(end, flag, number if client else number - 1)
+        await _await_flag(end, flag, number if client else number - 1)
         posted.append(now())
         mark[0] = number & 0xFF
-        end.qp.post_send(Write((lane.source[: plan.size],), lane.remote))
+        end.qp.post_send(Write((connection.source[: plan.size],), connection.remote))
         await end.sent()
     if not client:
-        await _flagged(end, flag, plan.iterations)
+        await _await_flag(end, flag, plan.iterations)
     return Latency.of(plan.size, posted, ways=2)
 
 
-async def _flagged(end: Endpoint, flag: memoryview, number: int) -> None:
+async def _await_flag(end: Endpoint, flag: memoryview, number: int) -> None:
     await end.until(lambda: flag[0] == number & 0xFF)
 
 
-async def _read_again_and_again(lane: Lane) -> Latency:
-    plan, end = lane.plan, lane.end
+async def _read_again_and_again(connection: DataConnection) -> Latency:
+    plan, end = connection.plan, connection.end
     posted: list[int] = []
     for _ in range(plan.iterations):
         posted.append(now())
-        end.qp.post_send(Read(lane.source[: plan.size], lane.remote))
+        end.qp.post_send(Read(connection.source[: plan.size], connection.remote))
         await end.sent()
     return Latency.of(plan.size, posted, ways=1)
 
 
-async def _send_back_and_forth(lane: Lane, *, client: bool) -> Latency:
+async def _send_back_and_forth(connection: DataConnection, *, client: bool) -> Latency:
     """The client Sends first, and each side when it has received."""
-    plan, end = lane.plan, lane.end
+    plan, end = connection.plan, connection.end
     posted: list[int] = []
     for number in range(plan.iterations):
         if number or not client:
-            await _take_one(lane)
+            await _take_one(connection)
         posted.append(now())
-        end.qp.post_send(Send((lane.source[: plan.size],), signaled=False))
+        end.qp.post_send(Send((connection.source[: plan.size],), signaled=False))
     if client:
-        await _take_one(lane)
+        await _take_one(connection)
     return Latency.of(plan.size, posted, ways=2)
 
 
-async def _take_one(lane: Lane) -> None:
-    for _ in await lane.end.received():
-        lane.post_receive()
+async def _take_one(connection: DataConnection) -> None:
+    for _ in await connection.end.received():
+        connection.post_receive()

@@ -19,7 +19,7 @@ from pyiwarp.cli.perftest.endpoint import Endpoint, MessageLink, watch
 from pyiwarp.cli.perftest.exchange import RECORD_SIZE, Control, Record
 from pyiwarp.cli.perftest.figures import Bandwidth, Latency
 from pyiwarp.cli.perftest.names import PerfTest
-from pyiwarp.cli.perftest.runs import Lane, Plan, run_client, run_server
+from pyiwarp.cli.perftest.runs import DataConnection, Plan, run_client, run_server
 from pyiwarp.cli.tasks import within
 from pyiwarp.errors import ConnectionLost
 from pyiwarp.files.errors import PeerSilent
@@ -61,14 +61,14 @@ class PerfSession:
             end, link = self._new_control()
             await end.connect(host, port)
             control = Control(link, client=True)
-            lanes = await self._begin(control)
-            for lane in lanes:
-                await self._connect_data(lane, host, port)
-            await self._meet(control, lanes)
-            result = await self._finish(control, lanes[0], await run_client(lanes))
+            connections = await self._begin(control)
+            for connection in connections:
+                await self._connect_data(connection, host, port)
+            await self._exchange_memory(control, connections)
+            result = await self._finish(control, connections[0], await run_client(connections))
             if self._plan.test is PerfTest.WRITE_LAT:
                 # nothing closes this test: a FIN right behind the last Write can overtake the server's last completion
-                await self._see_off(lanes[0].end, GRACE)
+                await self._await_close(connections[0].end, GRACE)
             for other in reversed(self._ends):
                 await other.close()
             return result
@@ -80,14 +80,14 @@ class PerfSession:
             end, link = self._new_control()
             end.accept(request)
             control = Control(link, client=False)
-            lanes = await self._begin(control)
-            for lane in lanes:
-                self._ends.append(lane.end)
-                lane.end.accept(await within(self._patience, listener.get_request(), "the data connection"))
-            await self._meet(control, lanes)
-            result = await self._finish(control, lanes[0], await run_server(lanes))
+            connections = await self._begin(control)
+            for connection in connections:
+                self._ends.append(connection.end)
+                connection.end.accept(await within(self._patience, listener.get_request(), "the data connection"))
+            await self._exchange_memory(control, connections)
+            result = await self._finish(control, connections[0], await run_server(connections))
             for other in reversed(self._ends):
-                await self._see_off(other, self._options.linger)
+                await self._await_close(other, self._options.linger)
                 await other.close()
             return result
 
@@ -109,19 +109,19 @@ class PerfSession:
         self._ends.append(end)
         return end, MessageLink(end, self._pd, RECORD_SIZE)
 
-    async def _begin(self, control: Control) -> list[Lane]:
+    async def _begin(self, control: Control) -> list[DataConnection]:
         """All that comes before the data connections."""
         terms = await control.agree()
         depth = max(self._plan.tx_depth, self._plan.rx_depth, 16)
         make_end = partial(Endpoint, self._pd, self._data_options, depth)
-        lanes = [Lane(self._plan, terms, self._pd, make_end) for _ in range(self._plan.qps)]
+        connections = [DataConnection(self._plan, terms, self._pd, make_end) for _ in range(self._plan.qps)]
         await control.exchange_record(Record())
-        return lanes
+        return connections
 
-    async def _connect_data(self, lane: Lane, host: str, port: int) -> None:
+    async def _connect_data(self, connection: DataConnection, host: str, port: int) -> None:
         """The server listens anew for it, which may take a moment."""
         for attempt in range(1, TRIES + 1):
-            end = lane.end if attempt == 1 else lane.fresh_end()
+            end = connection.end if attempt == 1 else connection.fresh_end()
             try:
                 await end.connect(host, port)
             except (ConnectionRefusedError, ConnectionLost):
@@ -133,7 +133,7 @@ class PerfSession:
                 self._ends.append(end)
                 return
 
-    async def _meet(self, control: Control, lanes: Sequence[Lane]) -> None:
+    async def _exchange_memory(self, control: Control, connections: Sequence[DataConnection]) -> None:
         """Both know of the data connections; then each tells where its memory is, as often as this test has it.
 
         First comes a record for each connection, in the order that they were made in, then each once more, then the
@@ -141,17 +141,17 @@ class PerfSession:
         """
         await control.exchange_record(Record())
         again = self._plan.test.key_exchanges - 2 + self._plan.both_ways
-        records = {lane: lane.record(secrets.randbits(24), self._out_reads) for lane in lanes}
-        for lane in (*lanes, *lanes, *[lanes[0]] * again):
-            lane.meet(await control.exchange_record(records[lane]))
-        self._on_ready(lanes[0].end.peername)
+        records = {connection: connection.record(secrets.randbits(24), self._out_reads) for connection in connections}
+        for connection in (*connections, *connections, *[connections[0]] * again):
+            connection.set_remote(await control.exchange_record(records[connection]))
+        self._on_ready(connections[0].end.peername)
 
-    async def _finish(self, control: Control, lane: Lane, result: Result) -> Result:
+    async def _finish(self, control: Control, connection: DataConnection, result: Result) -> Result:
         """Both are done; where only the client measures bandwidth, the server is told, else each tells the other."""
         test = self._plan.test
         if test is PerfTest.WRITE_LAT:
             return result
-        record = lane.record(secrets.randbits(24), self._out_reads)
+        record = connection.record(secrets.randbits(24), self._out_reads)
         if not self._plan.both_ways:
             await control.exchange_record(record)
         if test in (PerfTest.WRITE_BW, PerfTest.READ_BW):
@@ -164,7 +164,7 @@ class PerfSession:
             await control.exchange_record(record)
         return result
 
-    async def _see_off(self, end: Endpoint, seconds: float) -> None:
+    async def _await_close(self, end: Endpoint, seconds: float) -> None:
         """Let the peer close first, which perftest's client takes ill if it cannot; but not for ever."""
         with suppress(PeerSilent):
             await within(seconds, end.wait_ended(), "the end of the connection")

@@ -36,23 +36,23 @@ class PingClient:
             async with closing(await connect(host, port, options=options)) as connection:
                 await self._ping_all(connection, numbers)
         except asyncio.CancelledError:
-            self._sum_up()
+            self._print_summary()
             if count:
                 raise Interrupted(f"interrupted after {len(self._times)} of {count} pings") from None
             raise typer.Exit from None
         except BaseException:
-            self._sum_up()
+            self._print_summary()
             raise
-        self._sum_up()
+        self._print_summary()
 
     async def _ping_all(self, connection: Connection, numbers: Iterable[int]) -> None:
         pinger = Pinger(connection, self._size, self._patience)
         for number in numbers:
             ping = await pinger.ping(number, verify=self._verify)
             self._times.append(ping.seconds)
-            self._tell(ping)
+            self._print_ping(ping)
 
-    def _tell(self, ping: Ping) -> None:
+    def _print_ping(self, ping: Ping) -> None:
         """One round, if somebody wants to hear of each."""
         if not self._verbose:
             return
@@ -63,7 +63,7 @@ class PingClient:
         else:
             print(f"ping data: {text}")
 
-    def _sum_up(self) -> None:
+    def _print_summary(self) -> None:
         """All rounds in one line."""
         if not self._times:
             return

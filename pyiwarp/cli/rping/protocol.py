@@ -62,23 +62,23 @@ def check_same(number: int, sent: bytes, came: bytes) -> None:
     )
 
 
-class _Talk:
+class _Exchange:
     """What both sides do: send 16 octets, receive 16 octets, and wait for neither without an end."""
 
     def __init__(self, connection: Connection, patience: float) -> None:
         self.connection = connection
         self._patience = patience
 
-    async def say(self, message: bytes) -> None:
-        await self.patiently(self.connection.send(message), "room for a message of 16 octets")
+    async def send(self, message: bytes) -> None:
+        await self.within_limit(self.connection.send(message), "room for a message of 16 octets")
 
-    async def hear(self, due: str) -> bytes:
-        message = await self.patiently(self.connection.recv(), due)
+    async def receive(self, due: str) -> bytes:
+        message = await self.within_limit(self.connection.recv(), due)
         if len(message) != MESSAGE_SIZE:
             raise BadMessage(f"the peer sent {len(message)} octets where {due} of 16 is due: it does not speak rping")
         return message
 
-    async def patiently(self, work: Awaitable[T], due: str) -> T:
+    async def within_limit(self, work: Awaitable[T], due: str) -> T:
         return await within(self._patience, work, due)
 
 
@@ -87,7 +87,7 @@ class Pinger:
 
     def __init__(self, connection: Connection, size: int, patience: float) -> None:
         remote = Access.LOCAL_WRITE | Access.REMOTE_READ | Access.REMOTE_WRITE
-        self._talk = _Talk(connection, patience)
+        self._exchange = _Exchange(connection, patience)
         self._text = connection.register(bytearray(size), remote)
         self._echo = connection.register(bytearray(size), remote)
 
@@ -106,9 +106,9 @@ class Pinger:
         return Ping(number, data, seconds)
 
     async def _advertise(self, memory: RegionSlice, due: str) -> None:
-        await self._talk.say(memory.advertise())
+        await self._exchange.send(memory.advertise())
         try:
-            await self._talk.hear(due)
+            await self._exchange.receive(due)
         except Disconnected:
             raise BadMessage(f"the server closed the connection where {due} was due") from None
 
@@ -118,33 +118,33 @@ async def answer_pings(connection: Connection, patience: float, on_ping: Callabl
 
     `on_ping` is called with each text that was Read. Raises `BadMessage` for what rping does not say.
     """
-    talk = _Talk(connection, patience)
+    exchange = _Exchange(connection, patience)
     memory = connection.register(bytearray(MAX_SIZE), Access.LOCAL_WRITE)
     number = 0
     while True:
         try:
-            advertisement = await talk.hear("an advertisement")
+            advertisement = await exchange.receive("an advertisement")
         except Disconnected:
             return number
         begun = time.perf_counter()
-        text = await _fetch(talk, memory[:], RemoteRegion.parse(advertisement))
-        await talk.say(GO_AHEAD)
+        text = await _fetch(exchange, memory[:], RemoteRegion.parse(advertisement))
+        await exchange.send(GO_AHEAD)
         try:
-            advertisement = await talk.hear("the advertisement of memory for the text")
+            advertisement = await exchange.receive("the advertisement of memory for the text")
         except Disconnected:
             raise BadMessage("the client closed the connection in the middle of a ping") from None
         # as C's strings go: up to the first NUL and with it
         answer = memory[: text.find(b"\0") + 1 or len(text)]
-        await talk.patiently(connection.write(answer, RemoteRegion.parse(advertisement)), "room for a Write")
-        await talk.say(GO_AHEAD)
+        await exchange.within_limit(connection.write(answer, RemoteRegion.parse(advertisement)), "room for a Write")
+        await exchange.send(GO_AHEAD)
         on_ping(Ping(number, text, time.perf_counter() - begun))
         number += 1
 
 
-async def _fetch(talk: _Talk, memory: RegionSlice, source: RemoteRegion) -> bytes:
+async def _fetch(exchange: _Exchange, memory: RegionSlice, source: RemoteRegion) -> bytes:
     """The client's text, by Read."""
     if source.nbytes > memory.nbytes:
         raise BadMessage(f"the client advertises {source.nbytes} octets; a ping has at most {memory.nbytes}")
     text = memory.region[: source.nbytes]
-    await talk.patiently(talk.connection.read(text, source), "the answer to a Read")
+    await exchange.within_limit(exchange.connection.read(text, source), "the answer to a Read")
     return bytes(text.view)

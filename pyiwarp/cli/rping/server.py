@@ -62,8 +62,8 @@ class PingServer:
         peer = request.peername
         async with closing(await request.accept()) as connection:
             once_accepted()
-            count = await answer_pings(connection, self._patience, self._tell)
-        self._tell_end(peer, count)
+            count = await answer_pings(connection, self._patience, self._print_ping)
+        self._print_client(peer, count)
 
     def _announce(self, place: Address) -> None:
         if self._json:
@@ -71,7 +71,7 @@ class PingServer:
         else:
             print(f"answering pings at {place}; Ctrl-C stops", flush=True)
 
-    def _tell(self, ping: Ping) -> None:
+    def _print_ping(self, ping: Ping) -> None:
         if not self._verbose:
             return
         text = shown_whole(ping.data.partition(b"\0")[0])
@@ -80,7 +80,7 @@ class PingServer:
         else:
             print(f"server ping data: {text}", flush=True)
 
-    def _tell_end(self, peer: str, count: int) -> None:
+    def _print_client(self, peer: str, count: int) -> None:
         if self._json:
             print(jsonlib.dumps({"event": "client", "peer": peer, "pings": count}), flush=True)
         else:

@@ -1,4 +1,4 @@
-"""Whole messages of the peer's: all segments of one, and what must hold for them together."""
+"""WholeMessage messages of the peer's: all segments of one, and what must hold for them together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pyiwarp.conformance.bench.patterns import Failed, Pattern, message
 from pyiwarp.conformance.bench.segments import Segment
 from pyiwarp.conformance.bench.stream import Stream
 
-__all__ = ["Whole", "gather", "gather_until", "segment_of"]
+__all__ = ["WholeMessage", "receive_matching", "receive_whole", "segment_of"]
 
 
 def segment_of(seen: Message) -> Segment:
@@ -22,7 +22,7 @@ def segment_of(seen: Message) -> Segment:
 
 
 @dataclass(frozen=True)
-class Whole:
+class WholeMessage:
     """One message in the segments in which it came."""
 
     parts: tuple[Message, ...]
@@ -92,16 +92,16 @@ def _has(name: str, value: object, segment: Segment) -> bool:
     return bool(getattr(segment, name) == value)
 
 
-async def gather(stream: Stream, opcode: int | None = None, **fields: object) -> Whole:
+async def receive_whole(stream: Stream, opcode: int | None = None, **fields: object) -> WholeMessage:
     """The next message, whole; each segment must have `opcode` and these fields."""
-    return await gather_until(stream, message(opcode, **fields))
+    return await receive_matching(stream, message(opcode, **fields))
 
 
-async def gather_until(stream: Stream, pattern: Pattern) -> Whole:
+async def receive_matching(stream: Stream, pattern: Pattern) -> WholeMessage:
     """FPDUs that fit `pattern` until one has L set."""
     parts: list[Message] = []
     while True:
         seen = await stream.expect_message(pattern)
         parts.append(seen)
         if segment_of(seen).last:
-            return Whole(tuple(parts))
+            return WholeMessage(tuple(parts))

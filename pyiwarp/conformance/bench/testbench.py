@@ -63,7 +63,7 @@ class Settings:
     needs: set[Need] = field(default_factory=set)  # what this peer can do
 
 
-class Door:
+class Listener:
     """The port at which Initiators connect; each connection goes to whoever asks next."""
 
     def __init__(self, settings: Settings) -> None:
@@ -118,10 +118,10 @@ class _Arriving(Tcp):
 class Bench:
     """What a case works with; `rw` is the peer's region that may be read and written, `ro` and `wo` the target's."""
 
-    def __init__(self, settings: Settings, control: Target | None = None, door: Door | None = None) -> None:
+    def __init__(self, settings: Settings, control: Target | None = None, listener: Listener | None = None) -> None:
         self.settings = settings
         self._control = control
-        self._door = door
+        self._listener = listener
         self._lines: list[Line] = []
         self._rw: Region | None = None
 
@@ -230,16 +230,16 @@ class Bench:
             raise
 
     async def _accept(self, mss: int | None) -> Tcp:
-        assert self._door is not None, "a bench that listens has a door"
+        assert self._listener is not None, "a bench that listens has one"
         if mss is not None:
             raise Cannot("the segment size of an arriving connection is the Initiator's")
         if self._control is None:
-            tcp = await self._door.accept(self.settings.patience)
+            tcp = await self._listener.accept(self.settings.patience)
         else:
-            self._door.clear()
+            self._listener.clear()
             host, port = self.settings.reachable_at or (self._control.local_host, 0)
-            await self._control.command("connect", {"host": host, "port": port or self._door.port})
-            tcp = await self._door.accept(self.settings.timeout)
+            await self._control.command("connect", {"host": host, "port": port or self._listener.port})
+            tcp = await self._listener.accept(self.settings.timeout)
         tcp.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return tcp
 
@@ -274,7 +274,7 @@ class Bench:
             answered = await self.answer(line, asked, private_data, crc=crc, markers=markers, word=word)
         stream = self.full_operation(line, asked, answered)
         if speak_first:
-            await self.say_first(stream)
+            await self.send_first(stream)
         return stream
 
     async def asked(self, *, session: Mapping[str, Value] | None = None) -> tuple[Line, Frame]:
@@ -321,7 +321,7 @@ class Bench:
             patient=self._control is None,
         )
 
-    async def say_first(self, stream: Stream) -> None:
+    async def send_first(self, stream: Stream) -> None:
         """What must be sent before the Responder may speak."""
         if self.initiator:
             await stream.write(0, 0)
@@ -335,14 +335,14 @@ class Bench:
             stream.first = seen if isinstance(seen, Message) else None
             return
         stream.first = await stream.expect_message(message())
-        await self._take(stream, stream.first)
+        await self._handle_opening(stream, stream.first)
         if self._control is None:
             for _ in range(OPENING_MESSAGES):
                 if self._rw is not None:
                     return
-                await self._take(stream, await stream.expect_message(message()))
+                await self._handle_opening(stream, await stream.expect_message(message()))
 
-    async def _take(self, stream: Stream, seen: Message) -> None:
+    async def _handle_opening(self, stream: Stream, seen: Message) -> None:
         """Answer an opening Read, and take the region down that an rping client shows."""
         segment = seen.segment
         if segment is None:

@@ -7,7 +7,7 @@ from typing import Final
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Region, region_pattern
-from pyiwarp.conformance.bench.messages import Whole, gather
+from pyiwarp.conformance.bench.messages import WholeMessage, receive_whole
 from pyiwarp.conformance.bench.observed import Message
 from pyiwarp.conformance.bench.patterns import Failed, message, terminate
 from pyiwarp.conformance.bench.segments import build_read_request, build_tagged
@@ -50,7 +50,7 @@ async def answered(bench: Bench) -> None:
     """
     stream = await bench.open()
     await stream.read(bench.rw.stag, bench.rw.to, 64, sink_stag=7, sink_to=9)
-    whole = await gather(stream)
+    whole = await receive_whole(stream)
     whole.fields(opcode=Opcode.READ_RESPONSE, tagged=True, stag=7, to=9, last=True)
     whole.carries(region_pattern("rw", 64))
 
@@ -88,7 +88,7 @@ async def sink_to(bench: Bench) -> None:
     """
     stream = await bench.open(session={"regionsize": LONG})
     await stream.read(bench.rw.stag, bench.rw.to, LONG, sink_to=0x0123456789ABCDEF)
-    whole = await gather(stream, Opcode.READ_RESPONSE)
+    whole = await receive_whole(stream, Opcode.READ_RESPONSE)
     whole.several()
     whole.contiguous(0x0123456789ABCDEF)
 
@@ -159,7 +159,7 @@ async def one_sink(bench: Bench) -> None:
     """
     stream = await bench.open(session={"regionsize": LONG})
     await stream.read(bench.rw.stag, bench.rw.to, LONG, sink_stag=0xDEADBEEF)
-    whole = await gather(stream, Opcode.READ_RESPONSE)
+    whole = await receive_whole(stream, Opcode.READ_RESPONSE)
     whole.several()
     whole.fields(stag=0xDEADBEEF)
     whole.carries(region_pattern("rw", LONG))
@@ -190,7 +190,7 @@ async def nothing(bench: Bench) -> None:
     stream = await bench.open()
     await stream.read(0, 0, 0, sink_stag=0xDEADBEEF, sink_to=5)
     seen = await stream.expect_message(message(Opcode.READ_RESPONSE))
-    Whole((seen,)).fields(stag=0xDEADBEEF, to=5, last=True, payload=b"")
+    WholeMessage((seen,)).fields(stag=0xDEADBEEF, to=5, last=True, payload=b"")
 
 
 @case("RDMAP-5040-5.2.1-15", "the source of a Read for nothing is not validated")

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Value
-from pyiwarp.conformance.bench.messages import gather, segment_of
+from pyiwarp.conformance.bench.messages import receive_whole, segment_of
 from pyiwarp.conformance.bench.observed import Message
 from pyiwarp.conformance.bench.patterns import Failed, ended, message, terminate
 from pyiwarp.conformance.bench.stream import Stream
@@ -223,8 +223,8 @@ async def completion_order(bench: Bench) -> None:
     asked = await ask(bench, stream, 8, wr=1)
     await bench.target.post("write", wr=2, len=8, stag=NOWHERE, to=0)
     await bench.target.post("send", wr=3, len=8)
-    await gather(stream, Opcode.WRITE)
-    await gather(stream, Opcode.SEND)
+    await receive_whole(stream, Opcode.WRITE)
+    await receive_whole(stream, Opcode.SEND)
     await expect_nothing_delivered(bench)
     await stream.respond(asked.sink_stag, asked.sink_to, b"response")
     works = await bench.target.expect_completions(3)
@@ -245,7 +245,7 @@ async def submission_order(bench: Bench) -> None:
     await bench.target.post("read", len=8, stag=1, to=0)
     await bench.target.post("send", len=1)
     for opcode in (Opcode.SEND, Opcode.READ_REQUEST, Opcode.WRITE, Opcode.READ_REQUEST, Opcode.SEND):
-        await gather(stream, opcode)
+        await receive_whole(stream, opcode)
 
 
 # --- ORD -------------------------------------------------------------------------------------------------------------

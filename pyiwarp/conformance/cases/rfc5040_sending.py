@@ -6,7 +6,7 @@ from typing import Final
 
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
-from pyiwarp.conformance.bench.messages import Whole, gather, segment_of
+from pyiwarp.conformance.bench.messages import WholeMessage, receive_whole, segment_of
 from pyiwarp.conformance.bench.patterns import Failed, message, terminate
 from pyiwarp.conformance.bench.segments import build_untagged
 from pyiwarp.conformance.bench.testbench import Bench
@@ -112,7 +112,7 @@ async def stag_to_invalidate_solicited(bench: Bench) -> None:
 async def _expect_stag(bench: Bench, solicited: int) -> None:
     stream = await bench.open()
     await say(bench, "send", len=5, inv=0x11223344, se=solicited)
-    (part,) = (await gather(stream)).parts
+    (part,) = (await receive_whole(stream)).parts
     if part.fpdu.ulpdu[2:6] != b"\x11\x22\x33\x44":
         raise Failed("STag 11 22 33 44", part.fpdu.ulpdu[2:6].hex(" "), part.annotated())
 
@@ -125,7 +125,7 @@ async def write_header(bench: Bench) -> None:
     """
     stream = await bench.open()
     await say(bench, "write", len=3, stag=STAG, to=TO)
-    (await gather(stream)).fields(tagged=True, opcode=Opcode.WRITE, stag=STAG, to=TO)
+    (await receive_whole(stream)).fields(tagged=True, opcode=Opcode.WRITE, stag=STAG, to=TO)
 
 
 @case("RDMAP-5040-4.2-03", "payload follows the DDP header directly", level=TARGET, also=("RDMAP-5040-3.1-04",))
@@ -138,7 +138,7 @@ async def payload_position(bench: Bench) -> None:
     await say(bench, "send", len=32)
     await say(bench, "write", len=32, stag=STAG, to=TO)
     for size in (18, 14):
-        (part,) = (await gather(stream)).parts
+        (part,) = (await receive_whole(stream)).parts
         if part.fpdu.ulpdu[size:] != pattern(32):
             raise Failed(f"the pattern from octet {size} on", part.fpdu.ulpdu[size:].hex(), part.annotated())
 
@@ -151,7 +151,7 @@ async def read_request_size(bench: Bench) -> None:
     """
     stream = await bench.open()
     await say(bench, "read", len=4096, stag=STAG, to=TO)
-    whole = await gather(stream, Opcode.READ_REQUEST)
+    whole = await receive_whole(stream, Opcode.READ_REQUEST)
     whole.every("28 octets", lambda segment: len(segment.payload) == 28)
 
 
@@ -175,7 +175,7 @@ async def sends_in_order(bench: Bench) -> None:
     for number in range(40):
         await say(bench, "send", len=number)
     for number in range(40):
-        whole = await gather(stream, Opcode.SEND, msn=number + 1)
+        whole = await receive_whole(stream, Opcode.SEND, msn=number + 1)
         whole.carries(pattern(number))
 
 
@@ -189,7 +189,7 @@ async def writes_in_order(bench: Bench) -> None:
     for number in range(40):
         await say(bench, "write", len=number, stag=STAG, to=TO + number)
     for number in range(40):
-        whole = await gather(stream, Opcode.WRITE, to=TO + number)
+        whole = await receive_whole(stream, Opcode.WRITE, to=TO + number)
         whole.carries(pattern(number))
 
 
@@ -203,7 +203,7 @@ async def one_write_one_buffer(bench: Bench) -> None:
     for stag in (STAG, STAG + 1):
         await say(bench, "write", len=LONG, stag=stag, to=TO)
     for stag in (STAG, STAG + 1):
-        whole = await gather(stream, Opcode.WRITE)
+        whole = await receive_whole(stream, Opcode.WRITE)
         whole.fields(stag=stag)
         whole.carries(pattern(LONG))
 
@@ -219,7 +219,7 @@ async def message_boundaries(bench: Bench) -> None:
         await say(bench, "send", len=LONG)
         await say(bench, "write", len=LONG, stag=STAG, to=TO)
     for opcode in (Opcode.SEND, Opcode.WRITE) * 2:
-        whole = await gather(stream)
+        whole = await receive_whole(stream)
         whole.fields(opcode=opcode)
         whole.carries(pattern(LONG))
 
@@ -245,8 +245,8 @@ async def operations(bench: Bench) -> None:
         Opcode.WRITE: b"written",
     }
     for opcode, payload in due.items():
-        (await gather(stream, opcode)).carries(payload)
-    await gather(stream, Opcode.READ_REQUEST)
+        (await receive_whole(stream, opcode)).carries(payload)
+    await receive_whole(stream, Opcode.READ_REQUEST)
 
 
 @case("RDMAP-5040-3.2-02", "each posted work request completes once", level=TARGET)
@@ -259,8 +259,8 @@ async def completions(bench: Bench) -> None:
     await bench.target.post("send", wr=1, len=3)
     await bench.target.post("write", wr=2, len=3, stag=STAG, to=TO)
     await bench.target.post("read", wr=3, len=3, stag=STAG, to=TO)
-    await gather(stream, Opcode.SEND)
-    await gather(stream, Opcode.WRITE)
+    await receive_whole(stream, Opcode.SEND)
+    await receive_whole(stream, Opcode.WRITE)
     sink = segment_of(await stream.expect_message(message(Opcode.READ_REQUEST))).payload
     await stream.respond(int.from_bytes(sink[:4], "big"), int.from_bytes(sink[4:12], "big"), b"abc")
     works = await bench.target.expect_completions(3)
@@ -280,7 +280,7 @@ async def empty_sends(bench: Bench) -> None:
     for nbytes in (0, 0, 1):
         await say(bench, "send", len=nbytes)
     for msn, nbytes in ((1, 0), (2, 0), (3, 1)):
-        (await gather(stream, Opcode.SEND, msn=msn)).carries(pattern(nbytes))
+        (await receive_whole(stream, Opcode.SEND, msn=msn)).carries(pattern(nbytes))
 
 
 @case("RDMAP-5040-5.5-11", "a Send does not complete before TCP has taken it", level=TARGET)
@@ -298,7 +298,7 @@ async def completes_when_taken(bench: Bench) -> None:
         raise Failed(f"fewer than {TOO_MUCH} completions", f"{len(early)}")
     stream.line.tcp.release()
     for msn in range(1, TOO_MUCH + 1):
-        await gather(stream, Opcode.SEND, msn=msn)
+        await receive_whole(stream, Opcode.SEND, msn=msn)
     await bench.target.expect_completions(TOO_MUCH - len(early))
 
 
@@ -350,7 +350,7 @@ async def terminate_counts_alone(bench: Bench) -> None:
     stream = await bench.open()
     for _ in range(3):
         await say(bench, "send", len=3)
-        await gather(stream, Opcode.SEND)
+        await receive_whole(stream, Opcode.SEND)
     await stream.expect_read(bench.rw.stag, bench.rw.to, 8)
     await stream.fpdu(build_untagged(Opcode.SEND, 99, 1, b"x"))
-    Whole((await stream.expect_message(terminate()),)).fields(qn=2, msn=1, mo=0, last=True)
+    WholeMessage((await stream.expect_message(terminate()),)).fields(qn=2, msn=1, mo=0, last=True)

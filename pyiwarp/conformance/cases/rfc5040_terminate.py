@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Region
-from pyiwarp.conformance.bench.messages import Whole, segment_of
+from pyiwarp.conformance.bench.messages import WholeMessage, segment_of
 from pyiwarp.conformance.bench.observed import Message
 from pyiwarp.conformance.bench.patterns import Failed, closed, message, terminate
 from pyiwarp.conformance.bench.segments import build_tagged, build_untagged
@@ -150,7 +150,7 @@ async def queue_two(bench: Bench) -> None:
     Accepts: a Terminate on queue 2 with MSN 1, MO 0 and no STag.
     """
     answer = await provoked(bench, BAD_QUEUE)
-    Whole((answer.seen,)).fields(inval_stag=0, qn=2, msn=1, mo=0, last=True)
+    WholeMessage((answer.seen,)).fields(inval_stag=0, qn=2, msn=1, mo=0, last=True)
 
 
 @case("RDMAP-5040-4.8-01", "a Terminate has the fields that its bits announce, and no others")

@@ -7,7 +7,7 @@ from typing import Final
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import region_pattern
-from pyiwarp.conformance.bench.messages import gather
+from pyiwarp.conformance.bench.messages import receive_whole
 from pyiwarp.conformance.bench.patterns import Failed, closed, silence, terminate
 from pyiwarp.conformance.bench.segments import build_tagged, build_untagged
 from pyiwarp.conformance.bench.stream import Stream
@@ -292,7 +292,7 @@ async def sent_before_close(bench: Bench) -> None:
         await bench.target.post("send", len=MEGABYTE // 10, signaled=0)
     await bench.target.command("disconnect")
     for msn in range(1, 11):
-        whole = await gather(stream, Opcode.SEND, msn=msn)
+        whole = await receive_whole(stream, Opcode.SEND, msn=msn)
         if len(whole.payload) != MEGABYTE // 10:
             raise Failed(f"{MEGABYTE // 10} octets", f"{len(whole.payload)} in message {msn}")
     await stream.expect(closed())
@@ -322,7 +322,7 @@ async def sends_to_half_closed(bench: Bench) -> None:
         await bench.target.post("send", len=MEGABYTE // 10, signaled=0)
     stream.finish()
     for msn in range(1, 21):
-        await gather(stream, Opcode.SEND, msn=msn)
+        await receive_whole(stream, Opcode.SEND, msn=msn)
     await bench.target.command("disconnect")
     await stream.expect(closed())
 

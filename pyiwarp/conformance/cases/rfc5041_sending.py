@@ -9,7 +9,7 @@ from typing import Final
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level
 from pyiwarp.conformance.bench.control import Value, region_pattern
-from pyiwarp.conformance.bench.messages import Whole, gather, segment_of
+from pyiwarp.conformance.bench.messages import WholeMessage, receive_whole, segment_of
 from pyiwarp.conformance.bench.patterns import Failed, expect_octets, message, terminate
 from pyiwarp.conformance.bench.segments import build_untagged
 from pyiwarp.conformance.bench.stream import PROBE_STAG, Stream
@@ -37,25 +37,25 @@ async def say(bench: Bench, op: str, **keys: Value) -> None:
     await bench.target.post(op, signaled=0, **keys)
 
 
-async def sent(bench: Bench, nbytes: int, **keys: Value) -> Whole:
+async def sent(bench: Bench, nbytes: int, **keys: Value) -> WholeMessage:
     """The only message on a fresh stream: a Send of `nbytes` octets."""
     stream = await bench.open()
     await say(bench, "send", len=nbytes, **keys)
-    return await gather(stream)
+    return await receive_whole(stream)
 
 
-async def written(bench: Bench, nbytes: int, to: int = TO) -> Whole:
+async def written(bench: Bench, nbytes: int, to: int = TO) -> WholeMessage:
     """The only message on a fresh stream: a Write of `nbytes` octets."""
     stream = await bench.open()
     await say(bench, "write", len=nbytes, stag=STAG, to=to)
-    return await gather(stream)
+    return await receive_whole(stream)
 
 
-async def answered(bench: Bench, nbytes: int, sink_stag: int = STAG, sink_to: int = TO) -> Whole:
+async def answered(bench: Bench, nbytes: int, sink_stag: int = STAG, sink_to: int = TO) -> WholeMessage:
     """A Response of `nbytes` octets to a Read with this sink."""
     stream = await bench.open(session={"regionsize": max(nbytes, 4096)})
     await stream.read(bench.rw.stag, bench.rw.to, nbytes, sink_stag=sink_stag, sink_to=sink_to)
-    return await gather(stream)
+    return await receive_whole(stream)
 
 
 # --- headers ---------------------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ async def tagged_header(bench: Bench) -> None:
     whole.carries(pattern(5))
 
 
-async def every_kind(bench: Bench) -> list[Whole]:
+async def every_kind(bench: Bench) -> list[WholeMessage]:
     """One message of each kind that the target can be brought to send, the Terminate last."""
     stream = await bench.open()
     await say(bench, "send", len=9)
@@ -92,11 +92,11 @@ async def every_kind(bench: Bench) -> list[Whole]:
     await say(bench, "send", len=9, inv=STAG, se=1)
     await say(bench, "write", len=9, stag=STAG, to=TO)
     await say(bench, "read", len=0, stag=STAG, to=TO)
-    wholes = [await gather(stream) for _ in range(6)]
+    wholes = [await receive_whole(stream) for _ in range(6)]
     await stream.read(bench.rw.stag, bench.rw.to, 9)
-    wholes.append(await gather(stream))
+    wholes.append(await receive_whole(stream))
     await stream.fpdu(build_untagged(Opcode.SEND, 99, 1, b"x"))
-    wholes.append(Whole((await stream.expect_message(terminate()),)))
+    wholes.append(WholeMessage((await stream.expect_message(terminate()),)))
     return wholes
 
 
@@ -186,7 +186,7 @@ async def stags_as_given(bench: Bench) -> None:
     stream = await bench.open()
     for stag in (1, 0x8000_0000, 0xFFFF_FFFF):
         await say(bench, "write", len=3, stag=stag, to=TO)
-        await gather(stream, Opcode.WRITE, stag=stag)
+        await receive_whole(stream, Opcode.WRITE, stag=stag)
 
 
 @case("DDP-5041-4.2-05", "a Read Response names the STag of its Request", level=TARGET)
@@ -232,7 +232,7 @@ async def last_of_response(bench: Bench) -> None:
     stream = await bench.open(session={"regionsize": LONG})
     await stream.read(bench.rw.stag, bench.rw.to, LONG, sink_stag=STAG)
     await stream.read(0, 0, 0)
-    whole = await gather(stream, Opcode.READ_RESPONSE, stag=STAG)
+    whole = await receive_whole(stream, Opcode.READ_RESPONSE, stag=STAG)
     whole.several()
     whole.carries(region_pattern("rw", LONG))
     await stream.expect_response(0)
@@ -271,10 +271,10 @@ async def first_mo(bench: Bench) -> None:
     await say(bench, "send", len=LONG)
     await say(bench, "read", len=9, stag=STAG, to=TO)
     for _ in range(2):
-        whole = await gather(stream)
-        Whole(whole.parts[:1]).fields(mo=0)
+        whole = await receive_whole(stream)
+        WholeMessage(whole.parts[:1]).fields(mo=0)
     await stream.fpdu(build_untagged(Opcode.SEND, 99, 1, b"x"))
-    Whole((await stream.expect_message(terminate()),)).fields(mo=0)
+    WholeMessage((await stream.expect_message(terminate()),)).fields(mo=0)
 
 
 @case("DDP-5041-5.2-09", "TO grows by what each segment of a Write carries", level=TARGET)
@@ -365,7 +365,7 @@ async def same_msn(bench: Bench) -> None:
     stream = await bench.open()
     for msn in (1, 2):
         await say(bench, "send", len=LONG)
-        whole = await gather(stream)
+        whole = await receive_whole(stream)
         whole.several()
         whole.fields(msn=msn, qn=0)
 
@@ -382,7 +382,7 @@ async def msn_counts(bench: Bench) -> None:
         await say(bench, "send", len=3)
         await say(bench, "read", len=0, stag=STAG, to=TO)
     for _ in range(8):
-        segment = (await gather(stream)).first
+        segment = (await receive_whole(stream)).first
         if segment.qn not in due or segment.msn != due[segment.qn]:
             raise Failed(f"the next of MSNs {due}", f"MSN {segment.msn} on queue {segment.qn}")
         due[segment.qn] += 1
@@ -401,7 +401,7 @@ async def posted_order(bench: Bench) -> None:
     await say(bench, "read", len=5, stag=STAG, to=TO)
     await say(bench, "send", len=70_000)
     for opcode in (Opcode.SEND, Opcode.WRITE, Opcode.SEND, Opcode.READ_REQUEST, Opcode.SEND):
-        await gather(stream, opcode)
+        await receive_whole(stream, opcode)
 
 
 @case("DDP-5041-5.3-02", "the segments of a Send leave in the order of their MO", level=TARGET)
@@ -422,7 +422,7 @@ async def to_rises(bench: Bench) -> None:
     await _rises(await written(bench, LONG), "to")
 
 
-async def _rises(whole: Whole, name: str) -> None:
+async def _rises(whole: WholeMessage, name: str) -> None:
     whole.several()
     offsets = [getattr(segment, name) for segment in whole.segments]
     for number, (one, other) in enumerate(pairwise(offsets), 1):
@@ -443,7 +443,7 @@ async def mulpdu_kept(bench: Bench) -> None:
     emss = NARROW if bench.initiator else stream.line.tcp.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
     most = max(LEAST_MULPDU, min(emss - 6 - emss % 4, LARGEST_MULPDU))
     await say(bench, "send", len=LONG)
-    whole = await gather(stream)
+    whole = await receive_whole(stream)
     for part in whole.parts:
         if len(part.fpdu.ulpdu) > most:
             raise Failed(f"a ULPDU of {most} octets at most", f"one of {len(part.fpdu.ulpdu)}", part.annotated())
@@ -453,7 +453,7 @@ async def mulpdu_kept(bench: Bench) -> None:
 async def _room(bench: Bench, stream: Stream, op: str, **keys: Value) -> int:
     """How many octets one segment of a message carries."""
     await say(bench, op, len=LONG, **keys)
-    whole = await gather(stream)
+    whole = await receive_whole(stream)
     whole.several()
     return len(whole.first.payload)
 
@@ -462,7 +462,7 @@ async def _around(bench: Bench, stream: Stream, room: int, op: str, **keys: Valu
     """Messages of sizes around one and two segments."""
     for nbytes in (1, room - 1, room, room + 1, 2 * room, 2 * room + 1):
         await say(bench, op, len=nbytes, seed=5, **keys)
-        whole = await gather(stream)
+        whole = await receive_whole(stream)
         whole.carries(pattern(nbytes, 5))
         whole.contiguous(TO if whole.first.tagged else 0)
         if len(whole.parts) != -(-nbytes // room):
@@ -504,7 +504,7 @@ async def sizes_of_responses(bench: Bench) -> None:
     stream = await bench.open(session={"regionsize": LONG})
     region = region_pattern("rw", LONG)
     await stream.read(bench.rw.stag, bench.rw.to, LONG)
-    whole = await gather(stream, Opcode.READ_RESPONSE, stag=PROBE_STAG)
+    whole = await receive_whole(stream, Opcode.READ_RESPONSE, stag=PROBE_STAG)
     whole.several()
     room = len(whole.first.payload)
     for nbytes in (1, room - 1, room, room + 1, 2 * room, 2 * room + 1):
@@ -541,7 +541,7 @@ async def empty_response(bench: Bench) -> None:
     stream = await bench.open()
     await stream.read(0, 0, 0, sink_stag=STAG, sink_to=TO)
     seen = await stream.expect_message(message(Opcode.READ_RESPONSE, stag=STAG))
-    Whole((seen,)).fields(tagged=True, last=True, payload=b"")
+    WholeMessage((seen,)).fields(tagged=True, last=True, payload=b"")
     if len(seen.fpdu.ulpdu) != HEADERS[segment_of(seen).tagged]:
         raise Failed("a ULPDU of 14 octets", f"one of {len(seen.fpdu.ulpdu)}", seen.annotated())
 
@@ -554,6 +554,6 @@ async def no_stag(bench: Bench) -> None:
     """
     stream = await bench.open()
     request = await bench.provoke_read(stream)
-    Whole((request,)).fields(inval_stag=0)
+    WholeMessage((request,)).fields(inval_stag=0)
     await stream.fpdu(build_untagged(Opcode.SEND, 99, 1, b"x"))
-    Whole((await stream.expect_message(terminate()),)).fields(inval_stag=0)
+    WholeMessage((await stream.expect_message(terminate()),)).fields(inval_stag=0)

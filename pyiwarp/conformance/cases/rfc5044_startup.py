@@ -329,5 +329,5 @@ async def each_rsvd_in_reply(bench: Bench) -> None:
     for bit in (1, 2, 4, 8):
         line, asked = await bench.asked()
         stream = bench.full_operation(line, asked, await bench.answer(line, asked, rsvd=bit))
-        await bench.say_first(stream)
+        await bench.send_first(stream)
         await stream.probe()

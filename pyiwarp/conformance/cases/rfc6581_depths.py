@@ -23,7 +23,7 @@ UNNEGOTIATED = 0x3FFF
 LARGEST = 0x3FFE
 
 
-async def _ask(bench: Bench, session: dict[str, Any] | None = None, **word: Any) -> Frame:
+async def _probe_responder(bench: Bench, session: dict[str, Any] | None = None, **word: Any) -> Frame:
     line = await bench.line(session=session)
     await line.request(build_word(**word), revision=2, enhanced=True)
     return await line.expect_frame(reply(enhanced=True))
@@ -44,7 +44,7 @@ async def ord_follows(bench: Bench) -> None:
 
     Accepts: a Reply with an ORD of at most 3.
     """
-    frame = await _ask(bench, ird=3)
+    frame = await _probe_responder(bench, ird=3)
     _check(frame, "ORD of at most 3", frame.word.ord <= 3)
 
 
@@ -54,7 +54,7 @@ async def ord_zero(bench: Bench) -> None:
 
     Accepts: a Reply with ORD 0, or a rejection.
     """
-    frame = await _ask(bench, ird=0)
+    frame = await _probe_responder(bench, ird=0)
     _check(frame, "ORD=0, or R=1", frame.word.ord == 0 or not _accepted(frame))
 
 
@@ -64,7 +64,7 @@ async def ird_covers(bench: Bench) -> None:
 
     Accepts: a Reply with an IRD of at least 4, or a smaller one, which the Initiator must then keep to.
     """
-    frame = await _ask(bench, ord=4)
+    frame = await _probe_responder(bench, ord=4)
     _check(frame, "an IRD of at least 1, or R=1", frame.word.ird >= 1 or not _accepted(frame))
 
 
@@ -91,7 +91,7 @@ async def ord_unnegotiated(bench: Bench) -> None:
 
     Accepts: a Reply with IRD 0x3FFF.
     """
-    frame = await _ask(bench, ord=UNNEGOTIATED, ird=4)
+    frame = await _probe_responder(bench, ord=UNNEGOTIATED, ird=4)
     _check(frame, "IRD=0x3fff", frame.word.ird == UNNEGOTIATED)
 
 
@@ -101,7 +101,7 @@ async def ird_unnegotiated(bench: Bench) -> None:
 
     Accepts: a Reply with ORD 0x3FFF.
     """
-    frame = await _ask(bench, ird=UNNEGOTIATED, ord=4)
+    frame = await _probe_responder(bench, ird=UNNEGOTIATED, ord=4)
     _check(frame, "ORD=0x3fff", frame.word.ord == UNNEGOTIATED)
 
 
@@ -356,7 +356,7 @@ async def needs_more(bench: Bench) -> None:
 
     Accepts: a Reply with R=1 and the ORD it needs, or one that accepts with an ORD of at most 1.
     """
-    frame = await _ask(bench, {"ord": 4}, ird=1)
+    frame = await _probe_responder(bench, {"ord": 4}, ird=1)
     lawful = frame.word.ord <= 1 if _accepted(frame) else frame.word.ord > 1
     _check(frame, "ORD of at most 1, or R=1 with more", lawful)
 
@@ -374,7 +374,7 @@ async def needs_more_terminate(bench: Bench) -> None:
     if not _accepted(answered):
         return
     stream = bench.full_operation(line, asked, answered)
-    await bench.say_first(stream)
+    await bench.send_first(stream)
     await stream.read(0, 0, 0)
     seen = await stream.expect(read_response(b"") | terminate(MPA_IRD))
     if isinstance(seen, Message) and seen.terminate is not None:
@@ -389,5 +389,5 @@ async def more_ird(bench: Bench) -> None:
 
     Accepts: a Reply with any IRD; if it takes the Read as opening message, with IRD of at least 1.
     """
-    frame = await _ask(bench, ord=0, peer_to_peer=True, rtr_read=True)
+    frame = await _probe_responder(bench, ord=0, peer_to_peer=True, rtr_read=True)
     _check(frame, "an IRD of at least 1 if D=1", frame.word.ird >= 1 or not frame.word.rtr_read)

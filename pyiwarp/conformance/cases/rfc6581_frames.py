@@ -18,7 +18,7 @@ ENHANCED = (Need.ENHANCED,)
 RTRS = ("rtr_send", "rtr_write", "rtr_read")
 
 
-async def _ask(bench: Bench, private_data: bytes = b"", **word: Any) -> Frame:
+async def _probe_responder(bench: Bench, private_data: bytes = b"", **word: Any) -> Frame:
     """The Reply to an enhanced Request with this word."""
     line = await bench.line()
     await line.request(build_word(**word) + private_data, revision=2, enhanced=True)
@@ -39,7 +39,7 @@ async def enhanced_reply(bench: Bench) -> None:
 
     Accepts: a Reply of revision 2 with S=1 and at least four octets of Private Data.
     """
-    frame = await _ask(bench)
+    frame = await _probe_responder(bench)
     _check(frame, "an enhanced word", frame.word is not None)
 
 
@@ -91,7 +91,7 @@ async def revision_1_still(bench: Bench) -> None:
 
     Accepts: an enhanced Reply, then one of revision 1 with S=0, R=0.
     """
-    await _ask(bench)
+    await _probe_responder(bench)
     line = await bench.line()
     await line.request()
     await line.expect(reply(revision=1, enhanced=False, rejected=False))
@@ -240,7 +240,7 @@ async def longest_private_data(bench: Bench) -> None:
 
     Accepts: an enhanced Reply that accepts.
     """
-    frame = await _ask(bench, bytes(508))
+    frame = await _probe_responder(bench, bytes(508))
     _check(frame, "R=0", not frame.header.flags.rejected)
 
 
@@ -303,4 +303,4 @@ async def extreme_words(bench: Bench) -> None:
     """
     for bits in range(16):
         rtrs: dict[str, Any] = {name: bool(bits & 2 << i) for i, name in enumerate(RTRS)}
-        await _ask(bench, peer_to_peer=bool(bits & 1), **rtrs, ird=0x3FFE, ord=0x3FFE)
+        await _probe_responder(bench, peer_to_peer=bool(bits & 1), **rtrs, ird=0x3FFE, ord=0x3FFE)

@@ -28,7 +28,7 @@ READ_ONLY = {"rtr_send": False, "rtr_write": False, "rtr_read": True}
 NONE = {"rtr_send": False, "rtr_write": False, "rtr_read": False}
 
 
-async def _ask(bench: Bench, **word: Any) -> Frame:
+async def _probe_responder(bench: Bench, **word: Any) -> Frame:
     line = await bench.line()
     await line.request(build_word(**word), revision=2, enhanced=True)
     return await line.expect_frame(reply(enhanced=True, rejected=False))
@@ -56,7 +56,7 @@ async def a_is_answered(bench: Bench) -> None:
 
     Accepts: a Reply with A=1.
     """
-    frame = await _ask(bench, peer_to_peer=True, **EVERY)
+    frame = await _probe_responder(bench, peer_to_peer=True, **EVERY)
     _check(frame, "A=1", frame.word.peer_to_peer)
 
 
@@ -66,7 +66,7 @@ async def no_a_is_answered(bench: Bench) -> None:
 
     Accepts: a Reply with A=0.
     """
-    frame = await _ask(bench)
+    frame = await _probe_responder(bench)
     _check(frame, "A=0", not frame.word.peer_to_peer)
 
 
@@ -76,7 +76,7 @@ async def no_rtr_without_a(bench: Bench) -> None:
 
     Accepts: a Reply with B, C and D clear.
     """
-    frame = await _ask(bench)
+    frame = await _probe_responder(bench)
     _check(frame, "B=0 C=0 D=0", not _offers(frame))
 
 
@@ -97,7 +97,7 @@ async def at_least_one(bench: Bench) -> None:
 
     Accepts: a Reply with at least one of B, C and D.
     """
-    frame = await _ask(bench, peer_to_peer=True, **EVERY)
+    frame = await _probe_responder(bench, peer_to_peer=True, **EVERY)
     _check(frame, "at least one of B, C and D", _offers(frame))
 
 
@@ -108,7 +108,7 @@ async def at_least_one_of_two(bench: Bench) -> None:
     Accepts: Replies with at least one of B, C and D.
     """
     for left_out in RTRS:
-        frame = await _ask(bench, peer_to_peer=True, **{name: name != left_out for name in RTRS})
+        frame = await _probe_responder(bench, peer_to_peer=True, **{name: name != left_out for name in RTRS})
         _check(frame, "at least one of B, C and D", _offers(frame))
 
 
@@ -118,10 +118,10 @@ async def offered_is_listed(bench: Bench) -> None:
 
     Accepts: Replies that list the one that was offered.
     """
-    supported = await _ask(bench, peer_to_peer=True, **EVERY)
+    supported = await _probe_responder(bench, peer_to_peer=True, **EVERY)
     for name in RTRS:
         if supported.word[name]:
-            frame = await _ask(bench, peer_to_peer=True, **{name: True})
+            frame = await _probe_responder(bench, peer_to_peer=True, **{name: True})
             _check(frame, f"{name} listed", frame.word[name])
 
 

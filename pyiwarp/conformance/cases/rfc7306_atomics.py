@@ -8,7 +8,7 @@ from typing import Final, Literal
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Region, region_pattern
-from pyiwarp.conformance.bench.messages import Whole, gather, segment_of
+from pyiwarp.conformance.bench.messages import WholeMessage, receive_whole, segment_of
 from pyiwarp.conformance.bench.patterns import Failed, message
 from pyiwarp.conformance.bench.segments import build_tagged
 from pyiwarp.conformance.bench.stream import Stream
@@ -253,7 +253,7 @@ async def response(bench: Bench) -> None:
     """
     word = await Word.open(bench, 0x29)
     await word.stream.fpdu(word.request(FETCH_ADD))
-    whole = await gather(word.stream)
+    whole = await receive_whole(word.stream)
     due = struct.pack(">IQ", 0x11, 0x29)
     whole.fields(tagged=False, opcode=RESPONSE, qn=RESPONSE_QUEUE, mo=0, last=True, payload=due)
 
@@ -474,7 +474,7 @@ async def response_msn(bench: Bench) -> None:
     word = Word(bench, await bench.open())
     for msn in range(1, 5):
         await word.stream.fpdu(word.request(FETCH_ADD))
-        Whole((await word.stream.expect_message(message(RESPONSE)),)).fields(msn=msn)
+        WholeMessage((await word.stream.expect_message(message(RESPONSE)),)).fields(msn=msn)
         await word.stream.probe()
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Work
-from pyiwarp.conformance.bench.messages import gather
+from pyiwarp.conformance.bench.messages import receive_whole
 from pyiwarp.conformance.bench.observed import Message
 from pyiwarp.conformance.bench.patterns import Failed, message, silence, terminate
 from pyiwarp.conformance.bench.segments import build_tagged, build_untagged
@@ -282,7 +282,7 @@ async def exactly_eight(bench: Bench) -> None:
     stream = await bench.open()
     for solicited in (0, 1):
         await say(bench, "immediate", data=EIGHT, se=solicited)
-        (part,) = (await gather(stream)).parts
+        (part,) = (await receive_whole(stream)).parts
         if len(part.fpdu.ulpdu) != 26:
             raise Failed("a ULPDU of 26 octets", f"{len(part.fpdu.ulpdu)}", part.annotated())
 
@@ -299,7 +299,7 @@ async def shares_msn(bench: Bench) -> None:
     await say(bench, "send", len=3)
     await say(bench, "immediate", data=EIGHT, se=1)
     for msn in range(1, 5):
-        (await gather(stream)).fields(qn=0, msn=msn)
+        (await receive_whole(stream)).fields(qn=0, msn=msn)
 
 
 @case("EXT-7306-6.3-06", "Immediate Data leaves in the order in which it was posted", level=TARGET, needs=EXTENDED)
@@ -313,10 +313,10 @@ async def posted_order(bench: Bench) -> None:
     await say(bench, "immediate", data=EIGHT)
     await say(bench, "send", len=3)
     await say(bench, "immediate", data=EIGHT[::-1])
-    (await gather(stream, Opcode.WRITE)).several()
-    (await gather(stream, IMMEDIATE)).carries(EIGHT)
-    await gather(stream, Opcode.SEND)
-    (await gather(stream, IMMEDIATE)).carries(EIGHT[::-1])
+    (await receive_whole(stream, Opcode.WRITE)).several()
+    (await receive_whole(stream, IMMEDIATE)).carries(EIGHT)
+    await receive_whole(stream, Opcode.SEND)
+    (await receive_whole(stream, IMMEDIATE)).carries(EIGHT[::-1])
 
 
 @case("EXT-7306-6.3-01", "Immediate Data is untagged", level=TARGET, needs=EXTENDED)
@@ -328,4 +328,4 @@ async def untagged(bench: Bench) -> None:
     stream = await bench.open()
     for solicited in (0, 1):
         await say(bench, "immediate", data=EIGHT, se=solicited)
-        (await gather(stream)).fields(tagged=False, last=True, ddp_rsvd=0, dv=1, rv=1, rdmap_rsvd=0)
+        (await receive_whole(stream)).fields(tagged=False, last=True, ddp_rsvd=0, dv=1, rv=1, rdmap_rsvd=0)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Value, Work
-from pyiwarp.conformance.bench.messages import Whole, segment_of
+from pyiwarp.conformance.bench.messages import WholeMessage, segment_of
 from pyiwarp.conformance.bench.observed import Message
 from pyiwarp.conformance.bench.patterns import Failed, message
 from pyiwarp.conformance.bench.segments import build_untagged
@@ -170,7 +170,7 @@ async def shares_msn(bench: Bench) -> None:
     await bench.target.post("read", stag=STAG, to=TO, len=8)
     await bench.target.post("cmpswap", stag=STAG, to=TO, compare=1, swap=2)
     for msn, opcode in enumerate((Opcode.READ_REQUEST, ATOMIC, Opcode.READ_REQUEST, ATOMIC), 1):
-        Whole((await stream.expect_message(message(opcode)),)).fields(qn=1, msn=msn)
+        WholeMessage((await stream.expect_message(message(opcode)),)).fields(qn=1, msn=msn)
 
 
 @case("EXT-7306-5.2-01/2", "Atomics and Reads share ORD", level=TARGET, needs=[*EXTENDED, Need.DEPTHS])
@@ -199,7 +199,7 @@ async def no_stag(bench: Bench) -> None:
     await bench.target.post("fetchadd", stag=STAG, to=TO, add=1)
     await bench.target.post("cmpswap", stag=STAG, to=TO, compare=1, swap=2)
     for _ in range(2):
-        Whole((await stream.expect_message(message(ATOMIC)),)).fields(inval_stag=0, rdmap_rsvd=0, rv=1)
+        WholeMessage((await stream.expect_message(message(ATOMIC)),)).fields(inval_stag=0, rdmap_rsvd=0, rv=1)
 
 
 # --- Responses -------------------------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ from pyiwarp.errors import Closed
 from pyiwarp.negotiation import Offer
 from pyiwarp.target.watch import Watch
 
-__all__ = ["Entrance"]
+__all__ = ["MpaListener"]
 
 
-class Entrance:
+class MpaListener:
     """A listener of the connection manager; made by `open`."""
 
     def __init__(self) -> None:
@@ -19,11 +19,11 @@ class Entrance:
         self._watches: dict[str, Watch] = {}
 
     @classmethod
-    async def open(cls, host: str, port: int, offer: Offer) -> Entrance:
+    async def open(cls, host: str, port: int, offer: Offer) -> MpaListener:
         """Listen; raises `OSError`."""
-        entrance = cls()
-        entrance._listener = await cm.listen(host, port, offer, make_tap=entrance._new_watch)
-        return entrance
+        listener = cls()
+        listener._listener = await cm.listen(host, port, offer, make_tap=listener._new_watch)
+        return listener
 
     @property
     def port(self) -> int:

@@ -25,7 +25,7 @@ STAMP: Final = re.compile(r"^\[ *[0-9.]+\] ")
 CRASH: Final = "a crash of the kernel"
 
 
-class Ward:
+class TargetGuest:
     """One guest for cases in `direction`, made by `open`."""
 
     def __init__(self, direction: Direction, guest: Guest, place: TargetPlace, stack: AsyncExitStack) -> None:
@@ -53,7 +53,7 @@ class Ward:
         with contextlib.suppress(GuestError):  # it ended in the middle of something, as it was meant to
             await self._stack.aclose()
 
-    async def attempt(self, case: Case, timeout: float, allowances: Allowances) -> Result:
+    async def run_case(self, case: Case, timeout: float, allowances: Allowances) -> Result:
         """Run one case; a guest that it crashes is a failure, and tells its last words."""
         settings = self._settings(timeout, allowances)
         report = await Runner(settings, (HOST, self._place.control_port), strict=True).run([case])

@@ -16,12 +16,12 @@ def needs_image(kind: PeerKind) -> bool:
     return kind.name != pyiwarp.KIND.name
 
 
-class Home:
-    """One worker's: at most one guest at a time. `on_spoilt` is given a guest before it is thrown away."""
+class GuestPool:
+    """One worker's: at most one guest at a time. `on_failure` is given a guest before it is thrown away."""
 
-    def __init__(self, image: Image | None, *, on_spoilt: Callable[[Guest], Awaitable[None]] | None = None) -> None:
+    def __init__(self, image: Image | None, *, on_failure: Callable[[Guest], Awaitable[None]] | None = None) -> None:
         self._image = image
-        self._on_spoilt = on_spoilt
+        self._on_failure = on_failure
         self._guest: Guest | None = None
 
     async def open(self, kind: PeerKind, *, alone: bool) -> Peer:
@@ -36,7 +36,7 @@ class Home:
                 return await SiwPeer.start(kind, self._guest)
             except GuestError:
                 pass  # what the scenario before has left of the guest is of no use
-        await self.leave()
+        await self.stop()
         assert self._image is not None, "there is an image if there are peers that need one"
         try:
             peer = await fresh_for(self._image, kind.name, lambda guest: SiwPeer.start(kind, guest))
@@ -45,21 +45,21 @@ class Home:
         self._guest = peer.guest
         return peer
 
-    async def close(self, peer: Peer, *, spoilt: bool) -> None:
+    async def close(self, peer: Peer, *, damaged: bool) -> None:
         """End a peer, and the guest with it if it may be damaged."""
         if isinstance(peer, SiwPeer):
-            if spoilt:
-                await self.leave()
+            if damaged:
+                await self.stop()
             await peer.close()
         else:
             await peer.kill()
 
     async def failed(self, peer: Peer) -> None:
         """A scenario failed: its guest, if there is one, may be looked at."""
-        if self._on_spoilt is not None and isinstance(peer, SiwPeer):
-            await self._on_spoilt(peer.guest)
+        if self._on_failure is not None and isinstance(peer, SiwPeer):
+            await self._on_failure(peer.guest)
 
-    async def leave(self) -> None:
+    async def stop(self) -> None:
         """End the guest."""
         guest, self._guest = self._guest, None
         if guest is not None:
