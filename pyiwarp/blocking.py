@@ -1,8 +1,8 @@
 """The stack without asyncio: connections that one calls and that answer, progressed by polling.
 
 `connect` and `listen` give connections with the operations of the awaitable ones, each with a `timeout`. Underneath are
-the verbs: `connect_qp` and `Request.accept_qp` connect queue pairs of one's own, `post_send` and `post_recv` fill
-them, and `cq.poll()` makes progress and takes completions.
+the verbs: `connect_qp` and `Request.accept_qp` connect queue pairs that the program has made, `post_send` and
+`post_recv` fill them, and `cq.poll()` makes progress and takes completions.
 
 Everything belongs to the thread that made it. What a thread has connected shares one `Poller`: whenever one of the
 connections waits or one of the completion queues is polled, all of them make progress. While a program does neither,
@@ -55,7 +55,7 @@ def wait_until(done: Callable[[], object], timeout: float | None = None) -> bool
     """Make progress until `done()` is true or `timeout` seconds have passed; returns whether it is true.
 
     `done` is asked after whatever happened on a connection; it may look at several, or try to receive with
-    `timeout=0`. What other threads change wakes nobody.
+    `timeout=0`. A change by another thread does not wake it.
     """
     return poller().wait(done, timeout)
 
@@ -107,7 +107,7 @@ def connect(
 def connect_qp(
     qp: QueuePair, host: str, port: int, offer: Offer | None = None, *, local_host: str | None = None
 ) -> PollingDriver:
-    """Connect a queue pair of one's own; from then on polling its completion queues makes it progress.
+    """Connect a queue pair that the program has made; from then on polling its completion queues makes it progress.
 
     Returns what drives it: `abort()` ends TCP at once, `closed` says whether it has ended. Otherwise as `connect`.
     """
@@ -125,7 +125,7 @@ class Request(PeerRequest[PollingDriver]):
         return connection
 
     def accept_qp(self, qp: QueuePair, offer: Offer | None = None) -> PollingDriver:
-        """Accept with a queue pair of one's own; receives that the peer relies on are posted before."""
+        """Accept with a queue pair that the program has made; post the receives that the peer relies on before."""
         return polling_cm.accept(self._request, qp, offer)
 
     def reject(self, private_data: bytes = b"") -> None:
@@ -168,7 +168,7 @@ class Listener:
         """Wait for the next peer; raises `TimeoutError` if none comes in `timeout` seconds, `Closed` when closed."""
         request = self._listener.get_request(timeout)
         if request is None:
-            raise TimeoutError(f"nobody asked to connect within {timeout:g} s: {self!r}")
+            raise TimeoutError(f"no peer asked to connect within {timeout:g} s: {self!r}")
         return Request(request, self._pd, self._options)
 
     def close(self) -> None:
@@ -186,7 +186,7 @@ def listen(
 ) -> Listener:
     """Listen for peers on `host` (None is every address) and `port` (0 lets the system choose).
 
-    Raises `OSError` if the address cannot be had.
+    Raises `OSError` if the address cannot be bound.
     """
     options = options or options_for(pd)
     offer = options.offer(b"")

@@ -93,7 +93,7 @@ class CmId(BaseId):
         self.close()
 
     def resolve_addr(self, host: str, port: int) -> CmEvent | None:
-        """Find the address of `host` and the way to it: ADDR_RESOLVED or ADDR_ERROR; takes the resolver's time."""
+        """Resolve `host` and its route: ADDR_RESOLVED or ADDR_ERROR. The system's resolver sets the time limit."""
         pending = self._begin_resolve(host, port)
         try:
             self._resolved(pending, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), None)
@@ -145,7 +145,7 @@ class CmId(BaseId):
         """
         request = self._next_request()
         if request is None and not self._poller.wait(lambda: self._requests or self._closed, timeout):
-            raise TimeoutError(f"nobody asked to connect within {timeout:g} s: {self!r}")
+            raise TimeoutError(f"no peer asked to connect within {timeout:g} s: {self!r}")
         return cast("CmId", request or self._next_request())
 
     def accept(self, param: ConnParam | None = None) -> CmEvent | None:
@@ -175,7 +175,7 @@ class CmId(BaseId):
 
 
 class AddrInfo(NamedTuple):
-    """One end of a connection to be: where it is, and whether it listens there."""
+    """The address of one end, and whether it listens there; as `rdma_addrinfo`."""
 
     host: str | None
     port: int
@@ -205,7 +205,7 @@ def create_ep(
         if info.passive:
             cm_id.bind_addr(info.host or "", info.port)
         else:
-            assert info.host is not None, "who connects knows whom to"
+            assert info.host is not None, "only a passive end may have no host"
             cm_id.resolve_addr(info.host, info.port)
             cm_id.resolve_route()
             cm_id.create_qp(pd, cap)

@@ -1,4 +1,4 @@
-"""Devices by name: soft RNICs with the limits and manners of others, to try a program against a constrained peer.
+"""Devices by name: soft RNICs with the limits and defaults of other RNICs, to try a program against a constrained peer.
 
 A device is data. A connection that is made in a protection domain of such a device, without options of its own,
 offers no more than the device does.
@@ -59,7 +59,7 @@ DEVICES: Final[Mapping[str, Device]] = {
         ),
     )
 }
-"""The devices by name; `pyiwarp0` is the one that nobody constrains."""
+"""The devices by name; `pyiwarp0` is the one without constraints."""
 
 
 def device_named(name: str) -> Device:

@@ -78,7 +78,7 @@ class EventChannel(BaseChannel):
 class Step(Awaitable[CmEvent]):
     """A step that has begun; awaiting it gives its event, or raises the cause of its failure.
 
-    Cancelling whoever awaits does not cancel the step; closing the identifier does.
+    Cancelling the task that awaits does not cancel the step; closing the identifier does.
     """
 
     def __init__(self, pending: Pending) -> None:
@@ -117,7 +117,7 @@ class CmId(BaseId):
             await asyncio.gather(self._work, return_exceptions=True)
 
     def resolve_addr(self, host: str, port: int, *, timeout: float = RESOLVE_TIMEOUT) -> Step:
-        """Find the address of `host` and the way to it: ADDR_RESOLVED or ADDR_ERROR."""
+        """Resolve `host` and its route within `timeout` seconds: ADDR_RESOLVED or ADDR_ERROR."""
         pending = self._begin_resolve(host, port)
 
         async def resolve() -> None:

@@ -106,7 +106,7 @@ _PD_INTERNAL: Final = frozenset({"adopt", "check_open", "qp_closed", "register_a
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A soft RNIC: its name, its limits, and what it says in MPA startup where a program has no wish of its own.
+    """A soft RNIC: its name, its limits, and what it offers in MPA startup by default.
 
     `max_mr` counts everything that has an STag: regions and windows. `max_pieces` buffers may make up one region.
     `max_ird` and `max_ord` count Reads at once per queue pair. `revision`, `crc` (None: as suits the peer), `markers`,
@@ -138,7 +138,7 @@ class Device:
 class Context:
     """An opened device: it owns the STags, the protection domains and the completion queues.
 
-    `async_events` is where it tells what befalls them.
+    `async_events` has the asynchronous events of all of them.
     """
 
     def __init__(self, device: Device | None = None, random_index: Callable[[], int] | None = None) -> None:
@@ -391,7 +391,7 @@ class ProtectionDomain:
         if fields:
             options = replace(options, **fields)
         _check_cap(cap, self.context.device)
-        self._check_mine(send_cq, recv_cq, options.srq)
+        self._check_queues(send_cq, recv_cq, options.srq)
         kind = watched(QueuePair, *_WATCHED_QP) if self.context.debug else QueuePair
         qp = kind(self, send_cq, recv_cq, cap, options)
         self._qps.add(qp)
@@ -415,7 +415,7 @@ class ProtectionDomain:
             self.context.qp_closed(qp)
 
     def report(self, event: AsyncEventType, source: object, error: Exception | None = None) -> None:
-        """Something has befallen an object of the protection domain."""
+        """Put an event of an object of the protection domain into the context's `async_events`."""
         self.context.report(event, source, error)
 
     def close(self, *, force: bool = False) -> None:
@@ -444,8 +444,8 @@ class ProtectionDomain:
         if not self._open:
             raise Closed(f"the protection domain is closed: {self!r}")
 
-    def _check_mine(self, send_cq: CompletionQueue, recv_cq: CompletionQueue, srq: SharedReceiveQueue | None) -> None:
-        """Judge the queues for a new queue pair: open, of this context, of this protection domain."""
+    def _check_queues(self, send_cq: CompletionQueue, recv_cq: CompletionQueue, srq: SharedReceiveQueue | None) -> None:
+        """Check that the queues for a new queue pair are open and of this context and protection domain."""
         for cq in (send_cq, recv_cq):
             if not cq.is_open:
                 raise Closed(f"the completion queue is closed: {cq!r}")

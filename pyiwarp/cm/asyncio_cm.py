@@ -67,7 +67,7 @@ async def connect(
         raise
     finally:
         if not outcome.cancel() and not outcome.cancelled():
-            outcome.exception()  # when this was cancelled nobody else asks, and the loop would complain
+            outcome.exception()  # else the loop would log an exception that was never retrieved
     return llp
 
 
@@ -119,7 +119,7 @@ class Listener:
                 raise Closed(f"the listener is closed: {self!r}")
             request = await self._requests.get()
             if request is None:
-                self._requests.put_nowait(None)  # for whoever waits too
+                self._requests.put_nowait(None)  # for the other waiters
                 raise Closed(f"the listener is closed: {self!r}")
             if self._reception.take(request):  # else its Initiator has left
                 return request
@@ -134,7 +134,7 @@ class Listener:
         self._requests.put_nowait(None)
 
     async def open(self, host: str | None, port: int) -> None:
-        """Begin to listen; `listen` calls this. Raises `OSError` if the address cannot be had."""
+        """Begin to listen; `listen` calls this. Raises `OSError` if the address cannot be bound."""
         self._server = await self._loop.create_server(
             self._make_protocol, host, port, backlog=DEFAULT_BACKLOG, reuse_address=True
         )
@@ -158,7 +158,7 @@ async def listen(
 
     `offer` gives the time limit of the wait for Requests; what a connection offers is said when it is accepted.
     `make_tap` is called for each TCP connection.
-    Raises `OSError` if the address cannot be had.
+    Raises `OSError` if the address cannot be bound.
     """
     listener = Listener(offer or Offer(), backlog, make_tap)
     await listener.open(host, port)

@@ -1,6 +1,6 @@
-"""MPA startup between a driver and a queue pair, whatever drives: the part that connection managers share.
+"""MPA startup between a driver and a queue pair, for either driver: the part that both connection managers share.
 
-`initiate` is the Initiator's side, `Reception` the Responder's: it bounds how many strangers may be in startup.
+`initiate` is the Initiator's side, `Reception` the Responder's: it bounds how many connections may be in startup.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def _begin(qp: QueuePair, driver: Driver, agreement: Agreement, prologue: bytes 
     driver.exchange(qp)
 
 
-def _apologize(driver: Driver, agreement: Agreement, error: UsageError) -> SetupFailed:
-    """Full Operation cannot begin with the program's queue pair: one of nobody's says so (MPA2-6581-9.3-02)."""
+def _terminate(driver: Driver, agreement: Agreement, error: UsageError) -> SetupFailed:
+    """The program's queue pair cannot be connected: another one sends the Terminate (MPA2-6581-9.3-02)."""
     fault = SetupFailed(str(error))
     pd = Context().alloc_pd()
     cq = pd.context.create_cq(1)
@@ -71,7 +71,7 @@ def initiate(
                 _begin(qp, driver, startup.agreement)
                 failed = startup.agreement.fault
             except UsageError as error:  # the queue pair was closed or connected elsewhere meanwhile
-                failed = _apologize(driver, startup.agreement, error)
+                failed = _terminate(driver, startup.agreement, error)
         done(startup.error or failed)
 
     driver = make_driver(Startup(Role.INITIATOR, offer, on_outcome))
@@ -95,7 +95,7 @@ class ConnectRequest(Generic[D]):
 
     @property
     def private_data(self) -> bytes:
-        """What the Initiator's program had to say."""
+        """The private data of the Initiator's MPA Request."""
         return self._startup.request.private_data
 
     @property
@@ -116,7 +116,7 @@ class ConnectRequest(Generic[D]):
         return self.driver
 
     def reject(self, private_data: bytes = b"") -> None:
-        """Refuse; the Initiator is told and given `private_data` (RFC 5044 §7.1.2 rule 2)."""
+        """Refuse: the Reply has the R flag and carries `private_data` (RFC 5044 §7.1.2 rule 2)."""
         self._check_there()
         self._startup.reject(private_data)
         self.driver.kick()
@@ -129,7 +129,8 @@ class ConnectRequest(Generic[D]):
 class Reception(Generic[D]):
     """The connections of one listener that are in startup or wait for a decision.
 
-    At most `backlog` of them; more are closed as they come, so that strangers cannot fill the memory (RFC 5042 §6.4).
+    At most `backlog` of them; more are closed as they come, so that unknown peers cannot fill the memory (RFC 5042
+    §6.4).
     `on_request` is called with each good Request.
     """
 
@@ -168,7 +169,7 @@ class Reception(Generic[D]):
         return driver
 
     def take(self, request: ConnectRequest[D]) -> bool:
-        """The program is to have `request`; returns False if its Initiator has left, and it is not worth having."""
+        """The program takes `request`; returns False if its Initiator has left, so that there is nothing to decide."""
         if request not in self._waiting:
             return False
         self._waiting.discard(request)

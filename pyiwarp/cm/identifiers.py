@@ -1,4 +1,4 @@
-"""rdma_cm's model, whoever waits: identifiers that go from address to connection, and the events that tell of it.
+"""rdma_cm's model, awaited or polled: identifiers that go from an address to a connection, and their events.
 
 Every step answers with one event, which goes to the identifier's channel if it has one. `rdmacm` awaits them on
 asyncio, `blockingcm` polls. Names and order of the steps are librdmacm's; on the wire they are MPA startup.
@@ -111,7 +111,7 @@ class ConnParam:
 class CmEvent(NamedTuple):
     """One event: of what type, of which identifier.
 
-    `param` is what the peer said, as seen from here: its ORD is `responder_resources`, what this side should take.
+    `param` has the peer's values from this side's view: the peer's ORD is `responder_resources` here.
     With CONNECT_REQUEST `id` is a new identifier and `listen_id` that which listens. `error` is the cause of a failure.
     """
 
@@ -144,7 +144,7 @@ class Pending:
             listener()
 
     def forget_caller(self, listener: Callable[[], None]) -> None:
-        """Do not call `listener`: whoever waited has given up."""
+        """Do not call `listener`: its program has stopped waiting."""
         self._listeners = [call for call in self._listeners if call is not listener]
 
     def result(self) -> CmEvent:
@@ -326,9 +326,9 @@ class BaseId(ABC):
         self._stop = no_callback
         self.driver = driver
         if error is not None:
-            said = ConnParam(private_data=error.private_data) if isinstance(error, Rejected) else None
+            param = ConnParam(private_data=error.private_data) if isinstance(error, Rejected) else None
             self._move("failure")
-            self._tell(pending, _failure_of(error), said, error=error)
+            self._tell(pending, _failure_of(error), param, error=error)
             return
         self._move("success")
         self._watch_end()
@@ -360,14 +360,14 @@ class BaseId(ABC):
 
     @property
     def _asked(self) -> ConnParam:
-        """What the peer's Request said."""
+        """The parameters of the peer's MPA Request."""
         assert self._request is not None, "who was requested has a request"
         frame = self._request.frame
         return _param(frame.private_data, ird=frame.ird, order=frame.ord)
 
     @property
     def request_param(self) -> ConnParam:
-        """What the peer said when it asked to connect."""
+        """The parameters of the peer's MPA Request, while it waits for a decision."""
         self._check("accept")
         return self._asked
 
@@ -440,7 +440,7 @@ class BaseId(ABC):
         qp.on_ended = ended
 
     def _look_for_end(self) -> None:
-        """The stream may have ended before anybody could be told that it had begun."""
+        """Report the end of a stream that ended before ESTABLISHED was reported."""
         if not self.qp.alive and self.qp.error is not None:
             self._on_ended()
 
@@ -475,7 +475,7 @@ class BaseId(ABC):
 
 
 def _param(private_data: bytes, *, ird: int | None, order: int | None) -> ConnParam:
-    """The peer's words, turned round: what it will ask for is what this side should take."""
+    """The peer's depths from this side's view: its ORD is this side's IRD, and the reverse."""
     return ConnParam(
         private_data=private_data,
         responder_resources=None if order == UNNEGOTIATED else order,

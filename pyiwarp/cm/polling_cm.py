@@ -60,7 +60,7 @@ def _addresses(host: str | None, port: int, flags: int = 0) -> deque[_Address]:
 
 
 def _follow(poller: Poller, qp: QueuePair) -> None:
-    """Whoever polls the completion queues of `qp` makes the sockets of `poller` progress."""
+    """Polling the completion queues of `qp` makes the sockets of `poller` progress."""
     for cq in (qp.send_cq, qp.recv_cq):
         if poller.progress not in cq.progress:
             cq.progress.append(poller.progress)
@@ -117,7 +117,7 @@ class _Dialer:
         self._done(None, not_established(*self._target, self._timeout))
 
     def cancel(self) -> None:
-        """Stop trying, and tell nobody."""
+        """Stop trying; `done` is not called."""
         self._left.clear()
         if self._socket is not None:
             self._fail(None)
@@ -132,7 +132,7 @@ class _Dialer:
             code = sock.connect_ex(address.address)
         except OSError as error:
             code = error.errno or errno.EINVAL
-        if code in (0, errno.EINPROGRESS):  # even what is established at once is told by the poller
+        if code in (0, errno.EINPROGRESS):  # the poller reports it, even if it is established at once
             self._poller.watch(self, _OUT)
             self._poller.look_at_time(self.deadline)
         else:
@@ -158,7 +158,7 @@ class Connecting:
 
     It goes on whenever `poller` makes progress and is over when `finished`: then `driver` drives the queue pair, or
     `error` says why not, `StartupTimeout` included. `on_finished` is called once, when that is so. Making one looks
-    the name up, which may take the resolver's time, and raises `OSError` if nobody knows it.
+    the name up, which may take the resolver's time, and raises `OSError` if it is unknown.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Connecting:
         self._dialer.start()
 
     def cancel(self) -> None:
-        """Give up; the queue pair is as it was. Does nothing to a connection that has come to be."""
+        """Stop the attempt; the queue pair is as it was. Does nothing once the connection is established."""
         self._dialer.cancel()
         if self.driver is not None and isinstance(self.driver.pump, Startup):
             self.driver.abort()  # else a queue pair has taken over and ends the connection in order
@@ -240,7 +240,7 @@ def connect(
     return connecting.driver
 
 
-class _Door:
+class _ListeningSocket:
     """One listening socket."""
 
     def __init__(self, poller: Poller, sock: socket.socket, receive: Callable[[socket.socket], None]) -> None:
@@ -255,14 +255,14 @@ class _Door:
         return self.sock.fileno()
 
     def ready(self, happened: int) -> None:
-        """Take in whoever waits."""
+        """Accept the TCP connections that wait."""
         while True:
             try:
                 sock, _ = self.sock.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:  # no descriptor is left
-                log.error("nobody can be taken in for %g s: %s", RETRY_ACCEPT, error)
+                log.error("no connection is accepted for %g s: %s", RETRY_ACCEPT, error)
                 self._poller.watch(self, 0)
                 self.deadline = monotonic() + RETRY_ACCEPT
                 self._poller.look_at_time(self.deadline)
@@ -272,12 +272,12 @@ class _Door:
                 return  # the program has closed it from a callback
 
     def expired(self) -> None:
-        """There may be descriptors again."""
+        """There may be file descriptors again."""
         self.deadline = NEVER
         self._poller.watch(self, _IN)
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._poller.forget(self)
         self.sock.close()
 
@@ -288,7 +288,7 @@ class Listener:
     At most `backlog` connections are in startup or wait for a decision; more are closed as they come. `offer` gives
     the time limit of the wait for Requests; what a connection offers is said when it is accepted. `make_tap` is called
     for each TCP connection, `on_request` whenever there is a Request to take. Making one raises `OSError` if the
-    address cannot be had.
+    address cannot be bound.
     """
 
     def __init__(
@@ -307,8 +307,8 @@ class Listener:
         self._make_tap = make_tap
         self._on_request = on_request
         self._requests: deque[ConnectRequest[PollingDriver]] = deque()
-        self._reception: Reception[PollingDriver] = Reception(offer or Offer(), backlog, self._came)
-        self._doors: list[_Door] = []
+        self._reception: Reception[PollingDriver] = Reception(offer or Offer(), backlog, self._on_request_received)
+        self._sockets: list[_ListeningSocket] = []
         self.port = port
         try:
             for address in _addresses(host, port, socket.AI_PASSIVE):
@@ -322,8 +322,8 @@ class Listener:
 
     @property
     def closed(self) -> bool:
-        """Whether nobody is taken in any more."""
-        return not self._doors
+        """Whether the listener is closed."""
+        return not self._sockets
 
     def take_request(self) -> ConnectRequest[PollingDriver] | None:
         """The next Request that is here, or None."""
@@ -351,9 +351,9 @@ class Listener:
     def close(self) -> None:
         """Stop listening; connections whose Request was not taken are aborted. Twice does nothing."""
         self._poller.check_thread()
-        doors, self._doors = self._doors, []
-        for door in doors:
-            door.close()
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            sock.close()
         self._reception.close()
         self._requests.clear()
 
@@ -371,9 +371,9 @@ class Listener:
             sock.close()
             raise
         self.port = sock.getsockname()[1]
-        self._doors.append(_Door(self._poller, sock, self._receive))
+        self._sockets.append(_ListeningSocket(self._poller, sock, self._receive))
 
-    def _came(self, request: ConnectRequest[PollingDriver]) -> None:
+    def _on_request_received(self, request: ConnectRequest[PollingDriver]) -> None:
         self._requests.append(request)
         self._on_request()
 

@@ -43,7 +43,7 @@ __all__ = ["Connection", "Message", "Options", "Region"]
 class Region(MemoryRegion):
     """Registered memory that is awaited when it is closed; `async with` closes it.
 
-    A block that is left because it was cancelled does not wait: the memory is let go when no work uses it any more.
+    A block that is left because it was cancelled does not wait: the memory is released when no work uses it any more.
     """
 
     __slots__ = ()
@@ -53,7 +53,7 @@ class Region(MemoryRegion):
 
     async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
         if kind is not None and issubclass(kind, asyncio.CancelledError):
-            self.retire()  # a peer that has fallen silent must not hold up whoever was told to stop
+            self.retire()  # a silent peer must not delay a task that is cancelled
         else:
             await self.aclose()
 
@@ -69,7 +69,7 @@ class Region(MemoryRegion):
     async def wait_closed(self) -> None:
         """Wait until the STag is void and no work in flight uses the memory: nobody but the caller touches it then.
 
-        Voids nothing by itself: after `retire`, or after the peer's Send with Invalidate. Cancelling stops the wait.
+        It does not void the STag: `retire` or the peer's Send with Invalidate does. Cancelling stops the wait.
         """
         released = asyncio.Event()
         on_released = released.set
@@ -167,7 +167,7 @@ class Connection(Endpoint[AsyncioDriver]):
         if inline is not None:
             await self._do(lambda done: Send((), done, inline, invalidate, solicited))
             return
-        with self._lent(data) as sges:
+        with self._registered(data) as sges:
             await self._do(lambda done: Send(sges, done, None, invalidate, solicited))
 
     async def write(self, local: RegionSlice | Buffer, remote: RemoteRegion) -> None:
@@ -179,7 +179,7 @@ class Connection(Endpoint[AsyncioDriver]):
         With `Options(confirm=True)` returning means that the peer has placed them; what it refuses raises here.
         Cancelling does not undo it. Raises the cause if the connection ends first.
         """
-        with self._lent(local) as sges:
+        with self._registered(local) as sges:
             await self._do(make_write(sges, remote))
 
     async def read(self, local: RegionSlice, remote: RemoteRegion, *, invalidate_sink: bool = False) -> None:
@@ -227,7 +227,7 @@ class Connection(Endpoint[AsyncioDriver]):
         Nothing is sent if either is unfit, and the octets never without the Write. Otherwise as `write`.
         """
         immediate = make_immediate(data, solicited=solicited)
-        with self._lent(local) as sges:
+        with self._registered(local) as sges:
             write = make_write(sges, remote)
             await self._make_room()
             written = self._post(write)
@@ -261,9 +261,9 @@ class Connection(Endpoint[AsyncioDriver]):
     # --- the end -----------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """End the connection gracefully: what was posted is sent, TCP is closed, all memory is let go.
+        """End the connection gracefully: what was posted is sent, TCP is closed, all memory is released.
 
-        Takes at most `linger` seconds of a silent peer's time. Cancelling aborts. Twice does nothing.
+        It waits at most `linger` seconds for a silent peer. Cancelling aborts. A second call does nothing.
         """
         if self._closed:
             return
@@ -291,13 +291,13 @@ class Connection(Endpoint[AsyncioDriver]):
             if waiter.cancelled():
                 waiters.remove(waiter)  # a program may wait a little, again and again
             else:
-                _wake_one(waiters)  # the news was meant for whoever still waits
+                _wake_one(waiters)  # another waiter must be woken instead
             raise
 
     async def _do(self, request: MakeRequest) -> Completion:
         """Post a work request, when there is room, and wait for its completion.
 
-        What the kernel takes at once is complete at once; the driver sees to it that the loop has its turn.
+        A request whose octets the kernel takes at once completes at once; the driver yields to the loop now and then.
         """
         self._check_alive()
         if self.qp.send_room == 0:
@@ -329,7 +329,7 @@ class Connection(Endpoint[AsyncioDriver]):
         _wake_one(self._readers)
 
     def _wake_all(self) -> None:
-        """The connection has ended: everybody who waits shall see why."""
+        """The connection has ended: wake every waiter, which then raises the cause."""
         for waiters in (self._readers, self._room):
             while waiters:
                 _wake_one(waiters)

@@ -44,7 +44,7 @@ waiting_module(__name__)
 class Region(MemoryRegion):
     """Registered memory whose closing waits for the work that uses it; `with` closes it.
 
-    A block that is left by an exception does not wait: the memory is let go when no work uses it any more.
+    A block that is left by an exception does not wait: the memory is released when no work uses it any more.
     """
 
     __slots__ = ("poller",)
@@ -59,7 +59,7 @@ class Region(MemoryRegion):
 
     def __exit__(self, *exc: object) -> None:
         if exc and exc[0] is not None:
-            self.retire()  # a peer that has fallen silent must not hold up whoever gave it up
+            self.retire()  # a silent peer must not delay a program that has given up
         else:
             self.drain()
 
@@ -67,7 +67,7 @@ class Region(MemoryRegion):
         """Void the STag at once and wait until no work in flight uses the memory.
 
         A Read of the peer's that is being answered ends its connection (RFC 5040 §4.8). Raises `TimeoutError` after
-        `timeout` seconds; the memory is let go later then.
+        `timeout` seconds; the memory is released later then.
         """
         self.retire()
         self.wait_closed(timeout)
@@ -75,7 +75,7 @@ class Region(MemoryRegion):
     def wait_closed(self, timeout: float | None = None) -> None:
         """Wait until the STag is void and no work in flight uses the memory: nobody but the caller touches it then.
 
-        Voids nothing by itself: after `retire`, or after the peer's Send with Invalidate. Raises `TimeoutError` after
+        It does not void the STag: `retire` or the peer's Send with Invalidate does. Raises `TimeoutError` after
         `timeout` seconds.
         """
         released: list[bool] = []
@@ -206,7 +206,7 @@ class Connection(Endpoint[PollingDriver]):
         if inline is not None:
             self._do(lambda done: Send((), done, inline, invalidate, solicited), timeout)
             return
-        with self._lent(data) as sges:
+        with self._registered(data) as sges:
             self._do(lambda done: Send(sges, done, None, invalidate, solicited), timeout)
 
     def write(self, local: RegionSlice | Buffer, remote: RemoteRegion, *, timeout: float | None = None) -> None:
@@ -217,7 +217,7 @@ class Connection(Endpoint[PollingDriver]):
         `Options(confirm=True)` it does, and what the peer refuses raises here. Raises the cause if the connection ends
         first.
         """
-        with self._lent(local) as sges:
+        with self._registered(local) as sges:
             self._do(make_write(sges, remote), timeout)
 
     def read(
@@ -278,7 +278,7 @@ class Connection(Endpoint[PollingDriver]):
         """
         immediate = make_immediate(data, solicited=solicited)
         deadline = _deadline(timeout)
-        with self._lent(local) as sges:
+        with self._registered(local) as sges:
             written = self._post(make_write(sges, remote), deadline)
             sent = self._post(immediate, deadline)  # EXT-7306-6.3-06
             self._outcome(written, deadline)
@@ -313,9 +313,9 @@ class Connection(Endpoint[PollingDriver]):
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """End the connection gracefully: what was posted is sent, TCP is closed, all memory is let go.
+        """End the connection gracefully: what was posted is sent, TCP is closed, all memory is released.
 
-        Takes at most `linger` seconds of a silent peer's time. Ctrl-C aborts. Twice does nothing.
+        It waits at most `linger` seconds for a silent peer. Ctrl-C aborts. A second call does nothing.
         """
         self.poller.check_thread()
         if self._closed:

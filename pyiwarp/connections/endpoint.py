@@ -230,7 +230,7 @@ class Endpoint(Generic[D]):
         self.qp.close()
         if self._llp is not None:
             self._llp.abort()
-        self._let_go()
+        self._release()
 
     # --- what the ways of waiting add --------------------------------------------------------------------------------
 
@@ -242,7 +242,7 @@ class Endpoint(Generic[D]):
         """A message has come into the inbox."""
 
     def _wake_all(self) -> None:
-        """The connection has ended: everybody who waits shall see why."""
+        """The connection has ended: wake every waiter, which then raises the cause."""
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -256,11 +256,11 @@ class Endpoint(Generic[D]):
             return octets.tobytes() if octets.nbytes <= self._inline_limit else None
 
     @contextlib.contextmanager
-    def _lent(self, data: RegionSlice | Buffer) -> Iterator[tuple[RegionSlice, ...]]:
-        """The memory of one operation.
+    def _registered(self, data: RegionSlice | Buffer) -> Iterator[tuple[RegionSlice, ...]]:
+        """The SGEs of one operation.
 
-        What is not a region is lent for the operation. Who gives that up does not wait: it is let go when the work
-        completes.
+        Memory that is not registered is registered for the operation. It is released when the work completes, also if
+        the program stops waiting before.
         """
         if isinstance(data, RegionSlice):
             yield (data,)
@@ -310,8 +310,8 @@ class Endpoint(Generic[D]):
             self._inbox.append(completion)
             self._on_message()
 
-    def _let_go(self) -> None:
-        """Let go of all memory; the queue pair is closed."""
+    def _release(self) -> None:
+        """Release all memory; the queue pair is closed."""
         self._inbox.clear()
         if self._receives.is_open:
             self._receives.close()

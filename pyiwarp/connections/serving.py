@@ -1,6 +1,6 @@
 """Making connections: `connect`, `listen` and `serve`, the awaitable way into the stack.
 
-MPA lets the accepting side speak only after the connecting side has (RFC 5044 §7.1.2 rule 4). `connect` sees to that
+In MPA the accepting side sends FPDUs only after the connecting side has (RFC 5044 §7.1.2 rule 4). `connect` does that
 with an empty Write, agreed with the peer where it knows how (RFC 6581 §9.2), so either side may send first.
 """
 
@@ -140,7 +140,7 @@ async def listen(
 ) -> Listener:
     """Listen for peers on `host` (None is every address) and `port` (0 lets the system choose).
 
-    Raises `OSError` if the address cannot be had.
+    Raises `OSError` if the address cannot be bound.
     """
     options = options or options_for(pd)
     return Listener(
@@ -226,6 +226,6 @@ async def serve(
     """Serve every peer that connects with a call of `handler`, each in a task of its own.
 
     `accept` looks at a Request and returns the private data of the Reply, or None to reject. The connection is
-    closed when the handler returns. Raises `OSError` if the address cannot be had.
+    closed when the handler returns. Raises `OSError` if the address cannot be bound.
     """
     return Server(handler, accept, await listen(host, port, options=options, pd=pd))

@@ -208,7 +208,7 @@ def test_calls_that_cannot_be() -> None:
             blocking.wait(one._send_cq, 10_000)
     with blocking.listen(HOST) as listener:
         assert "Listener port" in repr(listener)
-        with pytest.raises(TimeoutError, match="nobody asked"):
+        with pytest.raises(TimeoutError, match="no peer asked"):
             listener.get_request(timeout=0)
     with pytest.raises(Closed):
         listener.get_request(timeout=0)
