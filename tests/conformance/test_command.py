@@ -159,8 +159,8 @@ def test_the_list_as_json_and_by_level() -> None:
     assert {each["level"] for each in listed} == {"bare"}
     first = next(each for each in listed if each["id"] == "MPA-5044-4.1-01")
     assert first["directions"] == ["connect", "listen"]
-    assert first["sends"] == "Ten Reads of nothing, one after the other."
-    assert first["accepts"] == "ten Read Responses of 20 octets each, one behind the other."
+    assert first["sends"] == "Ten Reads of zero octets, one after the other."
+    assert first["accepts"] == "ten Read Responses of 20 octets each, one after the other."
     everything = json.loads(CliRunner().invoke(app, ["conform", "--list", "--json"]).output)
     assert {each["level"] for each in everything} == {"bare", "rping", "target"}
 

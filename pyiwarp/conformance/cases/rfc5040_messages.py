@@ -105,7 +105,7 @@ async def send_after_writes(bench: Bench) -> None:
 
 @case("RDMAP-5040-5.1-09", "empty Writes are lawful")
 async def empty_writes(bench: Bench) -> None:
-    """Ten empty Writes, and a Read for nothing.
+    """Ten empty Writes, and a Read of zero octets.
 
     Accepts: an empty Read Response, and nothing before it.
     """
@@ -168,7 +168,7 @@ async def shorter_send(bench: Bench) -> None:
     await expect_delivered(bench, b"0123456789")
     rest = (await bench.target.received(0))[10:]
     if rest != bytes([rest[0]]) * len(rest):
-        raise Failed("nothing behind the message", "octets behind the message were written")
+        raise Failed("nothing after the message", "octets after the message were written")
 
 
 @case("RDMAP-5040-5.3-05", "Sends are delivered in the order sent", level=TARGET)
@@ -332,7 +332,7 @@ async def _invalidated(bench: Bench, opcode: Opcode) -> Stream:
 async def write_after_invalidate(bench: Bench) -> None:
     """A Send with Invalidate for the region, which is delivered; then a Write to it.
 
-    Accepts: Terminate 1/1/00; the memory is as it was.
+    Accepts: Terminate 1/1/00; the memory is unchanged.
     """
     stream = await _invalidated(bench, Opcode.SEND_INVAL)
     await stream.write(bench.rw.stag, bench.rw.to, b"late")
@@ -390,7 +390,7 @@ async def valid_until_delivered(bench: Bench) -> None:
     if isinstance(await stream.expect(terminate() | ended() | silence(), bench.settings.quiet), Message):
         return
     await expect_delivered(bench, b"ab")
-    await stream.write(bench.rw.stag, bench.rw.to, b"behind")
+    await stream.write(bench.rw.stag, bench.rw.to, b"after")
     await stream.expect_terminated(DDP_TAGGED_STAG)
     await bench.target.expect_memory("rw", 0, b"before")
 

@@ -87,14 +87,14 @@ for _id, _title, _sends, _build in (
     ),
     (
         "RDMAP-5040-7.2-11/2",
-        "a Read of the octet behind the region is refused",
-        "one octet behind",
+        "a Read of the octet beyond the region is refused",
+        "one octet beyond",
         _read("rw", 0, 1, from_end=True),
     ),
     (
         "RDMAP-5040-7.2-11/3",
-        "a Read far behind the region is refused",
-        "a megabyte behind",
+        "a Read far beyond the region is refused",
+        "a megabyte beyond",
         _read("rw", 1 << 20, 8, from_end=True),
     ),
     ("RDMAP-5040-7.2-11/4", "the upper half of the source TO counts", "the region plus 2^60", _read("rw", 1 << 60, 8)),
@@ -107,7 +107,7 @@ for _id, _title, _sends, _build in (
     (
         "RDMAP-5040-7.2-12/2",
         "a Read across both ends is refused",
-        "one octet before the base to behind the end",
+        "one octet before the base to beyond the end",
         _read("rw", -1, 4098),
     ),
     (
@@ -212,7 +212,7 @@ refusal(
 )
 refusal(
     "RDMAP-5040-7.2-06/2",
-    "a Read Request with an MO behind its buffer is refused",
+    "a Read Request with an MO beyond its buffer is refused",
     "A Read Request for nothing with MO 0x1000.",
     lambda bench, stream: stream.untagged(READ, 1, NOTHING, mo=0x1000),
     DDP_UNTAGGED_MO,

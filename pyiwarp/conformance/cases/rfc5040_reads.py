@@ -57,7 +57,7 @@ async def answered(bench: Bench) -> None:
 
 @case("RDMAP-5040-5.2.2-02", "a Read Response is tagged", also=("RDMAP-5040-5.2.2-01",))
 async def response_tagged(bench: Bench) -> None:
-    """A Read for nothing.
+    """A Read of zero octets.
 
     Accepts: an answer with control octets 0xc1 and 0x42.
     """
@@ -70,7 +70,7 @@ async def response_tagged(bench: Bench) -> None:
 
 @case("RDMAP-5040-4.4-02", "the sink STag comes back as it was named")
 async def sink_stag(bench: Bench) -> None:
-    """Reads for nothing with sink STags 0, 0xdeadbeef and 0xffffffff.
+    """Reads of zero octets with sink STags 0, 0xdeadbeef and 0xffffffff.
 
     Accepts: Read Responses with these STags.
     """
@@ -178,10 +178,10 @@ async def one_response(bench: Bench) -> None:
         raise Failed("no second Read Response", str(seen), seen.annotated())
 
 
-# --- Reads for nothing -----------------------------------------------------------------------------------------------
+# --- Reads of zero octets --------------------------------------------------------------------------------------------
 
 
-@case("RDMAP-5040-5.2.1-13", "a Read for nothing is lawful", also=("RDMAP-5040-5.2.1-16",))
+@case("RDMAP-5040-5.2.1-13", "a Read of zero octets is lawful", also=("RDMAP-5040-5.2.1-16",))
 async def nothing(bench: Bench) -> None:
     """A Read of no octets with sink STag 0xdeadbeef and sink TO 5.
 
@@ -193,7 +193,7 @@ async def nothing(bench: Bench) -> None:
     WholeMessage((seen,)).fields(stag=0xDEADBEEF, to=5, last=True, payload=b"")
 
 
-@case("RDMAP-5040-5.2.1-15", "the source of a Read for nothing is not validated")
+@case("RDMAP-5040-5.2.1-15", "the source of a Read of zero octets is not validated")
 async def nothing_from_nowhere(bench: Bench) -> None:
     """Reads of no octets from STag 0, from an unknown STag and from the greatest TO.
 
@@ -205,7 +205,7 @@ async def nothing_from_nowhere(bench: Bench) -> None:
         await stream.expect_response(0)
 
 
-@case("SEC-5042-6.3.5-02", "a Read for nothing is lawful whatever the rights", level=TARGET)
+@case("SEC-5042-6.3.5-02", "a Read of zero octets is lawful whatever the rights", level=TARGET)
 async def nothing_without_right(bench: Bench) -> None:
     """A Read of no octets of the region that may only be written, and of the one of another protection domain.
 
@@ -253,7 +253,7 @@ def _pipelined(stream: Stream, region: Region, sizes: list[int]) -> list[bytes]:
     return [stream.untagged(READ, 1, request(region, size, sink_stag=number)) for number, size in enumerate(sizes, 100)]
 
 
-@case("RDMAP-5040-5.2.1-02", "as many Reads as IRD are taken at once", level=TARGET, also=("RDMAP-5040-5.2.2-03",))
+@case("RDMAP-5040-5.2.1-02", "as many Reads as IRD are accepted at once", level=TARGET, also=("RDMAP-5040-5.2.2-03",))
 async def ird_reads(bench: Bench) -> None:
     """Four Reads of 10,000 octets in one piece to a target with an IRD of four; then four more.
 
@@ -379,7 +379,7 @@ async def held_back(bench: Bench) -> None:
         raise Failed("what was written", came.hex())
 
 
-@case("RDMAP-5040-5.5-09", "a Write behind a Read may be seen by it or not", level=Level.RPING, needs=REGION)
+@case("RDMAP-5040-5.5-09", "a Write after a Read may be seen by it or not", level=Level.RPING, needs=REGION)
 async def write_behind_read(bench: Bench) -> None:
     """A Write and a Read that sees it; then, in one piece, a Read and a Write to the same octets.
 

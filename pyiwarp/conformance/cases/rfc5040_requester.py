@@ -139,7 +139,7 @@ async def posted_order(bench: Bench) -> None:
             raise Failed(f"the Request of Read {number}", str(asked), seen.annotated())
 
 
-@case("RDMAP-5040-5.2.1-13/2", "a Read for nothing asks for nothing", level=TARGET)
+@case("RDMAP-5040-5.2.1-13/2", "a Read of zero octets requests no data", level=TARGET)
 async def nothing(bench: Bench) -> None:
     """The target Reads no octets; an empty Response follows.
 
@@ -232,7 +232,7 @@ async def completion_order(bench: Bench) -> None:
         raise Failed("completions 1, 2, 3", str(came))
 
 
-@case("RDMAP-5040-5.5-10", "what is posted behind a Read leaves behind its Request", level=TARGET)
+@case("RDMAP-5040-5.5-10", "what is posted after a Read leaves after its Request", level=TARGET)
 async def submission_order(bench: Bench) -> None:
     """The target posts a Send, a Read, a Write, a Read and a Send.
 
@@ -333,8 +333,8 @@ _wrong_response(
 )
 _wrong_response(
     "RDMAP-5040-5.2.2-05/4",
-    "a Response behind its sink is refused",
-    "the Response begins right behind the sink",
+    "a Response beyond its sink is refused",
+    "the Response begins right beyond the sink",
     lambda asked: (asked.sink_stag, asked.sink_to + 16, bytes(16)),
     *OUTSIDE,
 )
@@ -342,9 +342,9 @@ _wrong_response(
 
 @case("RDMAP-5040-5.2.2-05/5", "a segment beyond the Read is refused, though L is not set", level=TARGET)
 async def beyond_without_last(bench: Bench) -> None:
-    """The target Reads 16 octets; they come without L, and behind them 16 more without L.
+    """The target Reads 16 octets; they come without L, and after them 16 more without L.
 
-    Accepts: Terminate 1/1/01 or 1/1/03; no octet behind the sink is changed.
+    Accepts: Terminate 1/1/01 or 1/1/03; no octet beyond the sink is changed.
     """
     stream = await bench.open(session={"receives": ""})
     asked = await ask(bench, stream, 16)
@@ -352,10 +352,10 @@ async def beyond_without_last(bench: Bench) -> None:
     await stream.respond(asked.sink_stag, asked.sink_to + 16, bytes(16), last=False)
     await stream.expect_terminated(*OUTSIDE)
     if (await bench.target.memory("scratch", 16, 16)) == bytes(16):
-        raise Failed("octets behind the sink as they were", "they are changed")
+        raise Failed("octets beyond the sink as they were", "they are changed")
 
 
-@case("RDMAP-5040-5.2.2-05/6", "a Response that nobody asked for is refused", level=TARGET)
+@case("RDMAP-5040-5.2.2-05/6", "a Response that was not requested is refused", level=TARGET)
 async def unsolicited(bench: Bench) -> None:
     """A Read Response of 16 octets to an STag that nobody knows; no Read is outstanding.
 
@@ -366,11 +366,11 @@ async def unsolicited(bench: Bench) -> None:
     await stream.expect_terminated()
 
 
-@case("SEC-5042-6.2.1-01", "a Response that nobody asked for reaches no memory", level=TARGET)
+@case("SEC-5042-6.2.1-01", "a Response that was not requested reaches no memory", level=TARGET)
 async def unsolicited_to_region(bench: Bench) -> None:
     """A Read Response of 16 octets to the region that may only be read; no Read is outstanding.
 
-    Accepts: a Terminate of any kind; the memory is as it was.
+    Accepts: a Terminate of any kind; the memory is unchanged.
     """
     stream = await bench.open()
     await stream.respond(bench.ro.stag, bench.ro.to, bytes(16))

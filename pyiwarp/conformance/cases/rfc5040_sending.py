@@ -95,7 +95,7 @@ async def no_stag(bench: Bench) -> None:
 async def stag_to_invalidate(bench: Bench) -> None:
     """The target Sends with Invalidate of STag 0x11223344.
 
-    Accepts: octets 11 22 33 44 behind the control octet.
+    Accepts: octets 11 22 33 44 after the control octet.
     """
     await _expect_stag(bench, 0)
 
@@ -104,7 +104,7 @@ async def stag_to_invalidate(bench: Bench) -> None:
 async def stag_to_invalidate_solicited(bench: Bench) -> None:
     """The target Sends with Solicited Event and Invalidate of STag 0x11223344.
 
-    Accepts: octets 11 22 33 44 behind the control octet.
+    Accepts: octets 11 22 33 44 after the control octet.
     """
     await _expect_stag(bench, 1)
 
@@ -147,7 +147,7 @@ async def payload_position(bench: Bench) -> None:
 async def read_request_size(bench: Bench) -> None:
     """The target Reads 4,096 octets.
 
-    Accepts: a Read Request of 28 octets behind the DDP header.
+    Accepts: a Read Request of 28 octets after the DDP header.
     """
     stream = await bench.open()
     await say(bench, "read", len=4096, stag=STAG, to=TO)
@@ -212,7 +212,7 @@ async def one_write_one_buffer(bench: Bench) -> None:
 async def message_boundaries(bench: Bench) -> None:
     """The target posts Sends and Writes of 100,000 octets in turn.
 
-    Accepts: segments whose opcode, queue and STag change only behind one with L.
+    Accepts: segments whose opcode, queue and STag change only after one with L.
     """
     stream = await bench.open()
     for _ in range(2):
@@ -287,7 +287,7 @@ async def empty_sends(bench: Bench) -> None:
 async def completes_when_taken(bench: Bench) -> None:
     """The target posts eight Sends of a million octets, of which the bench takes none for a while.
 
-    Accepts: fewer than eight completions; the others when the octets are taken.
+    Accepts: fewer than eight completions; the others when the octets are accepted.
     """
     stream = await bench.open(session={"receives": "", "regionsize": 64})
     stream.line.tcp.hold()
@@ -325,7 +325,7 @@ async def nothing_behind_terminate(bench: Bench) -> None:
 
 @case("RDMAP-5040-5.4-08", "after an error everything that was posted completes in error", level=TARGET)
 async def posted_flushed(bench: Bench) -> None:
-    """A target with an ORD of one posts ten Reads and a Send behind them; then a Send on queue 99 comes.
+    """A target with an ORD of one posts ten Reads and a Send after them; then a Send on queue 99 comes.
 
     Accepts: eleven completions in error.
     """

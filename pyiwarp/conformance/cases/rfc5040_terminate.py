@@ -161,7 +161,7 @@ async def announced(bench: Bench) -> None:
     """
     for answer in await every_error(bench):
         if any(answer.rest):
-            raise answer.fail(f"nothing behind the fields that {answer.bits} announces", answer.rest.hex())
+            raise answer.fail(f"nothing after the fields that {answer.bits} announces", answer.rest.hex())
 
 
 @case("RDMAP-5040-4.8-02", "layer, type and code stand in the first two octets")
@@ -190,7 +190,7 @@ async def registered(bench: Bench) -> None:
 async def reserved_zero(bench: Bench) -> None:
     """On connections of their own: a wrong CRC, STag, queue, source STag, RDMAP version and opcode.
 
-    Accepts: Terminates with 13 bits of zero behind M, D and R.
+    Accepts: Terminates with 13 bits of zero after M, D and R.
     """
     for answer in await every_error(bench):
         if answer.reserved:
@@ -239,7 +239,7 @@ async def segment_length(bench: Bench) -> None:
 async def length_with_header(bench: Bench) -> None:
     """A Write of 100 octets to an unknown STag.
 
-    Accepts: if D is set, two octets of length and the header copy behind them.
+    Accepts: if D is set, two octets of length and the header copy after them.
     """
     segment = bad_write(bench)
     answer = await provoked(bench, segment)
@@ -329,7 +329,7 @@ async def no_rdma_header_for_send(bench: Bench) -> None:
 async def nothing_quoted(bench: Bench) -> None:
     """An FPDU with a wrong CRC.
 
-    Accepts: a Terminate with M, D and R zero, and zeros behind them if anything.
+    Accepts: a Terminate with M, D and R zero, and zeros after them if anything.
     """
     answer = await provoked_by_crc(bench)
     if answer.bits != "000" or any(answer.rest):
@@ -338,7 +338,7 @@ async def nothing_quoted(bench: Bench) -> None:
 
 @case("RDMAP-5040-4.8-16", "a Read that was partly answered is quoted as far as it was not", level=TARGET)
 async def partly_answered(bench: Bench) -> None:
-    """Eight Reads of a megabyte, not taken at first; when the target has taken its STag back, they are taken.
+    """Eight Reads of a megabyte, not taken at first; when the target has taken its STag back, they are accepted.
 
     Accepts: Terminate 0/1/00 amid the Responses, and if R is set, the Request at hand with offsets advanced and size
     reduced by what was sent; or all Responses, if they were under way already.
@@ -491,9 +491,9 @@ async def program_told(bench: Bench) -> None:
 
 @case("RDMAP-5040-7-02", "no data is transferred after an error of RDMAP's", level=TARGET)
 async def no_transfer(bench: Bench) -> None:
-    """A tagged segment with opcode 15; behind it and behind the Terminate good Writes and a Read.
+    """A tagged segment with opcode 15; after it and after the Terminate good Writes and a Read.
 
-    Accepts: Terminate 0/2/06, no answer to the Read; the memory is as it was.
+    Accepts: Terminate 0/2/06, no answer to the Read; the memory is unchanged.
     """
     stream = await bench.open()
     good = build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"good")
@@ -518,7 +518,7 @@ async def tcp_closed(bench: Bench) -> None:
 
 @case("RDMAP-5040-6.2.1-04", "the Terminate arrives though more is on its way to the peer")
 async def graceful_with_data_in_flight(bench: Bench) -> None:
-    """A Write to an unknown STag, and behind it, in one piece, a hundred thousand octets of other Writes.
+    """A Write to an unknown STag, and after it, in one piece, a hundred thousand octets of other Writes.
 
     Accepts: a Terminate, whole, and then a close: no reset.
     """

@@ -162,7 +162,7 @@ async def flushes(bench: Bench) -> None:
     await expect_flushed(bench, 8)
 
 
-@case("RDMAP-5040-6.2.1-02/2", "nothing is delivered behind a Terminate", level=TARGET)
+@case("RDMAP-5040-6.2.1-02/2", "nothing is delivered after a Terminate", level=TARGET)
 async def nothing_behind(bench: Bench) -> None:
     """In one piece, a Terminate and a Send.
 

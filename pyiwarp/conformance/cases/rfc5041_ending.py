@@ -38,9 +38,9 @@ MEGABYTE: Final = 1_000_000
 # --- nothing ends by itself ------------------------------------------------------------------------------------------
 
 
-@case("DDP-5041-6.2-01", "a stream on which nothing happens stays")
+@case("DDP-5041-6.2-01", "an idle stream stays open")
 async def idle(bench: Bench) -> None:
-    """Nothing, for three times the time of silence; then a Read for nothing.
+    """Nothing, for three times the time of silence; then a Read of zero octets.
 
     Accepts: silence, and then an empty Read Response.
     """
@@ -52,11 +52,11 @@ async def idle(bench: Bench) -> None:
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
-@case("DDP-5041-7.1-18", "what comes behind a bad segment is dropped", level=TARGET)
+@case("DDP-5041-7.1-18", "what comes after a bad segment is dropped", level=TARGET)
 async def rest_dropped(bench: Bench) -> None:
     """In one piece: a Write to an unknown STag, a good Write and a good Send.
 
-    Accepts: Terminate 1/1/00 and nothing else; the memory is as it was and no receive completes with success.
+    Accepts: Terminate 1/1/00 and nothing else; the memory is unchanged and no receive completes with success.
     """
     stream = await bench.open()
     await stream.fpdus(
@@ -71,7 +71,7 @@ async def rest_dropped(bench: Bench) -> None:
     await expect_regions_unchanged(bench)
 
 
-@case("DDP-5041-7.1-18/2", "a Read behind a bad segment is not answered", level=Level.RPING, needs=REGION)
+@case("DDP-5041-7.1-18/2", "a Read after a bad segment is not answered", level=Level.RPING, needs=REGION)
 async def read_dropped(bench: Bench) -> None:
     """In one piece: a Send on queue 99, and a Read of the region.
 
@@ -83,11 +83,11 @@ async def read_dropped(bench: Bench) -> None:
     await stream.expect_terminated(DDP_UNTAGGED_QN)
 
 
-@case("DDP-5041-7.1-18/3", "what comes behind the Terminate is dropped", level=TARGET)
+@case("DDP-5041-7.1-18/3", "what comes after the Terminate is dropped", level=TARGET)
 async def late_dropped(bench: Bench) -> None:
     """A Send on queue 99; when the Terminate is here, a good Write and a good Send.
 
-    Accepts: Terminate 1/2/01, then the end; the memory is as it was and no receive completes with success.
+    Accepts: Terminate 1/2/01, then the end; the memory is unchanged and no receive completes with success.
     """
     stream = await bench.open()
     await stream.fpdu(BAD_QUEUE)
@@ -313,7 +313,7 @@ async def closes_second_half(bench: Bench) -> None:
 
 @case("DDP-5041-6.2.1-04", "what is under way is sent though the peer has closed its half", level=TARGET)
 async def sends_to_half_closed(bench: Bench) -> None:
-    """The target posts twenty Sends of 100,000 octets; before any is taken, a FIN.
+    """The target posts twenty Sends of 100,000 octets; before any is accepted, a FIN.
 
     Accepts: all twenty messages whole, and then a close.
     """
@@ -327,7 +327,7 @@ async def sends_to_half_closed(bench: Bench) -> None:
     await stream.expect(closed())
 
 
-@case("DDP-5041-6.2.1-07", "what comes is taken though this side has closed its half", level=TARGET)
+@case("DDP-5041-6.2.1-07", "data is accepted after this side has closed its half", level=TARGET)
 async def receives_half_closed(bench: Bench) -> None:
     """The target disconnects; when its FIN is here, a Send.
 
@@ -343,7 +343,7 @@ async def receives_half_closed(bench: Bench) -> None:
 
 @case("DDP-5041-6.2-01/2", "a close between two messages ends the stream without a Terminate")
 async def close_is_answered(bench: Bench) -> None:
-    """A Read for nothing, which is answered, and a FIN.
+    """A Read of zero octets, which is answered, and a FIN.
 
     Accepts: a close; or silence, if the peer's program goes on with its half; but no Terminate and no reset.
     """

@@ -65,7 +65,7 @@ async def answered(bench: Bench, nbytes: int, sink_stag: int = STAG, sink_to: in
 async def untagged_header(bench: Bench) -> None:
     """The target Sends five octets.
 
-    Accepts: one untagged segment with L, queue 0, MSN 1, MO 0, and the five octets right behind the 18 of its header.
+    Accepts: one untagged segment with L, queue 0, MSN 1, MO 0, and the five octets right after the 18 of its header.
     """
     whole = await sent(bench, 5, seed=3)
     whole.fields(tagged=False, last=True, dv=1, qn=0, msn=1, mo=0)
@@ -76,7 +76,7 @@ async def untagged_header(bench: Bench) -> None:
 async def tagged_header(bench: Bench) -> None:
     """The target Writes five octets to STag 0xa5c3f00d, TO 0x1000.
 
-    Accepts: one tagged segment with L, this STag and TO, and the five octets right behind the 14 of its header.
+    Accepts: one tagged segment with L, this STag and TO, and the five octets right after the 14 of its header.
     """
     whole = await written(bench, 5)
     whole.fields(tagged=True, last=True, dv=1, stag=STAG, to=TO)
@@ -227,7 +227,7 @@ async def last_of_write(bench: Bench) -> None:
 async def last_of_response(bench: Bench) -> None:
     """A Read of 200,000 octets, then one for nothing.
 
-    Accepts: segments that make up the region when the first one with L has come, and behind it only the next Response.
+    Accepts: segments that make up the region when the first one with L has come, and after it only the next Response.
     """
     stream = await bench.open(session={"regionsize": LONG})
     await stream.read(bench.rw.stag, bench.rw.to, LONG, sink_stag=STAG)
@@ -532,9 +532,9 @@ async def empty_write(bench: Bench) -> None:
     whole.fields(tagged=True, opcode=Opcode.WRITE, last=True, payload=b"")
 
 
-@case("DDP-5041-5.2-10/3", "the answer to a Read for nothing is one segment")
+@case("DDP-5041-5.2-10/3", "the answer to a Read of zero octets is one segment")
 async def empty_response(bench: Bench) -> None:
-    """A Read for nothing.
+    """A Read of zero octets.
 
     Accepts: one Read Response of 14 octets with L.
     """

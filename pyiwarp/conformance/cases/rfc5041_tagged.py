@@ -141,12 +141,12 @@ async def exact_end(bench: Bench) -> None:
     await read_back(bench, stream, offset, OCTETS)
 
 
-# --- what is not looked at -------------------------------------------------------------------------------------------
+# --- what is ignored -------------------------------------------------------------------------------------------------
 
 
 @case("DDP-5041-4.1-10", "the reserved bits of a tagged segment are not checked")
 async def reserved_bits(bench: Bench) -> None:
-    """Empty Writes with each of the four reserved bits set, and with all of them; then a Read for nothing.
+    """Empty Writes with each of the four reserved bits set, and with all of them; then a Read of zero octets.
 
     Accepts: an empty Read Response.
     """
@@ -158,7 +158,7 @@ async def reserved_bits(bench: Bench) -> None:
 
 @case("DDP-5041-5.2-12", "the STag of an empty Write is not checked: 0")
 async def empty_stag_zero(bench: Bench) -> None:
-    """An empty Write to STag 0, then a Read for nothing.
+    """An empty Write to STag 0, then a Read of zero octets.
 
     Accepts: an empty Read Response.
     """
@@ -169,7 +169,7 @@ async def empty_stag_zero(bench: Bench) -> None:
 
 @case("DDP-5041-5.2-12/2", "the STag of an empty Write is not checked: an unknown one")
 async def empty_stag_unknown(bench: Bench) -> None:
-    """An empty Write to an STag that names nothing, then a Read for nothing.
+    """An empty Write to an STag that names nothing, then a Read of zero octets.
 
     Accepts: an empty Read Response.
     """
@@ -180,7 +180,7 @@ async def empty_stag_unknown(bench: Bench) -> None:
 
 @case("DDP-5041-5.2-12/3", "the TO of an empty Write is not checked")
 async def empty_to(bench: Bench) -> None:
-    """An empty Write to an unknown STag at the greatest TO there is, then a Read for nothing.
+    """An empty Write to an unknown STag at the greatest TO there is, then a Read of zero octets.
 
     Accepts: an empty Read Response.
     """
@@ -190,12 +190,12 @@ async def empty_to(bench: Bench) -> None:
 
 
 @case(
-    "DDP-5041-7.1-15", "an empty Write behind the end of a region is no error", level=Level.RPING, needs=[Need.REGION]
+    "DDP-5041-7.1-15", "an empty Write beyond the end of a region is no error", level=Level.RPING, needs=[Need.REGION]
 )
 async def empty_outside(bench: Bench) -> None:
-    """Empty Writes to the region's STag right behind its end, far behind and before its beginning.
+    """Empty Writes to the region's STag right after its end, far after and before its beginning.
 
-    Accepts: an empty Read Response to the Read for nothing that follows.
+    Accepts: an empty Read Response to the Read of zero octets that follows.
     """
     stream = await bench.open()
     for to in (bench.rw.to + bench.rw.length, bench.rw.to + 2 * bench.rw.length, bench.rw.to - 1):
@@ -207,7 +207,7 @@ async def empty_outside(bench: Bench) -> None:
 async def empty_read_only(bench: Bench) -> None:
     """An empty Write to the region that may only be read.
 
-    Accepts: an empty Read Response to the Read for nothing that follows.
+    Accepts: an empty Read Response to the Read of zero octets that follows.
     """
     stream = await bench.open()
     await stream.write(bench.ro.stag, bench.ro.to)
@@ -218,7 +218,7 @@ async def empty_read_only(bench: Bench) -> None:
 async def header_alone(bench: Bench) -> None:
     """An empty Write: a ULPDU of 14 octets.
 
-    Accepts: an empty Read Response to the Read for nothing that follows.
+    Accepts: an empty Read Response to the Read of zero octets that follows.
     """
     stream = await bench.open()
     await stream.fpdu(build_tagged(WRITE, 0x12345678, 0x1000))
@@ -444,7 +444,7 @@ def _across_end(id: str, title: str, inside: int, nbytes: int) -> None:
 
 def _outside(id: str, title: str, offset: int, nbytes: int, *, behind_end: bool) -> None:
     """A Write of `nbytes` octets that begins `offset` octets from the beginning or the end of the region."""
-    side = "behind" if offset >= 0 else "before"
+    side = "beyond" if offset >= 0 else "before"
     where = f"{abs(offset)} octets {side} the region's {'end' if behind_end else 'base'}"
 
     def build(bench: Bench, stream: Stream) -> bytes:
@@ -456,12 +456,12 @@ def _outside(id: str, title: str, offset: int, nbytes: int, *, behind_end: bool)
 
 
 _outside("DDP-5041-7.1-12", "a Write to the octet before the region is refused", -1, 1, behind_end=False)
-_outside("DDP-5041-7.1-12/2", "a Write to the octet behind the region is refused", 0, 1, behind_end=True)
-_outside("DDP-5041-7.1-12/3", "a Write far behind the region is refused", 1 << 20, 8, behind_end=True)
+_outside("DDP-5041-7.1-12/2", "a Write to the octet beyond the region is refused", 0, 1, behind_end=True)
+_outside("DDP-5041-7.1-12/3", "a Write far beyond the region is refused", 1 << 20, 8, behind_end=True)
 _outside("DDP-5041-7.1-12/4", "a Write across the beginning of the region is refused", -4, 8, behind_end=False)
 _across_end("DDP-5041-7.1-13", "a Write across the end of the region is refused", 8, 16)
 _across_end("DDP-5041-7.1-13/3", "a Write one octet too long is refused", 8, 9)
-_across_end("DDP-5041-7.1-13/4", "a long Write whose last octet lies behind the region is refused", 2000, 2001)
+_across_end("DDP-5041-7.1-13/4", "a long Write whose last octet lies beyond the region is refused", 2000, 2001)
 refusal(
     "DDP-5041-7.1-12/5",
     "TO counts with all its 64 bits",

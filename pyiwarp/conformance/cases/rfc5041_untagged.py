@@ -54,7 +54,7 @@ async def delivered(bench: Bench) -> None:
     await expect_delivered(bench, b"hello")
 
 
-@case("DDP-5041-5.4-03", "the length of a message is told", level=TARGET)
+@case("DDP-5041-5.4-03", "the length of a message is reported", level=TARGET)
 async def lengths(bench: Bench) -> None:
     """Sends of 0, 1, 7 and 4,096 octets; the last fills its receive.
 
@@ -216,7 +216,7 @@ async def different_opcodes(bench: Bench) -> None:
         await expect_delivered(bench, b"abcdef")
 
 
-# --- what is not looked at -------------------------------------------------------------------------------------------
+# --- what is ignored -------------------------------------------------------------------------------------------------
 
 
 @case("DDP-5041-4.1-10/2", "the reserved bits of an untagged segment are not checked")
@@ -448,10 +448,10 @@ def _outside_buffer(id: str, title: str, mo: int, nbytes: int, *, also: tuple[st
     case(id, title, level=TARGET, also=also)(run)
 
 
-_outside_buffer("DDP-5041-7.1-07", "an MO behind the buffer is refused", 65, 1, also=("DDP-5041-7.2-05",))
+_outside_buffer("DDP-5041-7.1-07", "an MO beyond the buffer is refused", 65, 1, also=("DDP-5041-7.2-05",))
 _outside_buffer("DDP-5041-7.1-07/2", "the greatest MO is refused", GREATEST, 1)
 _outside_buffer("DDP-5041-7.1-07/3", "an MO that wraps into the buffer is refused", GREATEST - 3, 8)
-_outside_buffer("DDP-5041-7.1-07/4", "the MO right behind the buffer is refused", 64, 1)
+_outside_buffer("DDP-5041-7.1-07/4", "the MO right beyond the buffer is refused", 64, 1)
 _outside_buffer("DDP-5041-7.1-08", "a Send longer than its buffer is refused", 0, 65, also=("DDP-5041-7.2-05",))
 _outside_buffer("DDP-5041-7.1-08/2", "a segment that runs over the end of its buffer is refused", 60, 5)
 _outside_buffer("DDP-5041-7.1-08/3", "a Send far longer than its buffer is refused", 0, 4096)
@@ -475,7 +475,7 @@ async def exact_fit(bench: Bench) -> None:
 async def second_segment_too_long(bench: Bench) -> None:
     """A Send in two segments, of 40 and 25 octets, to a receive of 64 octets.
 
-    Accepts: Terminate 1/2/05 or 1/2/02; no octet of the second segment is placed behind the buffer.
+    Accepts: Terminate 1/2/05 or 1/2/02; no octet of the second segment is placed beyond the buffer.
     """
     stream = await bench.open(session={"receives": "64"})
     await stream.send(bytes(40), last=False)
@@ -499,7 +499,7 @@ async def two_codes(bench: Bench) -> None:
     await stream.expect_terminated(DDP_UNTAGGED_TOO_LONG, DDP_UNTAGGED_NO_BUFFER)
 
 
-@case("DDP-5041-7.1-09/10", "the MSN counts on each queue by itself", level=TARGET, also=("DDP-5041-4.3-07",))
+@case("DDP-5041-7.1-09/10", "each queue counts its own MSNs", level=TARGET, also=("DDP-5041-4.3-07",))
 async def queues_count_apart(bench: Bench) -> None:
     """Sends and Reads in turn, each with the MSNs of its own queue.
 

@@ -55,7 +55,7 @@ async def crc_off_when_asked(bench: Bench) -> None:
 
 @case("MPA-5044-1.2-02", "CRC protection is in use unless both sides decline", directions=CONNECT)
 async def crc_in_use(bench: Bench) -> None:
-    """A Request with C=1; an empty Write and a Read of nothing, both with right CRCs.
+    """A Request with C=1; an empty Write and a Read of zero octets, both with right CRCs.
 
     Accepts: the answer to the Read, with a right CRC.
     """
@@ -81,7 +81,7 @@ async def _accepts_crcs(bench: Bench, *crcs: int) -> None:
         await bench.target.expect_memory("rw", 8 * number, bytes([number + 0x40]) * 8)
 
 
-@case("MPA-5044-4.1-07", "with CRCs disabled nobody looks at the field", level=Level.TARGET, needs=[Need.CRC])
+@case("MPA-5044-4.1-07", "with CRCs disabled the CRC field is ignored", level=Level.TARGET, needs=[Need.CRC])
 async def crc_is_not_checked(bench: Bench) -> None:
     """C=0 from both sides; a Write whose CRC field holds DEADBEEF.
 
@@ -94,7 +94,7 @@ async def crc_is_not_checked(bench: Bench) -> None:
 async def crc_is_not_checked_at_once(bench: Bench) -> None:
     """C=0 from both sides; the bench's very first FPDU has a wrong CRC.
 
-    Accepts: a Read of nothing is answered.
+    Accepts: a Read of zero octets is answered.
     """
     stream = await bench.open(crc=False, session=WITHOUT_CRC, speak_first=not bench.initiator)
     await stream.write_badly()
@@ -105,7 +105,7 @@ async def crc_is_not_checked_at_once(bench: Bench) -> None:
 async def crc_one_bit_off(bench: Bench) -> None:
     """C=0 from both sides; three FPDUs whose CRCs are one bit off.
 
-    Accepts: a Read of nothing is answered.
+    Accepts: a Read of zero octets is answered.
     """
     stream = await _without_crc(bench)
     for mask in (1, 0x100, 0x8000_0000):
@@ -126,7 +126,7 @@ async def any_crc_is_valid(bench: Bench) -> None:
 async def crc_field_is_there(bench: Bench) -> None:
     """C=0 from both sides; the target posts Sends of 1, 2, 3 and 4 octets.
 
-    Accepts: four FPDUs, each with four octets behind its pad, whatever they hold.
+    Accepts: four FPDUs, each with four octets after its pad, whatever they hold.
     """
     stream = await _without_crc(bench)
     for size in (1, 2, 3, 4):
@@ -136,9 +136,9 @@ async def crc_field_is_there(bench: Bench) -> None:
 
 @case("MPA-5044-4.4-11", "each FPDU ends with a CRC field", level=Level.TARGET, needs=[Need.CRC])
 async def each_fpdu_has_a_crc(bench: Bench) -> None:
-    """C=0 from both sides; twenty Reads of nothing in one piece.
+    """C=0 from both sides; twenty Reads of zero octets in one piece.
 
-    Accepts: twenty Read Responses, each of which begins right behind the CRC field of the one before.
+    Accepts: twenty Read Responses, each of which begins right after the CRC field of the one before.
     """
     stream = await _without_crc(bench)
     for _ in range(20):
@@ -147,7 +147,7 @@ async def each_fpdu_has_a_crc(bench: Bench) -> None:
 
 @case("MPA-5044-7.1.1-09", "C=1 from the bench alone puts CRCs in use", level=Level.TARGET, needs=[Need.CRC])
 async def crc_by_the_bench(bench: Bench) -> None:
-    """C=1 from the bench, C=0 from the target; a Read of nothing, then an FPDU with a wrong CRC.
+    """C=1 from the bench, C=0 from the target; a Read of zero octets, then an FPDU with a wrong CRC.
 
     Accepts: an answer with a right CRC, then Terminate 2/0/02.
     """
@@ -159,7 +159,7 @@ async def crc_by_the_bench(bench: Bench) -> None:
 
 @case("MPA-5044-7.1.1-09/2", "C=1 from the peer alone puts CRCs in use", level=Level.TARGET, needs=[Need.CRC])
 async def crc_by_the_peer(bench: Bench) -> None:
-    """C=0 from the bench, C=1 from the target; a Read of nothing, then an FPDU with a wrong CRC.
+    """C=0 from the bench, C=1 from the target; a Read of zero octets, then an FPDU with a wrong CRC.
 
     Accepts: an answer with a right CRC, then Terminate 2/0/02.
     """
@@ -171,7 +171,7 @@ async def crc_by_the_peer(bench: Bench) -> None:
 
 @case("MPA-5044-4.4-05", "only C=0 from both sides lets a wrong CRC through", level=Level.TARGET, needs=[Need.CRC])
 async def four_combinations(bench: Bench) -> None:
-    """The four combinations of the C bits; on each an FPDU with a wrong CRC and a Read of nothing.
+    """The four combinations of the C bits; on each an FPDU with a wrong CRC and a Read of zero octets.
 
     Accepts: an answer where both sides said C=0, else Terminate 2/0/02.
     """
@@ -187,7 +187,7 @@ async def four_combinations(bench: Bench) -> None:
 
 @case("MPA-5044-4.4-08", "CRCs stay in use until the end", level=Level.TARGET, needs=[Need.CRC])
 async def crc_to_the_end(bench: Bench) -> None:
-    """C=1 from the bench alone; a thousand empty Writes and a Read of nothing, then an FPDU with a wrong CRC.
+    """C=1 from the bench alone; a thousand empty Writes and a Read of zero octets, then an FPDU with a wrong CRC.
 
     Accepts: an answer with a right CRC, then Terminate 2/0/02.
     """
@@ -203,9 +203,9 @@ async def crc_to_the_end(bench: Bench) -> None:
 
 @case("MPA-5044-4.3-01", "a peer that is asked for markers sends them", also=("MPA-5044-7.1.1-06",))
 async def markers_when_asked(bench: Bench) -> None:
-    """M=1 in the bench's frame; a Read of nothing.
+    """M=1 in the bench's frame; a Read of zero octets.
 
-    Accepts: its answer behind a marker of zeros; a refusal is none, since every sender must support markers.
+    Accepts: its answer after a marker of zeros; a refusal is none, since every sender must support markers.
     """
     stream = await bench.open(markers=True)
     seen = await stream.probe()
@@ -217,7 +217,7 @@ async def markers_when_asked(bench: Bench) -> None:
 async def no_markers_when_declined(bench: Bench) -> None:
     """A Request with M=0; FPDUs with markers exactly if the Reply asks for them.
 
-    Accepts: a Read of nothing is answered.
+    Accepts: a Read of zero octets is answered.
     """
     stream = await bench.open()
     await stream.probe()
@@ -248,7 +248,7 @@ async def markers_in_sends(bench: Bench) -> None:
     await stream.probe()
 
 
-@case("MPA-5044-7.1.1-07", "each direction has markers or not by itself", level=Level.TARGET, needs=[Need.MARKERS])
+@case("MPA-5044-7.1.1-07", "each direction has its own setting for markers", level=Level.TARGET, needs=[Need.MARKERS])
 async def all_combinations_of_markers(bench: Bench) -> None:
     """The four combinations of the M bits; on each a Write of 900 octets, a Read of them, and a Send of the target's.
 
@@ -267,9 +267,9 @@ async def all_combinations_of_markers(bench: Bench) -> None:
 
 @case("MPA-5044-7.1.2-20", "without markers the first octets of a stream are ULPDU_Length", directions=CONNECT)
 async def first_octets_without_markers(bench: Bench) -> None:
-    """M=0 from the bench; a Read of nothing.
+    """M=0 from the bench; a Read of zero octets.
 
-    Accepts: behind the Reply 000E, and then the Read Response.
+    Accepts: after the Reply 000E, and then the Read Response.
     """
     stream = await bench.open()
     await stream.read(0, 0, 0)

@@ -40,7 +40,7 @@ async def terminate_quotes_nothing(bench: Bench) -> None:
     await stream.expect_terminated(MPA_CRC, segment_length=None, ddp_header=b"", rdma_header=b"")
 
 
-@case("MPA-5044-8-09", "behind an error no FPDU is passed up", level=Level.TARGET)
+@case("MPA-5044-8-09", "after an error no FPDU is passed up", level=Level.TARGET)
 async def nothing_behind_an_error(bench: Bench) -> None:
     """In one piece an FPDU with a wrong CRC, a valid Write and a valid Send.
 
@@ -61,7 +61,7 @@ async def nothing_behind_an_error(bench: Bench) -> None:
 
 @case("MPA-5044-8-10", "the Terminate is whole before TCP ends")
 async def terminate_is_whole(bench: Bench) -> None:
-    """An FPDU with a wrong CRC and, in the same piece, 64,000 octets of valid FPDUs behind it.
+    """An FPDU with a wrong CRC and, in the same piece, 64,000 octets of valid FPDUs after it.
 
     Accepts: a whole Terminate 2/0/02; no reset that cuts it off.
     """
@@ -86,11 +86,11 @@ async def registered_codes(bench: Bench) -> None:
         raise Failed("a code of MPA's", str(seen), seen.annotated())
 
 
-@case("MPA-5041-3-10", "behind a Terminate nothing is sent and nothing has an effect", level=Level.TARGET)
+@case("MPA-5041-3-10", "after a Terminate nothing is sent and nothing has an effect", level=Level.TARGET)
 async def nothing_behind_a_terminate(bench: Bench) -> None:
     """An FPDU with a wrong CRC; once the Terminate is there a valid Write and a valid Send.
 
-    Accepts: the end of the stream without another FPDU, and the memory as it was.
+    Accepts: the end of the stream without another FPDU, and unchanged memory.
     """
     stream = await bench.open()
     await stream.write_badly()
@@ -101,7 +101,7 @@ async def nothing_behind_a_terminate(bench: Bench) -> None:
     await bench.target.expect_memory_unchanged("rw")
 
 
-@case("MPA-5041-3-12", "behind a Terminate the peer closes TCP")
+@case("MPA-5041-3-12", "after a Terminate the peer closes TCP")
 async def terminate_then_close(bench: Bench) -> None:
     """An FPDU with a wrong CRC.
 
@@ -116,7 +116,7 @@ async def terminate_then_close(bench: Bench) -> None:
 async def changed_octet(bench: Bench) -> None:
     """A Write of 64 octets one bit of which is changed on the way.
 
-    Accepts: Terminate 2/0/02; where the memory can be looked at it is as it was.
+    Accepts: Terminate 2/0/02; where the memory can be inspected, it is unchanged.
     """
     stream = await bench.open()
     ulpdu = build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"\xff" * 64)
@@ -160,11 +160,11 @@ async def lengths(bench: Bench) -> None:
 # --- graceful and other ends -----------------------------------------------------------------------------------------
 
 
-@case("MPA-5044-7.2-01", "a graceful end is FIN behind a whole FPDU", level=Level.TARGET)
+@case("MPA-5044-7.2-01", "a graceful end is FIN after a whole FPDU", level=Level.TARGET)
 async def graceful(bench: Bench) -> None:
     """The target posts a Send of 3000 octets and then ends the connection.
 
-    Accepts: the whole Send, and FIN behind it.
+    Accepts: the whole Send, and FIN after it.
     """
     stream = await bench.open()
     await bench.target.post("send", len=3000, seed=4)
@@ -175,7 +175,7 @@ async def graceful(bench: Bench) -> None:
 
 @case("MPA-5044-7.2-02", "the program learns of a graceful end", level=Level.TARGET)
 async def graceful_is_reported(bench: Bench) -> None:
-    """FIN behind a whole FPDU.
+    """FIN after a whole FPDU.
 
     Accepts: the target reports that the connection is closed, or closing.
     """
@@ -185,9 +185,9 @@ async def graceful_is_reported(bench: Bench) -> None:
     await bench.target.expect_state("closed", "closing")
 
 
-@case("MPA-5044-3-12", "DDP is told that TCP closes", level=Level.TARGET, also=("MPA-5041-3-11",))
+@case("MPA-5044-3-12", "DDP is notified when TCP closes", level=Level.TARGET, also=("MPA-5041-3-11",))
 async def half_close(bench: Bench) -> None:
-    """A Send, and FIN behind it.
+    """A Send, and FIN after it.
 
     Accepts: the Send is received; the target's connection is not connected any more.
     """
@@ -213,7 +213,7 @@ async def fin_in_an_fpdu(bench: Bench) -> None:
 
 @case("MPA-5044-8-01/2", "RST is an error", level=Level.TARGET)
 async def rst(bench: Bench) -> None:
-    """A Read of nothing, and RST behind its answer.
+    """A Read of zero octets, and RST after its answer.
 
     Accepts: the target reports a connection in error, and its receives as flushed.
     """
@@ -227,7 +227,7 @@ async def rst(bench: Bench) -> None:
 async def rst_in_an_fpdu(bench: Bench) -> None:
     """Half of a Write, and RST.
 
-    Accepts: the target reports a connection in error; the memory is as it was.
+    Accepts: the target reports a connection in error; the memory is unchanged.
     """
     stream = await bench.open()
     octets = stream.framer.frame(build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"\xff" * 64))
@@ -249,7 +249,7 @@ async def _expect_lost(bench: Bench) -> None:
 
 @case("MPA-5044-3-12/2", "FIN from the bench ends the peer's stream too", level=Level.TARGET)
 async def fin_is_answered(bench: Bench) -> None:
-    """FIN behind a whole FPDU, and a target that is told to end the connection.
+    """FIN after a whole FPDU, and a target that is told to end the connection.
 
     Accepts: FIN or RST of the peer's within the time limit.
     """

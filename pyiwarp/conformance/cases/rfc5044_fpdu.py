@@ -28,9 +28,9 @@ EMPTY_WRITE = build_tagged(Opcode.WRITE, 0, 0)
 
 @case("MPA-5044-4.1-01", "an FPDU is length, ULPDU, pad and CRC, and the next one follows", also=("MPA-5044-4.4-16",))
 async def layout(bench: Bench) -> None:
-    """Ten Reads of nothing, one after the other.
+    """Ten Reads of zero octets, one after the other.
 
-    Accepts: ten Read Responses of 20 octets each, one behind the other.
+    Accepts: ten Read Responses of 20 octets each, one after the other.
     """
     stream = await bench.open()
     for _ in range(10):
@@ -81,7 +81,7 @@ async def length_counts_no_markers(bench: Bench) -> None:
         raise Failed(f"{600 + 18 * len(came)} octets of ULPDUs", f"{total}", came[0].annotated())
 
 
-@case("MPA-5044-4.1-04", "the pad's content is not looked at", level=Level.RPING, needs=[Need.REGION])
+@case("MPA-5044-4.1-04", "the pad's content is ignored", level=Level.RPING, needs=[Need.REGION])
 async def any_pad(bench: Bench) -> None:
     """Writes whose pads are AA, AABB and 55, covered by right CRCs; then a Read of what was written.
 
@@ -113,7 +113,7 @@ async def pad_is_covered(bench: Bench) -> None:
 
 @case("MPA-5044-4.4-01", "CRCs are supported: a right one is accepted, a wrong one found")
 async def crc_supported(bench: Bench) -> None:
-    """C=1 from the bench; an FPDU with a right CRC, a Read of nothing, an FPDU with CRC zero.
+    """C=1 from the bench; an FPDU with a right CRC, a Read of zero octets, an FPDU with CRC zero.
 
     Accepts: the answer to the Read, then Terminate 2/0/02.
     """
@@ -140,7 +140,7 @@ async def figure_5(bench: Bench) -> None:
 
 @case("MPA-5044-4.4-13", "the CRC runs from ULPDU_Length to the pad")
 async def crc_of_all_lengths(bench: Bench) -> None:
-    """Reads of nothing and zero-length Writes with pads of all lengths in turn, all with right CRCs.
+    """Reads of zero octets and zero-length Writes with pads of all lengths in turn, all with right CRCs.
 
     Accepts: the answers to the Reads, with right CRCs.
     """
@@ -152,7 +152,7 @@ async def crc_of_all_lengths(bench: Bench) -> None:
 
 @case("MPA-5044-4.4-18", "every kind of wrong CRC is found")
 async def wrong_crcs(bench: Bench) -> None:
-    """FPDUs on connections of their own whose CRCs are changed in one bit, in all bits, and put most significant first.
+    """FPDUs on separate connections whose CRCs are changed in one bit, in all bits, and put most significant first.
 
     Accepts: Terminate 2/0/02 each time, and then the end of the stream.
     """
@@ -164,9 +164,9 @@ async def wrong_crcs(bench: Bench) -> None:
 
 @case("MPA-5044-4.4-17", "an FPDU with a wrong CRC has no effect", level=Level.RPING, needs=[Need.REGION])
 async def wrong_crc_places_nothing(bench: Bench) -> None:
-    """A Write to the peer's region with one payload bit changed behind the CRC's back.
+    """A Write to the peer's region with one payload bit changed without a new CRC.
 
-    Accepts: Terminate 2/0/02; where the memory can be looked at it is as it was.
+    Accepts: Terminate 2/0/02; where the memory can be inspected, it is unchanged.
     """
     stream = await bench.open()
     ulpdu = build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"\1\2\3\4")
@@ -183,7 +183,7 @@ async def wrong_crc_places_nothing(bench: Bench) -> None:
 async def verified_first(bench: Bench) -> None:
     """A Write of 2000 octets over the region with a wrong CRC.
 
-    Accepts: Terminate 2/0/02, and the memory as it was.
+    Accepts: Terminate 2/0/02, and unchanged memory.
     """
     stream = await bench.open()
     ulpdu = build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, bytes(2000))
@@ -192,11 +192,11 @@ async def verified_first(bench: Bench) -> None:
     await bench.target.expect_memory_unchanged("rw")
 
 
-@case("MPA-5044-6-02", "behind a wrong CRC nothing is taken", level=Level.TARGET)
+@case("MPA-5044-6-02", "after a wrong CRC nothing is accepted", level=Level.TARGET)
 async def nothing_behind_a_wrong_crc(bench: Bench) -> None:
     """In one piece a Write with a wrong CRC and three valid Writes.
 
-    Accepts: Terminate 2/0/02, and the memory as it was.
+    Accepts: Terminate 2/0/02, and unchanged memory.
     """
     stream = await bench.open()
     write = build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"\xff" * 64)
@@ -208,9 +208,9 @@ async def nothing_behind_a_wrong_crc(bench: Bench) -> None:
 
 @case("MPA-5044-6-03", "a wrong ULPDU_Length is found by the CRC", level=Level.RPING, needs=[Need.REGION])
 async def wrong_length(bench: Bench) -> None:
-    """A Write whose ULPDU_Length is four too small, its CRC that of the right length, and a valid Write behind it.
+    """A Write whose ULPDU_Length is four too small, its CRC that of the right length, and a valid Write after it.
 
-    Accepts: Terminate 2/0/02; where the memory can be looked at it is as it was.
+    Accepts: Terminate 2/0/02; where the memory can be inspected, it is unchanged.
     """
     stream = await bench.open()
     ulpdu = build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, b"\xff" * 16)
@@ -223,7 +223,7 @@ async def wrong_length(bench: Bench) -> None:
 
 @case("MPA-5044-6-04", "an FPDU whose last octet is missing waits for it")
 async def last_octet_late(bench: Bench) -> None:
-    """A Read of nothing without the last octet of its CRC; after the time of silence that octet.
+    """A Read of zero octets without the last octet of its CRC; after the time of silence that octet.
 
     Accepts: silence, and then the answer.
     """
@@ -237,7 +237,7 @@ async def last_octet_late(bench: Bench) -> None:
 
 @case("MPA-5044-5.1-05", "FPDUs come octet by octet")
 async def octet_by_octet(bench: Bench) -> None:
-    """An empty Write and a Read of nothing, octet by octet.
+    """An empty Write and a Read of zero octets, octet by octet.
 
     Accepts: the answer to the Read.
     """
@@ -280,7 +280,7 @@ async def twenty_in_one_piece(bench: Bench) -> None:
 
 @case("MPA-5044-5.2-01", "boundaries are found by ULPDU_Length alone")
 async def all_pads_in_one_piece(bench: Bench) -> None:
-    """Two hundred empty Writes and a Read of nothing in one piece.
+    """Two hundred empty Writes and a Read of zero octets in one piece.
 
     Accepts: the answer to the Read.
     """
@@ -305,7 +305,7 @@ async def boundaries(bench: Bench) -> None:
 
 @case("MPA-5044-3-08", "every valid ULPDU is passed on with its length", level=Level.RPING, needs=[Need.REGION])
 async def every_ulpdu(bench: Bench) -> None:
-    """Writes of 1 to 8 octets, each behind the one before; then a Read of all octets.
+    """Writes of 1 to 8 octets, each after the one before; then a Read of all octets.
 
     Accepts: the octets that were written.
     """
@@ -320,7 +320,7 @@ async def every_ulpdu(bench: Bench) -> None:
 
 @case("MPA-5044-3-13", "all segments have DV=1 and RV=1", also=("MPA-5044-C.1-01",))
 async def versions(bench: Bench) -> None:
-    """A Read of nothing, and an FPDU with a wrong CRC.
+    """A Read of zero octets, and an FPDU with a wrong CRC.
 
     Accepts: a Read Response and a Terminate, both with DV=1 and RV=1.
     """
@@ -340,7 +340,7 @@ def _check_versions(seen: Message) -> None:
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
 
-@case("MPA-5044-3-06", "ULPDUs of every size are taken", level=Level.TARGET)
+@case("MPA-5044-3-06", "ULPDUs of every size are accepted", level=Level.TARGET)
 async def all_sizes(bench: Bench) -> None:
     """Writes that make ULPDUs of 15, 128, 1442, 8942 and 64768 octets.
 

@@ -126,9 +126,9 @@ async def between_fpdus(bench: Bench) -> None:
 
 @case("MPA-5044-4.3-09", "the first octets of a stream with markers are a marker", also=("MPA-5044-7.1.2-20",))
 async def first_octets(bench: Bench) -> None:
-    """M=1 from the bench; a Read of nothing.
+    """M=1 from the bench; a Read of zero octets.
 
-    Accepts: a first FPDU behind a marker of zeros.
+    Accepts: a first FPDU after a marker of zeros.
     """
     stream = await bench.open(markers=True)
     if stream.first is None:
@@ -202,12 +202,12 @@ async def _asked_for(bench: Bench) -> Stream:
 
 
 async def _accepted(bench: Bench, stream: Stream, octets: bytes) -> None:
-    """A Read of nothing is answered, and the region begins with `octets`."""
+    """A Read of zero octets is answered, and the region begins with `octets`."""
     await stream.probe()
     await bench.target.expect_memory("rw", 0, octets)
 
 
-@case("MPA-5044-4.3-14", "markers are taken out of what is placed", level=Level.TARGET, needs=[Need.MARKERS])
+@case("MPA-5044-4.3-14", "markers are removed from what is placed", level=Level.TARGET, needs=[Need.MARKERS])
 async def taken_out(bench: Bench) -> None:
     """A Write and a Send of 2000 octets each, with markers.
 
@@ -221,7 +221,7 @@ async def taken_out(bench: Bench) -> None:
     await bench.target.expect_received(octets)
 
 
-@case("MPA-5044-4.2-03", "RESERVED is not looked at", level=Level.TARGET, needs=[Need.MARKERS])
+@case("MPA-5044-4.2-03", "RESERVED is ignored", level=Level.TARGET, needs=[Need.MARKERS])
 async def reserved_not_looked_at(bench: Bench) -> None:
     """A Write of 2000 octets whose markers have RESERVED FFFF, with a CRC over them.
 
@@ -233,7 +233,7 @@ async def reserved_not_looked_at(bench: Bench) -> None:
     await _accepted(bench, stream, bytes(2000))
 
 
-@case("MPA-5044-4.2-05", "the low bits of FPDUPTR are taken for zero", level=Level.TARGET, needs=[Need.MARKERS])
+@case("MPA-5044-4.2-05", "the low bits of FPDUPTR are treated as zero", level=Level.TARGET, needs=[Need.MARKERS])
 async def low_bits_not_looked_at(bench: Bench) -> None:
     """A Write of 2000 octets whose markers have both low bits of FPDUPTR set, with a CRC over them.
 
@@ -245,7 +245,7 @@ async def low_bits_not_looked_at(bench: Bench) -> None:
     await _accepted(bench, stream, bytes(2000))
 
 
-@case("MPA-5044-4.3-08", "each low bit of FPDUPTR is taken for zero", level=Level.TARGET, needs=[Need.MARKERS])
+@case("MPA-5044-4.3-08", "each low bit of FPDUPTR is treated as zero", level=Level.TARGET, needs=[Need.MARKERS])
 async def each_low_bit(bench: Bench) -> None:
     """Three Writes of 600 octets whose markers have FPDUPTR's low bits 1, 2 and 3, with CRCs over them.
 
@@ -260,9 +260,9 @@ async def each_low_bit(bench: Bench) -> None:
 
 @case("MPA-5044-4.3-15", "a marker inside an FPDU is covered by its CRC", level=Level.TARGET, needs=[Need.MARKERS])
 async def covered(bench: Bench) -> None:
-    """A Write of 1000 octets one of whose markers is changed behind the CRC's back.
+    """A Write of 1000 octets one of whose markers is changed without a new CRC.
 
-    Accepts: Terminate 2/0/02, and the memory as it was.
+    Accepts: Terminate 2/0/02, and unchanged memory.
     """
     stream = await _asked_for(bench)
     ulpdu = build_tagged(Opcode.WRITE, bench.rw.stag, bench.rw.to, bytes(1000))
@@ -275,7 +275,7 @@ async def covered(bench: Bench) -> None:
 
 
 async def _up_to_a_marker(stream: Stream) -> None:
-    """Send an FPDU behind which a marker is due."""
+    """Send an FPDU after which a marker is due."""
     lead = 4 if stream.framer.offset % MARKER_SPACING == 0 else 0
     left = MARKER_SPACING - stream.framer.offset % MARKER_SPACING - lead
     while left < 24:  # too little for an FPDU that ends there
@@ -286,14 +286,14 @@ async def _up_to_a_marker(stream: Stream) -> None:
 
 @case("MPA-5044-4.3-07", "a marker between FPDUs is covered by the next CRC", level=Level.TARGET, needs=[Need.MARKERS])
 async def covered_by_the_next(bench: Bench) -> None:
-    """A Send that ends at a marker's place; then a Write behind that marker with a CRC that covers it.
+    """A Send that ends at a marker's place; then a Write after that marker with a CRC that covers it.
 
     Accepts: the octets are placed.
     """
     stream = await _asked_for(bench)
     await _up_to_a_marker(stream)
-    await stream.write(bench.rw.stag, bench.rw.to, b"behind a marker")
-    await _accepted(bench, stream, b"behind a marker")
+    await stream.write(bench.rw.stag, bench.rw.to, b"after a marker")
+    await _accepted(bench, stream, b"after a marker")
 
 
 @case(
@@ -303,9 +303,9 @@ async def covered_by_the_next(bench: Bench) -> None:
     needs=[Need.MARKERS],
 )
 async def not_covered_by_the_next(bench: Bench) -> None:
-    """A Send that ends at a marker's place; then a Write whose CRC begins behind that marker.
+    """A Send that ends at a marker's place; then a Write whose CRC begins after that marker.
 
-    Accepts: Terminate 2/0/02, and the memory as it was.
+    Accepts: Terminate 2/0/02, and unchanged memory.
     """
     stream = await _asked_for(bench)
     await _up_to_a_marker(stream)
@@ -316,7 +316,7 @@ async def not_covered_by_the_next(bench: Bench) -> None:
 
 
 @case(
-    "MPA-5044-4.4-14/2", "a marker right before the CRC is taken as covered", level=Level.TARGET, needs=[Need.MARKERS]
+    "MPA-5044-4.4-14/2", "a marker right before the CRC is treated as covered", level=Level.TARGET, needs=[Need.MARKERS]
 )
 async def received_before_the_crc(bench: Bench) -> None:
     """A Write whose octets end where a marker is due, so that the marker lies right before its CRC.
@@ -345,21 +345,21 @@ async def _wrong_pointer(bench: Bench, by: int) -> None:
 
 @case(
     "MPA-5044-8-04",
-    "a marker and a length that disagree are an error, or not looked at",
+    "a marker and a length that disagree are an error, or ignored",
     level=Level.TARGET,
     needs=[Need.MARKERS],
 )
 async def disagreement(bench: Bench) -> None:
-    """A Write of 2000 octets whose markers point eight octets too far back, with a CRC over them; a Read of nothing.
+    """A Write of 2000 octets whose markers point eight octets too far back, with a CRC over them; an empty Read.
 
-    Accepts: Terminate 2/0/03; or the answer to the Read, since who receives in order need not look at markers (§5.2).
+    Accepts: Terminate 2/0/03; or the answer to the Read, since who receives in order may ignore markers (§5.2).
     """
     await _wrong_pointer(bench, 8)
 
 
 @case("MPA-5044-5.2-02", "markers may double-check boundaries", level=Level.TARGET, needs=[Need.MARKERS])
 async def double_check(bench: Bench) -> None:
-    """A Write of 2000 octets whose markers point four octets too near, with a CRC over them; a Read of nothing.
+    """A Write of 2000 octets whose markers point four octets too near, with a CRC over them; a Read of zero octets.
 
     Accepts: Terminate 2/0/03, or the answer to the Read.
     """

@@ -53,7 +53,11 @@ async def in_request(bench: Bench) -> None:
 
 
 @case(
-    "MPA-5044-7.1.1-23", "a program can say 512 octets", directions=CONNECT, level=Level.TARGET, needs=[Need.REVISION]
+    "MPA-5044-7.1.1-23",
+    "a program can send 512 octets of Private Data",
+    directions=CONNECT,
+    level=Level.TARGET,
+    needs=[Need.REVISION],
 )
 async def longest_in_reply(bench: Bench) -> None:
     """A Request of revision 1 to a target whose program has 512 octets to say.
@@ -96,7 +100,7 @@ async def _check_reported(bench: Bench, octets: bytes) -> None:
         raise Failed(f"private={octets.hex()} in the target's report", f"private={came.hex()}")
 
 
-@case("MPA-5044-7.1.1-21", "PD_Length 512 is taken", directions=CONNECT)
+@case("MPA-5044-7.1.1-21", "PD_Length 512 is accepted", directions=CONNECT)
 async def longest_request(bench: Bench) -> None:
     """A Request with 512 octets of Private Data.
 
@@ -122,7 +126,7 @@ async def too_long_request(bench: Bench) -> None:
 async def too_long_reply(bench: Bench) -> None:
     """A Reply whose Private Data is 513 octets, an enhanced word included if the peer's Request had one.
 
-    Accepts: the end of the stream, at once or behind a Terminate.
+    Accepts: the end of the stream, at once or after a Terminate.
     """
     line, asked = await bench.asked()
     length = LONGEST + 1 - (4 if asked.enhanced else 0)
@@ -130,7 +134,7 @@ async def too_long_reply(bench: Bench) -> None:
     await bench.full_operation(line, asked, answered).expect_torn_down()
 
 
-@case("MPA-5044-7.1.1-21/4", "PD_Length 512 is taken in a Reply", directions=LISTEN, level=Level.TARGET)
+@case("MPA-5044-7.1.1-21/4", "PD_Length 512 is accepted in a Reply", directions=LISTEN, level=Level.TARGET)
 async def longest_reply(bench: Bench) -> None:
     """A Reply whose Private Data is 512 octets, an enhanced word included if the peer's Request had one.
 
@@ -145,7 +149,7 @@ async def longest_reply(bench: Bench) -> None:
 
 @case("MPA-5044-7.1.2-23", "PD_Length 65535 is refused", directions=CONNECT)
 async def longest_length(bench: Bench) -> None:
-    """A Request whose PD_Length is 65535, and nothing behind it.
+    """A Request whose PD_Length is 65535, and nothing after it.
 
     Accepts: the end of the TCP connection, with no octet before.
     """
@@ -156,7 +160,7 @@ async def longest_length(bench: Bench) -> None:
 
 @case("MPA-5044-7.1.2-26", "PD_Length 513 is refused as a wrong Key is", directions=CONNECT)
 async def malformed_by_length(bench: Bench) -> None:
-    """A Request whose PD_Length is 513, and nothing behind it.
+    """A Request whose PD_Length is 513, and nothing after it.
 
     Accepts: the end of the TCP connection, with no octet before.
     """
@@ -165,9 +169,9 @@ async def malformed_by_length(bench: Bench) -> None:
     await line.expect(ended())
 
 
-@case("MPA-5044-7.1.1-20", "octets behind the Request are refused", directions=CONNECT)
+@case("MPA-5044-7.1.1-20", "octets after the Request are refused", directions=CONNECT)
 async def octets_behind_the_request(bench: Bench) -> None:
-    """A Request with PD_Length 0, and four octets behind it in the same piece.
+    """A Request with PD_Length 0, and four octets after it in the same piece.
 
     Accepts: the end of the TCP connection, with no octet before.
     """
@@ -192,7 +196,7 @@ async def cut_request(bench: Bench) -> None:
 async def cut_reply(bench: Bench) -> None:
     """A Reply whose PD_Length is eight more than what follows, and FIN.
 
-    Accepts: the end of the stream, at once or behind a Terminate.
+    Accepts: the end of the stream, at once or after a Terminate.
     """
     line, asked = await bench.asked()
     due = 8 + (4 if asked.enhanced else 0)
@@ -201,9 +205,9 @@ async def cut_reply(bench: Bench) -> None:
     await bench.full_operation(line, asked, answered).expect_torn_down()
 
 
-@case("MPA-5044-7.1.2-25", "no octet behind PD_Length is Private Data", directions=CONNECT, level=Level.TARGET)
+@case("MPA-5044-7.1.2-25", "no octet after PD_Length is Private Data", directions=CONNECT, level=Level.TARGET)
 async def no_more_than_the_length(bench: Bench) -> None:
-    """A Request with PD_Length 4 and eight octets behind it.
+    """A Request with PD_Length 4 and eight octets after it.
 
     Accepts: the end of the TCP connection; the target reports no Private Data, or four octets.
     """
@@ -244,7 +248,7 @@ async def reply_in_pieces(bench: Bench) -> None:
 async def first_octets(bench: Bench) -> None:
     """A Request as the first octets of the connection.
 
-    Accepts: a Reply that accepts, and an answer to a Read of nothing.
+    Accepts: a Reply that accepts, and an answer to a Read of zero octets.
     """
     stream = await bench.open()
     await stream.probe()
@@ -254,7 +258,7 @@ async def first_octets(bench: Bench) -> None:
 async def plain_reply(bench: Bench) -> None:
     """A Request with M=1 and C=1.
 
-    Accepts: a Reply, and no octet behind it.
+    Accepts: a Reply, and no octet after it.
     """
     stream = await bench.open(markers=True, speak_first=False)
     await stream.expect_quiet()
@@ -264,7 +268,7 @@ async def plain_reply(bench: Bench) -> None:
 async def plain_request(bench: Bench) -> None:
     """Nothing: the bench accepts the connection and waits.
 
-    Accepts: a Request, and no octet behind it.
+    Accepts: a Request, and no octet after it.
     """
     line, _ = await bench.asked()
     await line.expect_quiet()

@@ -43,7 +43,7 @@ async def request_key(bench: Bench) -> None:
 async def valid_request(bench: Bench) -> None:
     """Nothing: the bench accepts the connection and waits.
 
-    Accepts: a Request of revision 1 or 2 with R clear, Private Data of at most 512 octets, and nothing behind it.
+    Accepts: a Request of revision 1 or 2 with R clear, Private Data of at most 512 octets, and nothing after it.
     """
     line = await bench.line()
     await line.expect(request(rejected=False, revision=lambda revision: revision in (1, 2)))
@@ -52,7 +52,7 @@ async def valid_request(bench: Bench) -> None:
 
 @case("MPA-5044-7.1.1-02", "a Request with any octet of its Key changed is refused", directions=CONNECT)
 async def request_key_changed(bench: Bench) -> None:
-    """Sixteen Requests on connections of their own, each with another octet of the Key changed.
+    """Sixteen Requests on separate connections, each with another octet of the Key changed.
 
     Accepts: the end of the TCP connection, with no octet before.
     """
@@ -88,9 +88,9 @@ async def request_of_zeros(bench: Bench) -> None:
 
 @case("MPA-5044-7.1.1-04", "a Reply with an octet of its Key changed is refused", directions=LISTEN)
 async def reply_key_changed(bench: Bench) -> None:
-    """Four Replies on connections of their own, each with another octet of the Key changed.
+    """Four Replies on separate connections, each with another octet of the Key changed.
 
-    Accepts: the end of the stream, at once or behind Terminate 2/0/04 (RFC 6581 §8 has setup errors make one).
+    Accepts: the end of the stream, at once or after Terminate 2/0/04 (RFC 6581 §8 has setup errors make one).
     """
     for position in (0, 4, 9, 15):
         key = bytearray(REPLY_KEY)
@@ -104,7 +104,7 @@ async def reply_key_changed(bench: Bench) -> None:
 async def reply_of_http(bench: Bench) -> None:
     """A status line of HTTP for a Request.
 
-    Accepts: the end of the stream, at once or behind a Terminate.
+    Accepts: the end of the stream, at once or after a Terminate.
     """
     line, asked = await bench.asked()
     await line.send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
@@ -115,7 +115,7 @@ async def reply_of_http(bench: Bench) -> None:
 async def two_initiators(bench: Bench) -> None:
     """The peer's own Request, sent back.
 
-    Accepts: the end of the stream, at once or behind a Terminate.
+    Accepts: the end of the stream, at once or after a Terminate.
     """
     line, asked = await bench.asked()
     await line.send(asked.octets)
@@ -208,7 +208,7 @@ async def _reply_is_refused(bench: Bench, revision: int) -> None:
 async def reply_of_revision_7(bench: Bench) -> None:
     """A Reply of revision 7.
 
-    Accepts: the end of the stream, at once or behind a Terminate.
+    Accepts: the end of the stream, at once or after a Terminate.
     """
     await _reply_is_refused(bench, 7)
 
@@ -217,7 +217,7 @@ async def reply_of_revision_7(bench: Bench) -> None:
 async def reply_of_revision_0(bench: Bench) -> None:
     """A Reply of revision 0.
 
-    Accepts: the end of the stream, at once or behind a Terminate.
+    Accepts: the end of the stream, at once or after a Terminate.
     """
     await _reply_is_refused(bench, 0)
 
@@ -226,7 +226,7 @@ async def reply_of_revision_0(bench: Bench) -> None:
 async def revision_0(bench: Bench) -> None:
     """A Request of revision 0, as the RDMA Consortium's MPA sent it.
 
-    Accepts: the end of the TCP connection, at once or behind a Reply of revision 1.
+    Accepts: the end of the TCP connection, at once or after a Reply of revision 1.
     """
     line = await bench.line()
     await line.request(revision=0, markers=True)
@@ -255,7 +255,7 @@ async def revision_is_reported(bench: Bench) -> None:
             raise Failed(f"revision={revision} in the target's report", f"revision={seen}")
 
 
-# --- flags that are not to be looked at, or to be sent as zero -------------------------------------------------------
+# --- flags that are ignored when received, or sent as zero -----------------------------------------------------------
 
 
 @case("MPA-5044-7.1.1-11", "R is clear in a Request", directions=LISTEN)
@@ -268,7 +268,7 @@ async def r_clear_in_request(bench: Bench) -> None:
     await line.expect(request(rejected=False))
 
 
-@case("MPA-5044-7.1.1-12", "R in a Request is not looked at", directions=CONNECT)
+@case("MPA-5044-7.1.1-12", "R in a Request is ignored", directions=CONNECT)
 async def r_in_request(bench: Bench) -> None:
     """A Request with R=1.
 
@@ -302,7 +302,7 @@ async def rsvd_in_request(bench: Bench) -> None:
         raise Failed("S=0 in revision 1", str(seen), seen.annotated())
 
 
-@case("MPA-5044-7.1.1-15", "reserved bits of a Request are not looked at", directions=CONNECT)
+@case("MPA-5044-7.1.1-15", "reserved bits of a Request are ignored", directions=CONNECT)
 async def each_rsvd_in_request(bench: Bench) -> None:
     """Five Requests of revision 1, each with another reserved bit set, the one that RFC 6581 calls S among them.
 
@@ -316,15 +316,15 @@ async def each_rsvd_in_request(bench: Bench) -> None:
 
 @case(
     "MPA-5044-7.1.1-15/2",
-    "reserved bits of a Reply are not looked at",
+    "reserved bits of a Reply are ignored",
     directions=LISTEN,
     level=Level.RPING,
     needs=[Need.REGION],
 )
 async def each_rsvd_in_reply(bench: Bench) -> None:
-    """Four Replies on connections of their own, each with another reserved bit set.
+    """Four Replies on separate connections, each with another reserved bit set.
 
-    Accepts: Full Operation: the peer's first FPDU comes, and a Read of nothing is answered.
+    Accepts: Full Operation: the peer's first FPDU comes, and a Read of zero octets is answered.
     """
     for bit in (1, 2, 4, 8):
         line, asked = await bench.asked()

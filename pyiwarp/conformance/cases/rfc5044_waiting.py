@@ -54,7 +54,7 @@ async def good_request(bench: Bench) -> None:
 
 @case("MPA-5044-7.1.2-04", "a badly formatted Request is answered with no octet at all", directions=CONNECT)
 async def nothing_for_a_bad_request(bench: Bench) -> None:
-    """Three bad Requests on connections of their own: wrong Key, revision 255, PD_Length 513.
+    """Three bad Requests on separate connections: wrong Key, revision 255, PD_Length 513.
 
     Accepts: the end of the TCP connection, with no octet before.
     """
@@ -104,9 +104,9 @@ async def waits_for_the_reply(bench: Bench) -> None:
 
 @case("MPA-5044-7.1.2-13", "a badly formatted Reply is refused", directions=LISTEN)
 async def bad_reply(bench: Bench) -> None:
-    """Two bad Replies on connections of their own: revision 255, PD_Length 513.
+    """Two bad Replies on separate connections: revision 255, PD_Length 513.
 
-    Accepts: the end of the stream, at once or behind a Terminate.
+    Accepts: the end of the stream, at once or after a Terminate.
     """
     for fields in ({"revision": 255}, {"private_data_length": 513}):
         line, asked = await bench.asked()
@@ -118,7 +118,7 @@ async def bad_reply(bench: Bench) -> None:
 async def responder_is_mute(bench: Bench) -> None:
     """A Request; the target posts a Send; after the time of silence an empty Write.
 
-    Accepts: silence behind the Reply until the Write, and then the Send.
+    Accepts: silence after the Reply until the Write, and then the Send.
     """
     stream = await bench.open(speak_first=False)
     await bench.target.post("send", data=b"first")
@@ -133,7 +133,7 @@ async def responder_is_mute(bench: Bench) -> None:
 async def bad_fpdu_does_not_release(bench: Bench) -> None:
     """A Request; the target posts a Send; then an empty Write with a wrong CRC.
 
-    Accepts: the end of the stream without the Send: at once, or behind a Terminate.
+    Accepts: the end of the stream without the Send: at once, or after a Terminate.
     """
     stream = await bench.open(speak_first=False)
     await bench.target.post("send", data=b"first")
@@ -141,17 +141,17 @@ async def bad_fpdu_does_not_release(bench: Bench) -> None:
     await stream.expect_torn_down()
 
 
-@case("MPA-5044-7.1.2-16/3", "a bare Responder sends nothing behind its Reply", directions=CONNECT)
+@case("MPA-5044-7.1.2-16/3", "a bare Responder sends nothing after its Reply", directions=CONNECT)
 async def nothing_behind_the_reply(bench: Bench) -> None:
     """A Request, and nothing after the Reply.
 
-    Accepts: silence behind the Reply.
+    Accepts: silence after the Reply.
     """
     stream = await bench.open(speak_first=False)
     await stream.expect_quiet()
 
 
-@case("MPA-5044-7.1.2-15", "behind the Reply the Initiator's messages come", directions=LISTEN, level=Level.TARGET)
+@case("MPA-5044-7.1.2-15", "after the Reply the Initiator's messages come", directions=LISTEN, level=Level.TARGET)
 async def full_operation_of_the_initiator(bench: Bench) -> None:
     """A Reply that accepts; the target posts a Send.
 
@@ -164,7 +164,7 @@ async def full_operation_of_the_initiator(bench: Bench) -> None:
 
 @case("MPA-5044-7.1.2-10", "FPDUs can follow the Reply at once", directions=CONNECT)
 async def fpdu_at_once(bench: Bench) -> None:
-    """An empty Write and a Read of nothing in one piece, as soon as the Reply is there.
+    """An empty Write and a Read of zero octets in one piece, as soon as the Reply is there.
 
     Accepts: the answer to the Read.
     """
@@ -222,12 +222,12 @@ async def rejected_with_data(bench: Bench) -> None:
 
 
 @case(
-    "MPA-5044-7.1.2-07", "behind a refusal there is no MPA", directions=CONNECT, level=Level.TARGET, needs=[Need.REJECT]
+    "MPA-5044-7.1.2-07", "after a refusal there is no MPA", directions=CONNECT, level=Level.TARGET, needs=[Need.REJECT]
 )
 async def nothing_behind_rejection(bench: Bench) -> None:
     """A valid Request to a target whose program refuses.
 
-    Accepts: behind the Reply no octet; TCP open (RFC 5044 §7.1.2) or ended (§7.1.4.2 and many programs).
+    Accepts: after the Reply no octet; TCP open (RFC 5044 §7.1.2) or ended (§7.1.4.2 and many programs).
     """
     line = await bench.line(session={"reject": 1})
     await line.request()
@@ -239,7 +239,7 @@ async def nothing_behind_rejection(bench: Bench) -> None:
 async def silent_when_rejected(bench: Bench) -> None:
     """A Reply with R=1.
 
-    Accepts: no octet behind it: TCP open and silent, or ended.
+    Accepts: no octet after it: TCP open and silent, or ended.
     """
     line, asked = await bench.asked()
     await bench.answer(line, asked, rejected=True)
@@ -309,7 +309,7 @@ async def dripping_request(bench: Bench) -> None:
 async def unfinished_reply(bench: Bench) -> None:
     """19 octets of a Reply to a target whose time limit for startup is 0.3 s.
 
-    Accepts: the end of the stream, at once or behind a Terminate.
+    Accepts: the end of the stream, at once or after a Terminate.
     """
     line, asked = await bench.asked(session=IMPATIENT)
     await line.send(REPLY_KEY + b"\x40\x01\x00")

@@ -70,7 +70,7 @@ async def ird_covers(bench: Bench) -> None:
 
 @case("MPA2-6581-9.1-05/2", "Reads up to the agreed depth are answered", directions=CONNECT, needs=ENHANCED)
 async def reads_to_the_depth(bench: Bench) -> None:
-    """An enhanced Request with ORD 4, and as many Reads of nothing in one piece as the Reply allows.
+    """An enhanced Request with ORD 4, and as many Reads of zero octets in one piece as the Reply allows.
 
     Accepts: as many answers.
     """
@@ -107,7 +107,7 @@ async def ird_unnegotiated(bench: Bench) -> None:
 
 @case("MPA2-6581-9.1-13", "0x3FFF on both sides leaves both to the programs", directions=CONNECT, needs=ENHANCED)
 async def both_unnegotiated(bench: Bench) -> None:
-    """An enhanced Request with IRD and ORD 0x3FFF, an empty Write and a Read of nothing.
+    """An enhanced Request with IRD and ORD 0x3FFF, an empty Write and a Read of zero octets.
 
     Accepts: a Reply with IRD and ORD 0x3FFF, and an answer to the Read.
     """
@@ -184,7 +184,7 @@ async def _reported(bench: Bench, ird: int, ord: int) -> None:
     needs=DEPTHS,
 )
 async def ird_covers_the_responder(bench: Bench) -> None:
-    """An enhanced Reply with ORD 5 to a target that was told IRD 8; five Reads of nothing in one piece.
+    """An enhanced Reply with ORD 5 to a target that was told IRD 8; five Reads of zero octets in one piece.
 
     Accepts: five answers.
     """
@@ -277,7 +277,7 @@ async def ord_stays(bench: Bench) -> None:
     needs=DEPTHS,
 )
 async def ird_stays(bench: Bench) -> None:
-    """An enhanced Reply with ORD 0x3FFF to a target that was told IRD 4; four Reads of nothing in one piece.
+    """An enhanced Reply with ORD 0x3FFF to a target that was told IRD 4; four Reads of zero octets in one piece.
 
     Accepts: four answers.
     """

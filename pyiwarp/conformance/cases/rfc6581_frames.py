@@ -56,7 +56,7 @@ async def unenhanced_reply(bench: Bench) -> None:
 
 @case("MPA2-6581-10-04", "unenhanced connections work as before", directions=CONNECT)
 async def unenhanced_connection(bench: Bench) -> None:
-    """A Request of revision 1, an empty Write and a Read of nothing.
+    """A Request of revision 1, an empty Write and a Read of zero octets.
 
     Accepts: a Reply of revision 1, and an answer to the Read.
     """
@@ -77,7 +77,7 @@ async def revision_2_without_s(bench: Bench) -> None:
 
 @case("MPA2-6581-10-05/2", "a stream of revision 2 without S works", directions=CONNECT, needs=ENHANCED)
 async def stream_without_s(bench: Bench) -> None:
-    """A Request of revision 2 with S=0, an empty Write and a Read of nothing.
+    """A Request of revision 2 with S=0, an empty Write and a Read of zero octets.
 
     Accepts: an answer to the Read.
     """
@@ -153,7 +153,7 @@ async def rsvd_in_request(bench: Bench) -> None:
     await line.expect(request(enhanced=True, rsvd=0))
 
 
-@case("MPA2-6581-6-03", "reserved bits of an enhanced Request are not looked at", directions=CONNECT, needs=ENHANCED)
+@case("MPA2-6581-6-03", "reserved bits of an enhanced Request are ignored", directions=CONNECT, needs=ENHANCED)
 async def each_rsvd(bench: Bench) -> None:
     """Four enhanced Requests, each with another reserved bit set.
 
@@ -169,7 +169,7 @@ async def each_rsvd(bench: Bench) -> None:
 async def length_counts_the_word(bench: Bench) -> None:
     """An enhanced Request to a target whose program has ten octets to say.
 
-    Accepts: a Reply with PD_Length 14, the program's octets behind the word.
+    Accepts: a Reply with PD_Length 14, the program's octets after the word.
     """
     data = bytes(range(10))
     line = await bench.line(session={"data": data})
@@ -184,7 +184,7 @@ async def length_counts_the_word(bench: Bench) -> None:
 async def request_counts_the_word(bench: Bench) -> None:
     """Nothing: the bench accepts the connection of a target whose program has ten octets to say.
 
-    Accepts: an enhanced Request with PD_Length 14, the program's octets behind the word.
+    Accepts: an enhanced Request with PD_Length 14, the program's octets after the word.
     """
     data = bytes(range(10))
     _, asked = await bench.asked(session={"data": data})
@@ -199,7 +199,7 @@ async def request_counts_the_word(bench: Bench) -> None:
     needs=ENHANCED,
 )
 async def program_is_not_given_the_word(bench: Bench) -> None:
-    """An enhanced Request with six octets of Private Data behind the word.
+    """An enhanced Request with six octets of Private Data after the word.
 
     Accepts: the target reports these six octets.
     """
@@ -226,7 +226,7 @@ async def s_without_word(bench: Bench) -> None:
 async def reply_without_word(bench: Bench) -> None:
     """A Reply of revision 2 with S=1 and two octets of Private Data.
 
-    Accepts: the end of the stream, at once or behind a Terminate.
+    Accepts: the end of the stream, at once or after a Terminate.
     """
     line = await bench.line()
     asked = await line.expect_frame(request(enhanced=True))
@@ -234,9 +234,9 @@ async def reply_without_word(bench: Bench) -> None:
     await bench.full_operation(line, asked, answered).expect_torn_down()
 
 
-@case("MPA2-6581-9-02", "508 octets fit behind the enhanced word", directions=CONNECT, needs=ENHANCED)
+@case("MPA2-6581-9-02", "508 octets fit after the enhanced word", directions=CONNECT, needs=ENHANCED)
 async def longest_private_data(bench: Bench) -> None:
-    """An enhanced Request with 508 octets of Private Data behind the word.
+    """An enhanced Request with 508 octets of Private Data after the word.
 
     Accepts: an enhanced Reply that accepts.
     """

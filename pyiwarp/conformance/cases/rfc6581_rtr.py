@@ -80,9 +80,9 @@ async def no_rtr_without_a(bench: Bench) -> None:
     _check(frame, "B=0 C=0 D=0", not _offers(frame))
 
 
-@case("MPA2-6581-9.2-16", "with A=0 the bits of opening messages are not looked at", directions=CONNECT, needs=ENHANCED)
+@case("MPA2-6581-9.2-16", "with A=0 the bits of opening messages are ignored", directions=CONNECT, needs=ENHANCED)
 async def rtr_ignored_without_a(bench: Bench) -> None:
-    """An enhanced Request with A=0 and B, C and D set; an empty Write and a Read of nothing.
+    """An enhanced Request with A=0 and B, C and D set; an empty Write and a Read of zero octets.
 
     Accepts: a Reply with A, B, C and D clear, and an answer to the Read.
     """
@@ -152,7 +152,7 @@ async def _open_with(bench: Bench, rtr: str) -> Stream:
     "MPA2-6581-9.2-06", "the opening message is a Write, if the Responder takes it", directions=CONNECT, needs=ENHANCED
 )
 async def write_opens(bench: Bench) -> None:
-    """An enhanced Request with A=1 and C=1; where the Reply has C=1 too an empty Write, and a Read of nothing.
+    """An enhanced Request with A=1 and C=1; where the Reply has C=1 too an empty Write, and a Read of zero octets.
 
     Accepts: an answer to the Read.
     """
@@ -163,7 +163,7 @@ async def write_opens(bench: Bench) -> None:
 
 @case("MPA2-6581-9.2-18", "a Read as opening message is answered and counts", directions=CONNECT, needs=ENHANCED)
 async def read_opens(bench: Bench) -> None:
-    """An enhanced Request with A=1 and D=1; a Read of nothing with MSN 1 as the first FPDU, and another with MSN 2.
+    """An enhanced Request with A=1 and D=1; a Read of zero octets with MSN 1 as the first FPDU, and another with MSN 2.
 
     Accepts: an answer to each, if the Reply has D=1.
     """
@@ -332,7 +332,7 @@ async def opening_is_first(bench: Bench) -> None:
 
 @case(
     "MPA2-6581-9.2-18/3",
-    "behind an opening Read the next Read has MSN 2",
+    "after an opening Read the next Read has MSN 2",
     directions=LISTEN,
     level=Level.TARGET,
     needs=P2P,
@@ -361,7 +361,7 @@ async def next_read_has_msn_2(bench: Bench) -> None:
 async def depths_before_the_opening(bench: Bench) -> None:
     """A Reply with D=1 alone and IRD 1 to a target that was told ORD 0; the opening Read is answered.
 
-    Accepts: a Read of nothing, and a working stream; or Terminate 2/0/07, if ORD 0 rules a Read out.
+    Accepts: a Read of zero octets, and a working stream; or Terminate 2/0/07, if ORD 0 rules a Read out.
     """
     line, asked = await bench.asked(session={"p2p": 1, "ord": 0})
     answered = await bench.answer(line, asked, word={"peer_to_peer": True, **READ_ONLY, "ird": 1})

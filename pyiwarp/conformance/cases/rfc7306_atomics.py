@@ -94,7 +94,7 @@ class Word:
         request_id: int = 0x11,
         shift: int = 0,
     ) -> bytes:
-        """A segment with an Atomic Request for this word, or `shift` octets behind it."""
+        """A segment with an Atomic Request for this word, or `shift` octets after it."""
         region = self.bench.rw
         to = region.to + self.offset + shift
         payload = atomic_request(region.stag, to, operation, data, mask, compare, compare_mask, request_id=request_id)
@@ -289,7 +289,7 @@ async def both_operations(bench: Bench) -> None:
     expect_value(2, await word.compare_swap(2, 3, ALL_ONES, ALL_ONES))
 
 
-@case("EXT-7306-5.2.2-01", "an Atomic Response has 12 octets behind its DDP header", level=TARGET, needs=EXTENDED)
+@case("EXT-7306-5.2.2-01", "an Atomic Response has 12 octets after its DDP header", level=TARGET, needs=EXTENDED)
 async def response_size(bench: Bench) -> None:
     """A FetchAdd.
 
@@ -445,7 +445,7 @@ async def response_order(bench: Bench) -> None:
     also=("EXT-7306-5.4-10",),
 )
 async def mixed_order(bench: Bench) -> None:
-    """In one piece, an Atomic, a Read of 3,000 octets, an Atomic and a Read for nothing.
+    """In one piece, an Atomic, a Read of 3,000 octets, an Atomic and a Read of zero octets.
 
     Accepts: Responses in this order.
     """
@@ -492,7 +492,7 @@ async def sees_write(bench: Bench) -> None:
     await word.expect(6)
 
 
-@case("EXT-7306-5.4-05", "a Write behind an Atomic may be seen by it", level=TARGET, needs=EXTENDED)
+@case("EXT-7306-5.4-05", "a Write after an Atomic may be seen by it", level=TARGET, needs=EXTENDED)
 async def write_behind(bench: Bench) -> None:
     """In one piece, a FetchAdd of 0 on a word that holds 7, and a Write of 9 to it.
 
@@ -537,15 +537,15 @@ async def send_before_response(bench: Bench) -> None:
         raise Failed("the completion of the Send", "; ".join(map(str, works)) or "none")
 
 
-@case("EXT-7306-5.4-07", "a Send behind an Atomic is delivered", level=TARGET, needs=EXTENDED)
+@case("EXT-7306-5.4-07", "a Send after an Atomic is delivered", level=TARGET, needs=EXTENDED)
 async def send_behind(bench: Bench) -> None:
     """In one piece, a FetchAdd and a Send.
 
     Accepts: a Response and a completion, in whichever order.
     """
     word = await Word.open(bench)
-    await word.stream.fpdus([word.request(FETCH_ADD), word.stream.untagged(Opcode.SEND, 0, b"behind")])
-    await expect_delivered(bench, b"behind")
+    await word.stream.fpdus([word.request(FETCH_ADD), word.stream.untagged(Opcode.SEND, 0, b"after")])
+    await expect_delivered(bench, b"after")
     await word.answer()
 
 

@@ -203,7 +203,7 @@ _refused(
 )
 _refused(
     "EXT-7306-8.2-01/6",
-    "Immediate Data with an MO behind the receive is refused",
+    "Immediate Data with an MO beyond the receive is refused",
     "Immediate Data with MO 0x100000.",
     lambda bench, stream: stream.untagged(IMMEDIATE, 0, EIGHT, mo=0x100000),
     DDP_UNTAGGED_MO,

@@ -55,7 +55,7 @@ OneSegment = Callable[[Bench, Stream], bytes]
 
 
 def on(name: str, offset: int = 0, operation: int = FETCH_ADD) -> OneSegment:
-    """An Atomic that would change the word `offset` octets behind the first aligned one of a region."""
+    """An Atomic that would change the word `offset` octets after the first aligned one of a region."""
 
     def build(bench: Bench, stream: Stream) -> bytes:
         region: Region = getattr(bench, name)
@@ -82,15 +82,15 @@ for _number, _shift in enumerate((1, 2, 4, 7), 1):
     _end = "" if _number == 1 else f"/{_number}"
     refused(
         f"EXT-7306-5.1.1-04{_end}",
-        f"a FetchAdd {_shift} octets behind a word is refused",
-        f"A FetchAdd of 1, {_shift} octets behind a multiple of eight.",
+        f"a FetchAdd {_shift} octets after a word is refused",
+        f"A FetchAdd of 1, {_shift} octets after a multiple of eight.",
         on("rw", _shift),
         RDMAP_STREAM_CATASTROPHE,
     )
     refused(
         f"EXT-7306-5.1.2-08{_end}",
-        f"a CmpSwap {_shift} octets behind a word is refused",
-        f"A CmpSwap that would fit, {_shift} octets behind a multiple of eight.",
+        f"a CmpSwap {_shift} octets after a word is refused",
+        f"A CmpSwap that would fit, {_shift} octets after a multiple of eight.",
         on("rw", _shift, COMPARE_SWAP),
         RDMAP_STREAM_CATASTROPHE,
     )
@@ -98,7 +98,7 @@ for _number, _shift in enumerate((1, 2, 4, 7), 1):
 
 @case("EXT-7306-5.1.1-02", "the program hears of a misaligned FetchAdd", level=TARGET, needs=EXTENDED)
 async def fetch_add_told(bench: Bench) -> None:
-    """A FetchAdd four octets behind a word.
+    """A FetchAdd four octets after a word.
 
     Accepts: Terminate 0/2/07; the target's connection is terminated or in error.
     """
@@ -107,7 +107,7 @@ async def fetch_add_told(bench: Bench) -> None:
 
 @case("EXT-7306-5.1.2-07", "the program hears of a misaligned CmpSwap", level=TARGET, needs=EXTENDED)
 async def compare_swap_told(bench: Bench) -> None:
-    """A CmpSwap four octets behind a word.
+    """A CmpSwap four octets after a word.
 
     Accepts: Terminate 0/2/07; the target's connection is terminated or in error.
     """
@@ -123,9 +123,9 @@ async def _told(bench: Bench, build: OneSegment) -> None:
 
 @case("EXT-7306-5.1.1-03", "a misaligned FetchAdd changes nothing", level=TARGET, needs=EXTENDED)
 async def fetch_add_unchanged(bench: Bench) -> None:
-    """FetchAdds at all seven offsets behind a word, each on a connection of its own.
+    """FetchAdds at all seven offsets after a word, each on a connection of its own.
 
-    Accepts: a Terminate each time; the memory is as it was.
+    Accepts: a Terminate each time; the memory is unchanged.
     """
     await _unchanged(bench, FETCH_ADD)
 
@@ -138,9 +138,9 @@ async def fetch_add_unchanged(bench: Bench) -> None:
     also=("EXT-7306-5.1.2-05",),
 )
 async def compare_swap_unchanged(bench: Bench) -> None:
-    """CmpSwaps that would fit at all seven offsets behind a word, each on a connection of its own.
+    """CmpSwaps that would fit at all seven offsets after a word, each on a connection of its own.
 
-    Accepts: a Terminate each time; the memory is as it was.
+    Accepts: a Terminate each time; the memory is unchanged.
     """
     await _unchanged(bench, COMPARE_SWAP)
 
@@ -155,7 +155,7 @@ async def _unchanged(bench: Bench, operation: int) -> None:
 
 @case("EXT-7306-8.2-05", "misalignment is a catastrophe of the stream", level=TARGET, needs=EXTENDED)
 async def misalignment_code(bench: Bench) -> None:
-    """A FetchAdd four octets behind a word.
+    """A FetchAdd four octets after a word.
 
     Accepts: a Terminate that begins with 02 07.
     """
@@ -171,8 +171,8 @@ async def misalignment_code(bench: Bench) -> None:
 refused("EXT-7306-8.2-06", "an Atomic on an unknown STag is refused", "A FetchAdd on nothing.", nowhere, RDMAP_STAG)
 refused(
     "EXT-7306-8.2-06/2",
-    "an Atomic behind the region is refused",
-    "A FetchAdd on the word right behind the region.",
+    "an Atomic beyond the region is refused",
+    "A FetchAdd on the word right beyond the region.",
     on("rw", 4096),
     RDMAP_BOUNDS,
 )
@@ -302,7 +302,7 @@ refused(
 )
 refused(
     "EXT-7306-8.2-01/3",
-    "an Atomic Request with an MO behind its buffer is refused",
+    "an Atomic Request with an MO beyond its buffer is refused",
     "A FetchAdd with MO 0x1000.",
     lambda bench, stream: stream.untagged(ATOMIC, QUEUE, _right(bench), mo=0x1000),
     DDP_UNTAGGED_MO,
@@ -317,7 +317,7 @@ refused(
 )
 
 
-@case("EXT-7306-5-05/2", "an Atomic Response that nobody asked for is refused", level=TARGET, needs=EXTENDED)
+@case("EXT-7306-5-05/2", "an Atomic Response that was not requested is refused", level=TARGET, needs=EXTENDED)
 async def unsolicited(bench: Bench) -> None:
     """An Atomic Response; no Atomic is outstanding.
 
@@ -358,9 +358,9 @@ for _number, (_opcode, _qn, _size) in enumerate(UNKNOWN, 1):
     )
 
 
-@case("EXT-7306-8.2-04", "the word behind a misaligned one works", level=TARGET, needs=EXTENDED)
+@case("EXT-7306-8.2-04", "the word after a misaligned one works", level=TARGET, needs=EXTENDED)
 async def next_word_works(bench: Bench) -> None:
-    """A FetchAdd of 1, eight octets behind the first word; on another connection one that is seven octets behind it.
+    """A FetchAdd of 1, eight octets after the first word; on another connection one that is seven octets after it.
 
     Accepts: a Response to the first, Terminate 0/2/07 to the second.
     """

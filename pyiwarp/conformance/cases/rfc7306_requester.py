@@ -267,7 +267,7 @@ async def counts_alone(bench: Bench) -> None:
 
 
 def _wrong(id: str, title: str, sends: str, payload: bytes, qn: int, msn: int, *terms: Term) -> None:
-    """A Response to the target's only FetchAdd that is none; `payload` goes behind its identifier."""
+    """A Response to the target's only FetchAdd that is none; `payload` goes after its identifier."""
 
     async def run(bench: Bench) -> None:
         stream = await bench.open(session={"receives": "64"})
