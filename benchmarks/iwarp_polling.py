@@ -1,4 +1,4 @@
-"""pyiwarp without an event loop: whoever polls a completion queue makes the sockets progress, and nobody sleeps."""
+"""pyiwarp without an event loop: polling a completion queue also serves the sockets, without sleeping."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _accepted(job: Job, announce: Callable[[int], None]) -> PolledLane:
     announce(listener.port)
     request = listener.get_request(PATIENCE)
     if request is None:
-        raise RuntimeError("nobody connected")
+        raise RuntimeError("no client connected")
     lane = PolledLane(Context().alloc_pd(), job, memory_of(job))
     polling_cm.accept(request, lane.qp, offer)
     return lane

@@ -1,4 +1,4 @@
-"""Where peers live: this stack's need nothing, siw's need guests, which are kept from one scenario to the next."""
+"""Makes peers: those of this stack run in this process, those of siw in guests, which scenarios reuse."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .siw import Guest, GuestError, GuestStartError, Image, fresh_for
 
 
 def needs_image(kind: PeerKind) -> bool:
-    """Whether peers of this kind live in guests."""
+    """Whether peers of this kind run in guests."""
     return kind.name != pyiwarp.KIND.name
 
 
 class GuestPool:
-    """One worker's: at most one guest at a time. `on_failure` is given a guest before it is thrown away."""
+    """The guests of one worker, at most one at a time; `on_failure` is called with the guest of a failed scenario."""
 
     def __init__(self, image: Image | None, *, on_failure: Callable[[Guest], Awaitable[None]] | None = None) -> None:
         self._image = image

@@ -24,7 +24,7 @@ _LINES = 6  # frames in the message of a failure
 
 
 class PeerPool(Protocol):
-    """Where the peers of one worker live: it may keep something of a peer, such as a guest, for the next scenario."""
+    """Makes the peers of one worker; it may keep a guest for the next scenario."""
 
     async def open(self, kind: PeerKind, *, alone: bool) -> Peer:
         """A peer that no scenario has used; with `alone` nothing of it is shared with any other.
@@ -43,7 +43,7 @@ class PeerPool(Protocol):
 
 
 class Runner:
-    """Runs cells with a number of workers, each with a pool of its own.
+    """Runs cells with a number of workers, each with a separate pool.
 
     `timeout` overrides the scenarios' own, in seconds. With `stop_at_failure` no cell begins after one that failed.
     `on_start` and `on_result` are told of each cell. `pcapng` is a directory for one capture of each cell.
@@ -174,7 +174,7 @@ class _Run:
 
 
 def _next(left: list[Cell], peer: str, busy: Sequence[str]) -> Cell:
-    """The next cell for a worker at home with `peer`: one of the same, else one that no other is busy with."""
+    """The next cell for a worker whose guest runs `peer`: one of the same, else one that no other is busy with."""
     for wanted in (lambda cell: cell.peer.name == peer, lambda cell: cell.peer.name not in busy, lambda cell: True):
         for cell in left:
             if wanted(cell):

@@ -1,7 +1,7 @@
-"""Profiles: what a peer is known to do otherwise, as data with a reason.
+"""Profiles: the known deviations of a peer, as data, each with a reason.
 
-A declared deviation is reported as such. What nobody declared fails, and so does what was declared and does not happen
-any more: a profile tells the truth about its peer or the run fails.
+A declared deviation is reported as such. A deviation that is not declared fails, and so does a declared one that does
+not occur: a profile describes its peer correctly or the run fails.
 
     name = "siw"
     about = "Linux 6.1 soft-iWARP"

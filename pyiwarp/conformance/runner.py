@@ -111,7 +111,7 @@ class Runner:
             await self._listener.open()
 
     def close(self) -> None:
-        """Let go of both."""
+        """Close both."""
         if self._listener is not None:
             self._listener.close()
         if self._control is not None:
@@ -190,7 +190,7 @@ class Runner:
         return replace(result, seconds=time.perf_counter() - started)
 
     async def _recover(self, error: Exception) -> None:
-        """A control connection that failed is made anew, so that one bad case does not spoil the next."""
+        """Open a failed control connection again, so that one bad case does not affect the next."""
         if isinstance(error, ControlLost | OSError) and self._control_address is not None:
             await self._reach_control()
 

@@ -43,7 +43,7 @@ class Door(Protocol):
         """Let the next connection be that of `session`; returns the port to connect to."""
 
     def dismiss(self, session: Session) -> None:
-        """No connection is to be that of `session` any more."""
+        """`session` takes no connection from now on."""
 
 
 class Commands:

@@ -38,7 +38,7 @@ class MpaListener:
         return request, self._watches.get(request.peername) or Watch()
 
     def close(self) -> None:
-        """Listen no more; connections whose Request was taken go on. Twice does nothing."""
+        """Stop listening; accepted connections continue. A second call does nothing."""
         if self._listener is not None:
             self._listener.close()
 

@@ -1,4 +1,4 @@
-"""The target's memory: octets that a peer may be told of, between guard octets that nobody may touch."""
+"""The target's memory: octets that can be advertised to a peer, between guard octets that no operation may change."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Target:
         return listener.port
 
     def dismiss(self, session: Session) -> None:
-        """No connection is to be that of `session` any more."""
+        """`session` takes no connection from now on."""
         with suppress(ValueError):
             self._waiting.remove(session)
         if session in self._own:

@@ -1,7 +1,7 @@
-"""A look at the octets of one connection: which Terminate messages went by, exactly as they were on the wire.
+"""Records the Terminate messages of one connection, octet for octet as they were on the wire.
 
-The engine tells its program what a Terminate means. Whoever tests an engine wants the octets, so they are read here
-once more, from what the driver gives to TCP and takes from it.
+The engine reports what a Terminate means. A conformance test needs its octets, so they are parsed here a second time,
+from what the driver sends to TCP and receives from it.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ def cannot(text: str) -> Refused:
 class Words:
     """One command.
 
-    Whoever carries it out asks for each value first, and then calls `end`, which refuses the keys that nobody asked
-    for: nothing is done of a command that is not understood as a whole.
+    Its function reads each value first and then calls `end`, which refuses the keys that were not read: a command that
+    is not understood as a whole has no effect.
     """
 
     def __init__(self, line: str) -> None:
@@ -105,7 +105,7 @@ class Words:
             raise bad(f"{key}= is not hexadecimal data") from None
 
     def end(self) -> None:
-        """Refuse the keys that nobody asked for."""
+        """Refuse the keys that were not read."""
         unknown = sorted(self._pairs.keys() - self._known)
         if unknown:
             raise cannot(f"{self.name} has no {' '.join(key + '=' for key in unknown)} here")

@@ -99,7 +99,7 @@ class Endpoint:
         return _checked(self._send_cq.poll())
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Poll `condition`, for what nobody tells of: what a Write of the peer placed."""
+        """Poll `condition`, which a Write of the peer makes true: a Write has no completion here."""
         while not condition():
             self.check_alive()
             await asyncio.sleep(0)
@@ -158,7 +158,7 @@ class MessageLink:
 
 
 async def watch(ends: Sequence[Endpoint], patience: float) -> None:
-    """Break all `ends` off when nothing moved on any of them for `patience` seconds; runs until cancelled."""
+    """Abort all `ends` when none of them made progress for `patience` seconds; runs until cancelled."""
     while True:
         before = [end.progress for end in ends]
         await asyncio.sleep(patience)

@@ -1,7 +1,7 @@
 """One perftest session from the first connection to the last: control, agreement, data, test, results.
 
-The control connection comes first and the data connections after it, to the same port. Nothing here waits for ever:
-when nothing moves on any connection for `patience` seconds, all are broken off.
+The control connection comes first and the data connections after it, to the same port. Every wait
+ends: when no connection makes progress for `patience` seconds, all are aborted.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class PerfSession:
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
-        """Nothing of the session outlives the block."""
+        """All connections and tasks of the session end with the block."""
         watcher = asyncio.get_running_loop().create_task(watch(self._ends, self._patience))
         try:
             yield
@@ -119,7 +119,7 @@ class PerfSession:
         return connections
 
     async def _connect_data(self, connection: DataConnection, host: str, port: int) -> None:
-        """The server listens anew for it, which may take a moment."""
+        """Connect, with retries: the server needs a moment to listen again."""
         for attempt in range(1, TRIES + 1):
             end = connection.end if attempt == 1 else connection.fresh_end()
             try:
@@ -165,6 +165,6 @@ class PerfSession:
         return result
 
     async def _await_close(self, end: Endpoint, seconds: float) -> None:
-        """Let the peer close first, which perftest's client takes ill if it cannot; but not for ever."""
+        """Wait up to `seconds` for the peer to close first: perftest's client reports an error otherwise."""
         with suppress(PeerSilent):
             await within(seconds, end.wait_ended(), "the end of the connection")

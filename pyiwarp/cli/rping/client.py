@@ -53,7 +53,7 @@ class PingClient:
             self._print_ping(ping)
 
     def _print_ping(self, ping: Ping) -> None:
-        """One round, if somebody wants to hear of each."""
+        """Print one round with --verbose."""
         if not self._verbose:
             return
         text = shown_whole(ping.data.partition(b"\0")[0])
@@ -64,7 +64,7 @@ class PingClient:
             print(f"ping data: {text}")
 
     def _print_summary(self) -> None:
-        """All rounds in one line."""
+        """Print all rounds in one line."""
         if not self._times:
             return
         times = [seconds * 1e6 for seconds in self._times]

@@ -63,7 +63,7 @@ def check_same(number: int, sent: bytes, came: bytes) -> None:
 
 
 class _Exchange:
-    """What both sides do: send 16 octets, receive 16 octets, and wait for neither without an end."""
+    """Messages of 16 octets in both directions, each with the time limit `patience` in seconds."""
 
     def __init__(self, connection: Connection, patience: float) -> None:
         self.connection = connection

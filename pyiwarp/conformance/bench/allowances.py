@@ -1,7 +1,7 @@
 """What the bench does differently for a peer that could not be tested otherwise; a profile says what, and why.
 
-A peer that is known to go its own way in one respect, such as the layout of its Terminate messages, would fail every
-case that meets it there, and nothing else could be seen of it. One case says that it does; the others make allowance.
+A peer with one known deviation that shows everywhere, such as the layout of its Terminate messages, would fail every
+case that receives one. One case reports the deviation; in all others the bench allows for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Octets field by field, for whoever must find out what came.
+"""Octets field by field, for the report of a failure.
 
 The formats of `wire` are walked one field after the other; what is cut, or behind the last field, is shown as it is.
 """

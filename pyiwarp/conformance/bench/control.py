@@ -1,4 +1,4 @@
-"""The voice of the target program: a control connection with one command and one reply per line.
+"""The target program's side of a case: a control connection with one command and one reply per line.
 
 `docs/target.md` describes the protocol. Commands are `word key=value ...`, replies `= key=value ...` or
 `! name text...`; numbers are written as in C, octets in hex.

@@ -31,8 +31,8 @@ OWN_TRAFFIC: Final = {
 class Stream:
     """One stream after startup; `request` and `reply` are the frames that settled it.
 
-    Every FPDU of the peer's is held to RFC 5044 as it comes: a wrong CRC where CRCs are in use, or a wrong marker,
-    fails the case whatever it is about. `patient` passes over messages that the peer's program sends of
+    Every FPDU of the peer is checked against RFC 5044: a wrong CRC where CRCs are in use, or a wrong marker, fails
+    the case. `patient` passes over messages that the peer's program sends of
     its own accord while a reaction is awaited.
     """
 
@@ -191,7 +191,7 @@ class Stream:
             raise pattern.missed(seen)
 
     async def expect_no_reaction(self) -> None:
-        """Nothing may come for the bench's quiet time but what the peer's program sends of its own accord."""
+        """Nothing may come in the bench's quiet time, except messages that the peer's program sends by itself."""
         await self.expect(silence(), self.line.quiet)
 
     async def probe(self) -> Message:

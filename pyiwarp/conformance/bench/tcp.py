@@ -18,7 +18,7 @@ ABORTING_LINGER: Final = struct.pack("ii", 1, 0)  # close() sends RST
 
 
 class Tap(Protocol):
-    """Who wants to see a connection's octets."""
+    """An observer of a connection's octets."""
 
     def opened(self, local: Address, peer: Address) -> None:
         """TCP is established."""
@@ -150,6 +150,6 @@ class Tcp(asyncio.Protocol):
             self._transport.abort()
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection; TCP is reset if it has not ended."""
         if self._transport is not None:
             self._transport.abort()

@@ -1,7 +1,7 @@
 """The bench: a raw peer on real TCP that opens connections in either direction and may then say anything.
 
 A case is given a `Bench`. `bench.open()` gives a `Stream` in Full Operation on which both sides may speak;
-`bench.line()` gives the TCP connection before any startup frame. Everything of a case is let go when it ends.
+`bench.line()` gives the TCP connection before any startup frame. All connections of a case are closed when it ends.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Settings:
 
 
 class Listener:
-    """The port at which Initiators connect; each connection goes to whoever asks next."""
+    """The port at which Initiators connect; `accept` returns each connection once."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -94,7 +94,7 @@ class Listener:
             raise NobodyConnects(f"nobody connected to port {self.port} within {seconds:g} s") from None
 
     def clear(self) -> None:
-        """Let go of connections that nobody asked for."""
+        """Close the connections that were not accepted."""
         while not self._arrived.empty():
             self._arrived.get_nowait().close()
 
@@ -183,7 +183,7 @@ class Bench:
         await self._control.session(**session)
 
     async def line(self, *, session: Mapping[str, Value] | None = None, mss: int | None = None) -> Line:
-        """A fresh TCP connection on which nothing was said; the one before, if there was one, is let go.
+        """A new TCP connection without a startup frame; the one before, if there was one, is closed.
 
         `session` is what the target program is told before; `mss` is set as TCP's segment size, in octets.
         """
@@ -322,7 +322,7 @@ class Bench:
         )
 
     async def send_first(self, stream: Stream) -> None:
-        """What must be sent before the Responder may speak."""
+        """Send or await the first FPDU, before which a Responder may not send (RFC 5044 §7.1.2)."""
         if self.initiator:
             await stream.write(0, 0)
             return
@@ -343,7 +343,7 @@ class Bench:
                 await self._handle_opening(stream, await stream.expect_message(message()))
 
     async def _handle_opening(self, stream: Stream, seen: Message) -> None:
-        """Answer an opening Read, and take the region down that an rping client shows."""
+        """Answer an opening Read, and store the region that an rping client advertises."""
         segment = seen.segment
         if segment is None:
             return
@@ -364,7 +364,7 @@ class Bench:
         return ["what came last:", *came[-1].annotated()] if came else []
 
     async def close(self) -> None:
-        """Let everything go."""
+        """Close all connections."""
         for line in self._lines:
             line.tcp.close()
         self._lines.clear()
