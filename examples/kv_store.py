@@ -1,10 +1,10 @@
-"""A key-value store whose clients read it by themselves: the server's program has no part in a `get`.
+"""A key-value store that clients read by RDMA Read: the server's program takes no part in a `get`.
 
     python examples/kv_store.py
 
-The table lies in registered memory. A client hashes the key, Reads the bucket that it should be in, and the next ones
-until it finds the key or an empty bucket. The server may change a bucket while it is read, so each carries a checksum:
-a bucket that does not fit its checksum was torn, and is read again. `put` is a message, so the server alone writes.
+The table lies in registered memory. A client hashes the key, Reads its bucket, and then the next ones until it finds
+the key or an empty bucket. The server may change a bucket during a Read, so each bucket has a checksum: if it does not
+match, the client Reads the bucket again. `put` is a message, so only the server writes.
 """
 
 from __future__ import annotations

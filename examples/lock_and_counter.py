@@ -1,11 +1,11 @@
-"""A distributed lock and a counter: eight clients share memory that nobody's program guards.
+"""A distributed lock and a counter: eight clients share memory, and the server's program takes no part.
 
     python examples/lock_and_counter.py
 
-FetchAdd hands out numbers that nobody else gets. CmpSwap takes a lock: who finds 0 there puts its own number in its
-place. Under the lock each client Reads a sum, adds to it and Writes it back, which would lose additions without it.
-What a Write placed is seen by every Atomic and Read that follows it on the same connection (RFC 5040 §5.5), so the
-lock can be let go right behind the Write.
+FetchAdd gives each client a number of its own. CmpSwap takes a lock: a client that finds 0 puts its own number there.
+Under the lock each client Reads a sum, adds to it and Writes it back; without the lock, additions would be lost. An
+Atomic or Read that follows a Write on the same connection sees what the Write placed (RFC 5040 §5.5), so the lock can
+be released right after the Write.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SHARED = Access.LOCAL_WRITE | Access.REMOTE_READ | Access.REMOTE_WRITE | Access.
 
 
 class Shared:
-    """The server's side: 24 octets, and patience."""
+    """The server's side: 24 octets of memory; it waits for the clients."""
 
     def __init__(self) -> None:
         self.memory = bytearray(24)

@@ -2,9 +2,9 @@
 
     python examples/numpy_arrays.py
 
-The array itself is registered. A Read places the peer's numbers straight into ours; a Write takes a block of rows of
-ours into the middle of the peer's. What is not contiguous, such as a column, cannot be registered: one is told so.
-`array.data` is the array's memory as Python's types know it; the array itself would do as well.
+The array itself is registered. A Read places the peer's numbers directly into our array. A Write places a block of
+our rows in the middle of the peer's array. Memory that is not contiguous, such as a column, cannot be registered: it
+raises `BadWorkRequest`. `array.data` is the array's memory as a `memoryview`; the array itself can be passed too.
 """
 
 from __future__ import annotations

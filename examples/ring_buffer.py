@@ -1,11 +1,11 @@
-"""A ring buffer in the consumer's memory, filled by the producer: a stream of records, and no message for each.
+"""A ring buffer in the consumer's memory, filled by the producer: a stream of records without a message for each.
 
     python examples/ring_buffer.py
 
-The ring and two counters lie with the consumer. The producer Writes records behind each other, then the counter of
-octets written; Writes are placed in order (RFC 5041 §5.3), so a counter that has moved vouches for the octets before
-it. The consumer looks at its own memory, and counts what it has taken; the producer Reads that number when it believes
-the ring to be full, and not before.
+The ring and two counters lie in the consumer's memory. The producer Writes records one after another, then the counter
+of octets written. Writes are placed in order (RFC 5041 §5.3), so when the counter has changed the octets before it are
+placed. The consumer polls its own memory, and counts what it has taken. The producer Reads that number only when the
+ring is full by its own count.
 """
 
 from __future__ import annotations

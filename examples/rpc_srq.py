@@ -2,9 +2,9 @@
 
     python examples/rpc_srq.py
 
-With a receive queue for each client, memory for the busiest moment lies idle at all of them. Here every call takes a
-buffer from one shared receive queue, whoever sends it, and one completion queue tells of all calls. When fewer buffers
-are left than the limit, an asynchronous event says so, and the server posts some more.
+With a receive queue for each client, each needs memory for its largest burst, which is idle most of the time. Here the
+calls of all clients take buffers from one shared receive queue, and one completion queue holds all completions. When
+fewer buffers are left than the limit, an asynchronous event reports it, and the server posts more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PROCEDURES: dict[str, Callable[..., object]] = {"add": lambda a, b: a + b, "uppe
 
 
 class Server:
-    """Three duties: to let clients in, to answer calls, and to add buffers."""
+    """Accepts clients, answers calls, and posts more buffers."""
 
     def __init__(self) -> None:
         context = Context()
