@@ -288,10 +288,10 @@ class Connection(Endpoint[AsyncioDriver]):
         try:
             await waiter
         except asyncio.CancelledError:
-            if waiter.cancelled():
-                waiters.remove(waiter)  # a program may wait a little, again and again
-            else:
+            if not waiter.cancelled():
                 _wake_one(waiters)  # another waiter must be woken instead
+            elif waiter in waiters:  # else it was passed over when another was woken
+                waiters.remove(waiter)  # a program may wait a little, again and again
             raise
 
     async def _do(self, request: MakeRequest) -> Completion:

@@ -41,14 +41,22 @@ def open_sockets() -> set[str]:
     return {name for name in found if "socket" in name}
 
 
-def run_on(factory: Callable[[], asyncio.AbstractEventLoop], main: Main, grace: float = PATIENCE / 2) -> None:
-    """Run `main` and look closely at what it leaves after `grace` seconds: complaints of the loop, tasks, sockets."""
+def run_on(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+    main: Main,
+    patience: float = PATIENCE,
+    grace: float = PATIENCE / 2,
+) -> None:
+    """Run `main`, for `patience` seconds at most, and look closely at what it leaves: complaints, tasks, sockets.
+
+    Tasks and sockets have `grace` seconds to end.
+    """
     complaints: list[dict[str, Any]] = []
 
     async def watched() -> None:
         before = open_sockets()
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             await main()
         until = time.monotonic() + grace
         while len(asyncio.all_tasks()) > 1 or leaked(before):  # closing sockets takes the loops some turns
