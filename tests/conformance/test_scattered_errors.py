@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 import pyiwarp
-from pyiwarp.conformance.bench.abilities import Cannot, Direction, Level
+from pyiwarp.conformance.bench.abilities import Cannot, Direction, Level, Need
+from pyiwarp.conformance.bench.patterns import Failed
 from pyiwarp.conformance.bench.testbench import Settings
 from pyiwarp.conformance.case import Case, CaseFunction, Strictness, Verdict
 from pyiwarp.conformance.catalogue import select
@@ -89,3 +90,39 @@ async def test_an_error_says_what_happened() -> None:
         "the peer closed the connection",
     ]
     assert all(result.seconds >= 0 for result in report.results)
+
+
+async def test_a_run_that_is_stopped_keeps_the_results_so_far() -> None:
+    async with await pyiwarp.serve(listens, HOST) as server:
+        runner = Runner(
+            Settings(Direction.CONNECT, Level.BARE, HOST, server.port),
+            begun=lambda case: runner.stop() if case.title == "1" else None,
+        )
+        report = await runner.run(cases("....."))
+    assert report.abandoned == "interrupted"
+    assert [(result.case.title, result.verdict) for result in report.results] == [("0", Verdict.PASSED)]
+    assert not report.passed
+
+
+@pytest.mark.parametrize("octets", [None, ["an FPDU"]])
+async def test_a_failure_keeps_what_the_case_told(octets: list[str] | None) -> None:
+    async def fails(bench: object) -> None:
+        raise Failed("silence", "an answer", octets)
+
+    (case,) = cases(".")
+    async with await pyiwarp.serve(listens, HOST) as server:
+        report = await Runner(Settings(Direction.CONNECT, Level.BARE, HOST, server.port)).run(
+            [replace(case, run=fails)]
+        )
+    (result,) = report.results
+    assert (result.verdict, result.expected, result.seen) == (Verdict.FAILED, "silence", "an answer")
+    assert list(result.octets) == (octets or [])
+    assert report.abandoned == ""
+
+
+async def test_abilities_that_were_declared_stay_beside_those_that_are_found() -> None:
+    settings = Settings(Direction.CONNECT, Level.BARE, HOST, needs={Need.REGION})
+    async with await pyiwarp.serve(listens, HOST) as server:
+        settings.port = server.port
+        await Runner(settings).run(cases("."))
+    assert settings.needs >= {Need.REGION, Need.ENHANCED}
