@@ -320,7 +320,8 @@ def test_scenarios_pass_where_kvm_runs_nothing_but_a_probe(cache: Path, tmp_path
     words = ["--peer", "siw", "--scenario", "basic-*", "--json", str(tmp_path / "results.json")]
     done = run(machine, cache, "interop", *words)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("accel     tcg: a guest under KVM did not work within 2 s") == 1
+    # a busy machine may not even start QEMU within the two seconds; the line says what was seen, in either case
+    assert done.stderr.count("accel     tcg: ") == 1, done.stderr
     assert machine.guests_under_kvm <= 1  # a busy machine takes longer to start it than it is given
 
 
