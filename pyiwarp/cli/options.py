@@ -39,7 +39,7 @@ __all__ = [
 STARTUP_TIMEOUT = 10.0
 
 ServerArgument = Annotated[
-    str, typer.Argument(metavar="HOST[:PORT][/PATH]", help="The file server; \\[IPv6]:PORT too.")
+    str, typer.Argument(metavar="HOST[:PORT][/PATH]", help="The file server; [IPv6]:PORT too.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data, one JSON object per line.")]
 FsyncOption = Annotated[
