@@ -38,9 +38,7 @@ __all__ = [
 
 STARTUP_TIMEOUT = 10.0
 
-ServerArgument = Annotated[
-    str, typer.Argument(metavar="HOST[:PORT][/PATH]", help="The file server; [IPv6]:PORT too.")
-]
+ServerArgument = Annotated[str, typer.Argument(metavar="HOST[:PORT][/PATH]", help="The file server; [IPv6]:PORT too.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data, one JSON object per line.")]
 FsyncOption = Annotated[
     bool, typer.Option("--fsync", help="Write received files to the disk (fsync) before reporting them.")
