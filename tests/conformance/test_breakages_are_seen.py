@@ -25,8 +25,12 @@ UNSEEN = {  # what a peer may do, or what does not show
     "a Read of withdrawn memory goes on": "its octets may have been fetched before",
     "windows stay open when their region is retired": "the target program binds no windows",
     "a log lets everything through": "the target program keeps no logs of its regions",
-    "a TO that wraps has the wrong code": "it lies outside the region too, and may be told so",
+    "a TO that wraps is out of bounds": "it lies outside the region too, and may be told so",
 }
+
+_LISTED = (Path(__file__).parent / "unseen.txt").read_text(encoding="utf-8").splitlines()
+NOT_SEEN_YET = [name for name in _LISTED if not name.startswith("#")]
+"""Known gaps, without a reason: see the head of the file."""
 
 
 def source_of(mutation: Mutation) -> str:
@@ -74,14 +78,19 @@ ENGINE = ("ddp", "rdmap", "mr", "fastwire", "mpa", "engine/stream", "engine/resp
 SEEN = [
     mutation
     for mutation in MUTATIONS
-    if mutation.module in ENGINE and place_of(mutation) and cases_of(mutation) and mutation.name not in UNSEEN
+    if mutation.module in ENGINE
+    and place_of(mutation)
+    and cases_of(mutation)
+    and mutation.name not in {*UNSEEN, *NOT_SEEN_YET}
 ]
 ON_THE_PLAIN_WAY = target("a target that takes the plain way", lambda patch: None)
 AS_IT_IS = target("a target that takes the fast ways")
 
 
 def test_what_is_not_seen_is_still_there() -> None:
-    assert {mutation.name for mutation in MUTATIONS} >= UNSEEN.keys()
+    assert {mutation.name for mutation in MUTATIONS} >= {*UNSEEN, *NOT_SEEN_YET}
+    assert sorted(set(NOT_SEEN_YET)) == NOT_SEEN_YET
+    assert not UNSEEN.keys() & set(NOT_SEEN_YET)
 
 
 @pytest.mark.parametrize("mutation", SEEN, ids=lambda mutation: mutation.name)

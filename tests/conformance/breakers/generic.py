@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyiwarp import mpa, startup, wire
+from pyiwarp import mpa, negotiation, wire
 from pyiwarp.codes import Opcode, Rtr
 from pyiwarp.conformance.bench.framing import Framer
 from pyiwarp.conformance.bench.observed import Frame, Message
@@ -357,8 +357,10 @@ PICKY_ABOUT_MARKERS = bent(
 
 MARKS_ALWAYS = bent("a target that sends markers to everybody", packing, "Framer", mpa.MarkedFramer)
 TAKES_256 = bent("a target that takes 256 octets of Private Data", wire, "MAX_PRIVATE_DATA", 256)
-OPENS_WITH_WRITE = bent("a target that always opens with a Write", startup, "_choose_rtr", lambda *settled: Rtr.WRITE)
-OPENS_WITH_READ = bent("a target that always opens with a Read", startup, "_choose_rtr", lambda *settled: Rtr.READ)
+OPENS_WITH_WRITE = bent(
+    "a target that always opens with a Write", negotiation, "_choose_rtr", lambda *settled: Rtr.WRITE
+)
+OPENS_WITH_READ = bent("a target that always opens with a Read", negotiation, "_choose_rtr", lambda *settled: Rtr.READ)
 
 
 def _unmuted(original: Any) -> Any:
