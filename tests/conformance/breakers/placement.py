@@ -302,7 +302,7 @@ def _terminates_at_fin(patch: pytest.MonkeyPatch) -> None:
     from pyiwarp.errors import StreamCatastrophe
 
     def received_eof(self: Any) -> None:
-        self._handle_opening(self.stream.fail(StreamCatastrophe("a FIN came")))
+        self._take(self.stream.fail(StreamCatastrophe("a FIN came")))
 
     patch.setattr(qp.QueuePair, "received_eof", received_eof)
 
