@@ -13,11 +13,15 @@ from typing import Any
 
 import pyiwarp
 from interop.peer import HERE, Can
-from interop.stage import Stage, end_of
+from interop.stage import ScenarioFailed, Stage, end_of
 
 from .registry import LIMIT, add, scenario
 
 _PATIENCE = 90.0
+_NO_CLOCK = "Correlation coefficient r^2"
+"""What perftest prints when its two clocks disagree. It then ends with status 1, after a transfer that went well."""
+
+_CLOCK_TRIES = 5
 _TESTS = ("write_bw", "read_bw", "send_bw", "write_lat", "read_lat", "send_lat")
 _PRINTED = 4096  # octets of a ping that are worth printing
 _RPING_PORT, _PERFTEST_PORT, _PORT = 7174, 18515, 7471
@@ -119,6 +123,19 @@ async def rping_65000(stage: Stage) -> None:
 
 
 async def _perftest(stage: Stage, test: str, count: int, size: int) -> None:
+    """perftest measures the processor's clock before it reports; in an emulated guest it cannot always."""
+    for _ in range(_CLOCK_TRIES - 1):
+        try:
+            await _perftest_once(stage, test, count, size)
+        except ScenarioFailed as error:
+            if _NO_CLOCK not in str(error):
+                raise
+        else:
+            return
+    await _perftest_once(stage, test, count, size)
+
+
+async def _perftest_once(stage: Stage, test: str, count: int, size: int) -> None:
     words = ("-n", str(count), "-s", str(size))
     command = f"ib_{test} -R -d siw0 {' '.join(words)}"
     if stage.pyiwarp_connects:
