@@ -40,7 +40,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._socket: socket.socket | None = None
         self._written = 0  # batches
         self._emss_due = 0  # when so many are written
-        self._clogged = False
+        self._writing_paused = False
         self._resuming = False
         self._kicked = False  # the loop's next turn looks at the output
         self._burst = False  # something was written since the loop last had news
@@ -103,7 +103,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The transport holds octets."""
-        self._clogged = True
+        self._writing_paused = True
 
     def resume_writing(self) -> None:
         """The kernel has taken all of them.
@@ -111,7 +111,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         The stock loop looks at its transport again after this call, so nothing may end it here (see `_settle`): it
         would tell of the end twice, or close the half twice.
         """
-        self._clogged = False
+        self._writing_paused = False
         self._busy = self._resuming = True
         try:
             self.pump.flushed()
@@ -204,7 +204,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             pump.resume()  # even while clogged: a peer that is clogged too waits for this side to read
         for _ in range(TURN_BATCHES):
             transport = self._transport
-            if self._clogged or transport is None or transport.is_closing():
+            if self._writing_paused or transport is None or transport.is_closing():
                 return False
             if self._written >= self._emss_due:
                 self._refresh_emss()
@@ -214,7 +214,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             if self._sent_fin:
                 return True
             if not self._write(transport, iov):
-                self._clogged = True  # resume_writing will follow
+                self._writing_paused = True  # resume_writing will follow
                 return False
             pump.flushed()
         self._look_later()
@@ -254,7 +254,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         if pump.over:
             self._close(transport)
             return
-        if pump.output_ended and not self._sent_fin and not self._clogged:
+        if pump.output_ended and not self._sent_fin and not self._writing_paused:
             self._end_half(transport)
         self._watch_time()
 
@@ -270,7 +270,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             return
         if self.pump.broken:
             self.abort()
-        elif self._clogged:
+        elif self._writing_paused:
             transport.abort()  # the peer does not take the last octets
         else:
             transport.close()

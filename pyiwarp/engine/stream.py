@@ -112,12 +112,12 @@ class Stream(SendingHalf):
             self._fast_receive = FastReceive(table, pd, scope, self.reads, self._queues[QueueNumber.SEND])
         self._profile = profile
         self._pause_when_starved = pause_when_starved
-        self._held: memoryview | None = None  # a ULPDU that waits for a receive
+        self._waiting_ulpdu: memoryview | None = None  # a ULPDU that waits for a receive
         self._segment: Octets = b""  # the ULPDU at hand, for the Terminate that it may deserve
         self._immediate = b""
         self._atomic_octets = bytearray(ATOMIC_RESPONSE_SIZE)
         self.peer_closed = False
-        self.deaf = False  # input is discarded, so no outstanding Read or Atomic will be answered
+        self.input_discarded = False  # input is discarded, so no outstanding Read or Atomic will be answered
 
     # --- figures -----------------------------------------------------------------------------------------------------
 
@@ -134,12 +134,12 @@ class Stream(SendingHalf):
     @property
     def starved(self) -> bool:
         """Whether a Send waits for a receive, and everything behind it too."""
-        return self._held is not None
+        return self._waiting_ulpdu is not None
 
     @property
     def flowing(self) -> bool:
         """Whether both directions are open: this side may send, and no Send waits for a receive."""
-        return self._held is None and not self._mute
+        return self._waiting_ulpdu is None and not self._mute
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class Stream(SendingHalf):
         fast_receive = self._fast_receive
         try:
             while True:
-                ulpdu = self._held
+                ulpdu = self._waiting_ulpdu
                 if ulpdu is None:
                     deframer = self._deframer
                     if fast_receive is not None and fast_receive.run(deframer, self._events):
@@ -173,12 +173,12 @@ class Stream(SendingHalf):
                     self._on_tagged(ulpdu)
                 else:
                     self._on_untagged(ulpdu)
-                if self._held is not None:
+                if self._waiting_ulpdu is not None:
                     break
         except ProtocolViolation as violation:  # the only such clause in the package
             self._fail(violation.with_traceback(None))  # its frames would keep users' memory unresizable
         self._segment = b""
-        if self._held is None:
+        if self._waiting_ulpdu is None:
             self._deframer.release()
         events, self._events = self._events, []
         return events
@@ -192,7 +192,7 @@ class Stream(SendingHalf):
         if self.violation is not None:
             return []
         for unfinished, what in (
-            (not self._deframer.idle or self._held is not None, "an FPDU"),
+            (not self._deframer.idle or self._waiting_ulpdu is not None, "an FPDU"),
             (any(queue.underway for queue in self._queues.values()), "a message"),
             (len(self.reads) > 0, "the answer to a Read"),
         ):
@@ -231,9 +231,9 @@ class Stream(SendingHalf):
             if self._finishing:
                 self._stop_input()  # no receive will be posted for it
             else:
-                self._held = ulpdu
+                self._waiting_ulpdu = ulpdu
             return
-        self._held = None
+        self._waiting_ulpdu = None
         if nbytes is None:
             return
         if header.qn == QueueNumber.SEND:
@@ -317,7 +317,7 @@ class Stream(SendingHalf):
     def finish(self) -> None:
         """Send what is queued, then nothing more; a Send that waits for a receive is dropped."""
         self._finishing = True
-        if self._held is not None:
+        if self._waiting_ulpdu is not None:
             self._stop_input()
 
     def _fail(self, violation: ProtocolViolation) -> None:
@@ -343,9 +343,9 @@ class Stream(SendingHalf):
         return UntaggedOutbound(octet, (payload,), qn=QueueNumber.TERMINATE, msn=1)  # RDMAP-5040-5.4-02
 
     def _stop_input(self) -> None:
-        self.deaf = True
+        self.input_discarded = True
         self._deframer = Discarder(self._deframer.fpdus)
-        self._held = None
+        self._waiting_ulpdu = None
         self._drop_input()
 
     def _drop_input(self) -> None:

@@ -25,7 +25,7 @@ class WindowType(Enum):
     """Who may reach a window, and who may take it back.
 
     TYPE_1 serves every queue pair of its protection domain, is bound by `MemoryWindow.bind`, and unbound by being
-    bound to nothing; it cannot be invalidated. Both types 2 are bound by the work request `BindMw` with a key of the
+    bound to nothing; it cannot be invalidated. Types 2A and 2B are bound by the work request `BindMw` with a key of the
     program's choice, serve only the queue pair that bound them, and are unbound by `LocalInvalidate` or by the peer's
     Send with Invalidate. TYPE_2A may be invalidated through any queue pair of its protection domain, TYPE_2B only
     through the one that bound it.
@@ -72,11 +72,11 @@ class Binding(MemoryRegion):
         return self.region.pinned_view(self.origin + offset, nbytes)
 
     def pieces(self, memory: memoryview) -> Sequence[memoryview]:
-        """As of the region."""
+        """As for the region."""
         return self.region.pieces(memory)
 
     def misalignment(self, offset: int) -> int:
-        """As of the region."""
+        """As for the region."""
         return self.region.misalignment(self.origin + offset)
 
     def pin(self) -> None:
@@ -98,7 +98,7 @@ class Binding(MemoryRegion):
 
 
 class MemoryWindow(StagHandle):
-    """A window, made by `ProtectionDomain.alloc_window`: at first onto nothing.
+    """A window, made by `ProtectionDomain.alloc_window`. It is unbound at first.
 
     `stag`, `to` and `nbytes` are those that it has when everything that was posted is done: they can be advertised by
     the Send posted behind the bind.
@@ -126,12 +126,12 @@ class MemoryWindow(StagHandle):
 
     @property
     def is_bound(self) -> bool:
-        """Whether the window opens onto memory, once everything that was posted is done."""
+        """Whether the window will stand for memory when every posted request is done."""
         return self._open and self.current is not None
 
     @property
     def binding(self) -> MemoryRegion:
-        """What the window opens onto: its bounds and rights; raises `Closed` while it is unbound."""
+        """The octets and rights that the window stands for; raises `Closed` while it is unbound."""
         current = self.current
         if current is None:
             raise Closed(f"the window is not bound: {self!r}")
@@ -171,7 +171,7 @@ class MemoryWindow(StagHandle):
         raises, `BadWorkRequest` for a window of type 2 and for what `BindMw` may not ask.
         """
         if self.type is not WindowType.TYPE_1:
-            raise BadWorkRequest(f"only windows of type 1 are bound so, post a BindMw: {self!r}")
+            raise BadWorkRequest(f"bind() is for windows of type 1; post a BindMw for this one: {self!r}")
         qp.post_send(BindMw(self, sge, access, None, wr_id, signaled, fence))
 
     def check_invalidate(self, memory: MemoryRegion, poster: object) -> None:
@@ -179,7 +179,7 @@ class MemoryWindow(StagHandle):
         if self.type is WindowType.TYPE_1:
             raise BadWorkRequest(f"a window of type 1 is unbound by binding it to nothing: {self!r}")
         if self.type is WindowType.TYPE_2B and memory.scope is not poster:
-            raise BadWorkRequest(f"another queue pair has bound the window, and is to invalidate it: {self!r}")
+            raise BadWorkRequest(f"only the queue pair that bound the window may invalidate it: {self!r}")
 
     def _end(self, memory: MemoryRegion) -> None:
         memory.retire()  # as ibv_dealloc_mw, which unbinds
@@ -222,7 +222,7 @@ class BindMw(NamedTuple):
                 raise BadWorkRequest(f"a window of type 2 is unbound by LocalInvalidate: {window!r}")
             return Assignment(window, None, poster)
         self._check_region(sge, pd, poster)
-        # memory of one queue pair alone is not opened to the others by a window
+        # a window must not open memory of one queue pair to others
         scope = poster if not first else sge.region.scope
         binding = Binding(window, sge, self.access, with_key(window.stag, self.key), scope)
         return Assignment(window, binding, poster)

@@ -59,8 +59,8 @@ class CompletionQueue:
         self.empty_polls = 0
         self.taker: Callable[[Completion], None] | None = None
         self._completions: deque[Completion] = deque()
-        self._armed: dict[Callable[[], None], bool] = {}  # whether it is for solicited completions alone
-        self._choosy = False  # whether one of them is
+        self._armed: dict[Callable[[], None], bool] = {}  # whether for solicited completions only
+        self._any_solicited_only = False  # whether one of them is for solicited completions only
         self._waiters = Waiters()
         self._on_overflow = on_overflow
         self._open = True
@@ -139,7 +139,7 @@ class CompletionQueue:
         if not self._open:
             raise Closed(f"the completion queue is closed: {self!r}")
         self._armed[callback] = solicited_only and self._armed.get(callback, True)
-        self._choosy = self._choosy or solicited_only
+        self._any_solicited_only = self._any_solicited_only or solicited_only
 
     def request_notify(self, *, solicited_only: bool = False) -> None:
         """Let the completion channel tell of the next completion, as `ibv_req_notify_cq`; otherwise as `arm`.
@@ -210,10 +210,10 @@ class CompletionQueue:
     def _tell(self, completion: Completion) -> None:
         """Call the armed callbacks that wait for such a completion, each once; they may arm again."""
         due, self._armed = self._armed, {}
-        if self._choosy:
+        if self._any_solicited_only:
             special = completion.solicited or not completion.ok
-            self._armed = {} if special else {callback: True for callback, choosy in due.items() if choosy}
-            self._choosy = bool(self._armed)
+            self._armed = {} if special else {callback: True for callback, solicited_only in due.items() if solicited_only}
+            self._any_solicited_only = bool(self._armed)
             due = {callback: False for callback in due if callback not in self._armed}
         for callback in due:
             callback()

@@ -147,7 +147,7 @@ class SendQueue:
         """Begin the requests that a fence or ORD holds back no longer."""
         waiting = self._waiting
         # a violation or Terminate may have come right behind an answer: then all that waits will be flushed
-        while waiting and not stream.deaf and self._may_start(waiting[0], stream):
+        while waiting and not stream.input_discarded and self._may_start(waiting[0], stream):
             posted = waiting.popleft()
             self.answers_due += posted.kind.answered
             posted.kind.start(stream, posted)

@@ -87,7 +87,7 @@ MUTATIONS: Final = (
         "Writes are placed behind an error",
         "engine/stream",
         "        segment = bytes(self._segment)\n        self._stop_input()\n",
-        "        segment = bytes(self._segment)\n        self.deaf = True\n",
+        "        segment = bytes(self._segment)\n        self.input_discarded = True\n",
         ("RDMAP-5040-7-02", "RDMAP-5040-7.1-05"),
     ),
     Mutation(
@@ -132,8 +132,8 @@ MUTATIONS: Final = (
             ),
             Replacement(
                 "engine/stream",
-                '        self._segment = b""\n        if self._held is None:\n            self._deframer',
-                "        if self._held is None:\n            self._deframer",
+                '        self._segment = b""\n        if self._waiting_ulpdu is None:\n            self._deframer',
+                "        if self._waiting_ulpdu is None:\n            self._deframer",
             ),
         ),
     ),
