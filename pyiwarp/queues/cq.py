@@ -212,7 +212,7 @@ class CompletionQueue:
         due, self._armed = self._armed, {}
         if self._any_solicited_only:
             special = completion.solicited or not completion.ok
-            self._armed = {} if special else {callback: True for callback, solicited_only in due.items() if solicited_only}
+            self._armed = {} if special else {callback: True for callback, solicited in due.items() if solicited}
             self._any_solicited_only = bool(self._armed)
             due = {callback: False for callback in due if callback not in self._armed}
         for callback in due:

@@ -320,7 +320,7 @@ def test_who_may_invalidate() -> None:
     with pytest.raises(BadWorkRequest, match="binding it to nothing"):
         node.post(LocalInvalidate(first))
     of_one = bound(node, region, 0, 8, kind=WindowType.TYPE_2B)
-    with pytest.raises(BadWorkRequest, match="another queue pair has bound"):
+    with pytest.raises(BadWorkRequest, match="only the queue pair that bound the window"):
         second.post_send(LocalInvalidate(of_one))
     of_all = bound(node, region, 0, 8, kind=WindowType.TYPE_2A)
     second.post_send(LocalInvalidate(of_all))
