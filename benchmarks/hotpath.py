@@ -390,6 +390,14 @@ def show(
     console.print(describe().line)
 
 
+def nanoseconds_in(path: Path, parser: argparse.ArgumentParser) -> dict[str, list[float]]:
+    """What `--json` wrote of an earlier run; the parser ends the program for any other file."""
+    try:
+        return dict(json.loads(path.read_text())["nanoseconds"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        parser.error(f"--base names a file that --json wrote: {path}: {error}")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="the cases whose name has this text")
@@ -401,9 +409,9 @@ def main(arguments: list[str] | None = None) -> int:
     cases = [case for case in CASES if options.only.lower() in case.name.lower()]
     if not cases:
         parser.error(f"no case has {options.only!r} in its name; there are: {'; '.join(case.name for case in CASES)}")
+    base = nanoseconds_in(options.base, parser) if options.base else {}
     times = measure(cases, options.rounds, options.amount)
     calls = {case.name: count_calls(case) for case in cases}
-    base = json.loads(options.base.read_text())["nanoseconds"] if options.base else {}
     show(cases, times, calls, base)
     if options.json:
         facts = {"machine": describe().data(), "rounds": options.rounds, "nanoseconds": times, "calls": calls}

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import compare, pairs
+from benchmarks import compare, hotpath, pairs
 from benchmarks.hotpath import CASES
 from benchmarks.pairs import Absent, Job, Sample
 from benchmarks.plot import draw_rows, draw_sweep
@@ -153,6 +153,19 @@ def test_hotpath_measures_every_case(tmp_path: Path) -> None:
     once_more = ("--only", "Write 64, placed", "--rounds", "1", "--amount", "1", "--base", str(base))
     again = run("hotpath", tmp_path / "again.json", *once_more)
     assert list(again["nanoseconds"]) == ["Write 64, placed"]
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"nanoseconds": 1}'])
+def test_hotpath_refuses_a_base_that_it_did_not_write(
+    tmp_path: Path, text: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tmp_path / "base.json"
+    if text is not None:
+        base.write_text(text)
+    with pytest.raises(SystemExit) as ended:
+        hotpath.main(["--base", str(base)])
+    assert ended.value.code == 2
+    assert str(base) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", ["png", "svg"])
