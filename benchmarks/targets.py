@@ -8,7 +8,7 @@ from typing import Protocol
 
 from benchmarks.table import figure
 
-__all__ = ["Ahead", "AtLeast", "AtMost", "Target", "Verdict"]
+__all__ = ["SIEGE", "Ahead", "AtLeast", "AtMost", "Siege", "Target", "Verdict"]
 
 Medians = Mapping[str, Mapping[str, float]]
 """By candidate and figure; those that are absent are not in it."""
@@ -104,3 +104,20 @@ class Ahead:
         missing = [other for other in self.others if other not in there]
         seen = f"behind {', '.join(behind)}" if behind else "ahead"
         return Verdict(wanted, seen + (f" ({', '.join(missing)} absent)" if missing else ""), not behind)
+
+
+@dataclass(frozen=True, slots=True)
+class Siege:
+    """What a server keeps to while thousands of bad clients are there (`benchmarks.siege`).
+
+    A good client's request takes at most `slower` times what it takes on a quiet server and `delay` seconds more, at
+    the median. The server's memory grows by at most `growth` MB. It ends within `ending` seconds after SIGTERM.
+    """
+
+    slower: float
+    delay: float
+    growth: float
+    ending: float
+
+
+SIEGE = Siege(slower=2, delay=0.05, growth=100, ending=2)

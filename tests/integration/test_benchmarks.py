@@ -215,3 +215,14 @@ MEDIANS: Mapping[str, Mapping[str, float]] = {
 )
 def test_a_target_is_judged_by_its_medians(target: AtLeast | AtMost | Ahead, figure: str, met: bool | None) -> None:
     assert target.judge(MEDIANS, figure, more_is_better=figure.endswith("/s")).met is met
+
+
+@pytest.mark.parametrize("server", ["pyiwarp serve", "pyiwarp.serve"])
+def test_siege_asks_a_server_that_bad_clients_surround(tmp_path: Path, server: str) -> None:
+    attack = ("--silent", "3", "--trickling", "3", "--flooding", "1")
+    facts = run("siege", tmp_path / "siege.json", "--seconds", "0.4", "--server", server, "--loop", "uvloop", *attack)
+    (ordeal,) = facts["servers"]
+    assert (ordeal["server"], ordeal["loop"]) == (server, "uvloop")
+    assert ordeal["quiet"] > 0
+    assert ordeal["answered"] > 0
+    assert facts["attack"] == {"silent": 3, "trickling": 3, "flooding": 1}

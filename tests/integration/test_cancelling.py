@@ -171,13 +171,12 @@ async def drained(conn: Connection) -> None:
 def test_cancelling_connect_in_the_moment_of_its_failure(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[AsyncioDriver] = []
 
-    class Seen(AsyncioDriver):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
-            made.append(self)
+    def seen(*args: Any) -> AsyncioDriver:  # not a subclass: the compiled class has none
+        made.append(AsyncioDriver(*args))
+        return made[-1]
 
     async def main() -> None:
-        monkeypatch.setattr(asyncio_cm, "AsyncioDriver", Seen)
+        monkeypatch.setattr(asyncio_cm, "AsyncioDriver", seen)
         with socket.create_server((HOST, 0)) as server:
             node = Node()
             task = start(cm.connect(node.qp, HOST, server.getsockname()[1], Offer()))

@@ -1,0 +1,355 @@
+"""Good clients beside thousands of bad ones: how long a request takes, what the server's memory does, how it ends.
+
+    python -m benchmarks.siege [--silent 2000] [--trickling 2000] [--flooding 200] [--seconds 20] [--json FILE]
+
+Two servers, each on uvloop and on asyncio: `pyiwarp serve` (a client lists its directory) and `pyiwarp.serve` with a
+program that answers each message (a client sends one). Each is asked while nobody else is there, and then beside
+
+* silent connections     TCP is connected, and no octet follows
+* trickling connections  the MPA Request comes by one octet a second
+* flooding connections   startup is complete, and RDMA Writes without payload follow as fast as the kernel takes them
+
+The silent and the trickling ones that the server ends connect again. The attackers share the machine's processors with
+the server: a good client waits for its own processor too. Then SIGTERM ends the server. Nothing is judged but by
+`benchmarks.targets`: a target that is missed is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import resource
+import selectors
+import signal
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Final, NamedTuple, cast
+
+from rich.table import Table
+
+import pyiwarp
+from benchmarks.loops import run_on
+from benchmarks.machine import describe
+from benchmarks.table import wide_console
+from benchmarks.targets import SIEGE
+from pyiwarp.buffers import Octets
+from pyiwarp.errors import IwarpError
+from pyiwarp.files.client import connected
+from pyiwarp.mpa import Framer
+
+HOST: Final = "127.0.0.1"
+LOOPS: Final = ("uvloop", "asyncio")
+PAUSE: Final = 0.02  # seconds between two requests of the good client
+PATIENCE: Final = 60.0
+SPARE_FILES: Final = 200
+REQUEST: Final = b"MPA ID Req Frame" + bytes((0x50, 2)) + struct.pack(">H", 4) + struct.pack(">HH", 0x8010, 0x4010)
+REPLY_SIZE: Final = 20  # octets of the MPA Reply without private data
+EMPTY_WRITE: Final = bytes((0xC1, 0x40)) + struct.pack(">IQ", 1, 0)
+
+
+class Attack(NamedTuple):
+    """How many connections of each kind."""
+
+    silent: int
+    trickling: int
+    flooding: int
+
+
+class Ordeal(NamedTuple):
+    """What one server did."""
+
+    server: str
+    loop: str
+    quiet: float  # seconds, the median of a request
+    besieged: float
+    failed: int
+    answered: int
+    growth: float  # MB of resident memory
+    ending: float  # seconds from SIGTERM to the end
+
+
+# --- the attackers: each kind is a process ---------------------------------------------------------------------------
+
+
+def _allow_files(count: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + SPARE_FILES
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(hard, wanted), hard))
+
+
+def _connected(port: int) -> socket.socket | None:
+    try:
+        return socket.create_connection((HOST, port), 5)
+    except OSError:
+        return None
+
+
+def _has_ended(one: socket.socket) -> bool:
+    try:
+        return one.recv(1 << 16) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def hold(port: int, count: int, octets: bytes, over: Event) -> None:
+    """Keep `count` connections that send one more of `octets` each second, and open those anew that the server ends."""
+    _allow_files(count)
+    held: dict[socket.socket, int] = {}
+    while not over.is_set():
+        began = time.monotonic()
+        for one in [one for one in held if _has_ended(one)]:
+            one.close()
+            del held[one]
+        for one, sent in held.items():
+            with contextlib.suppress(OSError):
+                held[one] = sent + one.send(octets[sent : sent + 1])
+        while len(held) < count and time.monotonic() - began < 1 and (new := _connected(port)) is not None:
+            new.setblocking(False)
+            held[new] = 0
+        over.wait(max(0.0, 1 - (time.monotonic() - began)))
+
+
+def flood(port: int, count: int, over: Event) -> None:
+    """`count` connections that send empty Writes as fast as TCP takes them."""
+    _allow_files(count)
+    pieces: list[Octets] = []
+    Framer(crc=True).frame(EMPTY_WRITE, (), 0, pieces)
+    fpdus = b"".join(pieces) * 2000
+    with selectors.DefaultSelector() as selector:
+        sent: dict[socket.socket, int] = {}
+        while not over.is_set():
+            while len(sent) < count and (new := _in_full_operation(port)) is not None:
+                sent[new] = 0
+                selector.register(new, selectors.EVENT_WRITE)
+            for key, _ in selector.select(0.2):
+                one = cast("socket.socket", key.fileobj)
+                try:
+                    sent[one] = (sent[one] + one.send(memoryview(fpdus)[sent[one] :])) % len(fpdus)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    selector.unregister(one)
+                    del sent[one]
+                    one.close()
+
+
+def _in_full_operation(port: int) -> socket.socket | None:
+    """A connection whose startup is complete; None if the server refuses one more."""
+    one = _connected(port)
+    if one is None:
+        return None
+    try:
+        one.sendall(REQUEST)
+        if len(one.recv(REPLY_SIZE, socket.MSG_WAITALL)) < REPLY_SIZE:
+            raise ConnectionResetError
+    except OSError:
+        one.close()
+        return None
+    one.setblocking(False)
+    return one
+
+
+@contextlib.contextmanager
+def attackers(port: int, attack: Attack) -> Iterator[None]:
+    """All of them, while the block runs."""
+    context = multiprocessing.get_context("spawn")
+    over = context.Event()
+    processes = [
+        context.Process(target=hold, args=(port, attack.silent, b"", over), daemon=True),
+        context.Process(target=hold, args=(port, attack.trickling, REQUEST, over), daemon=True),
+        context.Process(target=flood, args=(port, attack.flooding, over), daemon=True),
+    ]
+    for process in processes:
+        process.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for process in processes:
+            process.join(20)
+            process.kill()
+            process.join()
+
+
+# --- the servers -----------------------------------------------------------------------------------------------------
+
+
+async def answer(connection: pyiwarp.Connection) -> None:
+    """The program of `pyiwarp.serve`: each message goes back."""
+    async for message in connection:
+        await connection.send(message)
+
+
+def serve_messages(loop: str) -> None:
+    """A process that serves until SIGTERM, and prints its port."""
+
+    async def main() -> None:
+        stopped = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+        async with await pyiwarp.serve(answer, HOST) as server:
+            print(f"serving on {HOST}:{server.port}", flush=True)
+            await stopped.wait()
+
+    _allow_files(10_000)
+    run_on(loop, main())
+
+
+def start(server: str, loop: str, directory: Path) -> tuple[subprocess.Popen[str], int]:
+    """The server in a process of its own, and its port."""
+    commands = {
+        "pyiwarp serve": ["-m", "pyiwarp", "serve", str(directory), "--port", "0", "--loop", loop, "--json"],
+        "pyiwarp.serve": ["-m", "benchmarks.siege", "--serve", loop],
+    }
+    process = subprocess.Popen(
+        [sys.executable, *commands[server]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    port = json.loads(line)["port"] if line.startswith("{") else int(line.rsplit(":", 1)[1])
+    return process, port
+
+
+# --- the good client -------------------------------------------------------------------------------------------------
+
+
+async def list_files(port: int) -> None:
+    """One request to `pyiwarp serve`, on a connection of its own."""
+    async with connected(HOST, port) as files:
+        async for _ in files.entries():
+            pass
+
+
+async def say_something(port: int) -> None:
+    """One request to `pyiwarp.serve`, on a connection of its own."""
+    async with pyiwarp.connect(HOST, port) as connection:
+        await connection.send(b"a request")
+        await connection.recv()
+
+
+REQUESTS: Final = {"pyiwarp serve": list_files, "pyiwarp.serve": say_something}
+
+
+async def ask(server: str, port: int, seconds: float) -> tuple[list[float], int]:
+    """The seconds that each request took, and how many failed."""
+    took: list[float] = []
+    failed = 0
+    until = time.monotonic() + seconds
+    while time.monotonic() < until or not took:
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await REQUESTS[server](port)
+            took.append(time.monotonic() - began)
+        except (OSError, IwarpError):
+            failed += 1
+            if failed > 100 and not took:
+                break
+        await asyncio.sleep(PAUSE)
+    return took, failed
+
+
+def resident(pid: int) -> int:
+    """Octets of memory that a process has in RAM."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def besiege(server: str, loop: str, attack: Attack, seconds: float) -> Ordeal:
+    """One server: quiet, besieged, ended."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory, "file").write_bytes(b"octets")
+        process, port = start(server, loop, Path(directory))
+        try:
+            quiet, _ = asyncio.run(ask(server, port, seconds / 4))
+            before = resident(process.pid)
+            with attackers(port, attack):
+                time.sleep(seconds / 2)  # until all are there
+                besieged, failed = asyncio.run(ask(server, port, seconds))
+                growth = (resident(process.pid) - before) / 1e6
+                asked = time.monotonic()
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE)
+                ending = time.monotonic() - asked
+        finally:
+            process.kill()
+            process.communicate()
+    middle = statistics.median(besieged) if besieged else float("inf")
+    return Ordeal(server, loop, statistics.median(quiet), middle, failed, len(besieged), growth, ending)
+
+
+# --- showing ---------------------------------------------------------------------------------------------------------
+
+
+def show(ordeals: list[Ordeal], attack: Attack) -> None:
+    title = f"{attack.silent:,} silent, {attack.trickling:,} trickling, {attack.flooding:,} flooding connections"
+    table = Table(title=title)
+    for heading in ("server", "loop", "quiet, ms", "besieged, ms", "failed", "memory, MB", "SIGTERM, s", "missed"):
+        table.add_column(heading, justify="left" if heading in ("server", "loop", "missed") else "right")
+    for one in ordeals:
+        figures = (
+            f"{one.quiet * 1e3:.1f}",
+            f"{one.besieged * 1e3:.1f}",
+            f"{one.failed} of {one.failed + one.answered}",
+        )
+        table.add_row(one.server, one.loop, *figures, f"{one.growth:+.1f}", f"{one.ending:.2f}", ", ".join(missed(one)))
+    console = wide_console()
+    console.print(table)
+    console.print(describe().line)
+
+
+def missed(one: Ordeal) -> list[str]:
+    """The targets that a server did not reach."""
+    judged: dict[str, Callable[[], bool]] = {
+        "request": lambda: one.besieged <= SIEGE.slower * one.quiet + SIEGE.delay and not one.failed,
+        "memory": lambda: one.growth <= SIEGE.growth,
+        "SIGTERM": lambda: one.ending <= SIEGE.ending,
+    }
+    return [name for name, reached in judged.items() if not reached()]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--silent", type=int, default=2000, help="silent connections (default 2000)")
+    parser.add_argument("--trickling", type=int, default=2000, help="trickling connections (default 2000)")
+    parser.add_argument("--flooding", type=int, default=200, help="flooding connections (default 200)")
+    parser.add_argument("--seconds", type=float, default=20, help="how long the good client asks (default 20)")
+    parser.add_argument("--loop", choices=LOOPS, help="this event loop alone")
+    parser.add_argument("--server", choices=tuple(REQUESTS), help="this server alone")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--serve", choices=LOOPS, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.serve:
+        serve_messages(options.serve)
+        return 0
+    attack = Attack(options.silent, options.trickling, options.flooding)
+    servers = (options.server,) if options.server else tuple(REQUESTS)
+    loops = (options.loop,) if options.loop else LOOPS
+    ordeals = [besiege(server, loop, attack, options.seconds) for server in servers for loop in loops]
+    show(ordeals, attack)
+    if options.json:
+        facts = {
+            "machine": describe().data(),
+            "attack": attack._asdict(),
+            "servers": [one._asdict() for one in ordeals],
+        }
+        options.json.write_text(json.dumps(facts, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
