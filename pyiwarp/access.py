@@ -6,8 +6,10 @@ Everything here is a value or a question about one; `mr` gives memory its STags.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum, IntFlag
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pyiwarp.errors import BadWorkRequest
 
@@ -29,6 +31,7 @@ __all__ = [
     "check_writable",
     "octets_of",
     "page_offset",
+    "slice_of",
     "with_key",
 ]
 
@@ -90,8 +93,12 @@ def with_key(stag: int, key: int | None = None) -> int:
     return stag & ~_KEY_MASK | key
 
 
-class RemoteRegion(NamedTuple):
-    """Memory of the peer as it was advertised: where it begins, its STag, and its length in octets."""
+@dataclass(frozen=True, slots=True, order=True)
+class RemoteRegion:
+    """Memory of the peer as it was advertised: where it begins, its STag, and its length in octets.
+
+    `remote[a:b]` is a part of it, in octets, as a slice of any sequence is; `remote.at(n)` is the part from `n` on.
+    """
 
     to: int
     stag: int
@@ -99,7 +106,9 @@ class RemoteRegion(NamedTuple):
 
     @classmethod
     def parse(cls, octets: bytes | bytearray | memoryview) -> RemoteRegion:
-        """Read the 16 octets of `RegionSlice.advertise`; raises `BadWorkRequest` for any other length."""
+        """Read the 16 octets of `RegionSlice.advertise`; raises `BadWorkRequest` for all else."""
+        if not isinstance(octets, bytes | bytearray | memoryview):
+            raise BadWorkRequest(f"an advertisement is 16 octets, not of type {type(octets).__name__!r}")
         if len(octets) != ADVERTISEMENT_SIZE:
             raise BadWorkRequest(f"an advertisement has 16 octets, not {len(octets)}")
         return cls(
@@ -111,8 +120,15 @@ class RemoteRegion(NamedTuple):
     def __bytes__(self) -> bytes:
         return self.to.to_bytes(8, "big") + self.stag.to_bytes(4, "big") + self.nbytes.to_bytes(4, "big")
 
+    def __iter__(self) -> Iterator[int]:
+        return iter((self.to, self.stag, self.nbytes))
+
+    def __getitem__(self, octets: slice) -> RemoteRegion:
+        start, nbytes = slice_of(octets, self.nbytes)
+        return RemoteRegion(self.to + start, self.stag, nbytes)
+
     def at(self, offset: int) -> RemoteRegion:
-        """The part from `offset` octets on."""
+        """The part from `offset` octets on; raises `BadWorkRequest` for one that begins outside."""
         if not 0 <= offset <= self.nbytes:
             raise BadWorkRequest(f"offset {offset} lies outside the {self.nbytes} octets of {self}")
         return RemoteRegion(self.to + offset, self.stag, self.nbytes - offset)
@@ -121,13 +137,39 @@ class RemoteRegion(NamedTuple):
         return f"STag={self.stag:#010x} TO={self.to:#x} [{self.nbytes} octets]"
 
 
+def slice_of(octets: slice, nbytes: int) -> tuple[int, int]:
+    """Where a slice of memory of `nbytes` octets begins, and how many octets it has; it is cut off at the end.
+
+    Raises `BadWorkRequest` for what is no slice of contiguous octets.
+    """
+    if not isinstance(octets, slice):
+        raise BadWorkRequest(f"octets of memory are named by a slice, [a:b], not by [{octets!r}]")
+    start, stop, step = octets.indices(nbytes)
+    if step != 1:
+        raise BadWorkRequest(f"a work request names contiguous octets; a step of {step} does not")
+    return start, max(0, stop - start)
+
+
 def octets_of(buffer: Buffer) -> memoryview:
-    """A flat view of the octets of any buffer."""
+    """A flat view of the octets of any buffer; raises `BadWorkRequest` for all else."""
     try:
         view = memoryview(buffer)
-        return view.cast("B") if view.nbytes else memoryview(bytearray() if not view.readonly else b"")
     except (TypeError, BufferError) as error:
-        raise BadWorkRequest(f"only a C-contiguous buffer can be registered: {error}") from error
+        text = "; text becomes octets by `encode`" if isinstance(buffer, str) else ""
+        raise BadWorkRequest(f"only a C-contiguous buffer can be sent or registered: {error}{text}") from error
+    if not view.c_contiguous:
+        layout = f"{view.format!r} in shape {view.shape}, strides {view.strides}"
+        view.release()  # else the traceback would keep the memory unresizable
+        raise BadWorkRequest(
+            f"only a C-contiguous buffer can be sent or registered, not {layout}; "
+            "send a contiguous copy, such as numpy.ascontiguousarray makes"
+        )
+    if not view.nbytes:
+        return memoryview(b"" if view.readonly else bytearray())
+    try:
+        return view.cast("B")
+    except (TypeError, ValueError) as error:
+        raise BadWorkRequest(f"the items of the buffer, {view.format!r}, are no plain octets: {error}") from error
 
 
 def check_writable(view: memoryview, access: Access) -> None:

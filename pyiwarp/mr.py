@@ -27,6 +27,7 @@ from pyiwarp.access import (
     check_writable,
     octets_of,
     page_offset,
+    slice_of,
     with_key,
 )
 from pyiwarp.codes import ATOMIC_SIZE
@@ -255,10 +256,8 @@ class MemoryRegion:
         return self._pins
 
     def __getitem__(self, item: slice) -> RegionSlice:
-        start, stop, step = item.indices(self.nbytes)
-        if step != 1:
-            raise BadWorkRequest(f"a work request names contiguous octets; a step of {step} does not")
-        return RegionSlice(self, start, max(0, stop - start))
+        start, nbytes = slice_of(item, self.nbytes)
+        return RegionSlice(self, start, nbytes)
 
     def advertise(self) -> bytes:
         """The 16 octets that tell a peer of the whole region."""

@@ -37,6 +37,8 @@ from pyiwarp.verbs import ProtectionDomain
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from pyiwarp.connections.endpoint import Local
+
 __all__ = ["Connection", "Message", "Options", "Region"]
 
 
@@ -44,9 +46,16 @@ class Region(MemoryRegion):
     """Registered memory that is awaited when it is closed; `async with` closes it.
 
     A block that is left because it was cancelled does not wait: the memory is released when no work uses it any more.
+    The same holds for a plain `with`, which cannot wait. A Read that was given up may fill the memory until then.
     """
 
     __slots__ = ()
+
+    def __enter__(self) -> Region:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.retire()
 
     async def __aenter__(self) -> Region:
         return self
@@ -157,7 +166,7 @@ class Connection(Endpoint[AsyncioDriver]):
 
     # --- operations --------------------------------------------------------------------------------------------------
 
-    async def send(self, data: RegionSlice | Buffer, *, solicited: bool = False, invalidate: int | None = None) -> None:
+    async def send(self, data: Local, *, solicited: bool = False, invalidate: int | None = None) -> None:
         """Send `data` to the peer's next receive (RFC 5040 §5.3); `invalidate` names an STag of the peer's.
 
         Returning means that the memory is the caller's again, not that the peer has the message. Cancelling does
@@ -170,7 +179,7 @@ class Connection(Endpoint[AsyncioDriver]):
         with self._registered(data) as sges:
             await self._do(lambda done: Send(sges, done, None, invalidate, solicited))
 
-    async def write(self, local: RegionSlice | Buffer, remote: RemoteRegion) -> None:
+    async def write(self, local: Local, remote: RemoteRegion) -> None:
         """RDMA Write the octets of `local` into the peer's memory (RFC 5040 §5.1).
 
         Returning means that the local memory may be used again. It does not mean that the octets have arrived: a
@@ -182,14 +191,15 @@ class Connection(Endpoint[AsyncioDriver]):
         with self._registered(local) as sges:
             await self._do(make_write(sges, remote))
 
-    async def read(self, local: RegionSlice, remote: RemoteRegion, *, invalidate_sink: bool = False) -> None:
+    async def read(self, local: Local, remote: RemoteRegion, *, invalidate_sink: bool = False) -> None:
         """RDMA Read from the peer's memory until `local` is full (RFC 5040 §5.2); returns when the octets are here.
 
         With `invalidate_sink` the STag of `local` is void then, as by `invalidate`. Cancelling stops the wait; the
         octets may still come, so the memory stays pinned until they have. Raises the cause if the connection ends
         first.
         """
-        await self._do(make_read(local, remote, invalidate_sink=invalidate_sink))
+        with self._registered(local, Access.LOCAL_WRITE) as (sink,):
+            await self._do(make_read(sink, remote, invalidate_sink=invalidate_sink))
 
     async def fetch_add(self, remote: RemoteRegion, add: int, *, mask: int = 0) -> int:
         """Add to eight octets of the peer's memory; returns the number that was there before (RFC 7306 §5.1.1).
@@ -220,7 +230,7 @@ class Connection(Endpoint[AsyncioDriver]):
         await self._do(make_immediate(data, solicited=solicited))
 
     async def write_with_immediate(
-        self, local: RegionSlice | Buffer, remote: RemoteRegion, data: bytes, *, solicited: bool = False
+        self, local: Local, remote: RemoteRegion, data: bytes, *, solicited: bool = False
     ) -> None:
         """RDMA Write, and behind it eight octets of Immediate Data: when they come, the Write is placed.
 

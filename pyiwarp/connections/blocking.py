@@ -36,6 +36,8 @@ from pyiwarp.verbs import ProtectionDomain
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from pyiwarp.connections.endpoint import Local
+
 __all__ = ["Connection", "Region"]
 
 waiting_module(__name__)
@@ -191,7 +193,7 @@ class Connection(Endpoint[PollingDriver]):
 
     def send(
         self,
-        data: RegionSlice | Buffer,
+        data: Local,
         *,
         solicited: bool = False,
         invalidate: int | None = None,
@@ -209,7 +211,7 @@ class Connection(Endpoint[PollingDriver]):
         with self._registered(data) as sges:
             self._do(lambda done: Send(sges, done, None, invalidate, solicited), timeout)
 
-    def write(self, local: RegionSlice | Buffer, remote: RemoteRegion, *, timeout: float | None = None) -> None:
+    def write(self, local: Local, remote: RemoteRegion, *, timeout: float | None = None) -> None:
         """RDMA Write the octets of `local` into the peer's memory (RFC 5040 §5.1).
 
         Returning means that the local memory may be used again. It does not mean that the octets have arrived: a
@@ -222,7 +224,7 @@ class Connection(Endpoint[PollingDriver]):
 
     def read(
         self,
-        local: RegionSlice,
+        local: Local,
         remote: RemoteRegion,
         *,
         invalidate_sink: bool = False,
@@ -233,7 +235,8 @@ class Connection(Endpoint[PollingDriver]):
         With `invalidate_sink` the STag of `local` is void then, as by `invalidate`. Raises the cause if the connection
         ends first.
         """
-        self._do(make_read(local, remote, invalidate_sink=invalidate_sink), timeout)
+        with self._registered(local, Access.LOCAL_WRITE) as (sink,):
+            self._do(make_read(sink, remote, invalidate_sink=invalidate_sink), timeout)
 
     def fetch_add(self, remote: RemoteRegion, add: int, *, mask: int = 0, timeout: float | None = None) -> int:
         """Add to eight octets of the peer's memory; returns the number that was there before (RFC 7306 §5.1.1).
@@ -265,7 +268,7 @@ class Connection(Endpoint[PollingDriver]):
 
     def write_with_immediate(
         self,
-        local: RegionSlice | Buffer,
+        local: Local,
         remote: RemoteRegion,
         data: bytes,
         *,

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field, replace
 from mmap import PAGESIZE, mmap
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
+from pyiwarp.access import octets_of
 from pyiwarp.capture import Capture, Tap
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.codes import Rtr
 from pyiwarp.errors import Closed, Disconnected, UsageError
 from pyiwarp.exports import public_names
+from pyiwarp.memory.fastreg import FastRegion
 from pyiwarp.memory.log import AccessLog
-from pyiwarp.mr import Access, Region, RegionSlice
+from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice
 from pyiwarp.negotiation import Agreement, Offer
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.pump import Driver
@@ -28,6 +30,9 @@ from pyiwarp.verbs import Context, Device, ProtectionDomain
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
+
+    Local = RegionSlice | MemoryRegion | FastRegion | Buffer
+    """What an operation takes for memory of this side: octets of a region, a whole region, or any buffer."""
 
 __all__ = ["Endpoint", "Message", "Options", "PeerRequest", "new_connection", "options_for"]
 
@@ -149,6 +154,8 @@ class Message(NamedTuple):
 
 
 _INTERNAL: Final = frozenset({"attach", "of"})
+_NO_ACCESS: Final = Access(0)  # local read is always allowed
+_REGISTERED: Final = RegionSlice, MemoryRegion, FastRegion
 
 D = TypeVar("D", bound=Driver)
 C = TypeVar("C", bound="Endpoint[Any]")
@@ -246,26 +253,29 @@ class Endpoint(Generic[D]):
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _inline(self, data: RegionSlice | Buffer) -> bytes | None:
+    def _inline(self, data: Local) -> bytes | None:
         """The octets of `data` if they go inline, as a copy; None for those of a region, and for more than fit."""
         if type(data) is bytes:
             return data if len(data) <= self._inline_limit else None
-        if isinstance(data, RegionSlice):
+        if isinstance(data, _REGISTERED):
             return None
-        with memoryview(data) as octets:  # not kept: a traceback would keep the memory unresizable
+        with octets_of(data) as octets:  # not kept: a traceback would keep the memory unresizable
             return octets.tobytes() if octets.nbytes <= self._inline_limit else None
 
     @contextlib.contextmanager
-    def _registered(self, data: RegionSlice | Buffer) -> Iterator[tuple[RegionSlice, ...]]:
-        """The SGEs of one operation.
+    def _registered(self, data: Local, access: Access = _NO_ACCESS) -> Iterator[tuple[RegionSlice]]:
+        """The SGE of one operation.
 
-        Memory that is not registered is registered for the operation. It is released when the work completes, also if
-        the program stops waiting before.
+        Memory that is not registered is registered for the operation, with `access`. It is released when the work
+        completes, also if the program stops waiting before.
         """
         if isinstance(data, RegionSlice):
             yield (data,)
             return
-        region = self.pd.register(data, Access(0))
+        if isinstance(data, MemoryRegion | FastRegion):
+            yield (data[:],)
+            return
+        region = self.pd.register(data, access)
         try:
             yield (region[:],)
         finally:

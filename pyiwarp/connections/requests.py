@@ -77,5 +77,9 @@ def value_of(completion: Completion) -> int:
 
 def _check_fits(nbytes: int, remote: RemoteRegion) -> None:
     """A Write or Read past what was advertised would end the connection, so it is refused here."""
+    if not isinstance(remote, RemoteRegion):
+        raise BadWorkRequest(
+            f"memory of the peer is named by a RemoteRegion, not by {remote!r}; see RemoteRegion.parse"
+        )
     if nbytes > remote.nbytes:
         raise BadWorkRequest(f"{nbytes} octets do not fit the advertised memory: {remote}")

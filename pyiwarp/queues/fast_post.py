@@ -44,7 +44,7 @@ def _writes(requests: Requests, first: int, asker: Asker, stream: Stream) -> int
         if len(sges) != 1 or inline is not None:
             break
         region, start, nbytes = sges[0]
-        to, stag, _ = remote
+        to, stag = remote.to, remote.stag
         if stag >> 32 or to < 0 or to >= TO_LIMIT or to + nbytes > TO_LIMIT:
             break
         octets = region.source_view(pd, start, nbytes)

@@ -206,7 +206,7 @@ class Completion(NamedTuple):
 
 def check_remote(remote: RemoteRegion, nbytes: int) -> None:
     """Refuse what does not fit the header or would wrap there, before anything is queued (DDP-5041-7.1-14)."""
-    to, stag, _ = remote
+    to, stag = remote.to, remote.stag
     if stag >> 32 or to < 0 or to >= TO_LIMIT or to + nbytes > TO_LIMIT:
         raise BadWorkRequest(f"{nbytes} octets cannot be named by STag {stag:#x} TO {to:#x}")
 

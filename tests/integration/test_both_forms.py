@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,61 +18,15 @@ from pyiwarp.mr import RemoteRegion
 from pyiwarp.verbs import AccessLog, WindowType
 from tests.harness import agreed
 from tests.hosts import HOST
-from tests.integration.loops import joined, run_on
+from tests.integration.forms import AwaitableForm, Form, awaited, form
 from tests.integration.polled import nothing_left, pair
 from tests.patience import PATIENCE
 
-Call = Callable[..., Coroutine[Any, Any, Any]]
-Body = Callable[..., Coroutine[Any, Any, None]]
+__all__ = ["form"]  # the fixture
 
 BINDABLE = Access.LOCAL_WRITE | Access.WINDOW_BIND
 REMOTE = Access.REMOTE_READ | Access.REMOTE_WRITE
 LOST = (InvalidStag, TerminatedByPeer)
-
-
-async def awaited(operation: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """Call an operation, and wait for it if that takes `await`."""
-    result = operation(*arguments, **named)
-    return await result if isinstance(result, Awaitable) else result
-
-
-class AwaitableForm:
-    """Tests of the connections and identifiers of asyncio."""
-
-    rdma_cm = rdmacm
-
-    def run(self, body: Body, *arguments: Any) -> None:
-        run_on(asyncio.new_event_loop, lambda: body(*arguments))
-
-    def connected(self, body: Body) -> None:
-        async def main() -> None:
-            async with joined() as (one, other):
-                await body(one, other)
-
-        self.run(main)
-
-
-class BlockingForm:
-    """Tests of the connections and identifiers that poll; none of their operations suspends a coroutine."""
-
-    rdma_cm = blockingcm
-
-    def run(self, body: Body, *arguments: Any) -> None:
-        with nothing_left(), pytest.raises(StopIteration):
-            body(*arguments).send(None)
-
-    def connected(self, body: Body) -> None:
-        with pair() as (one, other):
-            self.run(body, one, other)
-
-
-Form = AwaitableForm | BlockingForm
-FORMS: dict[str, type[Form]] = {"awaitable": AwaitableForm, "blocking": BlockingForm}
-
-
-@pytest.fixture(params=FORMS)
-def form(request: pytest.FixtureRequest) -> Form:
-    return FORMS[request.param]()
 
 
 # --- the same operations ---------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ async def session(file: Path) -> None:
                 await conn.read(local[:1000], remote.at(3))
             await conn.send(b"\0" * 40)
             await conn.recv()
-            await conn.write(b"x", remote._replace(stag=remote.stag ^ 0xFF00))
+            await conn.write(b"x", replace(remote, stag=remote.stag ^ 0xFF00))
             with pytest.raises(TerminatedByPeer):
                 await conn.recv()
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any, Final
@@ -238,7 +238,7 @@ async def _await_each(ends: Ends) -> None:
         ends.begin()
         await conn.send(b"a message")
         ends.end("send", lambda: peer.messages == 1)
-        bad, few = remote._replace(stag=remote.stag ^ 0x100), region[:SMALL]
+        bad, few = replace(remote, stag=remote.stag ^ 0x100), region[:SMALL]
         ends.begin()
         await conn.write(few, bad)
         with pytest.raises(TerminatedByPeer):

@@ -342,9 +342,9 @@ def test_an_advertisement_is_what_rping_sends() -> None:  # SEC-5042-6.3.4-01
     octets = region[10:30].advertise()
     assert octets == (region.to + 10).to_bytes(8, "big") + region.stag.to_bytes(4, "big") + (20).to_bytes(4, "big")
     remote = RemoteRegion.parse(octets)
-    assert remote == region[10:30].remote() == (region.to + 10, region.stag, 20)
+    assert remote == region[10:30].remote() == RemoteRegion(region.to + 10, region.stag, 20)
     assert bytes(remote) == octets
-    assert remote.at(5) == (region.to + 15, region.stag, 15)
+    assert remote.at(5) == remote[5:] == RemoteRegion(region.to + 15, region.stag, 15)
     assert region.advertise() == region[:].advertise()
     assert str(remote) == f"STag={region.stag:#010x} TO={region.to + 10:#x} [20 octets]"
 

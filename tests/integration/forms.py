@@ -1,0 +1,61 @@
+"""The two forms of connections and identifiers: tests that await run on both, as what is called never suspends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from pyiwarp import Options, blockingcm, rdmacm
+from tests.integration.loops import joined, run_on
+from tests.integration.polled import nothing_left, pair
+
+Call = Callable[..., Coroutine[Any, Any, Any]]
+Body = Callable[..., Coroutine[Any, Any, None]]
+
+
+async def awaited(operation: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call an operation, and wait for it if that takes `await`."""
+    result = operation(*arguments, **named)
+    return await result if isinstance(result, Awaitable) else result
+
+
+class AwaitableForm:
+    """Tests of the connections and identifiers of asyncio."""
+
+    rdma_cm = rdmacm
+
+    def run(self, body: Body, *arguments: Any) -> None:
+        run_on(asyncio.new_event_loop, lambda: body(*arguments))
+
+    def connected(self, body: Body, left: Options | None = None, right: Options | None = None) -> None:
+        async def main() -> None:
+            async with joined(left, right) as (one, other):
+                await body(one, other)
+
+        self.run(main)
+
+
+class BlockingForm:
+    """Tests of the connections and identifiers that poll; none of their operations suspends a coroutine."""
+
+    rdma_cm = blockingcm
+
+    def run(self, body: Body, *arguments: Any) -> None:
+        with nothing_left(), pytest.raises(StopIteration):
+            body(*arguments).send(None)
+
+    def connected(self, body: Body, left: Options | None = None, right: Options | None = None) -> None:
+        with pair(left, right) as (one, other):
+            self.run(body, one, other)
+
+
+Form = AwaitableForm | BlockingForm
+FORMS: dict[str, type[Form]] = {"awaitable": AwaitableForm, "blocking": BlockingForm}
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> Form:
+    return FORMS[request.param]()
