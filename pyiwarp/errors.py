@@ -225,6 +225,13 @@ class StartupTimeout(StartupError, TimeoutError):
     """A startup frame, or the first FPDU, did not come in time (RFC 5044 §7.1.2 rules 8 and 10)."""
 
 
+_LARGER_RECEIVES: Final = (
+    "a Send must fit the receive that it meets: let the receiver post larger ones (Options.recv_size of a connection), "
+    "or send fewer octets at once"
+)
+_DID_NOT_FIT: Final = Term(Layer.DDP, 0x2, 0x04), Term(Layer.DDP, 0x2, 0x05)
+
+
 # --- the peer broke a rule -------------------------------------------------------------------------------------------
 
 
@@ -344,6 +351,12 @@ class TaggedVersion(TaggedBufferError):
 class UntaggedBufferError(DdpError):
     """An untagged segment that may not be placed (RFC 5041 §7.2 type 0x2)."""
 
+    remedy: ClassVar[str] = ""  # where the segment is one of a Send
+
+    def __str__(self) -> str:
+        told = super().__str__()
+        return f"{told}; {self.remedy}" if self.remedy and not self.args[0] else told
+
 
 class InvalidQn(UntaggedBufferError):
     """No such queue; argument: QN."""
@@ -370,14 +383,16 @@ class InvalidMo(UntaggedBufferError):
     """The MO lies outside the buffer; arguments: QN, MSN, MO, octets there."""
 
     term = Term(Layer.DDP, 0x2, 0x04)
-    rule = "on queue {} MSN {} has MO {}, outside its buffer of {} octets"
+    rule = "on queue {:d} MSN {} has MO {}, outside its buffer of {} octets"
+    remedy = _LARGER_RECEIVES
 
 
 class MessageTooLong(UntaggedBufferError):
     """The message does not fit the buffer; arguments: QN, MSN, octets needed, octets there."""
 
     term = Term(Layer.DDP, 0x2, 0x05)
-    rule = "on queue {} MSN {} needs {} octets, the buffer has {}"
+    rule = "on queue {:d} MSN {} needs {} octets, the buffer has {}"
+    remedy = _LARGER_RECEIVES
 
 
 class UntaggedVersion(UntaggedBufferError):
@@ -486,15 +501,22 @@ class MalformedMessage(RemoteOperation):
 
 
 class TerminatedByPeer(IwarpError):
-    """The peer ended the stream with a Terminate; `term` says why, `header` holds the octets that it quoted."""
+    """The peer ended the stream with a Terminate; `term` says why, `header` holds the octets that it quoted.
 
-    def __init__(self, term: Term, header: bytes = b"") -> None:
+    `end` is where the segment ended in the Send that it quoted, in octets from the beginning; 0 if it quoted none.
+    """
+
+    def __init__(self, term: Term, header: bytes = b"", end: int = 0) -> None:
         self.term = term
         self.header = header
-        super().__init__(term, header)
+        self.end = end
+        super().__init__(term, header, end)
 
     def __str__(self) -> str:
-        return f"the peer terminated the stream: {self.term.describe()}"
+        told = f"the peer terminated the stream: {self.term.describe()}"
+        if not self.end or self.term not in _DID_NOT_FIT:
+            return told
+        return f"{told}: its receive has fewer octets than the {self.end} or more of the Send; {_LARGER_RECEIVES}"
 
 
 class ConnectionLost(IwarpError, ConnectionError):

@@ -264,4 +264,9 @@ def parse_terminate(payload: bytes) -> TerminatedByPeer:
     from pyiwarp import wire
 
     terminate = wire.parse_terminate(payload)
-    return TerminatedByPeer(terminate.term, terminate.ddp_header + terminate.rdma_header)
+    quoted, end = terminate.ddp_header, 0
+    if len(quoted) == UNTAGGED_SIZE and terminate.segment_length is not None:
+        header = wire.UntaggedHeader.parse(quoted)
+        if header.qn == QueueNumber.SEND:
+            end = header.mo + max(0, terminate.segment_length - UNTAGGED_SIZE)
+    return TerminatedByPeer(terminate.term, terminate.ddp_header + terminate.rdma_header, end)
