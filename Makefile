@@ -1,6 +1,7 @@
 # make demo    a file both ways between two processes on this machine; nothing needs to be installed before
 # make quick   what to run while one works: a minute
 # make test    style, types and the tests: five minutes on two processors
+# make tools   the tests of what the project is developed with: time limits, endurance, audit, benchmarks
 # make interop the scenarios and the conformance cases against the Linux kernel's siw in a virtual machine
 # make help    the rest
 
@@ -8,14 +9,14 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 TESTS := tests
 
-# As many processes as there are processors. SEED repeats a shuffled order; WORKERS=0 runs all in one process.
-WORKERS ?= auto
+# One process more than there are processors, as tests also wait. SEED repeats a shuffled order; WORKERS=0 runs all in one.
+WORKERS ?= $(shell expr 1 + $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN))
 SEED ?=
 PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(if $(SEED),--randomly-seed=$(SEED))
 QUICK := tests/unit tests/rfc tests/golden
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test lint types pytest pythons endurance interop bench mutants compiled compliance audit format clean distclean
+.PHONY: help demo quick test tools lint types pytest pythons endurance interop bench mutants compiled compliance audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -24,9 +25,12 @@ demo: $(VENV)/.demo  ## a file both ways between two processes on this machine
 	@$(PYTHON) -m pyiwarp demo
 
 quick: lint types  ## a minute while one works: style, types, and the tests that need no network
-	$(PYTEST) $(QUICK) -m 'not siw and not slow' -q
+	$(PYTEST) $(QUICK) -m 'not siw and not tools' -q
 
 test: lint types pytest  ## style, types and the tests; SEED=7 repeats an order
+
+tools: $(VENV)/.test  ## the tests of what the project is developed with: time limits, endurance, audit, benchmarks
+	$(PYTEST) $(TESTS) -m tools --durations 10
 
 lint: $(VENV)/.test  ## ruff: rules and format
 	$(VENV)/bin/ruff check .

@@ -38,7 +38,7 @@ def is_measured(value: object) -> bool:
     return isinstance(value, float | int) and math.isfinite(value) and value >= 0
 
 
-@pytest.mark.slow
+@pytest.mark.tools
 @pytest.mark.timeout(900)
 def test_the_comparison_has_every_row_and_candidate(tmp_path: Path) -> None:
     rows = run("compare", tmp_path / "compare.json", "--quick")["rows"]
@@ -217,6 +217,7 @@ def test_a_target_is_judged_by_its_medians(target: AtLeast | AtMost | Ahead, fig
     assert target.judge(MEDIANS, figure, more_is_better=figure.endswith("/s")).met is met
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize("server", ["pyiwarp serve", "pyiwarp.serve"])
 def test_siege_asks_a_server_that_bad_clients_surround(tmp_path: Path, server: str) -> None:
     attack = ("--silent", "3", "--trickling", "3", "--flooding", "1")

@@ -9,6 +9,8 @@ import pytest
 
 from tests import endurance
 
+pytestmark = pytest.mark.tools
+
 ONE_PASSES = "def test_it():\n    pass\n"
 PROBES = {
     "sigint": "import signal\n\ndef test_it():\n    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN\n",

@@ -1,6 +1,6 @@
 """The audit of the breakages works: it notices some from all over the table, and does not notice what breaks nothing.
 
-The whole table takes many minutes: `make audit` goes through it, and `.ci/run` runs that.
+The whole table takes many minutes: `make audit` goes through it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.meta import audit
 from tests.meta.breakages import MUTATIONS, Mutation
 from tests.meta.compliance import ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.tools, pytest.mark.timeout(900)]
 
 SOME = 8
 SECONDS = 300.0
