@@ -22,6 +22,7 @@ HOT = (
     "engine/responses",
     "engine/sending",
     "engine/stream",
+    "extent",
     "fastwire",
     "memory/paged",
     "mpa",

@@ -61,11 +61,17 @@ class Server:
             buffer = done.wr_id
             assert isinstance(buffer, RegionSlice)
             if done.ok:
-                name, *arguments = json.loads(bytes(buffer.view[: done.nbytes]))
-                reply = json.dumps(PROCEDURES[name](*arguments)).encode()
-                self.clients[done.qp_num].post_send(Send(inline=reply, signaled=False))  # the client is told by it
-                self.served += 1
+                self.reply(self.clients[done.qp_num], bytes(buffer.view[: done.nbytes]))
             self.lend(buffer)
+
+    def reply(self, client: QueuePair, call: bytes) -> None:
+        try:
+            name, *arguments = json.loads(call)
+            reply = json.dumps(PROCEDURES[name](*arguments)).encode()
+            client.post_send(Send(inline=reply, signaled=False))  # the client is told by it
+            self.served += 1
+        except (ValueError, TypeError, LookupError, RecursionError, pyiwarp.IwarpError) as error:
+            client.abort(error)  # a malformed call ends its own connection and no other
 
 
 async def client(port: int, number: int) -> None:

@@ -11,7 +11,8 @@ from typing import Final, NoReturn
 
 from pyiwarp.buffers import Octets
 from pyiwarp.codes import MAX_MESSAGE
-from pyiwarp.errors import InvalidMo, MessageTooLong, MsnOutOfRange, NoBufferForMsn, UsageError
+from pyiwarp.errors import InvalidMo, MessageTooLong, MisplacedSegment, MsnOutOfRange, NoBufferForMsn, UsageError
+from pyiwarp.extent import Extent
 from pyiwarp.fastwire import (
     LAST,
     TAGGED,
@@ -185,7 +186,7 @@ class UntaggedQueue:
     `take_buffer` gives the next buffer as a sequence of writable views, or None if there is none.
     """
 
-    __slots__ = ("_buffer", "_take_buffer", "due_msn", "qn", "size")
+    __slots__ = ("_buffer", "_take_buffer", "due_msn", "extent", "qn", "size")
 
     def __init__(self, qn: int, take_buffer: Callable[[], Sequence[memoryview] | None]) -> None:
         self.qn = qn
@@ -193,6 +194,7 @@ class UntaggedQueue:
         self._take_buffer = take_buffer
         self._buffer: Sequence[memoryview] | None = None
         self.size = 0  # of the buffer of the message under way, in octets
+        self.extent = Extent()  # of that message
 
     @property
     def underway(self) -> bool:
@@ -215,13 +217,15 @@ class UntaggedQueue:
 
     def close(self) -> None:
         """The message that is due was delivered."""
+        self.extent.due = 0
         self._buffer = None
         self.due_msn = self.due_msn + 1 & MSN_MASK  # DDP-5041-4.3-09
 
     def place(self, header: Untagged, payload: memoryview) -> int | None:
         """Check and place one segment; returns the message's length in octets if it delivers it (DDP-5041-5.4-01).
 
-        Raises `MsnOutOfRange`, `NoBufferForMsn`, `InvalidMo` or `MessageTooLong`, and then has placed nothing.
+        Raises `MsnOutOfRange`, `NoBufferForMsn`, `InvalidMo`, `MessageTooLong` or `MisplacedSegment`, and then has
+        placed nothing.
         """
         if header.msn != self.due_msn:  # DDP-5041-7.1-09; TCP keeps the order, so only one message can be due
             raise MsnOutOfRange(self.qn, header.msn, self.due_msn)
@@ -232,9 +236,15 @@ class UntaggedQueue:
         if end > self.size:
             self._refuse(header, end)
         if payload:
+            if header.mo == self.extent.due:
+                self.extent.due = end
+            elif reason := self.extent.add(header.mo, end):
+                raise MisplacedSegment(self.qn, header.msn, header.mo, reason)
             scatter(buffer, header.mo, payload)
         if not header.last:
             return None
+        if self.extent.due != end:  # DDP-5041-5.4-02: what lies in the hole is another message's, another client's
+            raise MisplacedSegment(self.qn, header.msn, header.mo, f"it ends a message of {end} octets with a hole")
         self.close()
         return end  # DDP-5041-5.4-04
 

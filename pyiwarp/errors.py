@@ -42,6 +42,8 @@ __all__ = [
     "MarkerMismatch",
     "MarkersRefused",
     "MessageTooLong",
+    "MisplacedResponse",
+    "MisplacedSegment",
     "MpaError",
     "MsnOutOfRange",
     "NoBufferForMsn",
@@ -327,6 +329,12 @@ class BaseOrBounds(TaggedBufferError):
     rule = "the peer wrote outside the region of STag {:#010x}: TO {:#x} + {} octets"
 
 
+class MisplacedResponse(BaseOrBounds):
+    """The segments of a Read Response overlap; arguments: STag, TO, length, reason."""
+
+    rule = "the peer answered a Read at STag {:#010x} TO {:#x} with {} octets that may not be there: {}"
+
+
 class StagNotAssociated(TaggedBufferError):
     """The STag belongs to another protection domain or stream; argument: STag."""
 
@@ -393,6 +401,13 @@ class MessageTooLong(UntaggedBufferError):
     term = Term(Layer.DDP, 0x2, 0x05)
     rule = "on queue {:d} MSN {} needs {} octets, the buffer has {}"
     remedy = _LARGER_RECEIVES
+
+
+class MisplacedSegment(UntaggedBufferError):
+    """The segments leave a hole in their message, or overlap; arguments: QN, MSN, MO, reason (ambiguity 16)."""
+
+    term = Term(Layer.DDP, 0x2, 0x04)
+    rule = "on queue {} MSN {} has a segment at MO {} that may not be there: {}"
 
 
 class UntaggedVersion(UntaggedBufferError):

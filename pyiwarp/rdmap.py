@@ -18,6 +18,7 @@ from pyiwarp.errors import (
     InvalidStag,
     LocalCatastrophe,
     MalformedMessage,
+    MisplacedResponse,
     NoBufferForMsn,
     ProtocolViolation,
     RdmapVersion,
@@ -27,6 +28,7 @@ from pyiwarp.errors import (
     TerminatedByPeer,
     UnexpectedOpcode,
 )
+from pyiwarp.extent import Extent
 from pyiwarp.fastwire import READ_REQUEST_SIZE, TAGGED, TAGGED_SIZE, UNTAGGED_SIZE
 
 __all__ = [
@@ -114,13 +116,14 @@ def _refuse(octet: int, reason: str) -> NoReturn:
 class OutstandingRead:
     """A Read that this side has asked for and whose Response has not been delivered; `sink` is where it goes."""
 
-    __slots__ = ("left", "nbytes", "sink", "sink_stag", "sink_to", "token")
+    __slots__ = ("extent", "nbytes", "sink", "sink_stag", "sink_to", "token")
 
     def __init__(self, sink_stag: int, sink_to: int, sink: memoryview, token: object) -> None:
         self.sink_stag = sink_stag
         self.sink_to = sink_to
         self.sink = sink
-        self.nbytes = self.left = len(sink)
+        self.nbytes = len(sink)
+        self.extent = Extent()
         self.token = token
 
 
@@ -173,10 +176,13 @@ class OutstandingReads:
             return
         if stag != read.sink_stag:
             raise InvalidStag(stag)
-        if not read.sink_to <= to <= read.sink_to + read.nbytes - nbytes or nbytes > read.left:
+        if not read.sink_to <= to <= read.sink_to + read.nbytes - nbytes:
             raise BaseOrBounds(stag, to, nbytes)
-        read.left -= nbytes
         offset = to - read.sink_to
+        if offset == read.extent.due:
+            read.extent.due = offset + nbytes
+        elif reason := read.extent.add(offset, offset + nbytes):
+            raise MisplacedResponse(stag, to, nbytes, reason)
         read.sink[offset : offset + nbytes] = payload
 
     def drop(self) -> None:
@@ -187,8 +193,8 @@ class OutstandingReads:
         """The Response to the oldest Read was delivered; raises `MalformedMessage` if octets are missing."""
         read = self.due
         assert read is not None, "place_segment has seen to it"
-        if read.left:
-            raise MalformedMessage(Opcode.READ_RESPONSE, read.nbytes - read.left, read.nbytes)
+        if read.extent.due != read.nbytes:
+            raise MalformedMessage(Opcode.READ_RESPONSE, read.extent.placed, read.nbytes)
         self._reads.popleft()
         return read
 

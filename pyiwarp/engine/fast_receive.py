@@ -101,9 +101,10 @@ class FastReceive:
             if crc and crc32c(view[start:stop]) != INTACT:  # MPA-5044-6-01: before anything is placed
                 break
             if read is not None:
-                if nbytes > read.left or (last and nbytes < read.left):
+                extent = read.extent
+                if offset != extent.due or (last and offset != limit):  # a hole, an overlap, or too few octets
                     break
-                read.left -= nbytes
+                extent.due = offset + nbytes
             body = start + _TAGGED_BODY
             memory[offset : offset + nbytes] = view[body : body + nbytes]
             start = stop
@@ -138,6 +139,7 @@ class FastReceive:
 
     def _deliver(self, deframer: Deframer, events: list[Event]) -> int:
         view, crc, end, queue = deframer.view, deframer.crc, deframer.end, self._queue
+        extent = queue.extent
         begin = start = deframer.start
         enough = end - _UNTAGGED_BODY - CRC_SIZE
         unpack = UNTAGGED_LEAD.unpack_from
@@ -156,6 +158,8 @@ class FastReceive:
                 nbytes = length - UNTAGGED_SIZE
                 size = (length + LENGTH_SIZE + 3 & ~3) + CRC_SIZE
             stop = start + size
+            if mo != extent.due:  # DDP-5041-5.4-02: after a hole, or once more
+                break
             if opcode is None or nbytes < 0 or stop > end or nbytes + UNTAGGED_SIZE > MAX_MULPDU:
                 break
             if crc and crc32c(view[start:stop]) != INTACT:
@@ -176,6 +180,8 @@ class FastReceive:
                 solicited = opcode is Opcode.SEND_SE
                 # once for each message: `Delivered(...)` takes more than twice as long as `tuple.__new__`
                 events.append(tuple.__new__(Delivered, (opcode, msn, mo + nbytes, solicited, None, None)))
+            else:
+                extent.due = mo + nbytes
         if fpdus:
             deframer.advance(start - begin, fpdus)
         return fpdus

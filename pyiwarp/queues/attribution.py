@@ -12,7 +12,15 @@ from typing import Final
 
 from pyiwarp.codes import Opcode, QueueNumber
 from pyiwarp.ddp import MSN_MASK
-from pyiwarp.errors import InvalidMo, MalformedMessage, MessageTooLong, ProtocolViolation, Term, TerminatedByPeer
+from pyiwarp.errors import (
+    InvalidMo,
+    MalformedMessage,
+    MessageTooLong,
+    MisplacedResponse,
+    ProtocolViolation,
+    Term,
+    TerminatedByPeer,
+)
 from pyiwarp.fastwire import READ_REQUEST_SIZE, TAGGED, TAGGED_SIZE, UNTAGGED_SIZE
 from pyiwarp.queues.request_kinds import Posted
 from pyiwarp.queues.work import Status, WorkOpcode
@@ -103,7 +111,8 @@ def refused_request(
 
 def wrong_answer(violation: ProtocolViolation, begun: Sequence[Posted]) -> Posted | None:
     """The Read whose Response has not the octets that were asked for: the oldest one that waits."""
-    if isinstance(violation, MalformedMessage) and violation.args[0] == Opcode.READ_RESPONSE:
+    short = isinstance(violation, MalformedMessage) and violation.args[0] == Opcode.READ_RESPONSE
+    if short or isinstance(violation, MisplacedResponse):
         return next((each for each in begun if each.kind.answered and not each.done), None)
     return None
 

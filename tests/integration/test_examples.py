@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import runpy
 import sys
 from pathlib import Path
+from typing import Final
 
 import pytest
 
+from pyiwarp import ConnectionLost, cm, connect
 from tests.children import finished
 from tests.patience import PATIENCE
 
@@ -28,6 +32,41 @@ def test_example(path: Path) -> None:
     run = finished([sys.executable, "-W", "error", str(path)], timeout=2 * PATIENCE, cwd=ROOT)
     assert (run.returncode, run.stderr) == (0, "")
     assert SAID[path.stem] in run.stdout
+
+
+MALFORMED: Final = {
+    "no JSON": b"\xff{",
+    "nothing": b"",
+    "an object": b"{}",
+    "an unknown procedure": b'["sub", 1, 2]',
+    "a procedure without hash": b"[[]]",
+    "too few arguments": b'["add", 1]',
+    "arguments of another type": b'["upper", 1]',
+    "deep": b"[" * 256,
+    "a long reply": b'["upper", "' + "ÿ".encode() * 100 + b'"]',
+}
+
+
+async def test_a_malformed_call_ends_its_own_connection_and_no_other() -> None:
+    path = ROOT / "examples" / "rpc_srq.py"
+    rpc_srq = runpy.run_path(str(path))
+    server = rpc_srq["Server"]()
+    async with await cm.listen("127.0.0.1", 0) as listener:
+        duties = [asyncio.ensure_future(duty) for duty in (server.accept(listener), server.answer(), server.watch())]
+        try:
+            async with asyncio.timeout(PATIENCE):
+                for what, call in MALFORMED.items():
+                    async with connect("127.0.0.1", listener.port) as stranger:
+                        await stranger.send(call)
+                        with pytest.raises(ConnectionLost):
+                            print(what, await stranger.recv())
+                    await rpc_srq["client"](listener.port, 1)
+        finally:
+            for duty in duties:
+                duty.cancel()
+            ends = await asyncio.gather(*duties, return_exceptions=True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError] * 3
+    server.pd.context.close()
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -22,7 +22,7 @@ STACK = [
 ]
 
 ROWS = """
-    codes buffers exports
+    codes buffers exports extent
     errors pump capture
     wire fastwire access profile drivers/
     negotiation mpa ddp rdmap mr

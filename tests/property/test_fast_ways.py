@@ -162,6 +162,10 @@ def answered(at: int, nbytes: int) -> Deed:
     return lambda s: response(s.sinks[0].stag, 0x1000 + at, bytes([1 + at % 250]) * nbytes, last=False)
 
 
+def sent(mo: int, nbytes: int, **fields: Any) -> Deed:
+    return lambda s: send(bytes([1 + mo % 250]) * nbytes, mo=mo, **fields)
+
+
 @pytest.mark.parametrize("crc", [False, True])
 @pytest.mark.parametrize(
     ("script", "error"),
@@ -171,14 +175,30 @@ def answered(at: int, nbytes: int) -> Deed:
         ([to_open(0, 40), to_open(-1, 40)], "outside the region"),  # DDP-5041-7.1-12
         ([to_open(0, 40), to_open(0, 601)], "outside the region"),
         ([answered(0, 50), answered(50, 50)], ""),
-        ([answered(0, 40), answered(40, 40), answered(60, 40)], "outside the region"),  # RDMAP-5040-5.2.2-08
+        ([answered(0, 40), answered(40, 40), answered(60, 40)], "came before"),  # RDMAP-5040-5.2.2-08
+        ([answered(0, 40), answered(60, 40), answered(40, 20)], ""),
+        ([answered(0, 40), answered(60, 40), answered(50, 10)], ""),
+        ([answered(0, 40), answered(60, 40), answered(30, 20)], "came before"),
+        ([answered(20, 40), answered(0, 20), answered(0, 1)], "came before"),
         ([answered(0, 40), answered(61, 40)], "outside the region"),
         ([lambda s: send(bytes(39)), lambda s: send(bytes(300)), lambda s: send(bytes(41))], "41 octets"),
         ([lambda s: send(bytes(39), qn=1, msn=1)], "queue 1"),
         ([lambda s: send(bytes(39)), lambda s: send(bytes(39), dv=0)], "version"),
         ([lambda s: write(s.regions["another domain's"].stag, 0x1000, b"abc")], "not associated"),
         ([lambda s: write(s.regions["read only"].stag, 0x1000, b"abc")], "does not allow"),
-        ([lambda s: send(b"ab", last=False), lambda s: send(b"cd", mo=2), lambda s: send(b"e", mo=1)], ""),
+        ([sent(0, 2, last=False), sent(2, 2), sent(0, 1)], ""),
+        ([sent(0, 0), sent(0, 2, last=False), sent(5, 0, last=False), sent(2, 0)], ""),
+        ([sent(4, 2, last=False), sent(2, 2, last=False), sent(0, 2, last=False), sent(6, 4), sent(0, 9)], ""),
+        ([sent(0, 9), sent(9, 0)], "with a hole"),  # DDP-5041-5.4-02
+        ([sent(0, 9), sent(3, 4)], "with a hole"),
+        ([sent(0, 9), sent(0, 3, last=False), sent(4, 3)], "with a hole"),
+        ([sent(0, 3, last=False), sent(0, 0)], "with a hole"),
+        ([sent(0, 3, last=False), sent(2, 3)], "came before"),
+        ([sent(0, 3, last=False), sent(0, 3)], "came before"),
+        ([sent(3, 3, last=False), sent(0, 4, last=False)], "came before"),
+        ([sent(2, 0, opcode=Opcode.SEND_INVAL)], "with a hole"),
+        ([sent(2, 0, opcode=Opcode.SEND_SE)], "with a hole"),
+        ([sent(0, 2, last=False), lambda s: send(b"12345678", opcode=Opcode.IMMEDIATE)], "with a hole"),
     ],
 )
 def test_what_is_allowed_up_to_the_last_octet_and_what_is_not(script: list[Deed], error: str, crc: bool) -> None:

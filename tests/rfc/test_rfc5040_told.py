@@ -151,7 +151,7 @@ WRONG: dict[str, tuple[Callable[[MemoryRegion], Segment], type[ProtocolViolation
     "too long": (lambda sink: response(sink.stag, sink.to, b"123456789"), errors.BaseOrBounds),
     "too short": (lambda sink: response(sink.stag, sink.to, b"1234567"), errors.MalformedMessage),
     "empty": (lambda sink: response(sink.stag, sink.to), errors.MalformedMessage),
-    "the same octets again": (lambda sink: response(sink.stag, sink.to, b"12345678"), errors.BaseOrBounds),
+    "the same octets again": (lambda sink: response(sink.stag, sink.to, b"12345678"), errors.MisplacedResponse),
 }
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from pyiwarp import errors
-from pyiwarp.codes import Opcode
+from pyiwarp.codes import Opcode, QueueNumber
 from pyiwarp.mr import MemoryRegion, RemoteRegion
 from pyiwarp.queues.work import FetchAdd, Immediate, Read, Recv, Send, SendRequest, Status, Write
-from tests.harness import Pair, RawPeer, cut, ended, octets_of, read, response, send, write
+from tests.harness import Pair, RawPeer, Segment, cut, ended, octets_of, read, response, send, write
 from tests.rfc.scene import Scene, fetch_add
 
 FAR = RemoteRegion(0x0123_4567_FFFF_FF01, 0xA5C3F00D, 1 << 31)
@@ -179,6 +179,8 @@ def test_a_receive_of_several_elements_ends_with_the_last(
     peer = RawPeer(receive_markers=markers)
     one, two, three = (peer.node.region(b"." * size) for size in (8, 8, 8))
     peer.node.qp.post_recv(Recv((one[2:5], two[:6], three[7:]), "recv"))
+    if error is None:
+        peer.sends(send(b"." * mo, last=False))
     peer.sends(send(b"!" * nbytes, mo=mo))
     memory = octets_of(one)[2:5] + octets_of(two)[:6] + octets_of(three)[7:]
     untouched = octets_of(one)[:2] + octets_of(one)[5:] + octets_of(two)[6:] + octets_of(three)[:7]
@@ -252,6 +254,33 @@ def test_boundaries_survive_any_cutting_of_the_stream(chunk: int, markers: bool,
     assert [done.nbytes for done in peer.node.received()] == sizes
     for n, (size, region) in enumerate(zip(sizes, regions, strict=True)):
         assert octets_of(region) == bytes([n]) * size + bytes(128 - size)
+
+
+SINKS: dict[str, tuple[int, Segment]] = {
+    "Send": (0, send(mo=9)),
+    "Send with Invalidate": (0, send(opcode=Opcode.SEND_INVAL, mo=9)),
+    "Send with Solicited Event": (0, send(opcode=Opcode.SEND_SE, mo=9)),
+    "Send with Solicited Event and Invalidate": (0, send(opcode=Opcode.SEND_SE_INVAL, mo=9)),
+    "Read Request": (1, Segment(opcode=Opcode.READ_REQUEST, qn=1, mo=28)),
+    "Atomic Request": (1, Segment(opcode=Opcode.ATOMIC_REQUEST, qn=1, mo=52)),
+    "Terminate": (2, Segment(opcode=Opcode.TERMINATE, qn=2, msn=1, mo=4)),
+}
+
+
+@pytest.mark.parametrize("markers", [False, True])
+@pytest.mark.parametrize("case", SINKS)
+def test_a_message_of_which_no_octet_came_is_refused(case: str, markers: bool) -> None:
+    # DDP-5041-5.4-02, DDP-5041-5.4-03: it would be delivered as what lies in the buffer, another client's message
+    qn, empty = SINKS[case]
+    scene = Scene(receive_markers=markers)
+    before = scene.memory()
+    ulpdu = empty.octets(1)
+    scene.peer.sends(empty)
+    scene.peer.expects_terminate(errors.MisplacedSegment.term, mdr="110", quoted=ulpdu[:18])
+    assert scene.peer.hears() == [], "nothing is answered"
+    assert scene.node.qp.stream.due_msn(QueueNumber(qn)) == 1
+    assert [done.ok for done in scene.node.received()] == [False, False]
+    assert scene.memory() == before
 
 
 def test_nothing_is_delivered_before_it_is_whole(scene: Scene) -> None:  # DDP-5041-5.4-02, DDP-5041-4.1-07, -08

@@ -6,7 +6,16 @@ import pytest
 
 from pyiwarp import wire
 from pyiwarp.ddp import Outbound, TaggedOutbound, UntaggedOutbound, UntaggedQueue, next_msn, scatter
-from pyiwarp.errors import InvalidMo, MessageTooLong, MsnOutOfRange, NoBufferForMsn, ProtocolViolation, UsageError
+from pyiwarp.errors import (
+    InvalidMo,
+    MessageTooLong,
+    MisplacedSegment,
+    MsnOutOfRange,
+    NoBufferForMsn,
+    ProtocolViolation,
+    UsageError,
+)
+from pyiwarp.extent import MAX_PIECES
 from pyiwarp.fastwire import Untagged
 
 Piece = tuple[bytes, bytes]  # header, payload
@@ -186,17 +195,93 @@ def test_the_last_octet_of_a_buffer_is_in_it() -> None:  # DDP-5041-7.1-08
     buffers = Buffers(10, 0)
     queue = UntaggedQueue(0, buffers.take)
     assert queue.place(arriving(9), memoryview(b"x")) is None
+    assert queue.place(arriving(0), memoryview(b"012345678")) is None
     assert queue.place(arriving(10, last=True), memoryview(b"")) == 10
     assert queue.place(arriving(0, last=True, msn=2), memoryview(b"")) == 0, "an empty message fits an empty buffer"
 
 
-def test_segments_out_of_order_are_placed_all_the_same() -> None:  # DDP-5041-5.2-06, DDP-5041-5.3-03, DDP-5041-5.3-04
+def test_segments_out_of_order_are_placed_all_the_same() -> None:  # DDP-5041-5.2-06, DDP-5041-5.3-03
     buffers = Buffers(6)
     queue = UntaggedQueue(0, buffers.take)
-    for mo, octets in [(2, b"cd"), (0, b"ab"), (0, b"ab")]:
+    for mo, octets in [(2, b"cd"), (0, b"ab"), (0, b"")]:
         assert queue.place(arriving(mo), memoryview(octets)) is None
     assert queue.place(arriving(4, last=True), memoryview(b"ef")) == 6
     assert buffers.buffers == [b"abcdef"]
+
+
+Pieces = list[tuple[int, int]]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "end"),
+    [
+        ([], (7, 0)),  # no octet came at all
+        ([(0, 3)], (4, 0)),
+        ([(0, 3)], (4, 2)),
+        ([(1, 3)], (4, 2)),
+        ([(4, 2), (0, 3)], (6, 1)),
+        ([(0, 2), (4, 2)], (3, 1)),  # the segment with L is not the last of the message
+        ([(0, 6)], (4, 0)),
+        ([(0, 6)], (0, 0)),
+    ],
+)
+def test_a_message_with_a_hole_is_not_delivered(pieces: Pieces, end: tuple[int, int]) -> None:  # DDP-5041-5.4-02
+    buffers = Buffers(10)
+    buffers.buffers[0][:] = b"a secret.."
+    queue = UntaggedQueue(0, buffers.take)
+    for mo, nbytes in pieces:
+        assert queue.place(arriving(mo), memoryview(bytes(nbytes))) is None
+    with pytest.raises(MisplacedSegment, match="with a hole"):
+        queue.place(arriving(end[0], last=True), memoryview(bytes(end[1])))
+    assert queue.underway
+    assert queue.due_msn == 1
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(
+    ("pieces", "again"),
+    [
+        ([(0, 3)], (0, 3)),
+        ([(0, 3)], (2, 1)),
+        ([(2, 3)], (0, 3)),
+        ([(2, 3)], (4, 2)),
+        ([(0, 2), (4, 2)], (2, 3)),
+        ([(6, 2), (2, 2)], (0, 10)),
+        ([(6, 2), (2, 2)], (3, 4)),
+        ([(8, 2), (4, 2), (0, 2), (2, 2)], (1, 1)),
+    ],
+)
+def test_no_octet_of_a_message_comes_twice(pieces: Pieces, again: tuple[int, int], last: bool) -> None:
+    # DDP-5041-5.4-02: else the octets that came would make up for those of a hole
+    buffers = Buffers(10)
+    queue = UntaggedQueue(0, buffers.take)
+    for mo, nbytes in pieces:
+        assert queue.place(arriving(mo), memoryview(b"a" * nbytes)) is None
+    before = bytes(buffers.buffers[0])
+    with pytest.raises(MisplacedSegment, match="came before"):
+        queue.place(arriving(again[0], last=last), memoryview(b"b" * again[1]))
+    assert buffers.buffers[0] == before
+
+
+def test_the_pieces_of_a_message_that_lie_apart_are_counted() -> None:
+    queue = UntaggedQueue(0, Buffers(2 * MAX_PIECES + 4).take)
+    for piece in range(MAX_PIECES):
+        queue.place(arriving(2 * piece + 1), memoryview(b"x"))
+    with pytest.raises(MisplacedSegment, match=f"more than {MAX_PIECES} pieces"):
+        queue.place(arriving(2 * MAX_PIECES + 1), memoryview(b"x"))
+    for piece in range(MAX_PIECES):
+        assert queue.place(arriving(2 * piece), memoryview(b"y")) is None, "what lies between two joins them"
+    assert queue.place(arriving(2 * MAX_PIECES, last=True), memoryview(b"z")) == 2 * MAX_PIECES + 1
+
+
+def test_the_next_message_begins_anew() -> None:
+    buffers = Buffers(4, 4)
+    queue = UntaggedQueue(0, buffers.take)
+    queue.place(arriving(2), memoryview(b"cd"))
+    queue.place(arriving(0), memoryview(b"ab"))
+    assert queue.place(arriving(4, last=True), memoryview(b"")) == 4
+    assert queue.place(arriving(0, last=True, msn=2), memoryview(b"ef")) == 2
+    assert buffers.buffers == [b"abcd", b"ef\0\0"]
 
 
 def test_a_dropped_message_lets_go_of_its_buffer() -> None:

@@ -11,6 +11,7 @@ from pyiwarp.errors import (
     InvalidQn,
     InvalidStag,
     MalformedMessage,
+    MisplacedResponse,
     NoBufferForMsn,
     ProtocolViolation,
     RdmapVersion,
@@ -118,6 +119,26 @@ def test_a_response_may_not_give_more_octets_than_were_asked() -> None:
     outstanding.place_segment(1, 100, memoryview(b"abc"))
     with pytest.raises(BaseOrBounds):
         outstanding.place_segment(1, 100, memoryview(b"ab"))
+
+
+@pytest.mark.parametrize("again", [(0, 1), (2, 2), (3, 1), (0, 4)])
+def test_a_response_may_not_give_an_octet_twice(again: tuple[int, int]) -> None:  # RDMAP-5040-5.2.2-08
+    outstanding, sinks = reads(6)
+    for to in (3, 0):
+        outstanding.place_segment(1, 100 + to, memoryview(b"a"))
+    before = bytes(sinks[0])
+    at, nbytes = again
+    with pytest.raises(MisplacedResponse, match="came before"):
+        outstanding.place_segment(1, 100 + at, memoryview(b"b" * nbytes))
+    assert bytes(sinks[0]) == before
+
+
+def test_a_response_in_any_order_is_one() -> None:  # RDMAP-5040-5.2.2-06
+    outstanding, sinks = reads(6)
+    for to, octets in [(4, b"ef"), (0, b"ab"), (2, b"cd")]:
+        outstanding.place_segment(1, 100 + to, memoryview(octets))
+    assert outstanding.delivered().nbytes == 6
+    assert bytes(sinks[0]) == b"abcdef"
 
 
 def test_a_response_may_not_give_fewer_octets_than_were_asked() -> None:

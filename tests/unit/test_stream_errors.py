@@ -128,7 +128,7 @@ READS: dict[str, Refused] = {
     "MSN 0": (lambda s: read(s.region, size=4, msn=0), errors.MsnOutOfRange, "110"),  # RDMAP-5040-7.2-06
     "MO outside": (lambda s: read(s.region, size=4, mo=52), errors.InvalidMo, "110"),  # RDMAP-5040-7.2-06
     "MO that leaves too little": (lambda s: read(s.region, size=4, mo=25), errors.MessageTooLong, "110"),
-    "MO within": (lambda s: read(s.region, size=4, mo=4), errors.MalformedMessage, "110"),  # RDMAP-5040-7.2-06
+    "MO within": (lambda s: read(s.region, size=4, mo=4), errors.MisplacedSegment, "110"),  # RDMAP-5040-7.2-06
     "DDP version": (lambda s: read(s.region, size=4, dv=2), errors.UntaggedVersion, "110"),  # RDMAP-5040-7.2-06
 }
 

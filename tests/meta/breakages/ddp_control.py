@@ -250,7 +250,8 @@ MUTATIONS: Final = (
         "a Read is complete with the first segment of its Response",
         "engine/stream",
         "        if header.last:\n            read = self.reads",
-        "        if self.reads.due:\n            self.reads.due.left = 0\n            read = self.reads",
+        "        if self.reads.due:\n            self.reads.due.extent.due = self.reads.due.nbytes\n"
+        "            read = self.reads",
         ("DDP-5041-4.1-08",),
     ),
     Mutation(

@@ -122,8 +122,9 @@ MUTATIONS: Final = (
     Mutation(
         "the segments in the middle of a message of the plain way are not placed",
         "ddp",
-        "        if payload:\n            scatter",
-        "        if payload and (header.last or not header.mo):\n            scatter",
+        "            scatter(buffer, header.mo, payload)\n        if not header.last",
+        "            if header.last or not header.mo:\n                scatter(buffer, header.mo, payload)\n"
+        "        if not header.last",
         ("DDP-5041-5.2-05",),
     ),
     Mutation(
@@ -325,12 +326,25 @@ MUTATIONS: Final = (
         ("DDP-5041-5.3-02",),
     ),
     Mutation(
-        "octets that have come already are refused",
+        "a message with a hole is delivered",
         "ddp",
-        "        if payload:\n            scatter",
-        "        if payload and bytes(buffer[0][header.mo : end]) == bytes(payload):\n"
-        "            self._refuse(header, end)\n        if payload:\n            scatter",
-        ("DDP-5041-5.3-04",),
+        "        if self.extent.due != end:",
+        "        if False:",
+        ("DDP-5041-5.4-02",),
+    ),
+    Mutation(
+        "octets that came before make up for those of a hole",
+        "extent",
+        "        if (at and pieces[at - 1][1] > start) or (at < len(pieces) and pieces[at][0] < stop):",
+        "        if False:",
+        ("DDP-5041-5.4-02", "RDMAP-5040-5.2.2-08"),
+    ),
+    Mutation(
+        "a message with a hole is delivered the fast way",
+        "engine/fast_receive",
+        "            if mo != extent.due:",
+        "            if extent.due < 0:",
+        ("DDP-5041-5.4-02",),
     ),
     Mutation(
         "the MSNs of received messages stand still",

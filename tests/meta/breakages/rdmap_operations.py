@@ -128,7 +128,7 @@ MUTATIONS: Final = (
     Mutation(
         "the plain way takes a Response that is too short",
         "rdmap",
-        "        if read.left:\n            raise MalformedMessage",
+        "        if read.extent.due != read.nbytes:\n            raise MalformedMessage",
         "        if False:\n            raise MalformedMessage",
         ("RDMAP-5040-5.2.2-08", "RDMAP-5040-5.2.2-05"),
     ),
@@ -273,24 +273,24 @@ MUTATIONS: Final = (
         ("RDMAP-5040-5.2.2-05", "RDMAP-5040-5.2.2-08"),
     ),
     Mutation(
-        "the fast way takes a Response that is too long",
+        "a Response may give an octet twice, the fast way",
         "engine/fast_receive",
-        "                if nbytes > read.left or (last",
+        "                if offset != extent.due or (last",
         "                if (last",
         ("RDMAP-5040-5.2.2-05", "RDMAP-5040-5.2.2-08"),
     ),
     Mutation(
-        "the plain way takes a Response that is too long",
+        "a Response may give an octet twice, the plain way",
         "rdmap",
-        " or nbytes > read.left:",
-        ":",
+        "        elif reason := read.extent.add(offset, offset + nbytes):",
+        "        elif (reason := read.extent.add(offset, offset + nbytes)) and False:",
         ("RDMAP-5040-5.2.2-08", "RDMAP-5040-5.2.2-05"),
     ),
     Mutation(
         "the plain way takes a Response before its sink",
         "rdmap",
-        "        if not read.sink_to <= to <= read.sink_to + read.nbytes - nbytes or",
-        "        if not to <= read.sink_to + read.nbytes - nbytes or",
+        "        if not read.sink_to <= to <= read.sink_to + read.nbytes - nbytes:",
+        "        if not to <= read.sink_to + read.nbytes - nbytes:",
         ("RDMAP-5040-5.2.2-05",),
     ),
     Mutation(
@@ -303,10 +303,9 @@ MUTATIONS: Final = (
     Mutation(
         "a Response must begin at the sink's beginning",
         "rdmap",
-        "        read.left -= nbytes\n        offset = to - read.sink_to",
-        "        if read.left == read.nbytes and to != read.sink_to:\n"
-        "            raise BaseOrBounds(stag, to, nbytes)\n        read.left -= nbytes\n"
         "        offset = to - read.sink_to",
+        "        if not read.extent.placed and to != read.sink_to:\n"
+        "            raise BaseOrBounds(stag, to, nbytes)\n        offset = to - read.sink_to",
         ("RDMAP-5040-5.2.2-06",),
     ),
     Mutation(

@@ -115,9 +115,9 @@ MUTATIONS: Final = (
     Mutation(
         "a Response completes the newest Read",
         "rdmap",
-        "            raise MalformedMessage(Opcode.READ_RESPONSE, read.nbytes - read.left, read.nbytes)\n"
+        "            raise MalformedMessage(Opcode.READ_RESPONSE, read.extent.placed, read.nbytes)\n"
         "        self._reads.popleft()\n        return read",
-        "            raise MalformedMessage(Opcode.READ_RESPONSE, read.nbytes - read.left, read.nbytes)\n"
+        "            raise MalformedMessage(Opcode.READ_RESPONSE, read.extent.placed, read.nbytes)\n"
         "        self._reads.popleft()\n"
         "        if isinstance(self._reads[-1] if self._reads else None, OutstandingRead):\n"
         "            self._reads[-1].token, read.token = read.token, self._reads[-1].token\n        return read",
@@ -191,7 +191,7 @@ MUTATIONS: Final = (
         "a Read completes when it has its octets but not their last segment",
         "engine/stream",
         "        if header.last:\n            read = self.reads.delivered()",
-        "        if header.last or (self.reads.due and not self.reads.due.left):\n"
+        "        if header.last or (self.reads.due and self.reads.due.extent.due == self.reads.due.nbytes):\n"
         "            read = self.reads.delivered()",
         ("RDMAP-5040-5.5-16",),
     ),
