@@ -1,14 +1,15 @@
-"""A file moves on loopback: `pyiwarp get` beside the same file through asyncio streams, in one run.
+"""A file moves on loopback: `pyiwarp get` and `put` beside the same file through asyncio streams, in one run.
 
     python benchmarks/file_transfer.py [--mib 1024] [--rounds 5] [--dir DIR] [--json]
 
-Three candidates take turns, each with a server process and a client process of its own, both on uvloop:
+Four candidates take turns, each with a server process and a client process of its own, both on uvloop:
 
-* pyiwarp    the code of `pyiwarp get`: CRC32C on, RDMA Writes from mmap to mmap, SHA-256 on both sides
+* pyiwarp    the code of `pyiwarp get`: CRC32C on, RDMA Writes from and into staging memory, SHA-256 on both sides
+* put        the code of `pyiwarp put`: the same by RDMA Reads
 * streams    StreamWriter writes of 1 MiB from mmap, StreamReader reads of 1 MiB into mmap, nothing verified
 * streams+   the same, with SHA-256 computed on both sides while the octets travel, as pyiwarp does
 
-Every transfer ends with the destination mapped, filled and closed. Printed are the median rates, their spread, and
+Every transfer ends with the destination filled and closed. Printed are the median rates, their spread, and
 pyiwarp's ratio to each of the others.
 """
 
@@ -135,6 +136,11 @@ async def iwarp_get(port: int, to: Path, verify: bool) -> None:
         await client.get(NAME, to)
 
 
+async def iwarp_put(port: int, to: Path, verify: bool) -> None:
+    async with connected("127.0.0.1", port) as client:
+        await client.put(to.parent / NAME, to.name)
+
+
 # --- running ---------------------------------------------------------------------------------------------------------
 
 ServerMain = Callable[[Path, Pipe, bool], Coroutine[Any, Any, None]]
@@ -142,6 +148,7 @@ Get = Callable[[int, Path, bool], Awaitable[None]]
 
 CANDIDATES: dict[str, tuple[ServerMain, Get, bool]] = {
     "pyiwarp": (iwarp_server, iwarp_get, True),
+    "put": (iwarp_server, iwarp_put, True),
     "streams": (stream_server, stream_get, False),
     "streams+": (stream_server, stream_get, True),
 }
@@ -235,7 +242,7 @@ def show(rates: dict[str, list[float]], mib: int, rounds: int, *, as_json: bool)
         json.dump({"mib": mib, "machine": machine, "rates": rates, "medians": medians, "ratios": ratios}, sys.stdout)
         print()
         return
-    table = Table(title=f"get of {mib} MiB on loopback, {rounds} rounds ({machine})")
+    table = Table(title=f"{mib} MiB on loopback, {rounds} rounds ({machine})")
     for heading in ("candidate", "median GB/s", "lowest", "highest", "pyiwarp ÷ this"):
         table.add_column(heading, justify="left" if heading == "candidate" else "right")
     for name, values in rates.items():

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from pyiwarp import Access, Connection, Options, connect
 from pyiwarp.errors import IwarpError
 from pyiwarp.files import DEFAULT_PORT
+from pyiwarp.files.attributes import Attributes
 from pyiwarp.files.destination import Destination
 from pyiwarp.files.dialogue import Dialogue, clipped
-from pyiwarp.files.digests import FollowingDigest
 from pyiwarp.files.errors import BadMessage, CannotConnect, ChecksumMismatch, Refusal, RefusedByPeer, reason_of
 from pyiwarp.files.messages import (
     HELLO,
@@ -30,19 +31,29 @@ from pyiwarp.files.messages import (
     Get,
     Kept,
     List,
+    Message,
     Placed,
     Put,
     Ready,
     Sent,
     Stored,
 )
-from pyiwarp.files.prefault import Prefault
 from pyiwarp.files.report import Report
 from pyiwarp.files.root import is_text
 from pyiwarp.files.source import Source, check_regular
+from pyiwarp.files.staging import ReadAhead, StagingMemory, WriteBehind
 from pyiwarp.files.tasks import in_thread
 
 __all__ = ["ClientSettings", "FileClient", "Progress", "connected"]
+
+BEHIND: Final = 32 << 20
+"""Octets that are placed and not yet written to the file, at most; what the server has under way comes on top."""
+
+LARGEST_CHUNK: Final = 8 << 20
+"""The most octets of one RDMA Read by a server."""
+
+READS_AHEAD: Final = 5
+"""Reads that may be answered before their octets are reported: those in flight, and one that follows the report."""
 
 Progress = Callable[[int, int], None]
 """Called with the octets that are placed and the octets in all."""
@@ -53,11 +64,14 @@ class ClientSettings:
     """How files are transferred.
 
     `patience` (seconds) limits every wait for a server that owes an answer or progress. With `fsync` a file is on the
-    disk when `get` returns.
+    disk when `get` returns. With `mode` and `times` the new file has the permissions and the time of change of the one
+    that was transferred.
     """
 
     patience: float = 30.0
     fsync: bool = False
+    mode: bool = False
+    times: bool = False
     options: Options = field(default_factory=lambda: Options(recv_size=MESSAGE_LIMIT))
 
 
@@ -76,6 +90,7 @@ class FileClient:
         self.connection = connection
         self._settings = settings
         self._dialogue = Dialogue(connection, settings.patience)
+        self._cancelled = False
         self.committed = False
         """Whether the last `put` came so far that the server may have stored the file."""
 
@@ -88,42 +103,70 @@ class FileClient:
         """Have the server RDMA Write its file `name` here; it replaces the file `to` when all octets are right."""
         _check_name(name)
         report = self._report("get", name)
+        settings = self._settings
         with report.counting(self.connection):
-            await self._dialogue.send(Get(name))
-            report.nbytes = (await self._dialogue.receive(Found)).size
+            await self._dialogue.send(Get(name, settings.mode, settings.times))
+            found = await self._dialogue.receive(Found)
+            report.nbytes = found.size
             async with self._cancelling():
-                with _destination(to, fsync=self._settings.fsync) as destination:
-                    await self._dialogue.keep_peer_waiting(in_thread(destination.prepare, report.nbytes))
+                with _destination(to, fsync=settings.fsync) as destination:
+                    prepared = in_thread(destination.prepare, found.size, found.permissions)
+                    await self._dialogue.keep_peer_waiting(prepared)
                     theirs = await self._take(destination, report, progress)
                     if report.sha256 != theirs:
                         raise ChecksumMismatch("the SHA-256 of what arrived is not that of the file")
-                    await self._dialogue.keep_peer_waiting(in_thread(destination.keep))
+                    kept = in_thread(destination.keep, Attributes(found.permissions, found.mtime))
+                    await self._dialogue.keep_peer_waiting(kept)
             await self._dialogue.send(Kept())
         return report
 
     async def _take(self, destination: Destination, report: Report, progress: Progress) -> str:
-        """Let the server RDMA Write, and hash what is placed meanwhile; returns the server's SHA-256."""
-        async with (
-            FollowingDigest(destination.view) as digest,
-            Prefault(destination.view) as prefault,
-            self._dialogue.registered(destination.view, Access.LOCAL_WRITE | Access.REMOTE_WRITE) as region,
-        ):
-            report.stag, report.to = region.stag, region.to
-            await self._dialogue.send(Ready(region.stag, region.to))
-            placed = 0
-            while isinstance(message := await self._dialogue.receive(Placed, Sent), Placed):
-                placed = _advanced(placed, message.upto, report)
-                digest.advance(placed)
-                prefault.advance(placed)
-                progress(placed, report.nbytes)
-            if placed != report.nbytes:
-                raise BadMessage(f"the server reports that all is sent; {placed} of {report.nbytes} octets are placed")
-            report.sha256 = await self._dialogue.keep_peer_waiting(digest.finish())
+        """Let the server RDMA Write, and write to the file what is placed meanwhile; returns the server's SHA-256."""
+        memory = StagingMemory(report.nbytes, BEHIND, ring=False)
+        rights = Access.LOCAL_WRITE | Access.REMOTE_WRITE
+        async with WriteBehind(destination, memory) as writing:
+            with self._dialogue.moving(report.nbytes):
+                async with self._dialogue.registered(memory.view, rights) as region:
+                    report.stag, report.to = region.stag, region.to
+                    await self._dialogue.send(Ready(region.stag, region.to))
+                    theirs = await self._follow_writes(writing, report, progress)
+            report.sha256 = await self._dialogue.keep_peer_waiting(writing.finish())
+        return theirs
+
+    async def _follow_writes(self, writing: WriteBehind, report: Report, progress: Progress) -> str:
+        """Receive the server's Placed messages until it has sent all. A file that cannot be written cancels that."""
+        placed = 0
+        while isinstance(message := await self._dialogue.receive(Placed, Sent), Placed):
+            placed = _advanced(placed, message.upto, report)
+            writing.advance(placed)
+            progress(placed, report.nbytes)
+            try:
+                await writing.wait_for_room(placed)  # meanwhile TCP stops the server when messages pile up here
+            except Refusal as error:
+                await self._cancel(str(error))
+                await self._wait_until_stopped(placed, report, Sent)
+                raise
+        if placed != report.nbytes:
+            raise BadMessage(f"the server reports that all is sent; {placed} of {report.nbytes} octets are placed")
         return message.sha256
+
+    async def _wait_until_stopped(self, placed: int, report: Report, *last: type[Message]) -> None:
+        """Behind a Cancel: wait until the server does not use the memory here any more.
+
+        One that takes the Cancel answers Refused. One that was done before, or does not look for it, goes on to the
+        `last` message, or until all is placed; then the Cancel is all that it has of the transfer.
+        """
+        with suppress(RefusedByPeer):
+            while placed < report.nbytes or last:
+                message = await self._dialogue.receive(Placed, *last)
+                if not isinstance(message, Placed):
+                    return
+                placed = _advanced(placed, message.upto, report)
 
     @asynccontextmanager
     async def _cancelling(self) -> AsyncIterator[None]:
         """Send Cancel when this side cannot go on and the server has not ended the transfer."""
+        self._cancelled = False
         try:
             yield
         except RefusedByPeer:
@@ -138,6 +181,10 @@ class FileClient:
             raise
 
     async def _cancel(self, reason: str) -> None:
+        """Send Cancel, unless this transfer is cancelled already."""
+        if self._cancelled:
+            return
+        self._cancelled = True
         with suppress(IwarpError):  # the caller gets the first error; the next operation will see this one
             await self._dialogue.send(Cancel(clipped(reason)))
 
@@ -150,32 +197,45 @@ class FileClient:
         report = self._report("put", name)
         with report.counting(self.connection), await in_thread(Source.open, path) as source:
             report.nbytes = source.nbytes
-            async with self._cancelling():
-                await self._lend(source, report, progress)
+            await self._lend(source, report, progress)
             self.committed = True
             await self._dialogue.send(Commit(report.sha256))
             await self._dialogue.receive(Stored)
         return report
 
     async def _lend(self, source: Source, report: Report, progress: Progress) -> None:
-        """Let the server RDMA Read the file, and hash it meanwhile."""
-        async with (
-            FollowingDigest(source.view, source.nbytes) as digest,
-            self._dialogue.registered(source.view, Access.REMOTE_READ) as region,
-        ):
-            report.stag, report.to = region.stag, region.to
-            await self._dialogue.send(Put(report.name, source.nbytes, region.stag, region.to))
-            await self._follow_progress(source, report, progress)
-            report.sha256 = await self._dialogue.keep_peer_waiting(digest.finish())
-            source.check()
+        """Let the server RDMA Read the file from memory, which is filled ahead of it."""
+        ahead = (READS_AHEAD + self._settings.options.recv_depth) * LARGEST_CHUNK
+        memory = StagingMemory(source.nbytes, ahead, ring=False)
+        async with ReadAhead(source, memory) as reading:
+            with self._dialogue.moving(source.nbytes):
+                async with self._dialogue.registered(memory.view, Access.REMOTE_READ) as region:
+                    report.stag, report.to = region.stag, region.to
+                    await reading.wait_until_done(memory.room)
+                    attributes = Attributes.of(source.status, mode=self._settings.mode, times=self._settings.times)
+                    async with self._cancelling():
+                        await self._dialogue.send(Put(report.name, source.nbytes, region.stag, region.to, *attributes))
+                        await self._follow_reads(reading, report, progress)
+            async with self._cancelling():
+                report.sha256 = await self._dialogue.keep_peer_waiting(reading.finish())
 
-    async def _follow_progress(self, source: Source, report: Report, progress: Progress) -> None:
-        """Receive the server's Placed messages until all octets are placed."""
+    async def _follow_reads(self, reading: ReadAhead, report: Report, progress: Progress) -> None:
+        """Receive the server's Placed messages until all octets are placed. A file that cannot be read cancels that.
+
+        A Placed is taken only when the memory is filled for all Reads that may come before the next one is taken: what
+        piles up here beyond `recv_depth` messages stops the connection.
+        """
         placed = 0
-        while placed < source.nbytes:
-            source.check()
+        while placed < report.nbytes:
             placed = _advanced(placed, (await self._dialogue.receive(Placed)).upto, report)
-            progress(placed, source.nbytes)
+            reading.advance(placed)
+            progress(placed, report.nbytes)
+            try:
+                await reading.wait_until_done(min(report.nbytes, placed + reading.memory.room))
+            except Refusal as error:
+                await self._cancel(str(error))
+                await self._wait_until_stopped(placed, report)
+                raise
 
     # --- list --------------------------------------------------------------------------------------------------------
 

@@ -7,38 +7,39 @@ process leaves nothing behind. File systems that cannot do that get a hidden nam
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import secrets
 from contextlib import suppress
 from typing import Final
 
+from pyiwarp.files.attributes import NOTHING, Attributes, ReplacedFile
 from pyiwarp.files.errors import Refusal
-from pyiwarp.files.source import release
+from pyiwarp.files.room import reserve
 
 __all__ = ["Destination"]
 
 _NO_TMPFILE: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
-_NO_FALLOCATE: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+_NO_FSYNC: Final = (errno.EINVAL, errno.EOPNOTSUPP)
 _OPEN_FILES: Final = "/proc/self/fd"
+_TMPFILE: Final = getattr(os, "O_TMPFILE", 0)
+_NEW: Final = 0o666
+_PRIVATE: Final = 0o600
 
 
 class Destination:
     """The future file `name` in the directory `dir_fd`. It owns `dir_fd`.
 
-    `prepare`, then fill `view`, then `keep`; `close` in every case. Until `keep` returns, a file that was there
+    `prepare`, then `write` all of it, then `keep`; `close` in every case. Until `keep` returns, a file that was there
     before is unchanged. With `fsync` the octets and the name are on the disk when `keep` returns; without, they
     are when the system writes them.
     """
 
     def __init__(self, dir_fd: int, name: str, *, fsync: bool = False) -> None:
-        self._dir_fd = dir_fd
+        self.dir_fd = dir_fd
         self._name = name
         self._fsync = fsync
         self._fd = -1
         self._hidden: str | None = None
-        self._mapping: mmap.mmap | None = None
-        self.view = memoryview(bytearray())
 
     def __enter__(self) -> Destination:
         return self
@@ -46,58 +47,71 @@ class Destination:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def prepare(self, nbytes: int) -> None:
-        """Make the temporary file, reserve its room on the disk, and map it; raises `OSError`."""
-        self._open()
-        if nbytes:
-            reserve(self._fd, nbytes)
-            self._mapping = mmap.mmap(self._fd, nbytes)
-            self.view = memoryview(self._mapping)
+    def prepare(self, nbytes: int, mode: int | None = None) -> bool:
+        """Make the temporary file and reserve its room on the disk; raises `OSError`.
 
-    def keep(self) -> None:
-        """Put the complete file in its place; raises `OSError`, and then nothing has changed."""
+        A new file has the permissions `mode`, or all but those to execute, without what the umask forbids. Returns
+        whether the room is reserved: some file systems cannot.
+        """
+        replaces = ReplacedFile.look(self.dir_fd, self._name) is not None
+        self._open(_PRIVATE if replaces else _NEW if mode is None else mode)
+        return reserve(self._fd, nbytes)
+
+    def write(self, piece: memoryview, offset: int) -> None:
+        """Write octets at `offset`; raises `OSError`."""
+        written = 0
+        while written < piece.nbytes:
+            with piece[written:] as rest:
+                written += os.pwrite(self._fd, rest, offset + written)
+
+    def keep(self, attributes: Attributes = NOTHING) -> None:
+        """Put the complete file in its place; raises `OSError`, and then nothing has changed.
+
+        It keeps what a file that it replaces has (see `ReplacedFile`), but for the `attributes` that are given.
+        """
+        old = ReplacedFile.look(self.dir_fd, self._name)
+        if old is None:
+            attributes = attributes._replace(mode=None)  # it was made with that mode
+        else:
+            old.give(self._fd)
+        attributes.give(self._fd)
         if self._fsync:
-            if self._mapping is not None:
-                self._mapping.flush()
             os.fsync(self._fd)
         if self._hidden is not None or not self._link(self._name):
             self._replace()
         if self._fsync:
-            os.fsync(self._dir_fd)
+            _sync_directory(self.dir_fd)
 
     def close(self) -> None:
-        """Unmap and close the file, and remove it if it was not kept. Closing twice does nothing."""
-        if self._dir_fd < 0:
+        """Close the file, and remove it if it was not kept. Closing twice does nothing."""
+        if self.dir_fd < 0:
             return
         if self._hidden is not None:
             with suppress(OSError):
-                os.unlink(self._hidden, dir_fd=self._dir_fd)
-        for fd in (self._fd, self._dir_fd):
+                os.unlink(self._hidden, dir_fd=self.dir_fd)
+        for fd in (self._fd, self.dir_fd):
             if fd >= 0:
                 os.close(fd)
-        self._fd = self._dir_fd = -1
-        self.view.release()
-        if self._mapping is not None:
-            release(self._mapping)
+        self._fd = self.dir_fd = -1
 
-    def _open(self) -> None:
+    def _open(self, mode: int) -> None:
         flags = os.O_RDWR | os.O_CLOEXEC
-        if os.path.isdir(_OPEN_FILES):
+        if _TMPFILE and os.path.isdir(_OPEN_FILES):
             try:
-                self._fd = os.open(".", flags | os.O_TMPFILE, 0o666, dir_fd=self._dir_fd)
+                self._fd = os.open(".", flags | _TMPFILE, mode, dir_fd=self.dir_fd)
             except OSError as error:
                 if error.errno not in _NO_TMPFILE:
                     raise
             else:
                 return
         hidden = _hidden_name()
-        self._fd = os.open(hidden, flags | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=self._dir_fd)
+        self._fd = os.open(hidden, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=self.dir_fd)
         self._hidden = hidden
 
     def _link(self, name: str) -> bool:
         """Give the nameless file a name; False if the name is taken."""
         try:
-            os.link(f"{_OPEN_FILES}/{self._fd}", name, dst_dir_fd=self._dir_fd, follow_symlinks=True)
+            os.link(f"{_OPEN_FILES}/{self._fd}", name, dst_dir_fd=self.dir_fd, follow_symlinks=True)
         except FileExistsError:
             return False
         return True
@@ -109,7 +123,7 @@ class Destination:
             self._link(hidden)
             self._hidden = hidden
         try:
-            os.replace(self._hidden, self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
+            os.replace(self._hidden, self._name, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd)
         except IsADirectoryError:
             raise Refusal("it is a directory; only regular files are transferred") from None
         self._hidden = None
@@ -119,17 +133,10 @@ def _hidden_name() -> str:
     return f".pyiwarp-{secrets.token_hex(8)}.part"
 
 
-def reserve(fd: int, nbytes: int) -> None:
-    """Give the file its size and reserve its space on the disk, so that a store to its mapping cannot fail (SIGBUS).
-
-    Where the file system cannot reserve space, its free space is compared with `nbytes`. Raises `OSError`.
-    """
+def _sync_directory(fd: int) -> None:
+    """Have the names of a directory on the disk; some file systems (CIFS, FUSE) have nothing to do for that."""
     try:
-        os.posix_fallocate(fd, 0, nbytes)
+        os.fsync(fd)
     except OSError as error:
-        if error.errno not in _NO_FALLOCATE:
+        if error.errno not in _NO_FSYNC:
             raise
-        room = os.fstatvfs(fd)
-        if nbytes > room.f_bavail * room.f_frsize:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        os.ftruncate(fd, nbytes)

@@ -1,20 +1,14 @@
-"""SHA-256 of files: computed in a thread while the file is transferred, and cached for files that are sent again."""
+"""SHA-256 of files that were sent: cached, for those that are sent again."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import time
 from collections import OrderedDict
 from typing import Final
 
 from pyiwarp.files.source import Identity
-from pyiwarp.files.tasks import Follower, in_thread
 
-__all__ = ["DigestCache", "FollowingDigest"]
-
-STEP: Final = 16 << 20
-"""Octets hashed by one call in a thread: enough that the hand-over is cheap, few enough that cancelling is prompt."""
+__all__ = ["DigestCache"]
 
 CAPACITY: Final = 1024
 SETTLED: Final = 2.0
@@ -22,36 +16,6 @@ SETTLED: Final = 2.0
 
 A file that changed less long ago may change again within the resolution of its time stamps.
 """
-
-
-class FollowingDigest(Follower):
-    """Hashes `memory` while it is filled; see `Follower`. A digest that is `known` is not computed again."""
-
-    def __init__(self, memory: memoryview, available: int = 0, known: str | None = None) -> None:
-        self._known = known
-        self._hash = hashlib.sha256()
-        super().__init__(memory, available)
-
-    async def finish(self) -> str:
-        """Wait until the whole memory is filled and hashed; returns its SHA-256 in hexadecimal."""
-        if self._known is not None:
-            return self._known
-        await asyncio.shield(self._task)
-        return self._hash.hexdigest()
-
-    async def _follow(self) -> None:
-        hashed = 0
-        while hashed < self._memory.nbytes and self._known is None:
-            upto = min(self._filled, hashed + STEP)
-            if upto > hashed:
-                await in_thread(self._update, hashed, upto)
-                hashed = upto
-            else:
-                await self._wait_for_advance()
-
-    def _update(self, start: int, end: int) -> None:
-        with self._memory[start:end] as piece:  # released before the thread returns
-            self._hash.update(piece)
 
 
 class DigestCache:

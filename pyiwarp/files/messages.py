@@ -46,6 +46,8 @@ MESSAGE_LIMIT: Final = 8192
 NAME_LIMIT: Final = 1024
 REASON_LIMIT: Final = 512
 SIZE_LIMIT: Final = 1 << 46
+PERMISSIONS: Final = 0o777
+TIME_LIMIT: Final = 1 << 40
 KINDS: Final = ("file", "directory", "link", "other")
 
 
@@ -67,18 +69,22 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Get(Message):
-    """Client: asks for the file `name`. Answer: Found or Refused."""
+    """Client: asks for the file `name`, and for its mode and times if they are wanted. Answer: Found or Refused."""
 
     op: ClassVar[str] = "get"
     name: str
+    mode: bool = False
+    times: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Found(Message):
-    """Server: the file has `size` octets. Answer: Ready or Cancel."""
+    """Server: the file has `size` octets, and what was asked for beside. Answer: Ready or Cancel."""
 
     op: ClassVar[str] = "found"
     size: int
+    permissions: int | None = None
+    mtime: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +129,18 @@ class Cancel(Message):
 
 @dataclass(frozen=True, slots=True)
 class Put(Message):
-    """Client: RDMA Read the file `name` of `size` octets from `stag` and `to`. Answer: Placed…; or Refused."""
+    """Client: RDMA Read the file `name` of `size` octets from `stag` and `to`. Answer: Placed…; or Refused.
+
+    It gets `permissions`, and `mtime` in nanoseconds since 1970, if the message has them.
+    """
 
     op: ClassVar[str] = "put"
     name: str
     size: int
     stag: int
     to: int
+    permissions: int | None = None
+    mtime: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +203,16 @@ MESSAGES: Final[dict[str, type[Message]]] = {
 }
 
 
+_OPTIONAL: Final = frozenset({"mode", "times", "permissions", "mtime"})
+"""Fields that a message has only if a user asked for what they carry: earlier versions do not know them."""
+
+
 def encode(message: Message) -> bytes:
-    """The octets of one Send."""
-    return json.dumps({"op": message.op} | asdict(message), ensure_ascii=False, separators=(",", ":")).encode()
+    """The octets of one Send. A field that has its default is left out."""
+    said = {
+        name: value for name, value in asdict(message).items() if name not in _OPTIONAL or value not in (None, False)
+    }
+    return json.dumps({"op": message.op} | said, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def decode(octets: bytes) -> Message:
@@ -208,9 +226,9 @@ def decode(octets: bytes) -> Message:
         raise BadMessage("the peer's message is not one of the file service")
     kind = MESSAGES[op]
     names = {field.name for field in fields(kind)}
-    if fields_sent.keys() != names:
-        raise BadMessage(f"the peer's {op!r} does not have exactly the fields {sorted(names)}")
-    for name in names:
+    if not names - _OPTIONAL <= fields_sent.keys() <= names:
+        raise BadMessage(f"the peer's {op!r} does not have exactly the fields {sorted(names - _OPTIONAL)}")
+    for name in fields_sent:
         fields_sent[name] = _CHECKS[name](fields_sent[name], name)
     return kind(**fields_sent)
 
@@ -246,6 +264,18 @@ def _text(limit: int) -> Callable[[Any, str], str]:
     return check
 
 
+def _time(value: Any, field: str) -> int:
+    if type(value) is not int or not -(1 << 63) <= value < 1 << 63:
+        raise BadMessage(f"the peer's {field!r} is not a time in nanoseconds")
+    return value
+
+
+def _asked(value: Any, field: str) -> bool:
+    if value is not True:
+        raise BadMessage(f"the peer's {field!r} is there and not true")
+    return True
+
+
 def _sha256(value: Any, field: str) -> str:
     if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
         raise BadMessage(f"the peer's {field!r} is not a SHA-256 in hexadecimal")
@@ -262,7 +292,7 @@ def _entry(item: Any) -> Entry:
     if not isinstance(item, list) or len(item) != 4:
         raise BadMessage("the peer's listing has an entry without its four fields")
     name, kind, nbytes, modified = item
-    if kind not in KINDS or type(modified) is not int or abs(modified) >= 1 << 40:
+    if kind not in KINDS or type(modified) is not int or abs(modified) >= TIME_LIMIT:
         raise BadMessage("the peer's listing has an entry of no known kind or time")
     return Entry(_text(NAME_LIMIT)(name, "name"), kind, _size(nbytes, "size"), modified)
 
@@ -278,6 +308,10 @@ _CHECKS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "count": _integer(1 << 53),
     "stag": _integer(1 << 32),
     "to": _integer(1 << 64),
+    "mode": _asked,
+    "times": _asked,
+    "permissions": _integer(PERMISSIONS + 1),
+    "mtime": _time,
     "sha256": _sha256,
     "entries": _entries,
 }

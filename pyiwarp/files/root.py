@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from pyiwarp.files.errors import Refusal
-from pyiwarp.files.messages import Entry
+from pyiwarp.files.messages import TIME_LIMIT, Entry
 from pyiwarp.files.source import READING, Source, check_regular
 
 __all__ = ["Root", "is_text"]
@@ -191,4 +191,5 @@ def _entry(dir_fd: int, name: str) -> Entry | None:
         return None
     kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}
     kind = kinds.get(stat.S_IFMT(status.st_mode), "other")
-    return Entry(name, kind, status.st_size if kind == "file" else 0, int(status.st_mtime))
+    modified = min(max(status.st_mtime_ns // 10**9, 1 - TIME_LIMIT), TIME_LIMIT - 1)
+    return Entry(name, kind, status.st_size if kind == "file" else 0, modified)

@@ -10,9 +10,10 @@ from typing import Final, TypeVar
 
 from pyiwarp import Access, Connection, Options, Region, RemoteRegion
 from pyiwarp.errors import Disconnected, IwarpError
+from pyiwarp.files.attributes import Attributes
 from pyiwarp.files.destination import Destination
 from pyiwarp.files.dialogue import Dialogue
-from pyiwarp.files.digests import DigestCache, FollowingDigest
+from pyiwarp.files.digests import DigestCache
 from pyiwarp.files.errors import ChecksumMismatch, Refusal, TransferCancelled, reason_of
 from pyiwarp.files.messages import (
     MESSAGE_LIMIT,
@@ -34,19 +35,21 @@ from pyiwarp.files.messages import (
     encode,
     packed,
 )
-from pyiwarp.files.prefault import Prefault
 from pyiwarp.files.report import Report
 from pyiwarp.files.root import Root
-from pyiwarp.files.source import Source
+from pyiwarp.files.staging import ReadAhead, StagingMemory, WriteBehind
 from pyiwarp.files.tasks import Window, in_thread
 
 __all__ = ["ServerSettings", "ServerState", "Session"]
 
-CHUNK: Final = 8 << 20
+CHUNK: Final = 4 << 20
 """Octets of one RDMA Write or Read; progress is reported after each. A message must be below 2^32 octets."""
 
 WRITES_IN_FLIGHT: Final = 4
 READS_IN_FLIGHT: Final = 4
+ROOM: Final = 6
+"""Chunks of memory for one transfer: those in flight, and those that are read or written meanwhile."""
+
 LISTING_BATCH: Final = 256
 INTERRUPTED: Final = "the transfer was interrupted"
 
@@ -141,29 +144,39 @@ class Session:
     async def _send(self, request: Get, report: Report) -> None:
         with await in_thread(self._root.open_file, request.name) as source:
             report.nbytes = source.nbytes
-            await self._dialogue.send(Found(source.nbytes))
+            attributes = Attributes.of(source.status, mode=request.mode, times=request.times)
+            await self._dialogue.send(Found(source.nbytes, attributes.mode, attributes.mtime))
             ready = await self._receive_unless_cancelled(Ready)
             report.stag, report.to = ready.stag, ready.to
-            async with (
-                FollowingDigest(source.view, source.nbytes, self._digests.get(source.identity)) as digest,
-                self._dialogue.registered(source.view, Access(0)) as region,
-            ):
-                await self._dialogue.wait_for(self._write_all(region, source, report), "taking the file")
-                report.sha256 = await self._dialogue.keep_peer_waiting(digest.finish())
-                source.check()
+            memory = StagingMemory(source.nbytes, ROOM * CHUNK, ring=True)
+            known = self._digests.get(source.identity) if source.tells_its_size else None
+            async with ReadAhead(source, memory, known or "") as reading:
+                with self._dialogue.moving(source.nbytes):
+                    async with self._dialogue.registered(memory.view, Access(0)) as region:
+                        await self._dialogue.unless_cancelled(
+                            self._write_all(region, reading, report), "taking the file"
+                        )
+                report.sha256 = await self._dialogue.keep_peer_waiting(reading.finish())
             self._digests.forget(source.identity)  # cached again when the client has confirmed it
             await self._dialogue.send(Sent(report.sha256))
             await self._receive_unless_cancelled(Kept)
-            self._digests.add(source.identity, report.sha256)
+            if source.tells_its_size:
+                self._digests.add(source.identity, report.sha256)
 
-    async def _write_all(self, region: Region, source: Source, report: Report) -> None:
+    async def _write_all(self, region: Region, reading: ReadAhead, report: Report) -> None:
         """RDMA Writes, each followed by a Send, whose delivery means that the Write is placed (RFC 5040 §5.5)."""
+        memory = reading.memory
+
+        async def write(start: int, end: int) -> None:
+            remote = RemoteRegion(report.to + start, report.stag, end - start)
+            await self._connection.write(memory.slice_of(region, start, end), remote)
+            reading.advance(end)
+
         async with Window(2 * WRITES_IN_FLIGHT) as window:
-            for start in range(0, source.nbytes, CHUNK):
-                source.check()
-                end = min(start + CHUNK, source.nbytes)
-                remote = RemoteRegion(report.to + start, report.stag, end - start)
-                await window.begin(self._connection.write(region[start:end], remote))
+            for start in range(0, memory.nbytes, CHUNK):
+                end = min(start + CHUNK, memory.nbytes)
+                await reading.wait_until_done(end)
+                await window.begin(write(start, end))
                 await window.begin(self._connection.send(encode(Placed(end))))
                 report.operations += 1
 
@@ -181,30 +194,37 @@ class Session:
             raise Refusal("the server is read-only")
         dir_fd, name = await in_thread(self._root.directory_for, request.name)
         with Destination(dir_fd, name, fsync=self._settings.fsync) as destination:
-            await self._dialogue.keep_peer_waiting(in_thread(destination.prepare, request.size))
-            async with (
-                FollowingDigest(destination.view) as digest,
-                Prefault(destination.view) as prefault,
-                self._dialogue.registered(destination.view, Access.LOCAL_WRITE) as region,
-            ):
-                await self._dialogue.wait_for(self._read_all(region, (digest, prefault), report), "the file")
+            await self._dialogue.keep_peer_waiting(in_thread(destination.prepare, request.size, request.permissions))
+            memory = StagingMemory(request.size, ROOM * CHUNK, ring=True)
+            async with WriteBehind(destination, memory) as writing:
+                with self._dialogue.moving(request.size):
+                    async with self._dialogue.registered(memory.view, Access.LOCAL_WRITE) as region:
+                        await self._dialogue.unless_cancelled(self._read_all(region, writing, report), "the file")
+                if request.size:
+                    await self._dialogue.send(Placed(request.size))  # a Cancel behind it comes where Commit is due
                 commit = await self._receive_unless_cancelled(Commit)
-                report.sha256 = await self._dialogue.keep_peer_waiting(digest.finish())
+                report.sha256 = await self._dialogue.keep_peer_waiting(writing.finish())
             if report.sha256 != commit.sha256:
                 raise ChecksumMismatch("the SHA-256 of what arrived is not that of the file")
-            await self._dialogue.keep_peer_waiting(in_thread(destination.keep))
+            attributes = Attributes(request.permissions, request.mtime)
+            await self._dialogue.keep_peer_waiting(in_thread(destination.keep, attributes))
             await self._dialogue.send(Stored())
 
-    async def _read_all(self, region: Region, followers: tuple[FollowingDigest, Prefault], report: Report) -> None:
+    async def _read_all(self, region: Region, writing: WriteBehind, report: Report) -> None:
+        memory = writing.memory
+
         async def read(start: int, end: int) -> None:
-            await self._connection.read(region[start:end], RemoteRegion(report.to + start, report.stag, end - start))
-            for follower in followers:
-                follower.advance(end)  # Reads complete in the order posted (RFC 5040 §5.5)
-            await self._connection.send(encode(Placed(end)))
+            remote = RemoteRegion(report.to + start, report.stag, end - start)
+            await self._connection.read(memory.slice_of(region, start, end), remote)
+            writing.advance(end)  # Reads complete in the order posted (RFC 5040 §5.5)
+            if end < memory.nbytes:
+                await self._connection.send(encode(Placed(end)))
 
         async with Window(READS_IN_FLIGHT) as window:
-            for start in range(0, region.nbytes, CHUNK):
-                await window.begin(read(start, min(start + CHUNK, region.nbytes)))
+            for start in range(0, memory.nbytes, CHUNK):
+                end = min(start + CHUNK, memory.nbytes)
+                await writing.wait_for_room(end)
+                await window.begin(read(start, end))
                 report.operations += 1
 
     # --- list --------------------------------------------------------------------------------------------------------

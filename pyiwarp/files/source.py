@@ -1,17 +1,24 @@
-"""A file that is sent: opened, mapped for reading, checked for changes."""
+"""A file that is sent: opened, read piece by piece, checked for changes."""
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pyiwarp.files.errors import Refusal
 
-__all__ = ["READING", "Identity", "Source", "check_regular", "release"]
+__all__ = ["READING", "Identity", "Source", "check_regular"]
+
+WHOLE: Final = 1 << 16
+"""Octets up to which a file is read when it is opened, and does not change any more."""
+
+UNTOLD_LIMIT: Final = 64 << 20
+"""The most octets of a file whose file system does not tell its size: they are held in memory."""
+
+TRIES: Final = 3
+_CHANGED: Final = "the file changed while it was being sent"
 
 READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """Flags for opening files: without waiting for the other end of a FIFO."""
@@ -48,10 +55,11 @@ def check_regular(mode: int) -> None:
 
 
 class Source:
-    """An open file as memory. It owns `fd`.
+    """An open file whose octets are read, never mapped. It owns `fd`.
 
-    A file that another program shortens while its mapping is read ends this process (SIGBUS). `check` is called before
-    each piece is used; the moment between the check and the use remains.
+    A file of at most `WHOLE` octets is read when it is opened, to its end: a file of /proc tells the size 0 and has
+    content, one of /sys tells 4,096 octets and has some. `octets` holds the content then, and `nbytes` says how much
+    that is.
     """
 
     def __init__(self, fd: int) -> None:
@@ -59,19 +67,17 @@ class Source:
         try:
             status = os.fstat(fd)
             check_regular(status.st_mode)
+            self.status = status
             self.identity = _identity(status)
-            self.nbytes = status.st_size
-            self._mapping = mmap.mmap(fd, self.nbytes, access=mmap.ACCESS_READ) if self.nbytes else None
+            self.octets = self._read_whole() if status.st_size <= WHOLE else None
         except BaseException:
             os.close(fd)
             raise
-        self.view = memoryview(self._mapping) if self._mapping is not None else memoryview(b"")
-        if self._mapping is not None:
-            self._mapping.madvise(mmap.MADV_SEQUENTIAL)
+        self.nbytes = status.st_size if self.octets is None else len(self.octets)
 
     @classmethod
     def open(cls, path: Path) -> Source:
-        """Open and map the file of that path; raises `OSError`, or `Refusal` if it is no regular file."""
+        """Open the file of that path; raises `OSError`, or `Refusal` if it is no regular file."""
         check_regular(os.stat(path).st_mode)  # opening a device can already do something
         return cls(os.open(path, READING))
 
@@ -81,24 +87,64 @@ class Source:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    @property
+    def tells_its_size(self) -> bool:
+        """Whether the size that the file system tells is that of the content; then its times tell of changes too."""
+        return self.nbytes == self.identity.nbytes
+
+    def read_into(self, piece: memoryview, offset: int) -> None:
+        """Fill `piece` with the octets from `offset` on; raises `OSError`, or `Refusal` if there are not so many."""
+        self.check()
+        if self.octets is not None:
+            piece[:] = self.octets[offset : offset + piece.nbytes]
+            return
+        filled = 0
+        while filled < piece.nbytes:
+            with piece[filled:] as rest:
+                got = os.preadv(self.fd, [rest], offset + filled)
+            if not got:
+                raise Refusal(_CHANGED)
+            filled += got
+
     def check(self) -> None:
-        """Raise `Refusal` if the file has another size, or was written to, since it was opened."""
+        """Raise `Refusal` if the file has another size, or was written to, since it was opened.
+
+        A file that was read when it was opened may change: what is sent is what it was.
+        """
+        if self.octets is not None:
+            return
         now = _identity(os.fstat(self.fd))
         if now.nbytes != self.nbytes or now.mtime_ns != self.identity.mtime_ns:  # ctime changes with each new link
-            raise Refusal("the file changed while it was being sent")
+            raise Refusal(_CHANGED)
+
+    def check_end(self) -> None:
+        """Raise `Refusal` as `check` does, and if the file has more octets than its file system tells."""
+        self.check()
+        if self.octets is None and os.pread(self.fd, 1, self.nbytes):
+            raise Refusal("the file has more octets than its size says")
 
     def close(self) -> None:
-        """Unmap and close the file. Closing twice does nothing."""
-        if self.fd < 0:
-            return
-        os.close(self.fd)
-        self.fd = -1
-        self.view.release()
-        if self._mapping is not None:
-            release(self._mapping)
+        """Close the file. Closing twice does nothing."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
+    def _read_whole(self) -> bytes:
+        """All octets of a small file, in one state of it."""
+        for _ in range(TRIES):
+            before = _identity(os.fstat(self.fd))
+            octets = self._read_to_end()
+            if _identity(os.fstat(self.fd)) == before or not before.nbytes:
+                self.identity = before
+                return octets
+        raise Refusal("the file changes too often to be sent")
 
-def release(mapping: mmap.mmap) -> None:
-    """Unmap now, or when the transport of an aborted connection drops its last view of it."""
-    with suppress(BufferError):
-        mapping.close()
+    def _read_to_end(self) -> bytes:
+        pieces = list[bytes]()
+        nbytes = 0
+        while piece := os.pread(self.fd, WHOLE, nbytes):
+            pieces.append(piece)
+            nbytes += len(piece)
+            if nbytes > UNTOLD_LIMIT:
+                raise Refusal(f"its size is told as {self.identity.nbytes}, and it has more than {UNTOLD_LIMIT} octets")
+        return b"".join(pieces)

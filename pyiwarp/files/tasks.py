@@ -1,4 +1,4 @@
-"""Tasks and threads of a transfer: bounded operations in flight, work in a thread, work that follows a transfer."""
+"""Tasks and threads of a transfer: bounded operations in flight, work in a thread."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import ParamSpec, TypeVar
 
-__all__ = ["Follower", "Window", "in_thread"]
+__all__ = ["Window", "in_thread"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,40 +69,3 @@ class Window:
     async def _finish_oldest(self) -> None:
         await self._tasks[0]
         self._tasks.popleft()
-
-
-class Follower:
-    """A task that processes `memory` while a transfer fills it from the front; base of the digest and of prefaulting.
-
-    `filled` is the number of octets that are there when it starts, `advance` reports more. Leaving the `async with`
-    block cancels the task and releases the memory.
-    """
-
-    def __init__(self, memory: memoryview, filled: int = 0) -> None:
-        self._memory = memory[:]
-        self._filled = filled
-        self._more = asyncio.Event()
-        self._task = asyncio.get_running_loop().create_task(self._follow())
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._memory.release()
-
-    def advance(self, filled: int) -> None:
-        """The first `filled` octets are there and will not change."""
-        self._filled = filled
-        self._more.set()
-
-    async def _wait_for_advance(self) -> None:
-        self._more.clear()
-        await self._more.wait()
-
-    async def _follow(self) -> None:
-        """The work. It must not hold views of `_memory` when it returns or is cancelled."""
-        raise NotImplementedError

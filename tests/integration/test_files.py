@@ -17,14 +17,14 @@ from pyiwarp.cli.transfers import summary
 from pyiwarp.connections.awaitable import Connection, Options
 from pyiwarp.connections.serving import connect, serve
 from pyiwarp.errors import IwarpError, Rejected
-from pyiwarp.files import session
+from pyiwarp.files import room, session
 from pyiwarp.files.client import ClientSettings, connected
 from pyiwarp.files.dialogue import Dialogue
-from pyiwarp.files.digests import FollowingDigest
 from pyiwarp.files.errors import BadMessage, CannotConnect, ChecksumMismatch, Refusal, RefusedByPeer
 from pyiwarp.files.messages import MESSAGE_LIMIT, decode
 from pyiwarp.files.server import ServerSettings
-from pyiwarp.files.source import Identity
+from pyiwarp.files.source import Identity, Source
+from pyiwarp.files.staging import Stage
 from pyiwarp.mr import Access
 from tests.hosts import closed_port
 from tests.integration.filerig import Rig, content, rig, serving, small_chunks
@@ -141,15 +141,22 @@ async def test_octets_beyond_four_gib_of_a_region(rig: Rig, monkeypatch: pytest.
     with (rig.served / "file").open("wb") as file:
         os.truncate(file.fileno(), nbytes)
         os.pwrite(file.fileno(), content(12345), far)
-    with (rig.mine / "file").open("w+b") as file:
-        os.truncate(file.fileno(), nbytes)
-        sink = mmap.mmap(file.fileno(), nbytes)
+    with (rig.mine / "file").open("w+b") as mine:
+        os.truncate(mine.fileno(), nbytes)
+        sink = mmap.mmap(mine.fileno(), nbytes)
     async with rig.client() as client:
         connection, talk = client.connection, Dialogue(client.connection, PATIENCE)
         async with connection.register(sink, Access.REMOTE_WRITE | Access.LOCAL_WRITE) as region:
             real_range = range
             monkeypatch.setattr(session, "range", lambda start, stop, step: real_range(far, stop, step), raising=False)
-            monkeypatch.setattr(FollowingDigest, "finish", _no_digest)
+            real_run = Stage._run
+
+            async def run_from_there(self: Stage) -> None:
+                self.done = self._told = far
+                await real_run(self)
+
+            monkeypatch.setattr(Stage, "_run", run_from_there)
+            monkeypatch.setattr(Stage, "finish", _no_digest)
             await talk.send(decode(b'{"op":"get","name":"file"}'))
             assert json.loads(await connection.recv()) == {"op": "found", "size": nbytes}
             await talk.send(decode(json.dumps({"op": "ready", "stag": region.stag, "to": region.to}).encode()))
@@ -207,7 +214,7 @@ async def test_a_read_only_server(tmp_path: Path) -> None:
         assert (rig.served / "file").read_bytes() == b"old"
 
 
-def _full(fd: int, offset: int, nbytes: int) -> None:
+def _full(fd: int, nbytes: int) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -217,7 +224,7 @@ async def test_a_full_disk_on_either_side(rig: Rig, monkeypatch: pytest.MonkeyPa
     (rig.mine / "new").write_bytes(b"new")
     async with rig.client() as client:
         with monkeypatch.context() as patch:
-            patch.setattr(os, "posix_fallocate", _full)
+            patch.setattr(room, "_fallocate", _full)
             with pytest.raises(OSError, match="No space left"):
                 await client.get("file", rig.mine / "file")
             with pytest.raises(RefusedByPeer, match="No space left"):
@@ -255,14 +262,14 @@ async def test_a_file_that_changes_on_its_way_is_not_kept(rig: Rig, monkeypatch:
     path.write_bytes(content(100_000))
     os.utime(path, ns=(0, 0))
     (rig.mine / "old").write_bytes(b"old")
-    real_finish = FollowingDigest.finish
+    real_check = Source.check_end
 
-    async def finish_and_change(self: FollowingDigest) -> str:
+    def change_and_check(self: Source) -> None:
         with path.open("r+b") as file:
             file.write(b"changed")
-        return await real_finish(self)
+        real_check(self)
 
-    monkeypatch.setattr(FollowingDigest, "finish", finish_and_change)
+    monkeypatch.setattr(Source, "check_end", change_and_check)
     async with rig.client() as client:
         with pytest.raises(RefusedByPeer, match="changed"):
             await client.get("file", rig.mine / "old")
@@ -277,7 +284,7 @@ async def test_a_wrong_checksum_is_found_on_either_side(rig: Rig, monkeypatch: p
     async def different(self: object) -> str:
         return f"{next(calls):064x}"
 
-    monkeypatch.setattr(FollowingDigest, "finish", different)
+    monkeypatch.setattr(Stage, "finish", different)
     async with rig.client() as client:
         with pytest.raises(ChecksumMismatch):
             await client.get("file", rig.mine / "file")

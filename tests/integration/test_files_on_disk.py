@@ -13,7 +13,7 @@ from pyiwarp.files import digests as digests_module
 from pyiwarp.files.client import ClientSettings, connected
 from pyiwarp.files.destination import Destination
 from pyiwarp.files.dialogue import Dialogue
-from pyiwarp.files.errors import ChecksumMismatch
+from pyiwarp.files.errors import ChecksumMismatch, PeerSilent
 from pyiwarp.files.server import ServerSettings
 from pyiwarp.verbs import QpCounters
 from tests.integration.filerig import OPTIONS, Rig, content, rig, serving
@@ -115,28 +115,44 @@ async def test_a_digest_that_nobody_has_found_right_is_not_remembered(
 
 
 class Slow:
-    """A connection on which some octets have moved whenever somebody looks, `looks` times."""
+    """A connection on which something has moved whenever somebody looks, `looks` times."""
 
-    def __init__(self, looks: int, ended: asyncio.Event) -> None:
+    def __init__(self, looks: int, ended: asyncio.Event, octets: int) -> None:
         self.qp = self
         self._left = looks
+        self._looks = looks
+        self._octets = octets
         self._ended = ended
 
     def counters(self) -> QpCounters:
         self._left -= 1
         if self._left == 0:
             self._ended.set()
-        return QpCounters(fpdus_received=max(0, self._left))
+        fpdus = self._looks - max(0, self._left)
+        return QpCounters(fpdus_received=fpdus, octets_received=fpdus * self._octets)
 
 
 @pytest.mark.parametrize("looks", [2, 20])
 async def test_a_slow_transfer_that_moves_is_waited_for(looks: int) -> None:
-    """Many times the limit altogether, and never the limit without an octet."""
+    """Many times the limit altogether, and never the limit without octets of the file."""
     ended = asyncio.Event()
+    talk = Dialogue(Slow(looks, ended, 128), 0.01)  # type: ignore[arg-type]
+    with talk.moving(1 << 20):
+        assert await talk.wait_for(_done(ended), "the file") == "done"
 
-    async def work() -> str:
-        await ended.wait()
-        return "done"
 
-    talk = Dialogue(Slow(looks, ended), 0.01)  # type: ignore[arg-type]
-    assert await talk.wait_for(work(), "the file") == "done"
+@pytest.mark.parametrize(
+    ("owed", "octets"),
+    [(0, 1500), (1 << 20, 20), (1 << 20, 52), (500, 1500)],
+    ids=["nothing", "empty Writes", "Reads of nothing", "more than is owed"],
+)
+async def test_what_is_not_owed_is_not_progress(owed: int, octets: int) -> None:
+    ended = asyncio.Event()
+    talk = Dialogue(Slow(1000, ended, octets), 0.01)  # type: ignore[arg-type]
+    with talk.moving(owed), pytest.raises(PeerSilent):
+        await talk.wait_for(_done(ended), "the file")
+
+
+async def _done(ended: asyncio.Event) -> str:
+    await ended.wait()
+    return "done"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pyiwarp.files import destination as module
+from pyiwarp.files import room as module
 from pyiwarp.files.destination import Destination
 from pyiwarp.files.errors import Refusal
 
@@ -28,6 +28,12 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(request.param)
 
 
+def umask() -> int:
+    now = os.umask(0)
+    os.umask(now)
+    return now
+
+
 def destination(path: Path, *, fsync: bool = False) -> Destination:
     return Destination(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY), path.name, fsync=fsync)
 
@@ -41,13 +47,11 @@ def test_a_kept_file_is_there(way: str, tmp_path: Path, old: bytes | None, octet
         path.write_bytes(old)
     with destination(path, fsync=fsync) as arriving:
         arriving.prepare(len(octets))
-        arriving.view[:] = octets
+        arriving.write(memoryview(octets), 0)
         arriving.keep()
     assert path.read_bytes() == octets
     assert os.listdir(tmp_path) == ["file"]
-    umask = os.umask(0)
-    os.umask(umask)
-    assert path.stat().st_mode & 0o777 == 0o666 & ~umask
+    assert old is not None or path.stat().st_mode & 0o777 == 0o666 & ~umask()
 
 
 @pytest.mark.parametrize("old", [None, b"old"])
@@ -57,7 +61,7 @@ def test_a_file_not_kept_leaves_no_trace(way: str, tmp_path: Path, old: bytes | 
         path.write_bytes(old)
     with destination(path) as arriving:
         arriving.prepare(10)
-        arriving.view[:] = b"0123456789"
+        arriving.write(memoryview(b"0123456789"), 0)
         assert not path.exists() or path.read_bytes() == old
         assert (len(os.listdir(tmp_path)) == (old is not None)) == (way == "nameless")
     assert os.listdir(tmp_path) == ([] if old is None else ["file"])
@@ -78,7 +82,7 @@ def test_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
     (tmp_path / "file").symlink_to("other")
     with destination(tmp_path / "file") as arriving:
         arriving.prepare(3)
-        arriving.view[:] = b"new"
+        arriving.write(memoryview(b"new"), 0)
         arriving.keep()
     assert (tmp_path / "other").read_bytes() == b"other"
     assert (tmp_path / "file").read_bytes() == b"new"
@@ -86,10 +90,10 @@ def test_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_before_anything_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(fd: int, offset: int, nbytes: int) -> None:
+    def full(fd: int, nbytes: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(module, "_fallocate", full)
     with destination(tmp_path / "file") as arriving, pytest.raises(OSError, match="No space left"):
         arriving.prepare(10)
     assert os.listdir(tmp_path) == []
@@ -98,10 +102,10 @@ def test_a_full_disk_is_told_before_anything_moves(tmp_path: Path, monkeypatch: 
 def test_file_systems_that_cannot_reserve_are_asked_for_their_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cannot(fd: int, offset: int, nbytes: int) -> None:
+    def cannot(fd: int, nbytes: int) -> None:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    monkeypatch.setattr(os, "posix_fallocate", cannot)
+    monkeypatch.setattr(module, "_fallocate", cannot)
     with (tmp_path / "file").open("wb") as file:
         module.reserve(file.fileno(), 12345)
         assert os.fstat(file.fileno()).st_size == 12345

@@ -40,6 +40,9 @@ SHA = "0123456789abcdef" * 4
 ONE_OF_EACH: list[Message] = [
     Get("é\n/文"),
     Found(1 << 40),
+    Get("x", mode=True, times=True),
+    Found(1, 0o755, -1),
+    Put("x", 0, 1, 2, 0o600, 1 << 62),
     Ready(0xFFFF_FFFF, (1 << 64) - 1),
     Placed(1),
     Sent(SHA),

@@ -33,7 +33,9 @@ def root(directory: Path) -> Iterator[Root]:
 
 def content(root: Root, name: str) -> bytes:
     with root.open_file(name) as source:
-        return bytes(source.view)
+        piece = bytearray(source.nbytes)
+        source.read_into(memoryview(piece), 0)
+        return bytes(piece)
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,15 @@
-"""Windows, threads, digests, page faults: what runs beside a transfer, and ends with it."""
+"""Windows and threads of a transfer; digests that are remembered."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import mmap
 import threading
 
 import pytest
 
-from pyiwarp.files import digests as digest_module
-from pyiwarp.files import prefault as prefault_module
-from pyiwarp.files.digests import DigestCache, FollowingDigest
-from pyiwarp.files.prefault import Prefault
+from pyiwarp.files.digests import DigestCache
 from pyiwarp.files.source import Identity
 from pyiwarp.files.tasks import Window, in_thread
-from tests.integration.loops import soon
 from tests.patience import PATIENCE
 
 
@@ -96,55 +90,6 @@ async def test_cancelling_waits_for_the_thread() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
-
-
-@pytest.mark.parametrize("nbytes", [0, 1, 1000, 4096])
-async def test_a_digest_follows(nbytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digest_module, "STEP", 1000)
-    octets = bytearray(b"x" * nbytes)
-    async with FollowingDigest(memoryview(octets)) as digest:
-        for upto in range(0, nbytes, 700):
-            digest.advance(upto)
-            await asyncio.sleep(0)
-        digest.advance(nbytes)
-        assert await digest.finish() == hashlib.sha256(octets).hexdigest()
-    octets.clear()  # nothing holds the memory any more
-
-
-async def test_a_digest_can_be_given_up() -> None:
-    octets = bytearray(1 << 20)
-    async with FollowingDigest(memoryview(octets), 1 << 19) as digest:
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(digest.finish(), 0.01)
-    octets.clear()
-
-
-async def test_a_known_digest_is_not_computed() -> None:
-    async with FollowingDigest(memoryview(b"abc"), 3, "known") as digest:
-        assert await digest.finish() == "known"
-
-
-async def test_pages_are_brought_in_not_far_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    size = mmap.PAGESIZE
-    monkeypatch.setattr(prefault_module, "STEP", size)
-    monkeypatch.setattr(prefault_module, "AHEAD", 2 * size)
-    steps: list[tuple[int, int]] = []
-    real = Prefault._populate
-
-    def populate(self: Prefault, start: int, end: int) -> bool:
-        steps.append((start // size, end // size))
-        return real(self, start, end) or True
-
-    monkeypatch.setattr(Prefault, "_populate", populate)
-    with mmap.mmap(-1, 9 * size) as memory, memoryview(memory) as view:
-        async with Prefault(view) as prefault:
-            await soon(lambda: len(steps) == 2)
-            await asyncio.sleep(0.05)  # more would have come meanwhile
-            assert steps == [(0, 1), (1, 2)]
-            prefault.advance(7 * size + 1)
-            await soon(lambda: len(steps) == 4)
-            assert steps[2:] == [(7, 8), (8, 9)]
-        memory[0:3] = b"abc"
 
 
 def test_digests_are_remembered_for_exactly_that_file() -> None:
