@@ -102,6 +102,8 @@ class Side:
             view[:nbytes] = octets[taken : taken + nbytes]
             taken += nbytes
             self.qp.received(nbytes)
+            while self.qp.behind:
+                self.qp.proceed()
 
 
 def pair(near: Memory, far: Memory, wire: Wire) -> tuple[Side, Side]:
@@ -197,6 +199,8 @@ def receiving(wire: Wire) -> Round:
                 taken += nbytes
                 watch.start()
                 qp.received(nbytes)
+                while qp.behind:
+                    qp.proceed()
                 watch.stop()
         return qp.stream.fpdus_received
 

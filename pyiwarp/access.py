@@ -6,6 +6,7 @@ Everything here is a value or a question about one; `mr` gives memory its STags.
 from __future__ import annotations
 
 import ctypes
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, IntFlag
@@ -82,12 +83,12 @@ class AccessNotes(Protocol):
 
 
 def with_key(stag: int, key: int | None = None) -> int:
-    """The STag with another key in its low 8 bits: the one after its own by default.
+    """The STag with another key in its low 8 bits: by default one of the 255 others, which no peer can predict.
 
     Raises `BadWorkRequest` for a key that does not fit.
     """
     if key is None:
-        key = stag + 1 & _KEY_MASK
+        key = stag + 1 + secrets.randbelow(_KEY_MASK) & _KEY_MASK  # SEC-5040-8.1.1-08
     if not 0 <= key <= _KEY_MASK:
         raise BadWorkRequest(f"the key of an STag has 8 bits: {key:#x}")
     return stag & ~_KEY_MASK | key

@@ -407,7 +407,7 @@ class MisplacedSegment(UntaggedBufferError):
     """The segments leave a hole in their message, or overlap; arguments: QN, MSN, MO, reason (ambiguity 16)."""
 
     term = Term(Layer.DDP, 0x2, 0x04)
-    rule = "on queue {} MSN {} has a segment at MO {} that may not be there: {}"
+    rule = "on queue {:d} MSN {} has a segment at MO {} that may not be there: {}"
 
 
 class UntaggedVersion(UntaggedBufferError):

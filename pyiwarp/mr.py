@@ -306,7 +306,7 @@ class MemoryRegion:
     ) -> None:
         """Give the region other memory, other rights, another protection domain; what is not named stays.
 
-        The STag gets the next key, so what peers knew before is void. The base TO is a new one if the memory is, or
+        The STag gets another key, so what peers knew before is void. The base TO is a new one if the memory is, or
         if ZERO_BASED changes. Raises `RegionInUse` while work in flight pins the memory or windows are bound to it,
         `Closed`, or `BadWorkRequest` for what `register` would refuse and for a protection domain of another context;
         nothing has changed then.

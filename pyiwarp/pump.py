@@ -39,6 +39,9 @@ class Pump(Protocol):
     def resume(self) -> None:
         """Continue what waited inside the pump, such as a Send for which a receive was posted since."""
 
+    def proceed(self) -> None:
+        """The next turn begins: continue with the input that the last one has left (`behind`)."""
+
     def next_iov(self) -> list[Octets]:
         """Octets to write now; [] when there are none."""
 
@@ -57,6 +60,10 @@ class Pump(Protocol):
     @property
     def steady(self) -> bool:
         """Whether the driver only moves octets now: it reads, and it need not ask for a time limit or an end."""
+
+    @property
+    def behind(self) -> bool:
+        """Whether input waits for the next turn: the driver lets others have theirs, then calls `proceed`."""
 
     @property
     def wants_input(self) -> bool:

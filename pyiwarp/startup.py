@@ -142,6 +142,9 @@ class Startup:
     def resume(self) -> None:
         """Does nothing: startup never pauses its input."""
 
+    def proceed(self) -> None:
+        """Does nothing: one frame is less than a turn's input."""
+
     def next_iov(self) -> list[bytes | bytearray | memoryview]:
         """The startup frame, once."""
         out, self._out = self._out, []
@@ -178,6 +181,11 @@ class Startup:
     @property
     def steady(self) -> bool:
         """Always false: during startup the driver asks for the time limit and the end after every event."""
+        return False
+
+    @property
+    def behind(self) -> bool:
+        """Always false: one frame is less than a turn's input."""
         return False
 
     @property

@@ -131,7 +131,10 @@ class End:
         return bool(iov)
 
     def read(self, chunk: int) -> bool:
-        """Give the pump at most `chunk` of the octets that TCP holds, or the FIN behind them."""
+        """Give the pump at most `chunk` of the octets that TCP holds, or the FIN behind them, or its next turn."""
+        if self.pump.behind:
+            self.pump.proceed()
+            return True
         if self.closed or not self.pump.wants_input:
             return False
         if self.incoming:
@@ -518,7 +521,7 @@ def unframe(octets: Octets, offset: int, *, markers: bool, crc: bool = True) -> 
 class _NoPump:
     """Stands behind the end that only listens."""
 
-    steady = wants_input = output_ended = over = broken = False
+    steady = behind = wants_input = output_ended = over = broken = False
 
     def receive_view(self) -> memoryview:
         raise AssertionError("a raw peer has no buffer")
@@ -527,6 +530,7 @@ class _NoPump:
     def received_eof(self) -> None: ...
     def set_emss(self, emss: int) -> None: ...
     def resume(self) -> None: ...
+    def proceed(self) -> None: ...
     def flushed(self) -> None: ...
     def next_iov(self) -> list[Octets]:
         return []
@@ -543,6 +547,10 @@ class Taker(Protocol):
 
     def receive_view(self) -> memoryview: ...
     def received(self, nbytes: int) -> object: ...
+    def proceed(self) -> object: ...
+
+    @property
+    def behind(self) -> bool: ...
 
 
 def feed(pump: Taker, octets: Octets, chunks: Sequence[int] = ()) -> None:
@@ -555,3 +563,7 @@ def feed(pump: Taker, octets: Octets, chunks: Sequence[int] = ()) -> None:
         view[:nbytes] = rest[:nbytes]
         rest = rest[nbytes:]
         pump.received(nbytes)
+        while pump.behind:
+            pump.proceed()
+        while pump.behind:
+            pump.proceed()

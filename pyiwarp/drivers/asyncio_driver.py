@@ -189,6 +189,12 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def _on_kick(self) -> None:
         self._kicked = self._burst = False
+        if self._transport is not None and self.pump.behind:
+            self._busy = True
+            try:
+                self.pump.proceed()
+            finally:
+                self._busy = False
         self.kick()
 
     def _run(self) -> None:
@@ -248,6 +254,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         if pump.wants_input != self._reading:
             self._reading = pump.wants_input
             (transport.resume_reading if self._reading else transport.pause_reading)()
+        if pump.behind:
+            self._look_later()
         if self._resuming and (pump.over or pump.output_ended):
             self._look_later()
             return

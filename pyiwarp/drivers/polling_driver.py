@@ -23,6 +23,7 @@ __all__ = ["PollingDriver"]
 
 _IOV_MAX: Final = 1024  # what one gather write takes on Linux
 _LAST_READS: Final = 1024  # after a failed write: what may still lie in the socket
+_AT_ONCE: Final = 0.0  # a deadline that has passed
 _IN: Final = select.POLLIN
 _OUT: Final = select.POLLOUT
 
@@ -61,6 +62,7 @@ class PollingDriver:
         self._eof = False
         self._sent_fin = False
         self._limit: TimeLimit | None = None
+        self._limit_ends = NEVER
         poller.watch(self, 0)
         if tap is not None and peer is not None:
             tap.opened(local[:2], peer[:2])
@@ -89,14 +91,19 @@ class PollingDriver:
             self._busy = False
 
     def expired(self) -> None:
-        """The present wait is over."""
-        self.deadline = NEVER
-        limit, self._limit = self._limit, None
-        if limit is None or self._busy:
+        """The present wait is over, or the next turn of the input begins."""
+        if self._busy:
             return
+        limit = None
+        if self._limit is not None and self._limit_ends <= monotonic():
+            limit, self._limit, self._limit_ends = self._limit, None, NEVER
+        self.deadline = self._limit_ends
         self._busy = True
         try:
-            self.pump.timed_out(limit)
+            if self.pump.behind:
+                self.pump.proceed()
+            if limit is not None:
+                self.pump.timed_out(limit)
             self._run()
         finally:
             self._busy = False
@@ -212,6 +219,8 @@ class PollingDriver:
     def _drain(self, error: OSError) -> None:
         """After a failed write: receive what the peer sent before, such as a Terminate, then end."""
         for _ in range(_LAST_READS):
+            while self.pump.behind:
+                self.pump.proceed()
             if self.closed or not (self.pump.wants_input and not self._eof and self._receive()):
                 break
         self._end(error)
@@ -239,6 +248,7 @@ class PollingDriver:
             if pump.wants_input and not self._eof:
                 mask |= _IN
             self._watch_time(pump.time_limit())
+        self._wake_at(_AT_ONCE if pump.behind else self._limit_ends)
         if mask != self._mask:
             self._mask = mask
             self.poller.watch(self, mask)
@@ -247,9 +257,12 @@ class PollingDriver:
         if limit == self._limit:
             return
         self._limit = limit
-        before = self.deadline
-        self.deadline = NEVER if limit is None else monotonic() + limit.seconds
-        self.poller.look_at_time(self.deadline, before)
+        self._limit_ends = NEVER if limit is None else monotonic() + limit.seconds
+
+    def _wake_at(self, deadline: float) -> None:
+        if deadline != self.deadline:
+            before, self.deadline = self.deadline, deadline
+            self.poller.look_at_time(deadline, before)
 
     def _end_half(self) -> None:
         self._sent_fin = True

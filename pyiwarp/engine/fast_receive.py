@@ -62,23 +62,23 @@ class FastReceive:
         self._reads = reads
         self._queue = queue
 
-    def run(self, deframer: Deframer, events: list[Event]) -> bool:
-        """Place and deliver the common FPDUs at the head of the buffer; returns whether there was one.
+    def run(self, deframer: Deframer, events: list[Event], most: int) -> int:
+        """Place and deliver the common FPDUs at the head of the buffer, `most` of them; returns how many there were.
 
         Appends an event to `events` for each message that was delivered.
         """
-        ran = False
-        while deframer.end - deframer.start > _TAGGED_BODY:
+        fpdus = 0
+        while fpdus < most and deframer.end - deframer.start > _TAGGED_BODY:
             if deframer.view[deframer.start + LENGTH_SIZE] & TAGGED:
-                taken = self._place(deframer, events)
+                taken = self._place(deframer, events, most - fpdus)
             else:
-                taken = self._deliver(deframer, events)
+                taken = self._deliver(deframer, events, most - fpdus)
             if not taken:
                 break
-            ran = True
-        return ran
+            fpdus += taken
+        return fpdus
 
-    def _place(self, deframer: Deframer, events: list[Event]) -> int:
+    def _place(self, deframer: Deframer, events: list[Event], most: int) -> int:
         view, crc, end = deframer.view, deframer.crc, deframer.end
         begin = start = deframer.start
         enough = end - _TAGGED_BODY - CRC_SIZE
@@ -86,7 +86,7 @@ class FastReceive:
         targets: dict[int, _Target] = {}  # for this call only: memory may be withdrawn before the next
         known = -1
         fpdus = 0
-        while start <= enough:
+        while start <= enough and fpdus < most:
             word, to = unpack(view, start)
             if word != known:
                 target = targets.get(word) or self._resolve(word)
@@ -137,7 +137,7 @@ class FastReceive:
         last = control & LAST != 0
         return read.sink, read.sink_to, read.nbytes - nbytes, nbytes, fpdu_size(length), read, last
 
-    def _deliver(self, deframer: Deframer, events: list[Event]) -> int:
+    def _deliver(self, deframer: Deframer, events: list[Event], most: int) -> int:
         view, crc, end, queue = deframer.view, deframer.crc, deframer.end, self._queue
         extent = queue.extent
         begin = start = deframer.start
@@ -147,7 +147,7 @@ class FastReceive:
         nbytes = size = fpdus = 0
         opcode = None
         last = False
-        while start <= enough:
+        while start <= enough and fpdus < most:
             word, qn_msn, mo = unpack(view, start)
             if qn_msn != queue.due_msn:  # queue 0 above, below the MSN that is due (DDP-5041-7.1-09)
                 break

@@ -47,6 +47,12 @@ from pyiwarp.profile import PROFILES, PeerProfile
 __all__ = ["Stream"]
 
 
+TURN_FPDUS: Final = 512
+"""FPDUs of the fast way that one stream processes in one turn at most: others have their share (RFC 5042 §6.4.4)."""
+
+_PLAIN_COST: Final = 16  # FPDUs of the fast way that one of the plain way counts for: it takes about as much longer
+_OCTETS_SHIFT: Final = 13  # and so do 8 KiB, so that a turn is 4 MiB of large FPDUs
+
 _LARGEST_TERMINATE: Final = 64  # control, length, DDP and RDMA header make 52 at most; anything longer is no Terminate
 _NOTHING: Final = memoryview(b"")
 
@@ -116,6 +122,8 @@ class Stream(SendingHalf):
         self._segment: Octets = b""  # the ULPDU at hand, for the Terminate that it may deserve
         self._immediate = b""
         self._atomic_octets = bytearray(ATOMIC_RESPONSE_SIZE)
+        self._turn_left = TURN_FPDUS
+        self.behind = False  # the rest of the input waits for the next turn
         self.peer_closed = False
         self.input_discarded = False  # input is discarded, so no outstanding Read or Atomic will be answered
 
@@ -138,8 +146,8 @@ class Stream(SendingHalf):
 
     @property
     def flowing(self) -> bool:
-        """Whether both directions are open: this side may send, and no Send waits for a receive."""
-        return self._waiting_ulpdu is None and not self._mute
+        """Whether both directions are open: this side may send, and no input waits for a receive or for its turn."""
+        return self._waiting_ulpdu is None and not self._mute and not self.behind
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -150,23 +158,36 @@ class Stream(SendingHalf):
     def received(self, nbytes: int) -> list[Event]:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
         self._deframer.received(nbytes)
+        self._turn_left -= nbytes >> _OCTETS_SHIFT
+        return self.resume()
+
+    def proceed(self) -> list[Event]:
+        """Process what the last turn has left: the next turn begins, and others have had theirs."""
+        self._turn_left = TURN_FPDUS
         return self.resume()
 
     def resume(self) -> list[Event]:
-        """Process the octets received so far; after a pause for want of a receive, call it when one was posted."""
+        """Process the octets received so far; after a pause for want of a receive, call it when one was posted.
+
+        The turn may end before: then the stream is `behind` until `proceed`.
+        """
         fast_receive = self._fast_receive
         try:
             while True:
                 ulpdu = self._waiting_ulpdu
                 if ulpdu is None:
                     deframer = self._deframer
-                    if fast_receive is not None and fast_receive.run(deframer, self._events):
-                        self._mute = False
-                    if deframer.start == deframer.end:
+                    if fast_receive is not None:
+                        fpdus = fast_receive.run(deframer, self._events, self._turn_left)
+                        if fpdus:
+                            self._mute = False
+                            self._turn_left -= fpdus
+                    if deframer.start == deframer.end or self._turn_left <= 0:
                         break
                     ulpdu = deframer.next_ulpdu()
                 if ulpdu is None:
                     break
+                self._turn_left -= _PLAIN_COST
                 self._mute = False  # one FPDU was verified: from now on both directions are open
                 self._segment = ulpdu
                 if ulpdu and ulpdu[0] & TAGGED:
@@ -177,6 +198,7 @@ class Stream(SendingHalf):
                     break
         except ProtocolViolation as violation:  # the only such clause in the package
             self._fail(violation.with_traceback(None))  # its frames would keep users' memory unresizable
+        self.behind = self._turn_left <= 0
         self._segment = b""
         if self._waiting_ulpdu is None:
             self._deframer.release()

@@ -179,6 +179,7 @@ class QpPump:
 
     def received_eof(self) -> None:
         """The peer closed its half."""
+        self._catch_up()
         try:
             self._take(self.stream.received_eof())
         except ConnectionLost as error:
@@ -188,6 +189,15 @@ class QpPump:
         """Process the Send that waited for a receive, if one was posted."""
         if self.stream.starved and self._rq.is_ready():
             self._take(self.stream.resume())
+
+    def proceed(self) -> None:
+        """Process the input that the last turn has left."""
+        self._take(self.stream.proceed())
+
+    def _catch_up(self) -> None:
+        """Process all input that is here: no more will come."""
+        while self.behind:
+            self.proceed()
 
     def next_iov(self) -> list[Octets]:
         """The octets to write now; [] when there are none."""
@@ -237,6 +247,7 @@ class QpPump:
 
     def lost(self, cause: Exception | None) -> None:
         """TCP ended: with a `cause` it was lost, without one it was closed after both halves had ended."""
+        self._catch_up()
         over, in_order = self._over, cause is None and self._closed_by_both
         self._move_tcp(TcpInput.LET_GO)
         if not over:
@@ -250,8 +261,13 @@ class QpPump:
 
     @property
     def wants_input(self) -> bool:
-        """Whether the driver should read: not while a Send waits for a receive."""
-        return not self.stream.starved
+        """Whether the driver should read: not while a Send waits for a receive, or input for the next turn."""
+        return not self.stream.starved and not self.behind
+
+    @property
+    def behind(self) -> bool:
+        """Whether input waits for the next turn."""
+        return self._stream is not None and self._stream.behind
 
     @property
     def output_ended(self) -> bool:

@@ -174,6 +174,13 @@ class Pump:
     def received(self, nbytes: int) -> None:
         self.events += self.stream.received(nbytes)
 
+    @property
+    def behind(self) -> bool:
+        return self.stream.behind
+
+    def proceed(self) -> None:
+        self.events += self.stream.proceed()
+
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 @pytest.mark.parametrize("chunk", [1, 13, 1 << 16])

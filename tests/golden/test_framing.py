@@ -12,10 +12,14 @@ from tests.harness import feed, fpdu
 class Sink:
     """Collects ULPDUs from a deframer, as a pump would."""
 
+    behind = False
+
     def __init__(self, deframer: Deframer) -> None:
         self.deframer = deframer
         self.ulpdus: list[bytes] = []
         self.receive_view = deframer.receive_view
+
+    def proceed(self) -> None: ...
 
     def received(self, nbytes: int) -> None:
         self.deframer.received(nbytes)

@@ -50,10 +50,14 @@ offsets = st.integers(0, 600).map(lambda words: 4 * words)
 class Sink:
     """Takes octets for a deframer and keeps the ULPDUs."""
 
+    behind = False
+
     def __init__(self, deframer: Deframer) -> None:
         self.deframer = deframer
         self.ulpdus: list[bytes] = []
         self.receive_view = deframer.receive_view
+
+    def proceed(self) -> None: ...
 
     def received(self, nbytes: int) -> None:
         self.deframer.received(nbytes)

@@ -71,6 +71,7 @@ class FakePump:
     """A pump that gives what it was told to."""
 
     steady = False
+    behind = False
     wants_input = True
     output_ended = False
     over = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -15,7 +16,7 @@ from pyiwarp.errors import (
     StagNotAssociated,
 )
 from pyiwarp.mr import Access
-from pyiwarp.verbs import Context, Read, Recv, Send, Write
+from pyiwarp.verbs import Context, LocalInvalidate, Read, Recv, RegMr, Send, Write
 from tests.harness import REMOTE, Node, Pair, octets_of
 
 
@@ -29,7 +30,8 @@ def test_other_memory() -> None:
     with pytest.raises(BufferError):
         new.clear()
     assert (region.nbytes, region.access, region.is_open) == (10, REMOTE, True)
-    assert region.stag == (stag & ~0xFF) | (stag + 1 & 0xFF)
+    assert region.stag >> 8 == stag >> 8
+    assert region.stag != stag
     assert region.to != to
     pair.left.post(Write(inline=b"xyz", remote=region[7:].remote()))
     pair.run()
@@ -160,3 +162,19 @@ def test_closing_is_refused_and_retiring_waits() -> None:
     buffer.clear()
     region.when_released(lambda: calls.append("late"))
     assert calls[2:] == ["late"]
+
+
+def test_the_next_key_cannot_be_predicted() -> None:  # SEC-5040-8.1.1-08
+    node = Pair().right
+    region, fast = node.pd.register(bytearray(8), REMOTE), node.pd.alloc_stag()
+    registered, given = list[int](), list[int]()
+    for _ in range(400):
+        region.reregister()
+        node.post(RegMr(fast, bytearray(8), REMOTE), LocalInvalidate(fast))
+        registered.append(region.stag)
+        given.append(fast.stag)
+    for stags in (registered, given):
+        steps = [(after - before) & 0xFF for before, after in itertools.pairwise(stags)]
+        assert 0 not in steps, "the last key is void"
+        assert len(set(steps)) > 100, "of 255; each comes as often as the others"
+        assert {stag >> 8 for stag in stags} == {stags[0] >> 8}

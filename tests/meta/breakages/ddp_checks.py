@@ -473,8 +473,8 @@ MUTATIONS: Final = (
     Mutation(
         "an MO outside the buffer is reported as a message too long",
         "errors",
-        'term = Term(Layer.DDP, 0x2, 0x04)\n    rule = "on queue {} MSN {} has MO',
-        'term = Term(Layer.DDP, 0x2, 0x05)\n    rule = "on queue {} MSN {} has MO',
+        'term = Term(Layer.DDP, 0x2, 0x04)\n    rule = "on queue {:d} MSN {} has MO',
+        'term = Term(Layer.DDP, 0x2, 0x05)\n    rule = "on queue {:d} MSN {} has MO',
         ("DDP-5041-7.2-05",),
     ),
 )

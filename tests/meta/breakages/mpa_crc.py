@@ -93,8 +93,9 @@ MUTATIONS: Final = (
         (
             Replacement(
                 "engine/fast_receive",
-                "        ran = False\n",
-                "        ran = False\n        if not deframer.fpdus:\n            return False\n",
+                "        fpdus = 0\n        while fpdus < most and",
+                "        fpdus = 0\n        if not deframer.fpdus:\n            return 0\n"
+                "        while fpdus < most and",
             ),
         ),
     ),

@@ -245,6 +245,13 @@ MUTATIONS: Final = (
         ("SEC-5040-8.1.1-08",),
     ),
     Mutation(
+        "the next key of an STag is the old one plus one",
+        "access",
+        "stag + 1 + secrets.randbelow(_KEY_MASK) & _KEY_MASK",
+        "stag + 1 & _KEY_MASK",
+        ("SEC-5040-8.1.1-08",),
+    ),
+    Mutation(
         "STags are small",
         "mr",
         "        self._random_index = random_index or (lambda: secrets.randbits(24))",
