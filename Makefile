@@ -16,7 +16,7 @@ PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(i
 QUICK := tests/unit tests/rfc tests/golden
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test tools lint types pytest pythons endurance interop bench mutants compiled compliance audit format clean distclean
+.PHONY: help demo quick test tools lint types pytest pythons endurance interop bench mutants fuzz compiled compliance audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -30,6 +30,7 @@ quick: lint types  ## a minute while one works: style, types, and the tests that
 test: lint types pytest  ## style, types and the tests; SEED=7 repeats an order
 
 tools: $(VENV)/.test  ## the tests of what the project is developed with: time limits, endurance, audit, benchmarks
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(PYTEST) $(TESTS) -m tools --durations 10
 
 lint: $(VENV)/.test  ## ruff: rules and format
@@ -64,6 +65,12 @@ mutants: $(VENV)/.test  ## break some lines of MODULE (a file or a folder) and s
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[mutants]'
 	nice $(PYTHON) -m mutants $(MODULE) --sample $(SAMPLE) --seed $(or $(SEED),1)
 
+SECONDS ?= 60
+
+fuzz: $(VENV)/.test  ## search for octets that make something fail, a minute for each target; TARGET=stream SECONDS=600
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(PYTHON) -m tests.fuzz $(TARGET) --seconds $(SECONDS)
+
 compiled:  ## build the compiled package in .compiled/ and run the tests on it
 	.ci/compiled .compiled
 
@@ -78,7 +85,7 @@ format: $(VENV)/.test  ## let ruff format and repair what it can
 	$(VENV)/bin/ruff check --fix .
 
 clean:  ## remove what tools have left
-	rm -rf build dist .compiled .pythons .endurance *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .compiled .pythons .endurance .fuzz *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean  ## and the virtual environment
