@@ -136,8 +136,13 @@ class Stream(SendingHalf):
 
     @property
     def progress(self) -> int:
-        """A number that grows whenever an FPDU is sent or received."""
-        return self._packer.framer.fpdus + self._deframer.fpdus
+        """How far this side's own messages are: octets of the oldest that have left, and of the Read that is answered.
+
+        What else the peer sends, or has sent to it, is not counted.
+        """
+        read = self.reads.due
+        sent = self._messages[0].sent if self._messages else 0
+        return sent + (0 if read is None else read.extent.placed)
 
     @property
     def starved(self) -> bool:

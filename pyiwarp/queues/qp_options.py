@@ -16,9 +16,10 @@ class QpOptions:
     """The options of one queue pair.
 
     `pause_when_starved` makes a Send without receive wait instead of ending the stream. `mulpdu` fixes the size of
-    FPDUs in octets; by default it follows TCP. `linger` bounds the wait for the peer when a stream ends, in seconds.
-    `profile` says how the peer departs from the RFCs. Without `extensions` the messages of RFC 7306 are unexpected
-    opcodes.
+    FPDUs in octets; by default it follows TCP. `linger` bounds the wait for the peer when a stream ends, in seconds,
+    whatever the peer sends: for each work request of this side that is left and each 64 KiB of a large one, then for
+    the end. `profile` says how the peer departs from the RFCs. Without `extensions` the messages of RFC 7306 are
+    unexpected opcodes.
 
     With `half_close` the queue pair goes on sending when the peer has closed its half, until `disconnect`; its
     receives are flushed and `on_half_closed` is called. Without, it ends when what was posted has been sent, as

@@ -40,6 +40,8 @@ __all__ = ["PumpOwner", "QpPump"]
 log = logging.getLogger(__name__)
 
 _qp_numbers = itertools.count(1)
+_PART_SHIFT: Final = 16  # 64 KiB of a work request are progress
+_PARTS_BITS: Final = 32
 _RTS: Final = QpState.RTS
 _OPEN: Final = TcpState.OPEN
 _SETTLING: Final = TcpState.SETTLING
@@ -228,8 +230,10 @@ class QpPump:
         if self.state is QpState.RTS and self.stream.muted and self.stream.agreement.first_fpdu_timeout is not None:
             return TimeLimit("the first FPDU", self.stream.agreement.first_fpdu_timeout)
         if self._ending and not self._over:
-            # each FPDU that moves begins the wait anew: a slow peer is waited for, a stuck one is not
-            return TimeLimit("the end of the connection", self.linger, self.stream.progress)
+            # each work request that completes begins the wait anew, and each part of a large one: a slow peer is waited
+            # for, a stuck one is not, and one that only sends is not either
+            progress = (len(self._sq) << _PARTS_BITS) + (self.stream.progress >> _PART_SHIFT)
+            return TimeLimit("the end of the connection", self.linger, progress)
         return None
 
     def timed_out(self, limit: TimeLimit) -> None:
