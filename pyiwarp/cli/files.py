@@ -13,13 +13,16 @@ from pyiwarp.cli.options import (
     JsonOption,
     LoopOption,
     MarkersOption,
+    ModeOption,
     MulpduOption,
     PcapngOption,
     RevisionOption,
     ServerArgument,
     TimeoutOption,
+    TimesOption,
     address,
     connection_options,
+    octets,
 )
 from pyiwarp.cli.running import LoopName, run
 from pyiwarp.files import DEFAULT_PORT
@@ -39,7 +42,20 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 or :: for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 lets the system choose.")] = DEFAULT_PORT,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every put.")] = False,
-    clients: Annotated[int, typer.Option(min=1, help="The most clients at once; more are rejected.")] = 64,
+    clients: Annotated[int, typer.Option(min=1, help="The most clients at once; an idle one makes room.")] = 64,
+    max_file: Annotated[
+        int | None, typer.Option(parser=octets, metavar="SIZE", help="The largest file of a put, as 500M or 2GiB.")
+    ] = None,
+    max_client: Annotated[
+        int | None,
+        typer.Option(parser=octets, metavar="SIZE", help="The most octets that one host may put at the same time."),
+    ] = None,
+    reserve: Annotated[
+        int | None,
+        typer.Option(
+            parser=octets, metavar="SIZE", help="Disk space that puts leave free: 1GiB or 5 % of the disk by default."
+        ),
+    ] = None,
     fsync: FsyncOption = False,
     json: JsonOption = False,
     timeout: TimeoutOption = PATIENCE,
@@ -57,7 +73,16 @@ def serve(
     from pyiwarp.files import ServerSettings
 
     options = connection_options(timeout=timeout, crc=crc, markers=markers, mulpdu=mulpdu, pcapng=pcapng)
-    settings = ServerSettings(read_only=read_only, fsync=fsync, patience=timeout, clients=clients, options=options)
+    settings = ServerSettings(
+        read_only=read_only,
+        fsync=fsync,
+        patience=timeout,
+        clients=clients,
+        max_file=max_file,
+        max_client=max_client,
+        reserve=reserve,
+        options=options,
+    )
     run(serve_until_stopped(directory, host, port, settings, json=json), loop)
 
 
@@ -65,8 +90,10 @@ def get(
     server: ServerArgument,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Files below PATH.")] = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DEST", help="A directory, or the new name of a single file.")
-    ] = Path(),
+        str, typer.Option("--output", "-o", metavar="DEST", help="A directory, or the new name of a single file.")
+    ] = ".",
+    mode: ModeOption = False,
+    times: TimesOption = False,
     fsync: FsyncOption = False,
     json: JsonOption = False,
     timeout: TimeoutOption = PATIENCE,
@@ -82,19 +109,25 @@ def get(
     The server RDMA Writes each into memory here; it is stored if its SHA-256 is right.
     """
     from pyiwarp.cli.transfers import plan_gets, run_transfers
+    from pyiwarp.files import ClientSettings
 
     place = address(server)
     transfers = plan_gets(place.names(names or []), output)
     options = connection_options(
         timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng
     )
-    run(run_transfers(place, transfers, options, patience=timeout, fsync=fsync, json=json), loop)
+    settings = ClientSettings(patience=timeout, fsync=fsync, mode=mode, times=times, options=options)
+    run(run_transfers(place, transfers, settings, json=json), loop)
 
 
 def put(
     server: ServerArgument,
-    paths: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Local files.")],
-    name: Annotated[str, typer.Option("--as", metavar="NAME", help="The name of a single file on the server.")] = "",
+    paths: Annotated[list[str], typer.Argument(metavar="FILE...", help="Local files.")],
+    name: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="The name of a single file on the server; NAME/ is a directory.")
+    ] = "",
+    mode: ModeOption = False,
+    times: TimesOption = False,
     json: JsonOption = False,
     timeout: TimeoutOption = PATIENCE,
     loop: LoopOption = LoopName.AUTO,
@@ -109,13 +142,15 @@ def put(
     The server RDMA Reads each from memory here, and stores it below PATH if its SHA-256 is right.
     """
     from pyiwarp.cli.transfers import plan_puts, run_transfers
+    from pyiwarp.files import ClientSettings
 
     place = address(server)
     transfers = plan_puts(paths, place, name)
     options = connection_options(
         timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng
     )
-    run(run_transfers(place, transfers, options, patience=timeout, json=json), loop)
+    settings = ClientSettings(patience=timeout, mode=mode, times=times, options=options)
+    run(run_transfers(place, transfers, settings, json=json), loop)
 
 
 def ls(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -23,16 +23,19 @@ __all__ = [
     "JsonOption",
     "LoopOption",
     "MarkersOption",
+    "ModeOption",
     "MulpduOption",
     "PcapngOption",
     "PeerOption",
     "RevisionOption",
     "ServerArgument",
     "TimeoutOption",
+    "TimesOption",
     "address",
     "capture_in",
     "connection_options",
     "endpoint_address",
+    "octets",
     "tool_options",
 ]
 
@@ -43,6 +46,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print data, one JSON o
 FsyncOption = Annotated[
     bool, typer.Option("--fsync", help="Write received files to the disk (fsync) before reporting them.")
 ]
+ModeOption = Annotated[
+    bool,
+    typer.Option(
+        "--mode", help="Give the new file the permissions of the sent one; a new name is subject to the umask."
+    ),
+]
+TimesOption = Annotated[bool, typer.Option("--times", help="The new file gets the time of change of the file.")]
 TimeoutOption = Annotated[
     float, typer.Option(min=0.1, help="Seconds without progress after which a peer that owes an answer is given up.")
 ]
@@ -80,6 +90,20 @@ def capture_in(path: Path | None) -> Capture | None:
         raise typer.BadParameter(f"cannot write {path}: {error.strerror}") from None
     atexit.register(capture.close)  # when every connection has ended, however the command does
     return capture
+
+
+_UNITS: Final[dict[str, int]] = {"": 1, "B": 1}
+for _power, _unit in enumerate("KMGT", 1):
+    _UNITS.update({_unit: 1000**_power, f"{_unit}B": 1000**_power, f"{_unit}IB": 1024**_power})
+
+
+def octets(text: str) -> int:
+    """Parse a size, as 1000, 500M (10^6 octets) or 2GiB (2^30 octets); raises a usage error."""
+    digits = text.rstrip("KMGTIBkmgtib")
+    unit = text[len(digits) :].upper()
+    if not digits.isdecimal() or not digits.isascii() or unit not in _UNITS:
+        raise typer.BadParameter(f"{text!r} is no size; write 1000, 500M or 2GiB")
+    return int(digits) * _UNITS[unit]
 
 
 def address(text: str) -> Address:

@@ -99,25 +99,38 @@ class Put(NamedTuple):
         return "whether the server stored it is not known" if client.committed else "the server has stored nothing"
 
 
-def plan_gets(names: Sequence[str], output: Path) -> list[Get]:
+def plan_gets(names: Sequence[str], output: str) -> list[Get]:
     """The transfers of `get`; raises a usage error for arguments that do not fit together."""
     if not names:
         raise typer.BadParameter("name a file: HOST/NAME, or HOST NAME...")
-    into_directory = output.is_dir()
-    if len(names) > 1 and not into_directory:
-        raise typer.BadParameter(f"{shown(str(output))} is not a directory; several files need one")
-    gets = [Get(name, output / name.rstrip("/").rpartition("/")[2] if into_directory else output) for name in names]
+    for name in names:
+        _check_file(name)
+    to = Path(output)
+    into_directory = to.is_dir()
+    if not into_directory and (len(names) > 1 or output.endswith("/")):
+        several = "; several files need one" if len(names) > 1 else ""
+        raise typer.BadParameter(f"{shown(output)} is not a directory{several}")
+    gets = [Get(name, to / name.rpartition("/")[2] if into_directory else to) for name in names]
     _check_distinct([str(get.path) for get in gets])
     return gets
 
 
-def plan_puts(paths: Sequence[Path], place: Address, name: str) -> list[Put]:
+def plan_puts(paths: Sequence[str], place: Address, name: str) -> list[Put]:
     """The transfers of `put`; raises a usage error for arguments that do not fit together."""
-    if name and len(paths) > 1:
+    if name and not name.endswith("/") and len(paths) > 1:
         raise typer.BadParameter("--as names one file")
-    puts = [Put(place.names([name or path.name])[0], path) for path in paths]
+    puts = []
+    for path in paths:
+        _check_file(path)
+        last = Path(path).name
+        puts.append(Put(place.names([name + last if name.endswith("/") else name or last])[0], Path(path)))
     _check_distinct([put.name for put in puts])
     return puts
+
+
+def _check_file(name: str) -> None:
+    if name.endswith("/"):
+        raise typer.BadParameter(f"{shown(name)} names a directory; only files are transferred")
 
 
 def _check_distinct(names: list[str]) -> None:
@@ -129,15 +142,12 @@ def _check_distinct(names: list[str]) -> None:
 async def run_transfers(
     place: Address,
     transfers: Sequence[Get | Put],
-    options: Options,
+    settings: ClientSettings,
     *,
-    patience: float,
-    fsync: bool = False,
     json: bool = False,
 ) -> None:
     """Run all of them over one connection; a refused file does not stop the others, but the exit code is 1 then."""
     failed = False
-    settings = ClientSettings(patience=patience, fsync=fsync, options=options)
     async with connected(place.host, place.port, settings) as client:
         if json:
             print(_json("connected", _agreement(client.connection)), flush=True)

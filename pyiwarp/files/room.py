@@ -1,16 +1,95 @@
-"""Room on the disk: reserved for a file before it arrives, and some of it left for others."""
+"""Room on the disk: what clients may take of it, and what is reserved for a file before it arrives."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
-from collections.abc import Callable
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["free_room", "reserve"]
+from pyiwarp.files.errors import Refusal
+
+__all__ = ["DiskLimits", "free_room", "reserve"]
+
+RESERVE: Final = 1 << 30
+RESERVE_SHARE: Final = 20
+"""What is left free on the disk by default: `RESERVE` octets, or on small disks one part of `RESERVE_SHARE`."""
 
 _NO_FALLOCATE: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM)
+
+
+class DiskLimits:
+    """What clients may take of the disk, in octets; None is no limit, and for `reserve` the default.
+
+    `max_file` limits a file, `max_client` the files that one client (a host) has under way at once. `reserve` is left
+    free. `refusals` counts what was refused, by the name of the limit.
+    """
+
+    def __init__(
+        self, refusals: Counter[str], *, max_file: int | None, max_client: int | None, reserve: int | None
+    ) -> None:
+        self._refusals = refusals
+        self._max_file = max_file
+        self._max_client = max_client
+        self._reserve = reserve
+        self._by_client = Counter[str]()
+        self._promised = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def taken(self, client: str, nbytes: int) -> Iterator[None]:
+        """A file of `nbytes` octets is under way in the block; raises `Refusal` if it may not be."""
+        if self._max_file is not None and nbytes > self._max_file:
+            raise self._refusal("max_file", f"a file of {nbytes} octets; the server takes {self._max_file}")
+        before = self._by_client[client]
+        if self._max_client is not None and before + nbytes > self._max_client:
+            raise self._refusal(
+                "max_client",
+                f"{nbytes} octets and {before} that this client has under way; the server takes {self._max_client}",
+            )
+        self._by_client[client] += nbytes
+        try:
+            yield
+        finally:
+            self._by_client[client] -= nbytes
+            if not self._by_client[client]:
+                del self._by_client[client]
+
+    @contextmanager
+    def promised(self, nbytes: int) -> Iterator[None]:
+        """Room that could not be reserved is spoken for in the block."""
+        with self._lock:
+            self._promised += nbytes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._promised -= nbytes
+
+    def prepare(self, fd: int, nbytes: int, prepare: Callable[[], bool]) -> bool:
+        """Call `prepare`, which reserves room on the file system of `fd`, if enough is left; raises `Refusal`.
+
+        It may be called in any thread; one call at a time sees and takes the room.
+        """
+        with self._lock:
+            reserve = default_reserve(fd) if self._reserve is None else self._reserve
+            if nbytes > free_room(fd) - self._promised - reserve:
+                raise self._refusal("reserve", f"no room for {nbytes} octets: {reserve} are kept free on the disk")
+            return prepare()
+
+    def _refusal(self, limit: str, reason: str) -> Refusal:
+        self._refusals[limit] += 1
+        return Refusal(reason)
+
+
+def default_reserve(fd: int) -> int:
+    """Octets that are left free on the file system of `fd` if nobody says how many."""
+    disk = os.fstatvfs(fd)
+    return min(RESERVE, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
 
 
 def free_room(fd: int) -> int:

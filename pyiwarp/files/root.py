@@ -46,7 +46,7 @@ class Root:
 
     def open_file(self, name: str) -> Source:
         """Open the regular file `name` for sending; raises `Refusal` or `OSError`."""
-        with _Walk(self._fd, _parts(name)) as walk:
+        with _Walk(self._fd, _file_parts(name)) as walk:
             return Source(walk.to_end(_open_regular))
 
     def directory_for(self, name: str) -> tuple[int, str]:
@@ -54,7 +54,7 @@ class Root:
 
         Raises `Refusal` or `OSError`, also if something other than a regular file or a link has that name.
         """
-        parts = _parts(name)
+        parts = _file_parts(name)
         leaf = parts.pop()
         with _Walk(self._fd, parts) as walk:
             fd = walk.to_end(_open_directory)
@@ -159,6 +159,14 @@ def _parts(name: str) -> list[str]:
         raise Refusal("names with .. are not served")
     if "\0" in name or not name or not is_text(name) or parts[-1] in ("", "."):
         raise Refusal("that is not the name of a file")
+    return parts
+
+
+def _file_parts(name: str) -> list[str]:
+    """As `_parts`; a name with a slash at its end is that of a directory."""
+    parts = _parts(name)
+    if name.endswith("/"):
+        raise Refusal("a name that ends in a slash is that of a directory; only regular files are transferred")
     return parts
 
 

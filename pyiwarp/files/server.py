@@ -4,19 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Final
 
 from pyiwarp import Listener, Request, listen
 from pyiwarp.errors import IwarpError
 from pyiwarp.files.messages import HELLO
 from pyiwarp.files.report import Report
+from pyiwarp.files.room import DiskLimits
 from pyiwarp.files.root import Root
 from pyiwarp.files.session import ServerSettings, ServerState, Session
 
 __all__ = ["FileServer", "ServerSettings"]
 
 log = logging.getLogger(__name__)
+
+
+GRACE: Final = 1.0
+"""Seconds for which a client that is idle keeps its place even if the server is full: between two requests, say."""
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The place of one client; in startup it has no session."""
+
+    began: float
+    peer: str = "?"
+    session: Session | None = None
+
+    @property
+    def idle_since(self) -> float | None:
+        return self.began if self.session is None else self.session.idle_since
+
+
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None, "coroutines run in tasks"
+    return task
 
 
 class FileServer:
@@ -31,10 +59,17 @@ class FileServer:
         settings: ServerSettings | None = None,
         on_report: Callable[[Report], None] = lambda report: None,
     ) -> None:
-        self._shared = ServerState(root, settings or ServerSettings(), on_report)
+        settings = settings or ServerSettings()
+        self.refusals = Counter[str]()
+        """What was refused, by cause: full, idle (made room), other_application, read_only, and the limits."""
+        limits = DiskLimits(
+            self.refusals, max_file=settings.max_file, max_client=settings.max_client, reserve=settings.reserve
+        )
+        self._shared = ServerState(root, settings, on_report, self.refusals, limits)
         self._listener: Listener | None = None
         self._acceptor: asyncio.Task[None] | None = None
-        self._sessions: dict[asyncio.Task[None], Session | None] = {}
+        self._slots: dict[asyncio.Task[None], _Slot] = {}
+        self._leaving = set[asyncio.Task[None]]()
 
     async def __aenter__(self) -> FileServer:
         return self
@@ -52,7 +87,7 @@ class FileServer:
     @property
     def transfers(self) -> int:
         """The number of transfers going on."""
-        return sum(session is not None and session.transferring for session in self._sessions.values())
+        return sum(slot.session is not None and slot.session.transferring for slot in self._slots.values())
 
     async def start(self, host: str | None = None, port: int = 0) -> None:
         """Listen; raises `OSError` if the address cannot be had."""
@@ -68,7 +103,7 @@ class FileServer:
         """Stop listening and interrupt the transfers that are going on. Closing twice does nothing."""
         if self._listener is not None:
             self._listener.close()
-        tasks = [task for task in (*self._sessions, self._acceptor) if task is not None]
+        tasks = [task for task in (*self._slots, *self._leaving, self._acceptor) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -76,16 +111,23 @@ class FileServer:
     async def _accept_all(self, listener: Listener) -> None:
         async for request in listener:
             task = asyncio.get_running_loop().create_task(self._answer(request))
-            self._sessions[task] = None
-            task.add_done_callback(self._sessions.pop)
+            self._slots[task] = _Slot(time.monotonic(), request.peername)
+            task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._slots.pop(task, None)
+        self._leaving.discard(task)
 
     async def _answer(self, request: Request) -> None:
         """One client from its Request to its end; its errors end no other session."""
         peer = request.peername
         try:
             if request.private_data != HELLO:
+                self.refusals["other_application"] += 1
                 await request.reject(b"this is a file server; it serves clients of " + HELLO)
-            elif len(self._sessions) > self._shared.settings.clients:
+            elif len(self._slots) > self._shared.settings.clients and not self._make_room():
+                self.refusals["full"] += 1
+                log.info("%s: rejected: all %d clients have work", peer, self._shared.settings.clients)
                 await request.reject(b"the server is full")
             else:
                 await self._serve(request)
@@ -94,12 +136,26 @@ class FileServer:
         except Exception:
             log.exception("%s: the session failed", peer)
 
+    def _make_room(self) -> bool:
+        """End the client that has been idle longest, one in startup included; False if none has been for `GRACE`."""
+        me = _this_task()
+        idle = [(since, task) for task, slot in self._slots.items() if (since := slot.idle_since) and task is not me]
+        if not idle:
+            return False
+        since, task = min(idle, key=lambda each: each[0])
+        if time.monotonic() - since < GRACE:
+            return False
+        slot = self._slots.pop(task)
+        self._leaving.add(task)
+        task.cancel()
+        self.refusals["idle"] += 1
+        log.info("%s: idle for %.0f s, makes room for another client", slot.peer, time.monotonic() - since)
+        return True
+
     async def _serve(self, request: Request) -> None:
         connection = await request.accept(HELLO)
         session = Session(connection, self._shared)
-        task = asyncio.current_task()
-        assert task is not None, "coroutines run in tasks"
-        self._sessions[task] = session
+        self._slots[_this_task()].session = session
         try:
             await session.run()
         except BaseException as error:

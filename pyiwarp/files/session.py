@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -36,6 +40,7 @@ from pyiwarp.files.messages import (
     packed,
 )
 from pyiwarp.files.report import Report
+from pyiwarp.files.room import DiskLimits
 from pyiwarp.files.root import Root
 from pyiwarp.files.staging import ReadAhead, StagingMemory, WriteBehind
 from pyiwarp.files.tasks import Window, in_thread
@@ -53,6 +58,8 @@ ROOM: Final = 6
 LISTING_BATCH: Final = 256
 INTERRUPTED: Final = "the transfer was interrupted"
 
+log = logging.getLogger(__name__)
+
 M = TypeVar("M", bound=Message)
 
 
@@ -61,8 +68,9 @@ class ServerSettings:
     """How files are served.
 
     `patience` (seconds) limits every wait for a client that owes an answer or progress, `idle` (seconds) the wait for
-    its next request. More than `clients` at once are rejected. With `fsync` a received file is on the disk before the
-    client is told that it is stored. `read_only` refuses every put.
+    its next request. Of more than `clients` at once the one that has been idle longest makes room; if all have work
+    the new one is rejected. With `fsync` a received file is on the disk before the client is told that it is stored.
+    `read_only` refuses every put. `max_file`, `max_client` and `reserve` limit puts; see `DiskLimits`.
     """
 
     read_only: bool = False
@@ -70,6 +78,9 @@ class ServerSettings:
     patience: float = 30.0
     idle: float = 300.0
     clients: int = 64
+    max_file: int | None = None
+    max_client: int | None = None
+    reserve: int | None = None
     options: Options = field(default_factory=lambda: Options(recv_size=MESSAGE_LIMIT))
 
 
@@ -80,6 +91,8 @@ class ServerState:
     root: Root
     settings: ServerSettings
     on_report: Callable[[Report], None]
+    refusals: Counter[str]
+    limits: DiskLimits
     digests: DigestCache = field(default_factory=DigestCache)
 
 
@@ -88,12 +101,17 @@ class Session:
 
     def __init__(self, connection: Connection, server: ServerState) -> None:
         self._connection = connection
+        self._client = connection.peername.rpartition(":")[0]
         self._root = server.root
         self._settings = settings = server.settings
         self._digests = server.digests
+        self._limits = server.limits
+        self._refusals = server.refusals
         self._on_report = server.on_report
         self._dialogue = Dialogue(connection, settings.patience)
         self.transferring = False
+        self.idle_since: float | None = time.monotonic()
+        """When the last answer was given; None while a request is answered."""
         self.reported: IwarpError | None = None
         """The error that ended the connection, if a report already has it."""
 
@@ -104,6 +122,7 @@ class Session:
                 request = await self._dialogue.receive(Get, Put, List, patience=self._settings.idle)
             except Disconnected:
                 return
+            self.idle_since = None
             match request:
                 case Get():
                     async with self._reported("get", request.name) as report:
@@ -113,6 +132,7 @@ class Session:
                         await self._receive(request, report)
                 case List():
                     await self._list(request.path)
+            self.idle_since = time.monotonic()
 
     @asynccontextmanager
     async def _reported(self, direction: str, name: str) -> AsyncIterator[Report]:
@@ -137,7 +157,14 @@ class Session:
             await self._dialogue.refuse(report.error)
         finally:
             self.transferring = False
+            self._tell(report)
+
+    def _tell(self, report: Report) -> None:
+        """Call `on_report`; an error of its own ends no transfer."""
+        try:
             self._on_report(report)
+        except Exception:
+            log.exception("%s: the report of a transfer failed", report.peer)
 
     # --- get: RDMA Writes into the client's memory -------------------------------------------------------------------
 
@@ -191,24 +218,33 @@ class Session:
     async def _receive(self, request: Put, report: Report) -> None:
         report.nbytes, report.stag, report.to = request.size, request.stag, request.to
         if self._settings.read_only:
+            self._refusals["read_only"] += 1
             raise Refusal("the server is read-only")
-        dir_fd, name = await in_thread(self._root.directory_for, request.name)
-        with Destination(dir_fd, name, fsync=self._settings.fsync) as destination:
-            await self._dialogue.keep_peer_waiting(in_thread(destination.prepare, request.size, request.permissions))
-            memory = StagingMemory(request.size, ROOM * CHUNK, ring=True)
-            async with WriteBehind(destination, memory) as writing:
-                with self._dialogue.moving(request.size):
-                    async with self._dialogue.registered(memory.view, Access.LOCAL_WRITE) as region:
-                        await self._dialogue.unless_cancelled(self._read_all(region, writing, report), "the file")
-                if request.size:
-                    await self._dialogue.send(Placed(request.size))  # a Cancel behind it comes where Commit is due
-                commit = await self._receive_unless_cancelled(Commit)
-                report.sha256 = await self._dialogue.keep_peer_waiting(writing.finish())
-            if report.sha256 != commit.sha256:
-                raise ChecksumMismatch("the SHA-256 of what arrived is not that of the file")
-            attributes = Attributes(request.permissions, request.mtime)
-            await self._dialogue.keep_peer_waiting(in_thread(destination.keep, attributes))
-            await self._dialogue.send(Stored())
+        with self._limits.taken(self._client, request.size):
+            dir_fd, name = await in_thread(self._root.directory_for, request.name)
+            with Destination(dir_fd, name, fsync=self._settings.fsync) as destination:
+                prepare = partial(destination.prepare, request.size, request.permissions)
+                prepared = in_thread(self._limits.prepare, dir_fd, request.size, prepare)
+                reserved = await self._dialogue.keep_peer_waiting(prepared)
+                with self._limits.promised(0 if reserved else request.size):
+                    await self._fill(destination, request, report)
+
+    async def _fill(self, destination: Destination, request: Put, report: Report) -> None:
+        """Read the client's memory into the file, and keep it if the checksum is right."""
+        memory = StagingMemory(request.size, ROOM * CHUNK, ring=True)
+        async with WriteBehind(destination, memory) as writing:
+            with self._dialogue.moving(request.size):
+                async with self._dialogue.registered(memory.view, Access.LOCAL_WRITE) as region:
+                    await self._dialogue.unless_cancelled(self._read_all(region, writing, report), "the file")
+            if request.size:
+                await self._dialogue.send(Placed(request.size))  # a Cancel behind it comes where Commit is due
+            commit = await self._receive_unless_cancelled(Commit)
+            report.sha256 = await self._dialogue.keep_peer_waiting(writing.finish())
+        if report.sha256 != commit.sha256:
+            raise ChecksumMismatch("the SHA-256 of what arrived is not that of the file")
+        attributes = Attributes(request.permissions, request.mtime)
+        await self._dialogue.keep_peer_waiting(in_thread(destination.keep, attributes))
+        await self._dialogue.send(Stored())
 
     async def _read_all(self, region: Region, writing: WriteBehind, report: Report) -> None:
         memory = writing.memory

@@ -17,12 +17,13 @@ from pyiwarp.cli.transfers import summary
 from pyiwarp.connections.awaitable import Connection, Options
 from pyiwarp.connections.serving import connect, serve
 from pyiwarp.errors import IwarpError, Rejected
-from pyiwarp.files import room, session
+from pyiwarp.files import room, server, session
 from pyiwarp.files.client import ClientSettings, connected
 from pyiwarp.files.dialogue import Dialogue
 from pyiwarp.files.errors import BadMessage, CannotConnect, ChecksumMismatch, Refusal, RefusedByPeer
 from pyiwarp.files.messages import MESSAGE_LIMIT, decode
-from pyiwarp.files.server import ServerSettings
+from pyiwarp.files.root import Root
+from pyiwarp.files.server import FileServer, ServerSettings
 from pyiwarp.files.source import Identity, Source
 from pyiwarp.files.staging import Stage
 from pyiwarp.mr import Access
@@ -94,6 +95,72 @@ async def test_connections_of_every_kind(rig: Rig) -> None:
             await client.get("file", rig.mine / "file")
             await client.put(rig.mine / "file", "back")
         assert (rig.served / "back").read_bytes() == content(300_000)
+
+
+@pytest.mark.parametrize(("mode", "times"), [(False, False), (True, False), (False, True)])
+async def test_mode_and_times_are_taken_over_if_asked_for(rig: Rig, mode: bool, times: bool) -> None:
+    path = rig.served / "tool"
+    path.write_bytes(b"#!/bin/sh")
+    path.chmod(0o700)
+    os.utime(path, ns=(0, 1_000_000_000_123_456_789))
+    settings = ClientSettings(mode=mode, times=times)
+    async with connected("127.0.0.1", rig.server.port, settings) as client:
+        await client.get("tool", rig.mine / "got")
+        (rig.mine / "got").chmod(0o750)
+        await client.put(rig.mine / "got", "put")
+    for file, expected in ((rig.mine / "got", 0o750), (rig.served / "put", 0o750 if mode else None)):
+        status = file.stat()
+        assert (status.st_mtime_ns == 1_000_000_000_123_456_789) == times
+        assert expected is None or status.st_mode & 0o777 == expected
+    assert ((rig.served / "put").stat().st_mode & 0o111 != 0) == mode
+
+
+async def test_odd_times_of_a_file_hide_no_listing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("good", "odd"):
+        (rig.served / name).touch()
+    real = os.stat
+
+    def odd(path: str, *args: object, **kwargs: object) -> os.stat_result:
+        status = real(path, *args, **kwargs)  # type: ignore[arg-type]
+        if path != "odd":
+            return status
+        seconds = 1 << 62
+        fields = [*status[:7], seconds, seconds, seconds]
+        return os.stat_result(fields, {"st_mtime_ns": seconds * 10**9})
+
+    monkeypatch.setattr(os, "stat", odd)
+    async with rig.client() as client:
+        assert [entry.name async for entry in client.entries()] == ["good", "odd"]
+
+
+async def test_files_of_proc_arrive_with_their_octets(rig: Rig) -> None:
+    octets = await asyncio.to_thread(Path("/proc/version").read_bytes)
+    assert octets
+    async with rig.client() as client:
+        await client.put(Path("/proc/version"), "version")
+    assert (rig.served / "version").read_bytes() == octets
+    with Root(Path("/proc")) as root:
+        async with FileServer(root) as other:
+            await other.start("127.0.0.1")
+            async with connected("127.0.0.1", other.port) as client:
+                await client.get("version", rig.mine / "version")
+    assert (rig.mine / "version").read_bytes() == octets
+
+
+@pytest.mark.parametrize("name", ["file/", "none/", "sub/"])
+async def test_a_slash_at_the_end_means_a_directory(rig: Rig, name: str) -> None:
+    (rig.served / "file").write_bytes(b"served")
+    (rig.served / "sub").mkdir()
+    (rig.mine / "file").write_bytes(b"mine")
+    async with rig.client() as client:
+        with pytest.raises(RefusedByPeer, match="directory"):
+            await client.get(name, rig.mine / "x")
+        with pytest.raises(RefusedByPeer, match="directory"):
+            await client.put(rig.mine / "file", name)
+        with suppress(RefusedByPeer):
+            assert [entry async for entry in client.entries(name)] == []
+            assert name == "sub/"
+    assert (rig.served / "file").read_bytes() == b"served"
 
 
 async def test_a_listing_of_any_length(rig: Rig) -> None:
@@ -337,7 +404,8 @@ async def test_names_that_cannot_be_said(rig: Rig, name: str) -> None:
 # --- who may connect -------------------------------------------------------------------------------------------------
 
 
-async def test_more_clients_than_allowed_are_rejected(tmp_path: Path) -> None:
+async def test_more_clients_than_allowed_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "GRACE", PATIENCE)
     async with serving(tmp_path, ServerSettings(clients=1)) as rig:
         async with rig.client() as client:
             with pytest.raises(Rejected, match="full"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import typer
 
 from pyiwarp.cli.address import Address
+from pyiwarp.cli.options import octets
 from pyiwarp.files import DEFAULT_PORT
 
 
@@ -45,3 +47,17 @@ def test_names_are_below_the_path() -> None:
     assert Address("a", 1).names(["x"]) == ["x"]
     assert Address("a", 1, "x").names([]) == ["x"]
     assert Address("a").names([]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "nbytes"),
+    [("0", 0), ("1000", 1000), ("5k", 5000), ("500M", 500_000_000), ("2GiB", 2 << 30), ("1TB", 10**12), ("3KIB", 3072)],
+)
+def test_sizes(text: str, nbytes: int) -> None:
+    assert octets(text) == nbytes
+
+
+@pytest.mark.parametrize("text", ["", "M", "-1", "1.5G", "1 G", "1GiBB", "1Gi", "1iB", "1MK", "٣"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match="is no size"):
+        octets(text)

@@ -14,30 +14,38 @@ PLACE = Address("alpha", 1, "dir")
 
 
 def test_into_a_directory_files_keep_their_last_name(tmp_path: Path) -> None:
-    assert plan_gets(["x", "a/y"], tmp_path) == [Get("x", tmp_path / "x"), Get("a/y", tmp_path / "y")]
+    assert plan_gets(["x", "a/y"], str(tmp_path)) == [Get("x", tmp_path / "x"), Get("a/y", tmp_path / "y")]
 
 
 def test_one_file_may_get_a_new_name(tmp_path: Path) -> None:
-    assert plan_gets(["x"], tmp_path / "new") == [Get("x", tmp_path / "new")]
+    assert plan_gets(["x"], str(tmp_path / "new")) == [Get("x", tmp_path / "new")]
 
 
 @pytest.mark.parametrize(
     ("names", "output", "why"),
-    [([], "", "name a file"), (["x", "y"], "new", "not a directory"), (["a/x", "b/x"], "", "2 files would become")],
+    [
+        ([], "", "name a file"),
+        (["x", "y"], "new", "not a directory; several"),
+        (["x"], "new/", "new/ is not a directory$"),
+        (["sub/"], "", "sub/ names a directory"),
+        (["a/x", "b/x"], "", "2 files would become"),
+    ],
 )
 def test_what_get_cannot_mean(tmp_path: Path, names: list[str], output: str, why: str) -> None:
     with pytest.raises(typer.BadParameter, match=why):
-        plan_gets(names, tmp_path / output)
+        plan_gets(names, f"{tmp_path}/{output}")
 
 
 def test_files_are_put_below_the_path() -> None:
-    assert plan_puts([Path("/tmp/x"), Path("y")], PLACE, "") == [Put("dir/x", Path("/tmp/x")), Put("dir/y", Path("y"))]
-    assert plan_puts([Path("x")], PLACE, "z") == [Put("dir/z", Path("x"))]
+    assert plan_puts(["/tmp/x", "y"], PLACE, "") == [Put("dir/x", Path("/tmp/x")), Put("dir/y", Path("y"))]
+    assert plan_puts(["x"], PLACE, "z") == [Put("dir/z", Path("x"))]
+    assert plan_puts(["a/x", "y"], PLACE, "z/") == [Put("dir/z/x", Path("a/x")), Put("dir/z/y", Path("y"))]
 
 
 @pytest.mark.parametrize(
-    ("paths", "name", "why"), [(["x", "y"], "z", "one file"), (["a/x", "b/x"], "", "would become")]
+    ("paths", "name", "why"),
+    [(["x", "y"], "z", "one file"), (["a/x", "b/x"], "", "would become"), (["x/"], "", "names a directory")],
 )
 def test_what_put_cannot_mean(paths: list[str], name: str, why: str) -> None:
     with pytest.raises(typer.BadParameter, match=why):
-        plan_puts([Path(path) for path in paths], PLACE, name)
+        plan_puts(paths, PLACE, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 from pathlib import Path
@@ -123,3 +124,28 @@ def test_a_file_size_limit_is_an_error_not_a_signal(tmp_path: Path) -> None:
             arriving.prepare(10_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_the_room_is_never_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GNU library's posix_fallocate writes to each block where the file system cannot reserve them."""
+    monkeypatch.setattr(module, "_SYSTEM_CALL", lambda *_: ctypes.set_errno(errno.EOPNOTSUPP) or -1)
+    with (tmp_path / "file").open("wb") as file:
+        assert not module.reserve(file.fileno(), 100 << 20)
+        status = os.fstat(file.fileno())
+        assert (status.st_size, status.st_blocks) == (100 << 20, 0)
+
+
+def test_a_directory_that_cannot_be_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems (CIFS, FUSE) have nothing to flush for a directory, and say EINVAL."""
+    real = os.fsync
+
+    def fsync(fd: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}"):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with destination(tmp_path / "file", fsync=True) as arriving:
+        arriving.prepare(0)
+        arriving.keep()
+    assert (tmp_path / "file").exists()
