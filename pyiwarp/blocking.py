@@ -86,7 +86,7 @@ def connect(
     `OSError` if TCP cannot be established, `Rejected`, `StartupTimeout` or another `StartupError` if startup fails,
     `ConnectionLost`. Ctrl-C leaves nothing behind.
     """
-    options = options or options_for(pd)
+    options = options_for(pd, options)
     with new_connection(Connection, pd, options) as connection:
 
         def attempt(options: Options) -> PollingDriver:
@@ -188,7 +188,7 @@ def listen(
 
     Raises `OSError` if the address cannot be bound.
     """
-    options = options or options_for(pd)
+    options = options_for(pd, options)
     offer = options.offer(b"")
     listener = polling_cm.Listener(
         poller(), host, port, offer, backlog=backlog, make_tap=lambda: options.tap(initiator=False)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
+from pyiwarp.bounds import check_count, check_seconds
 from pyiwarp.codes import ENHANCED_SIZE, MAX_PRIVATE_DATA, UNNEGOTIATED, Rtr
 from pyiwarp.errors import InsufficientIrd, NoMatchingRtr, SetupFailed, UsageError
 
@@ -63,8 +64,10 @@ class Offer:
                 f"(RFC {'6581 §9' if self.revision == 2 else '5044 §7.1.1'})"
             )
         for name, depth in (("IRD", self.ird), ("ORD", self.ord)):
-            if not 0 <= depth <= UNNEGOTIATED:
-                raise UsageError(f"{name} {depth} does not fit 14 bits (RFC 6581 §9)")
+            check_count(name, depth, 0, UNNEGOTIATED, ", 14 bits (RFC 6581 §9)")
+        check_seconds("timeout", self.timeout, zero=False)
+        if self.first_fpdu_timeout is not None:
+            check_seconds("first_fpdu_timeout", self.first_fpdu_timeout, zero=False)
         if self.rtr and self.revision == 1:
             raise UsageError("peer-to-peer mode needs MPA revision 2 (RFC 6581 §6)")
 

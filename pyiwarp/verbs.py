@@ -469,5 +469,7 @@ def _check_cap(cap: QpCap, device: Device) -> None:
         ("SGEs", cap.max_sge, device.max_sge),
         ("inline octets", cap.max_inline, device.max_inline),
     ):
+        if asked < 0:
+            raise UsageError(f"{asked} {name}; a queue pair holds 0 to {limit} on {device.name}")
         if asked > limit:
             raise UsageError(f"{asked} {name}; {device.name} offers {limit}")

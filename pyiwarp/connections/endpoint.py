@@ -13,9 +13,10 @@ from mmap import PAGESIZE, mmap
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from pyiwarp.access import octets_of
+from pyiwarp.bounds import check_count, check_kind, check_offered, check_seconds
 from pyiwarp.capture import Capture, Tap
 from pyiwarp.cm.handshake import ConnectRequest
-from pyiwarp.codes import Rtr
+from pyiwarp.codes import MAX_MESSAGE, MAX_MULPDU, MIN_MULPDU, UNNEGOTIATED, Rtr
 from pyiwarp.errors import Closed, Disconnected, UsageError
 from pyiwarp.exports import public_names
 from pyiwarp.memory.fastreg import FastRegion
@@ -44,6 +45,9 @@ SEND_DEPTH: Final = 128
 READS: Final = 16
 MAX_SGE: Final = 16
 
+_MOST: Final = (1 << 31) - 1  # the device says how many work requests it takes
+_FLAGS: Final = "markers", "refuse_markers", "fall_back", "extensions", "half_close", "confirm"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -60,6 +64,8 @@ class Options:
     for Wireshark. `profile` says how to get on with the peer; where `crc` is None it says that too. With `confirm`
     a `send` or `write` returns when the peer has processed it, and raises if the peer refused it; that takes Reads,
     so `ord` is 1 or more.
+
+    Raises `UsageError` for a value that is out of its bounds or of another kind.
     """
 
     recv_depth: int = RECV_DEPTH
@@ -82,6 +88,39 @@ class Options:
     capture: Capture | None = None
     profile: PeerProfile = PROFILES["rfc"]
     confirm: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("recv_depth", "send_depth"):
+            check_count(name, getattr(self, name), 1, _MOST)
+        check_count("recv_size", self.recv_size, 1, MAX_MESSAGE, " octets (RFC 5041 §5.2)")
+        check_count("revision", self.revision, 1, 2, " (RFC 5044, RFC 6581)")
+        for name in ("ird", "ord"):
+            check_count(name, getattr(self, name), 0, UNNEGOTIATED, ", 14 bits (RFC 6581 §9)")
+        if self.mulpdu is not None:
+            check_count("mulpdu", self.mulpdu, MIN_MULPDU, MAX_MULPDU, " octets (RFC 5044 §3)")
+        check_seconds("timeout", self.timeout, zero=False)
+        check_seconds("linger", self.linger)
+        if self.first_fpdu_timeout is not None:
+            check_seconds("first_fpdu_timeout", self.first_fpdu_timeout, zero=False)
+        for name in _FLAGS:
+            check_kind(name, getattr(self, name), bool, "True or False")
+        check_kind("crc", self.crc, bool | None, "True, False, or None for what suits the peer")
+        check_kind("rtr", self.rtr, Rtr, "one or several of pyiwarp.codes.Rtr")
+        check_kind("capture", self.capture, Capture | None, "a pyiwarp.capture.Capture or None")
+        check_kind("profile", self.profile, PeerProfile, "a PeerProfile, as pyiwarp.profile.PROFILES has them by name")
+        if self.confirm and not self.ord:
+            raise UsageError("ord is 0: completions can be confirmed by Reads alone (RFC 5040 §6.1)")
+
+    def check_device(self, device: Device) -> None:
+        """Raises `UsageError` for more than `device` holds."""
+        for name, value, most in (
+            ("recv_depth", self.recv_depth, device.max_qp_wr),
+            ("send_depth", self.send_depth, device.max_qp_wr),
+            ("ird", self.ird, device.max_ird),
+            ("ord", self.ord, device.max_ord),
+        ):
+            if value != UNNEGOTIATED:
+                check_offered(name, value, most, device.name)
 
     @classmethod
     def of(cls, device: Device) -> Options:
@@ -123,8 +162,6 @@ class Options:
         room = self.profile.max_private_data - (4 if self.revision > 1 else 0)
         if len(private_data) > room:
             raise UsageError(f"{len(private_data)} octets of private data; a {self.profile.name} peer takes {room}")
-        if self.confirm and not self.ord:
-            raise UsageError("ORD is 0: completions can be confirmed by Reads alone (RFC 5040 §6.1)")
         return Offer(
             revision=self.revision,
             crc=self.profile.crc if self.crc is None else self.crc,
@@ -175,6 +212,7 @@ class Endpoint(Generic[D]):
         self._owns_pd = owns_pd
         self._llp: D | None = None
         device = pd.context.device
+        options.check_device(device)
         self._inline_limit = min(INLINE_LIMIT, device.max_inline)
         self._send_cq = pd.context.create_cq(options.send_depth + 1)
         self._recv_cq = pd.context.create_cq(options.recv_depth + 1)
@@ -329,9 +367,17 @@ class Endpoint(Generic[D]):
             self.pd.close(force=True)
 
 
-def options_for(pd: ProtectionDomain | None) -> Options:
-    """The options of connections whose program has none: those of the device, if it chose one."""
-    return Options() if pd is None else Options.of(pd.context.device)
+def options_for(pd: ProtectionDomain | None, given: Options | None) -> Options:
+    """The options of connections: those given, else those of the device, if the program chose one.
+
+    Raises `UsageError` for more than the device holds.
+    """
+    device = Device() if pd is None else pd.context.device
+    if given is None:
+        return Options.of(device)
+    check_kind("options", given, Options, "a pyiwarp.Options")
+    given.check_device(device)
+    return given
 
 
 def _receive_memory(nbytes: int) -> bytearray | mmap:

@@ -56,7 +56,7 @@ def connect(
     protection domain between connections. Raises `OSError` if TCP cannot be established, `Rejected`,
     `StartupTimeout` or another `StartupError` if startup fails, `ConnectionLost`. Cancelling leaves nothing behind.
     """
-    options = options or options_for(pd)
+    options = options_for(pd, options)
 
     async def make() -> Connection:
         with new_connection(Connection, pd, options) as connection:
@@ -142,7 +142,7 @@ async def listen(
 
     Raises `OSError` if the address cannot be bound.
     """
-    options = options or options_for(pd)
+    options = options_for(pd, options)
     return Listener(
         await cm.listen(host, port, options.offer(b""), backlog=backlog, make_tap=lambda: options.tap(initiator=False)),
         pd,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict
 
+from pyiwarp.bounds import check_count, check_seconds
+from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.queues.srq import SharedReceiveQueue
 
@@ -39,6 +41,11 @@ class QpOptions:
     srq: SharedReceiveQueue | None = None
     sq_sig_all: bool = False
     confirm: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mulpdu is not None:
+            check_count("mulpdu", self.mulpdu, MIN_MULPDU, MAX_MULPDU, " octets (RFC 5044 §3)")
+        check_seconds("linger", self.linger)
 
 
 class QpKeywords(TypedDict, total=False):

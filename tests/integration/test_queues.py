@@ -200,7 +200,7 @@ def test_a_connection_with_confirmed_completions(run: Runner) -> None:
 
 def test_a_connection_that_can_confirm_nothing_is_not_made(run: Runner) -> None:
     async def main() -> None:
-        with pytest.raises(UsageError, match="ORD is 0: completions can be confirmed by Reads alone"):
+        with pytest.raises(UsageError, match="ord is 0: completions can be confirmed by Reads alone"):
             await pyiwarp.connect(HOST, 1, options=Options(confirm=True, ord=0))
 
     run(main)

@@ -24,7 +24,7 @@ STACK = [
 ROWS = """
     codes buffers exports extent
     errors pump capture
-    wire fastwire access profile drivers/
+    wire fastwire access bounds profile drivers/
     negotiation mpa ddp rdmap mr
     startup memory/
     engine/

@@ -145,8 +145,8 @@ def test_a_responder_says_nothing_before_a_valid_request() -> None:  # MPA-5044-
         ({"revision": 2, "private_data": bytes(509)}, "508"),  # MPA2-6581-9-02
         ({"revision": 0}, "revision 0"),
         ({"revision": 3}, "revision 3"),
-        ({"ird": 0x4000}, "IRD 16384"),
-        ({"ord": -1}, "ORD -1"),
+        ({"ird": 0x4000}, "IRD is 16384"),
+        ({"ord": -1}, "ORD is -1"),
         ({"revision": 1, "rtr": Rtr.WRITE}, "revision 2"),  # MPA2-6581-6-04
     ],
 )

@@ -102,9 +102,8 @@ def test_the_limits_of_a_device_for_queues_and_memory() -> None:
 
 def test_a_wrong_mulpdu() -> None:
     for mulpdu in (127, 64_769):
-        node = Node(mulpdu=mulpdu)
-        with pytest.raises(UsageError, match=f"MULPDU {mulpdu}"):  # MPA-5044-3-04
-            RawPeer(node)
+        with pytest.raises(UsageError, match=f"mulpdu is {mulpdu}"):  # MPA-5044-3-04
+            Node(mulpdu=mulpdu)
 
 
 def test_closed_regions_are_forgotten_now_and_then() -> None:

@@ -318,8 +318,8 @@ MUTATIONS: Final = (
     Mutation(
         "0x3FFF cannot be offered",
         "negotiation",
-        "if not 0 <= depth <= UNNEGOTIATED:",
-        "if not 0 <= depth < UNNEGOTIATED:",
+        "check_count(name, depth, 0, UNNEGOTIATED,",
+        "check_count(name, depth, 0, UNNEGOTIATED - 1,",
         ("MPA2-6581-9.1-13",),
     ),
     Mutation(
