@@ -5,7 +5,9 @@ Everything here is a value or a question about one; `mr` gives memory its STags.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import re
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +41,10 @@ __all__ = [
 TO_LIMIT: Final = 1 << 64
 ADVERTISEMENT_SIZE: Final = 16
 PAGE: Final = 4096
+_FIELD_NAME: Final = re.compile(":[^:]*:")
+_POINTER: Final = re.compile(
+    "[OPzX&]|Z(?![fdg])"
+)  # as PEP 3118 and ctypes have them; Zf, Zd and Zg are complex numbers
 _KEY_MASK: Final = 0xFF
 
 
@@ -158,6 +164,7 @@ def octets_of(buffer: Buffer) -> memoryview:
     except (TypeError, BufferError) as error:
         text = "; text becomes octets by `encode`" if isinstance(buffer, str) else ""
         raise BadWorkRequest(f"only a C-contiguous buffer can be sent or registered: {error}{text}") from error
+    _check_plain(view)
     if not view.c_contiguous:
         layout = f"{view.format!r} in shape {view.shape}, strides {view.strides}"
         view.release()  # else the traceback would keep the memory unresizable
@@ -171,6 +178,24 @@ def octets_of(buffer: Buffer) -> memoryview:
         return view.cast("B")
     except (TypeError, ValueError) as error:
         raise BadWorkRequest(f"the items of the buffer, {view.format!r}, are no plain octets: {error}") from error
+
+
+def _check_plain(view: memoryview) -> None:
+    """Raises `BadWorkRequest` if the items are pointers, or have some in them: a peer's octets would become addresses.
+
+    What a memoryview shows as octets is judged by what it is a view of.
+    """
+    formats = [view.format]
+    if view.format == "B" and not isinstance(view.obj, bytes | bytearray):
+        with contextlib.suppress(TypeError, BufferError), memoryview(view.obj) as whole:
+            formats.append(whole.format)
+    for items in formats:
+        if _POINTER.search(_FIELD_NAME.sub("", items)):
+            view.release()  # else the traceback would keep the memory unresizable
+            raise BadWorkRequest(
+                f"memory that holds pointers, {items!r}, cannot be sent or registered: they mean nothing to the peer, "
+                "and what it writes would be taken for addresses (RFC 5042 §6.2.1)"
+            )
 
 
 def check_writable(view: memoryview, access: Access) -> None:

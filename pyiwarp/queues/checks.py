@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pyiwarp.access import octets_of
 from pyiwarp.codes import IMMEDIATE_SIZE, MAX_MESSAGE
 from pyiwarp.errors import BadWorkRequest, Closed
 from pyiwarp.memory.atomics import ALL_ONES
@@ -65,7 +66,8 @@ def check_stag(stag: int) -> None:
 
 def inline_octets(request: Send | Write, cap: QpCap) -> bytes:
     """A copy of the octets that a request carries itself."""
-    octets = bytes(request.inline or b"")
+    inline = request.inline
+    octets = inline if type(inline) is bytes else b"" if inline is None else octets_of(inline).tobytes()
     if request.sges or len(octets) > cap.max_inline:
         raise BadWorkRequest(f"{len(octets)} octets inline and {len(request.sges)} SGEs; {cap.max_inline} may be")
     return octets

@@ -207,6 +207,13 @@ MUTATIONS: Final = (
         ("SEC-5042-6.2.1-01",),
     ),
     Mutation(
+        "memory that holds pointers may be registered",
+        "access",
+        "    _check_plain(view)\n",
+        "",
+        ("SEC-5042-6.2.1-01",),
+    ),
+    Mutation(
         "a region shows its whole buffer",
         "mr",
         "        view = octets_of(buffer)\n        check_writable(view, access)\n        region",
