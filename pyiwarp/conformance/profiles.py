@@ -33,6 +33,7 @@ from pyiwarp.conformance.bench.abilities import Direction
 from pyiwarp.conformance.bench.allowances import PLAIN, Allowances
 from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.catalogue import cases
+from pyiwarp.conformance.clauses import clauses
 from pyiwarp.conformance.results import Result
 from pyiwarp.errors import UsageError
 
@@ -42,7 +43,7 @@ T = TypeVar("T")
 
 LONGEST_SETTLE: Final = 60.0  # seconds
 _TOP: Final = {"name", "about", "peer", "deviation"}
-_PEER: Final = {"settle", "terminate_layout"}
+_PEER: Final = {"settle", "terminate_layout", "not_judged"}
 _DEVIATION: Final = {"cases", "reason", "directions", "seen", "sometimes", "reference"}
 _KINDS: Final[Mapping[object, str]] = {
     str: "a string",
@@ -167,6 +168,10 @@ class _Table:
         """The error that says what the value of `key` should be."""
         return UsageError(f"{self._where}: {key} {due}")
 
+    def has(self, key: str) -> bool:
+        """Whether `key` is there."""
+        return key in self._data
+
     def get(self, key: str, kind: type[T], otherwise: T | None = None) -> T:
         """The value of `key`, which must be there unless `otherwise` is given."""
         value = self._data.get(key, otherwise)
@@ -199,7 +204,10 @@ def _allowances(peer: _Table) -> Allowances:
         raise peer.wrong("terminate_layout", f"is one of {', '.join(_LAYOUTS)}, not {layout!r}")
     if not 0 <= settle <= LONGEST_SETTLE:
         raise peer.wrong("settle", f"is a number of seconds from 0 to {LONGEST_SETTLE}, not {settle}")
-    return Allowances(settle=settle, little_endian_terminates=_LAYOUTS[layout])
+    not_judged = frozenset(peer.words("not_judged")) if peer.has("not_judged") else frozenset()
+    for id in sorted(not_judged - clauses().keys()):
+        raise peer.wrong("not_judged", f"has {id!r}, which is the id of no requirement")
+    return Allowances(settle=settle, little_endian_terminates=_LAYOUTS[layout], not_judged=not_judged)
 
 
 def _deviation(entry: _Table) -> Deviation:

@@ -17,7 +17,10 @@ INTERRUPTED: Final = "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One case: `expected`, `seen` and `octets` tell of a failure, `reason` why it is no plain pass."""
+    """One case: `expected`, `seen` and `octets` tell of a failure, `reason` why it is no plain pass.
+
+    `octets` are those that came, `sent` those that the bench sent last.
+    """
 
     case: Case
     verdict: Verdict
@@ -26,6 +29,7 @@ class Result:
     seen: str = ""
     octets: tuple[str, ...] = ()
     reason: str = ""
+    sent: tuple[str, ...] = ()
 
     def details(self) -> list[str]:
         """The failure in lines: what was expected, what came, field by field, and the clause."""
@@ -33,6 +37,8 @@ class Result:
         if self.expected:
             lines += [f"  expected  {self.expected}", f"  came      {self.seen}"]
         lines += [f"    {line}" for line in self.octets]
+        if self.sent:
+            lines += ["  sent last", *(f"    {line}" for line in self.sent)]
         if self.reason:
             lines.append(f"  {'reason' if self.verdict is Verdict.DEVIATES else 'because'}    {self.reason}")
         return [*lines, f"  clause    {self.case.clause}"]
@@ -48,7 +54,13 @@ class Result:
             "verdict": self.verdict.value,
             "seconds": round(self.seconds, 4),
         }
-        details = {"expected": self.expected, "seen": self.seen, "octets": list(self.octets), "reason": self.reason}
+        details = {
+            "expected": self.expected,
+            "seen": self.seen,
+            "octets": list(self.octets),
+            "sent": list(self.sent),
+            "reason": self.reason,
+        }
         data.update({key: value for key, value in details.items() if value})
         if self.verdict is not Verdict.PASSED:
             data.update(sends=self.case.sends, accepts=self.case.accepts, clause=str(self.case.clause))

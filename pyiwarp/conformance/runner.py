@@ -168,6 +168,7 @@ class Runner:
         try:
             async with asyncio.timeout(limit):
                 await case.run(bench)
+            bench.judge_rest()
         except Failed as error:
             octets = tuple(error.octets or bench.last_seen())
             result = replace(result, verdict=Verdict.FAILED, expected=error.expected, seen=error.seen, octets=octets)
@@ -185,7 +186,10 @@ class Runner:
         except Exception as error:  # a fault of the case or of the bench, which must not end the run
             result = _internal_error(result, error)
         finally:
+            sent = tuple(bench.last_sent())
             await bench.close()
+        if result.verdict is Verdict.FAILED:
+            result = replace(result, sent=sent)
         self._lost = lost
         return replace(result, seconds=time.perf_counter() - started)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,12 @@ from pyiwarp.conformance.bench.observed import Frame, Message
 from pyiwarp.engine import stream
 from pyiwarp.engine.packing import Packer
 from pyiwarp.target.server import Target
-from pyiwarp.wire import StartupHeader
 from tests.hosts import HOST, keep_little
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Patch = Callable[[pytest.MonkeyPatch], None]
-Edit = Callable[[bytes], bytes]
+Change = Callable[[Frame | Message], bytes | None]
+Voices = Callable[[], tuple[Change | None, Change | None]]  # for each connection: what the peer says, what it hears
 Tells = Callable[[str, str], str]
 
 
@@ -136,7 +136,7 @@ def target(
     name: str,
     patch: Patch | None = None,
     *,
-    says: Callable[[], Callable[[Frame | Message], bytes | None]] | None = None,
+    says: Callable[[], Change] | None = None,
     tells: Tells | None = None,
     instead: Breaker | None = None,
 ) -> Breaker:
@@ -148,6 +148,8 @@ def target(
     None lets one disappear. `tells` changes its replies on the control connection, given command and reply.
     """
 
+    voices: Voices | None = None if says is None else lambda: (says(), None)
+
     @asynccontextmanager
     async def make(direction: Direction) -> AsyncIterator[Place]:
         async with Target(HOST) as running:
@@ -155,11 +157,11 @@ def target(
             control = running.control_port
             if direction is Direction.LISTEN:
                 async with _control_liar(control, tells) as control_port:
-                    yield Place(control=(HOST, control_port), level=Level.TARGET, visit=_through(says))
+                    yield Place(control=(HOST, control_port), level=Level.TARGET, visit=_through(voices))
                 return
-            way = _Way(running.port)
+            way = Way(running.port)
             async with (
-                _other_port(instead, direction) if instead else _relay(way, says, outbound=False) as port,
+                _other_port(instead, direction) if instead else relay(way, voices, outbound=False) as port,
                 _control_liar(control, way.leading_to(port, tells)) as control_port,
             ):
                 yield Place(port, (HOST, control_port), Level.TARGET)
@@ -178,7 +180,7 @@ async def _other_port(instead: Breaker, direction: Direction) -> AsyncIterator[i
         yield place.port
 
 
-class _Way:
+class Way:
     """Where a relay leads: to the port that the target names for the session, which the bench is told otherwise."""
 
     def __init__(self, port: int) -> None:
@@ -197,24 +199,24 @@ class _Way:
         return tell
 
 
-def _through(says: Any) -> Callable[[int], AbstractAsyncContextManager[tuple[str, int] | None]]:
+def _through(voices: Voices | None) -> Callable[[int], AbstractAsyncContextManager[tuple[str, int] | None]]:
     """Where the target finds the bench: at a relay, if somebody is to change what it says."""
 
     @asynccontextmanager
     async def visit(port: int) -> AsyncIterator[tuple[str, int] | None]:
-        if says is None:
+        if voices is None:
             yield None
             return
-        async with _relay(_Way(port), says, outbound=True) as relay:
-            yield (HOST, relay)
+        async with relay(Way(port), voices, outbound=True) as there:
+            yield (HOST, there)
 
     return visit
 
 
 @asynccontextmanager
-async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
-    """A relay; what the target says is changed: that of the connecting side with `outbound`."""
-    if says is None:
+async def relay(way: Way, voices: Voices | None, *, outbound: bool) -> AsyncIterator[int]:
+    """A relay; what the peer says and hears is changed: the peer is the connecting side with `outbound`."""
+    if voices is None:
         yield way.port
         return
 
@@ -222,15 +224,15 @@ async def _relay(way: _Way, says: Any, *, outbound: bool) -> AsyncIterator[int]:
         far_reader, far_writer = await asyncio.open_connection(HOST, way.port)
         for each in (writer, far_writer):  # what the bench does not take, the target cannot send
             keep_little(each.get_extra_info("socket"))
-        change = says()
-        edited = _Edited(change)
+        change, heard = voices()
+        target_half, bench_half = _Half(change), _Half(heard)
+        target_half.other, bench_half.other = bench_half, target_half
         holds_on = change is keeps_everything
-        changed: Edit = edited.target_said
-        plain: Edit = edited.bench_said
+        near, far = (target_half, bench_half) if outbound else (bench_half, target_half)
         try:
             await asyncio.gather(
-                _pump(reader, far_writer, changed if outbound else plain, holds_on and outbound),
-                _pump(far_reader, writer, plain if outbound else changed, holds_on and not outbound),
+                _pump(reader, far_writer, near, holds_on and outbound),
+                _pump(far_reader, writer, far, holds_on and not outbound),
             )
         finally:
             far_writer.transport.abort()
@@ -244,49 +246,69 @@ def keeps_everything(seen: Frame | Message) -> bytes:
     return seen.octets if isinstance(seen, Frame) else seen.fpdu.octets
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, edit: Edit, holds_on: bool) -> None:
-    with suppress(ConnectionError) if holds_on else nullcontext():
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, half: _Half, holds_on: bool) -> None:
+    """Pass on what is said until the end; a reset of the reader's is passed on too, behind what came before it."""
+    try:
         while octets := await reader.read(1 << 16):
-            writer.write(edit(octets))
-            await writer.drain()
+            writer.write(half.said(octets))
+            with suppress(ConnectionError):  # who no longer listens may still speak
+                await writer.drain()
+    except ConnectionError:
+        writer.write(half.said(bytes(reader._buffer)))  # type: ignore[attr-defined]  # what came before the reset
+        if not holds_on:
+            writer.transport.abort()
+            return
+    writer.write(half.rest())
     if holds_on:
         await asyncio.get_running_loop().create_future()
-    writer.write_eof()
+    with suppress(OSError):
+        writer.write_eof()
 
 
-class _Edited:
-    """What each side of one relayed connection says, the target's changed by `change` frame by frame."""
+class _Half:
+    """What one side of a relayed connection says, changed by `change` frame by frame; None leaves it as it is."""
 
-    def __init__(self, change: Callable[[Frame | Message], bytes | None]) -> None:
+    def __init__(self, change: Change | None) -> None:
+        self.other: _Half = self
+        self.asked_for_markers = False
         self._change = change
-        self._bench = bytearray()
         self._started = False
         self._buffer = bytearray()
         self._deframer: Deframer | None = None
 
-    def bench_said(self, octets: bytes) -> bytes:
-        if len(self._bench) < StartupHeader.sizeof():
-            self._bench += octets
-        return octets
-
-    def target_said(self, octets: bytes) -> bytes:
+    def said(self, octets: bytes) -> bytes:
+        """What is passed on of what is said: whole frames, if they may be changed."""
         self._buffer += octets
-        out = bytearray()
+        passed = bytearray()
         if not self._started:
             if len(self._buffer) < 20 or len(self._buffer) < 20 + int.from_bytes(self._buffer[18:20], "big"):
-                return b""
-            whole = 20 + int.from_bytes(self._buffer[18:20], "big")
-            out += self._change(Frame(bytes(self._buffer[:whole]))) or b""
-            del self._buffer[:whole]
-            self._started = True
+                return b"" if self._change else octets
+            passed += self._startup_frame(bytes(self._buffer[: 20 + int.from_bytes(self._buffer[18:20], "big")]))
+        if self._change is None:
+            self._buffer.clear()
+            return octets
         if self._deframer is None:
             if not self._buffer:
-                return bytes(out)
-            self._deframer = Deframer(bool(self._bench[16:17] and self._bench[16] & 0x80))
+                return bytes(passed)
+            self._deframer = Deframer(self.other.asked_for_markers)
             self._deframer.buffer = self._buffer
         while (fpdu := self._deframer.next()) is not None:
-            out += self._change(Message(fpdu)) or b""
-        return bytes(out)
+            passed += self._change(Message(fpdu)) or b""
+            if not fpdu.crc_right:  # what follows may be anything
+                self._change = None
+                passed += self._buffer
+                break
+        return bytes(passed)
+
+    def _startup_frame(self, octets: bytes) -> bytes:
+        self.asked_for_markers = bool(octets[16] & 0x80)
+        self._started = True
+        del self._buffer[: len(octets)]
+        return octets if self._change is None else self._change(Frame(octets)) or b""
+
+    def rest(self) -> bytes:
+        """What was said before the end and is no whole frame."""
+        return bytes(self._buffer) if self._change else b""
 
 
 @asynccontextmanager

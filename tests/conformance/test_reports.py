@@ -86,18 +86,21 @@ async def test_a_failure_tells_everything() -> None:
     result = await try_case(CASE, OTHER_CODE, Direction.CONNECT)
     story = "\n".join(result.details())
     assert "expected  Terminate 2/0/02" in story
-    assert "came      Terminate 0/0/77 (RDMAP: local catastrophic error 0x77 (RFC 5040 §4.8))" in story
-    assert "control: layer=0, etype=0, code=0x77, has_length=1, has_ddp_header=1" in story
+    assert "came      Terminate 1/0/00 (DDP: local catastrophic error (RFC 5041 §7.2))" in story
+    assert "control: layer=1, etype=0, code=0, has_length=1, has_ddp_header=1" in story
     assert "terminated DDP header" in story
     assert "CRC: 0x" in story
     assert str(CASE.clause) in story
+    assert "sent last" in story
+    sent = story.partition("sent last")[2]
+    assert sent.count("ULPDU_Length: 14") == 3, "the last of the FPDUs that the case sent"
 
 
 async def test_a_failure_names_the_field_that_differs() -> None:
     (idle,) = select(["DDP-5041-6.2-01/2"])
     result = await try_case(idle, OTHER_STAG, Direction.CONNECT)
-    assert result.expected.startswith("Read response with stag=0x50524f42")
-    assert result.seen == "Read response of 0 octets, stag is 0x50524f43"
+    assert result.expected == "a Read Response to STag 0x50524f42 in Read response of 0 octets (RDMAP-5040-4.4-02)"
+    assert result.seen == "to STag 0x50524f43"
 
 
 async def test_a_read_request_that_a_terminate_quotes_is_told_field_by_field() -> None:

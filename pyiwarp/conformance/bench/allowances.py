@@ -18,11 +18,13 @@ class Allowances:
 
     `settle` is how long the bench waits, in seconds, behind a peer's Reply. With `little_endian_terminates` the peer
     lays the Terminate Control out as C bit-fields on a little-endian machine: EType before Layer, and M, D and R as the
-    low bits of the third octet.
+    low bits of the third octet. `not_judged` are requirements that the
+    peer is known to break everywhere: the cases that test them report it, and no other.
     """
 
     settle: float = 0.0
     little_endian_terminates: bool = False
+    not_judged: frozenset[str] = frozenset()
 
     def read_terminate(self, payload: bytes) -> bytes:
         """A Terminate message of the peer's as RFC 5040 §4.8 would have it."""

@@ -41,10 +41,14 @@ Tamper = Callable[[Marker], Marker]
 
 
 class Framer:
-    """Makes the FPDUs of one half connection; `markers` says whether the peer asked for them."""
+    """Makes the FPDUs of one half connection; `markers` says whether the peer asked for them.
 
-    def __init__(self, markers: bool = False) -> None:
+    `made` is called with the ULPDU of each, and whether the FPDU around it is right.
+    """
+
+    def __init__(self, markers: bool = False, made: Callable[[bytes, bool], None] = lambda ulpdu, right: None) -> None:
         self.markers = markers
+        self._made = made
         self.offset = 0  # octets of Full Operation that were made, from which marker positions follow
 
     def frame(
@@ -86,6 +90,8 @@ class Framer:
         right = crc32c(bytes(octets[covered:]))
         append(struct.pack("<I", (right if crc is None else crc) ^ crc_mask))
         self.offset += len(octets)
+        wrong = (length, crc, tamper) != (None, None, None) or crc_mask or any(pad) or not crc_leading_marker
+        self._made(ulpdu, not wrong and len(pad) == pad_length(len(ulpdu)))
         return bytes(octets)
 
     def damaged(self, ulpdu: bytes, at: int, mask: int) -> bytes:
@@ -100,6 +106,7 @@ class Framer:
                 position += MARKER_SIZE
             position += 1
         octets[position - 1 - offset] ^= mask
+        self._made(ulpdu, False)
         return bytes(octets)
 
     def _mark(self, octets: bytearray, start: int | None, tamper: Tamper | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from pyiwarp.conformance.bench.allowances import PLAIN, Allowances
 from pyiwarp.conformance.bench.observed import Closed, Frame, Message, Observation, Octets, Reset, Silence
 from pyiwarp.conformance.bench.patterns import Pattern, silence
+from pyiwarp.conformance.bench.sent import SentRecord
 from pyiwarp.conformance.bench.tcp import Tcp
 from pyiwarp.wire import REPLY_KEY, REQUEST_KEY, EnhancedWord, StartupHeader
 
@@ -76,10 +77,16 @@ class Line:
         self.timeout = timeout
         self.quiet = quiet
         self.last: Frame | Message | None = None  # what came last of all that was whole
+        self.sent = SentRecord()
 
     async def send(self, octets: bytes) -> None:
         """Send octets as they are."""
+        self.sent.add(octets)
         await self.tcp.send(octets, self.timeout)
+
+    def begin_full_operation(self, *, markers: bool) -> None:
+        """What this side sends from now on are FPDUs; with `markers` if the peer asked for them."""
+        self.sent.begin_full_operation(markers=markers)
 
     async def send_slowly(self, octets: bytes, pieces: int, gap: float = 0.01) -> None:
         """Send octets in that many pieces of about the same size, `gap` seconds apart."""

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pyiwarp.codes import Opcode, QueueNumber
-from pyiwarp.conformance.bench.framing import Deframer, Fpdu, Framer
+from pyiwarp.conformance.bench.framing import Deframer, Framer
+from pyiwarp.conformance.bench.judge import FpduJudge
 from pyiwarp.conformance.bench.observed import Closed, Frame, Message, Observation, Reset, Silence
 from pyiwarp.conformance.bench.patterns import Failed, Pattern, ended, message, read_response, silence, terminate
 from pyiwarp.conformance.bench.segments import build_read_request, build_tagged, build_untagged
+from pyiwarp.conformance.bench.shown import Shown
 from pyiwarp.conformance.bench.startup_line import Line
 from pyiwarp.errors import Term
 
@@ -31,19 +33,37 @@ OWN_TRAFFIC: Final = {
 class Stream:
     """One stream after startup; `request` and `reply` are the frames that settled it.
 
-    Every FPDU of the peer is checked against RFC 5044: a wrong CRC where CRCs are in use, or a wrong marker, fails
-    the case. `patient` passes over messages that the peer's program sends of
-    its own accord while a reaction is awaited.
+    Every FPDU of the peer is judged by what can be known of it whatever the case: see `judge`. `patient` passes over
+    messages that the peer's program sends of its own accord while a reaction is awaited. `shown` is the memory that
+    the peer may Write and Read, None if it may know of more.
     """
 
-    def __init__(self, line: Line, request: Frame, reply: Frame, *, initiator: bool, patient: bool) -> None:
+    def __init__(
+        self,
+        line: Line,
+        request: Frame,
+        reply: Frame,
+        *,
+        initiator: bool,
+        patient: bool,
+        shown: Shown | None = None,
+    ) -> None:
         mine, theirs = (request, reply) if initiator else (reply, request)
         self.line = line
         self.initiator = initiator
         self.request = request
         self.reply = reply
         self.crc = bool(request.header.flags.crc or reply.header.flags.crc)
-        self.framer = Framer(bool(theirs.header.flags.markers))
+        self.shown = shown
+        self._judge = FpduJudge(
+            line.allowances,
+            crc=self.crc,
+            markers=bool(mine.header.flags.markers),
+            emss=line.tcp.announced_mss,
+            shown=shown,
+        )
+        self.framer = Framer(bool(theirs.header.flags.markers), self._judge.sent)
+        line.begin_full_operation(markers=self.framer.markers)
         self.deframer = Deframer(bool(mine.header.flags.markers))
         self.deframer.buffer = line.tcp.buffer
         self.next_msn = dict.fromkeys(range(4), 1)
@@ -54,6 +74,7 @@ class Stream:
 
     async def send_octets(self, octets: bytes) -> None:
         """Send octets as they are, wherever an FPDU should begin."""
+        self._judge.sent_octets()
         await self.line.send(octets)
 
     async def fpdu(self, ulpdu: bytes, **wrong: Any) -> None:
@@ -124,25 +145,27 @@ class Stream:
         try:
             async with asyncio.timeout(seconds):
                 while True:
-                    if (fpdu := self.deframer.next()) is not None:
-                        self._check(fpdu)
-                        self.line.last = message = Message(fpdu, self.line.allowances)
-                        return message
+                    if (came := self._next()) is not None:
+                        return came
                     if tcp.over:
                         return Reset(bytes(tcp.buffer)) if tcp.rst else Closed(bytes(tcp.buffer))
                     await tcp.more()
         except TimeoutError:
             return Silence(seconds, bytes(tcp.buffer))
 
-    def _check(self, fpdu: Fpdu) -> None:
-        """What every FPDU must keep to."""
-        seen = Message(fpdu, self.line.allowances)
-        if self.crc and not fpdu.crc_right:  # MPA-5044-4.4-12
-            raise Failed(f"CRC {fpdu.computed:#010x} in {seen}", f"CRC {fpdu.crc:#010x}", seen.annotated())
-        for marker in fpdu.markers:
-            if marker.marker != (0, marker.due):  # MPA-5044-4.3-04, MPA-5044-4.2-02
-                came = f"a marker {marker.marker.build().hex()}"
-                raise Failed(f"a marker 0000{marker.due:04x} in {seen}", came, seen.annotated())
+    def _next(self) -> Message | None:
+        """The next FPDU that is all there; `Failed` if the judge finds something wrong with it."""
+        fpdu = self.deframer.next()
+        if fpdu is None:
+            return None
+        self.line.last = seen = Message(fpdu, self.line.allowances)
+        self._judge.judge(seen)
+        return seen
+
+    def judge_rest(self) -> None:
+        """Judge the FPDUs that have come and that the case did not look at; raises `Failed`."""
+        while self._next() is not None:
+            pass
 
     async def expect(self, pattern: Pattern, seconds: float | None = None) -> Observation:
         """The next observation, which must fit."""

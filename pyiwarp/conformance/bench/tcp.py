@@ -14,6 +14,7 @@ __all__ = ["Tap", "Tcp"]
 Address = tuple[str, int]
 HELD: Final = 1 << 17  # octets
 MOST: Final = 1 << 22  # octets that may wait to be taken; a peer that floods waits too
+ADVMSS: Final = struct.Struct("=84xI")  # struct tcp_info of Linux, up to tcpi_advmss
 ABORTING_LINGER: Final = struct.pack("ii", 1, 0)  # close() sends RST
 
 
@@ -98,6 +99,15 @@ class Tcp(asyncio.Protocol):
         assert self._transport is not None
         found: socket.socket = self._transport.get_extra_info("socket")
         return found
+
+    @property
+    def announced_mss(self) -> int | None:
+        """The segment size that this side has announced: the peer's EMSS is not larger. None if TCP does not tell."""
+        try:
+            info = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ADVMSS.size)
+        except (AttributeError, OSError):
+            return None
+        return int(ADVMSS.unpack(info)[0]) if len(info) == ADVMSS.size else None
 
     async def send(self, octets: bytes, timeout: float) -> None:
         """Give octets to TCP; those behind an end, or that the peer does not read in `timeout` seconds, are lost."""

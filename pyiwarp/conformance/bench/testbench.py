@@ -18,7 +18,8 @@ from pyiwarp.conformance.bench.abilities import Cannot, Direction, Level, Need
 from pyiwarp.conformance.bench.allowances import PLAIN, Allowances
 from pyiwarp.conformance.bench.control import Region, Target, Value
 from pyiwarp.conformance.bench.observed import Frame, Message
-from pyiwarp.conformance.bench.patterns import message, reply, request
+from pyiwarp.conformance.bench.patterns import Failed, message, reply, request
+from pyiwarp.conformance.bench.shown import Shown
 from pyiwarp.conformance.bench.startup_line import Line, build_startup_frame, build_word
 from pyiwarp.conformance.bench.stream import PROBE_STAG, Stream
 from pyiwarp.conformance.bench.tcp import Tap, Tcp
@@ -123,6 +124,7 @@ class Bench:
         self._control = control
         self._listener = listener
         self._lines: list[Line] = []
+        self._streams: list[Stream] = []
         self._rw: Region | None = None
 
     # --- the peer ----------------------------------------------------------------------------------------------------
@@ -313,13 +315,16 @@ class Bench:
 
     def full_operation(self, line: Line, asked: Frame, answered: Frame) -> Stream:
         """The stream on a line whose startup frames were exchanged."""
-        return Stream(
+        stream = Stream(
             line,
             asked,
             answered,
             initiator=self.initiator,
             patient=self._control is None,
+            shown=Shown() if self._control is None and self.settings.level is Level.RPING else None,
         )
+        self._streams.append(stream)
+        return stream
 
     async def send_first(self, stream: Stream) -> None:
         """Send or await the first FPDU, before which a Responder may not send (RFC 5044 §7.1.2)."""
@@ -353,7 +358,10 @@ class Bench:
                 int.from_bytes(segment.payload[4:12], "big"),
             )
             await stream.respond(sink_stag, sink_to)
-        elif segment.opcode == Opcode.SEND and len(segment.payload) == ADVERTISEMENT:
+        elif segment.opcode == Opcode.SEND and segment.payload and self.settings.level is Level.RPING:
+            if len(segment.payload) != ADVERTISEMENT:
+                expected = f"a Send of {ADVERTISEMENT} octets that shows memory, as rping's first is"
+                raise Failed(expected, f"one of {len(segment.payload)}", seen.annotated())
             octets = segment.payload
             to, stag, length = (int.from_bytes(octets[a:b], "big") for a, b in ((0, 8), (8, 12), (12, 16)))
             self._rw = Region(stag, to, length)
@@ -363,15 +371,32 @@ class Bench:
         came = [line.last for line in self._lines if line.last is not None]
         return ["what came last:", *came[-1].annotated()] if came else []
 
+    def last_sent(self) -> list[str]:
+        """What the bench sent last on the connection at hand, by its fields."""
+        return self._lines[-1].sent.annotated() if self._lines else []
+
+    def judge_rest(self) -> None:
+        """Judge what has come and was not looked at, at the end of a case; raises `Failed`."""
+        for stream in self._streams:
+            stream.judge_rest()
+
     async def close(self) -> None:
         """Close all connections."""
         for line in self._lines:
             line.tcp.close()
         self._lines.clear()
+        self._streams.clear()
         self._rw = None
         await asyncio.sleep(0)  # for the transports to close their sockets
 
     # --- rping -------------------------------------------------------------------------------------------------------
+
+    async def show(self, stream: Stream, region: Region) -> None:
+        """Advertise memory of the bench as an rping client does."""
+        if stream.shown is not None:
+            stream.shown.add(region)
+        octets = (region.to.to_bytes(8, "big"), region.stag.to_bytes(4, "big"), region.length.to_bytes(4, "big"))
+        await stream.send(b"".join(octets))
 
     async def provoke_read(self, stream: Stream, size: int = 64) -> Message:
         """Have the peer Read `size` octets of `OFFER_REGION`; returns its Read Request."""
@@ -379,6 +404,5 @@ class Bench:
         if self._control is not None:
             await self._control.post("read", len=size, stag=region.stag, to=region.to)
         else:
-            octets = region.to.to_bytes(8, "big") + region.stag.to_bytes(4, "big") + size.to_bytes(4, "big")
-            await stream.send(octets)
+            await self.show(stream, Region(region.stag, region.to, size))
         return await stream.expect_message(message(Opcode.READ_REQUEST, tagged=False))

@@ -497,10 +497,18 @@ _family(
     [f"An untagged segment of one octet on queue 0 with opcode {opcode:#x}." for opcode in RESERVED],
     [_untagged_opcode(opcode, 0, b"x") for opcode in RESERVED],
     RDMAP_OPCODE,
-    level=TARGET,
+    level=Level.RPING,
     also=("EXT-7306-8.2-02",),
 )
-NEVER_TAGGED: Final = (0x1, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xC, 0xF)
+for _number, _opcode in enumerate(RESERVED, len(RESERVED) + 1):
+    refusal(
+        numbered("RDMAP-6580-3.4-02", _number),
+        f"opcode {_opcode:#x} is refused on queue 1",
+        f"An untagged segment of 28 octets on queue 1 with opcode {_opcode:#x}.",
+        _untagged_opcode(_opcode, 1, NO_READ),
+        *MISPLACED,
+    )
+NEVER_TAGGED: Final = (0x1, 0x3, 0x4, 0x5, 0x6, 0x7, 0x8, 0xA, 0xC, 0xF, 0xB, 0xD, 0xE, 0x9)
 _family(
     "RDMAP-5040-4.1-04",
     [f"opcode {opcode:#x} is refused in a tagged segment" for opcode in NEVER_TAGGED],

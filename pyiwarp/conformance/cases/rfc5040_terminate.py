@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Region
 from pyiwarp.conformance.bench.messages import WholeMessage, segment_of
-from pyiwarp.conformance.bench.observed import Message
 from pyiwarp.conformance.bench.patterns import Failed, closed, message, terminate
 from pyiwarp.conformance.bench.segments import build_tagged, build_untagged
 from pyiwarp.conformance.bench.stream import Stream
+from pyiwarp.conformance.bench.terminates import TAGGED_SIZE, UNTAGGED_SIZE, Said, take_apart
 from pyiwarp.conformance.bench.terms import (
     DDP_TAGGED_STAG,
     DDP_UNTAGGED_NO_BUFFER,
@@ -33,58 +33,7 @@ from pyiwarp.errors import TERMS, Term
 __all__: list[str] = []
 
 TARGET: Final = Level.TARGET
-TAGGED_SIZE, UNTAGGED_SIZE, READ_SIZE = 14, 18, 28
 BAD_QUEUE: Final = build_untagged(Opcode.SEND, 99, 1, b"x")
-
-
-class Said(NamedTuple):
-    """A Terminate by its octets, taken apart here and not by the library under test."""
-
-    seen: Message
-    term: Term
-    m: bool
-    d: bool
-    r: bool
-    reserved: int
-    length: int | None
-    ddp_header: bytes
-    rdma_header: bytes
-    rest: bytes
-
-    @property
-    def bits(self) -> str:
-        """M, D and R as digits."""
-        return f"{self.m:d}{self.d:d}{self.r:d}"
-
-    def fail(self, expected: str, came: str) -> Failed:
-        """What to raise."""
-        return Failed(expected, came, self.seen.annotated())
-
-
-def take_apart(seen: Message) -> Said:
-    """The fields of RFC 5040 figure 8 in order; `Failed` if it ends inside one."""
-    octets = segment_of(seen).payload
-    if len(octets) < 4:
-        raise Failed("a Terminate of four octets or more", f"{len(octets)}", seen.annotated())
-    flags, position = octets[2], 4
-
-    def take(size: int, wanted: bool) -> bytes:
-        nonlocal position
-        part = octets[position : position + size] if wanted else b""
-        if wanted and len(part) < size:
-            raise Failed("what the bits M, D and R announce", "a Terminate that ends before", seen.annotated())
-        position += len(part)
-        return part
-
-    m, d, r = bool(flags & 0x80), bool(flags & 0x40), bool(flags & 0x20)
-    length = take(2, m or d)
-    tagged = bool(d and octets[position : position + 1] >= b"\x80")
-    ddp_header = take(TAGGED_SIZE if tagged else UNTAGGED_SIZE, d)
-    rdma_header = take(READ_SIZE, r)
-    term = Term(octets[0] >> 4, octets[0] & 0x0F, octets[1])
-    number = int.from_bytes(length, "big") if m else None
-    reserved = (flags & 0x1F) << 8 | octets[3]
-    return Said(seen, term, m, d, r, reserved, number, ddp_header, rdma_header, octets[position:])
 
 
 async def said(stream: Stream, *terms: Term) -> Said:

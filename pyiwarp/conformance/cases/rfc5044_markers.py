@@ -124,6 +124,17 @@ async def between_fpdus(bench: Bench) -> None:
         raise Failed("a marker in front of the second FPDU", "none", other.annotated())
 
 
+@case("MPA-5044-4.3-12/2", "in small FPDUs too, a marker points to the FPDU that it lies in", also=("MPA-5044-4.3-04",))
+async def among_small_fpdus(bench: Bench) -> None:
+    """M=1 from the bench; Reads of zero octets, one after the other, until three markers have come.
+
+    Accepts: Read Responses of 20 octets with markers every 512 octets that count back to their ULPDU_Length.
+    """
+    stream = await bench.open(markers=True)
+    while stream.deframer.offset <= 2 * MARKER_SPACING:
+        await stream.probe()
+
+
 @case("MPA-5044-4.3-09", "the first octets of a stream with markers are a marker", also=("MPA-5044-7.1.2-20",))
 async def first_octets(bench: Bench) -> None:
     """M=1 from the bench; a Read of zero octets.

@@ -158,11 +158,11 @@ def _without_messages(seen: Message) -> bytes | None:
 
 
 def _other_code(seen: Message) -> bytes:
-    """A Terminate with the code of a local catastrophe and the DDP header of an empty Write."""
+    """A Terminate with the code of a catastrophe of DDP's and the DDP header of an empty Write."""
     if seen.terminate is None:
         return seen.fpdu.octets
     header = build_tagged(Opcode.WRITE, 0, 0)
-    payload = bytes.fromhex("0077c000") + len(header).to_bytes(2, "big") + header
+    payload = bytes.fromhex("1000c000") + len(header).to_bytes(2, "big") + header
     return Framer().frame(build_untagged(Opcode.TERMINATE, 2, 1, payload))
 
 
