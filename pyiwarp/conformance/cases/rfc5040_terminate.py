@@ -179,7 +179,8 @@ async def segment_length(bench: Bench) -> None:
 
     Accepts: a Terminate with length 114, or without a length.
     """
-    answer = await provoked(bench, bad_write(bench))
+    seen = (await provoked(bench, bad_write(bench))).seen
+    answer = take_apart(seen, seen.allowances.read_terminate(segment_of(seen).payload))
     if answer.length not in (None, 114):
         raise answer.fail("DDP Segment Length 114", str(answer.length))
 
