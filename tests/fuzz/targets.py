@@ -129,7 +129,8 @@ def startup(octets: bytes) -> None:
         assert agreement.ord <= offer.ord
     elif one.wants_input:
         one.received_eof()
-    assert len(outcomes) <= 1, f"startup ends once: {outcomes}"
+    assert outcomes.count(StartupState.DECIDING) <= 1, f"a Request is told of once: {outcomes}"
+    assert len(outcomes) <= 1 or outcomes == [StartupState.DECIDING, StartupState.FAILED], outcomes
 
 
 # --- what programs of the package say to one another -----------------------------------------------------------------
