@@ -1,18 +1,19 @@
 """The command line, `pyiwarp`: arguments in, calls of the library, results printed.
 
 Each command imports the library when it runs, so that `--help` and `--version` are quick. Read in this order: `options`
-(shared arguments), `running` (the event loop, signals and errors), `files` and `transfers`, `ping`, `perf`, `conform`.
+(shared arguments), `streams` (standard streams), `running` (the event loop, signals and errors), `files` and
+`transfers`, `ping`, `perf`, `conform`.
 `rping/` and `perftest/` hold the protocols of those programs.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Final, NoReturn
 
 import typer
 
+from pyiwarp.cli import streams
 from pyiwarp.cli.conform import conform
 from pyiwarp.cli.demo import demo
 from pyiwarp.cli.files import get, ls, put, serve
@@ -58,14 +59,19 @@ def _options(
 
 def main() -> None:
     """The entry point of the `pyiwarp` command."""
+    streams.prepare()
     try:
         try:
             app()
         finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of the output has closed it. Python would fail again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            error = streams.flush(sys.stdout)
+            streams.flush(sys.stderr)
+            if error is not None:
+                raise error
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # its reader has seen enough
+            print(f"pyiwarp: {error.strerror or error}", file=sys.stderr)
+        streams.flush(sys.stdout)
         sys.exit(1)
     except SystemExit as end:
         if end.code != _KEYBOARD_INTERRUPT:

@@ -83,7 +83,7 @@ def serve(
         reserve=reserve,
         options=options,
     )
-    run(serve_until_stopped(directory, host, port, settings, json=json), loop)
+    run(serve_until_stopped(directory, host, port, settings, json=json), loop, keep_going=True)
 
 
 def get(
@@ -117,7 +117,7 @@ def get(
         timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng
     )
     settings = ClientSettings(patience=timeout, fsync=fsync, mode=mode, times=times, options=options)
-    run(run_transfers(place, transfers, settings, json=json), loop)
+    run(run_transfers(place, transfers, settings, json=json), loop, keep_going=True)
 
 
 def put(
@@ -150,7 +150,7 @@ def put(
         timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng
     )
     settings = ClientSettings(patience=timeout, mode=mode, times=times, options=options)
-    run(run_transfers(place, transfers, settings, json=json), loop)
+    run(run_transfers(place, transfers, settings, json=json), loop, keep_going=True)
 
 
 def ls(

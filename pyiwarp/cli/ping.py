@@ -69,7 +69,8 @@ def ping(
     if server is None:
         from pyiwarp.cli.rping.server import PingServer
 
-        run(PingServer(options, timeout, verbose=verbose, json=json).run(host, port, persistent=persistent), loop)
+        pings = PingServer(options, timeout, verbose=verbose, json=json)
+        run(pings.run(host, port, persistent=persistent), loop, keep_going=True)
         return
     from pyiwarp.cli.rping.client import PingClient
 

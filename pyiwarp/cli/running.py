@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 
+from pyiwarp.cli import streams
 from pyiwarp.cli.terminal import explain
 from pyiwarp.errors import IwarpError
 
@@ -59,10 +60,15 @@ def loop_factory(name: LoopName) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def run(work: Coroutine[Any, Any, T], loop: LoopName = LoopName.AUTO) -> T:
-    """Run `work` to its end. SIGINT and SIGTERM cancel it; an error is printed as one line, with exit code 1."""
+def run(work: Coroutine[Any, Any, T], loop: LoopName = LoopName.AUTO, *, keep_going: bool = False) -> T:
+    """Run `work` to its end. SIGINT and SIGTERM cancel it; an error is printed as one line, with exit code 1.
+
+    With `keep_going` it does not end when standard output takes nothing any more.
+    """
     import asyncio
 
+    if keep_going:
+        streams.keep_going()
     try:
         with asyncio.Runner(loop_factory=loop_factory(loop)) as runner:
             return runner.run(_interruptible(work))

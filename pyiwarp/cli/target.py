@@ -33,7 +33,7 @@ def target(
         control = port + 1 if port else 0
     if control > 65535:
         raise typer.BadParameter("there is no port after 65535 for commands; name one with --control")
-    run(_serve(host, port, control, json=json), loop)
+    run(_serve(host, port, control, json=json), loop, keep_going=True)
 
 
 async def _serve(host: str, port: int, control: int, *, json: bool) -> None:
