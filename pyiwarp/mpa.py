@@ -11,10 +11,9 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final
 
-from crc32c import crc32c
-
 from pyiwarp.buffers import NO_BUFFER, Octets, give_buffer, take_buffer
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU
+from pyiwarp.crc import crc32c
 from pyiwarp.errors import CrcMismatch, MalformedFrame, MarkerMismatch
 
 __all__ = [

@@ -32,14 +32,16 @@ def _facts(loop: str) -> dict[str, object]:
 
     from pyiwarp import Device, __version__
     from pyiwarp.codes import MAX_MULPDU, MAX_PRIVATE_DATA, MIN_MULPDU
+    from pyiwarp.crc import LIBRARY
 
     device = {name: value for name, value in asdict(Device()).items() if name == "name" or name.startswith("max_")}
+    how = "" if LIBRARY == "fastcrc" else ", in hardware" if crc32c.hardware_based else ", in software"
     return {
         "pyiwarp": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
         "event_loop": f"uvloop {version('uvloop')}" if loop == "uvloop" else loop,
-        "crc32c": f"{version('crc32c')}, {'in hardware' if crc32c.hardware_based else 'in software'}",
+        "crc32c": f"{LIBRARY} {version(LIBRARY)}{how}",
         "mpa_revisions": "1 (RFC 5044), 2 (RFC 6581)",
         "mulpdu": f"{MIN_MULPDU} to {MAX_MULPDU} octets",
         "private_data": f"{MAX_PRIVATE_DATA} octets",

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from crc32c import crc32c
-
 from pyiwarp.codes import MAX_MULPDU, Opcode
+from pyiwarp.crc import crc32c
 from pyiwarp.ddp import UntaggedQueue, scatter
 from pyiwarp.engine.events import Delivered, Event, ReadDone
 from pyiwarp.fastwire import (

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
-from crc32c import crc32c
-
 from pyiwarp.buffers import BUFFER_SIZE, NO_BUFFER, Octets, give_buffer, spare_buffer, take_buffer
+from pyiwarp.crc import crc32c
 from pyiwarp.ddp import TO_MASK, Outbound, TaggedOutbound
 from pyiwarp.fastwire import TAGGED_LEAD, TAGGED_SIZE
 from pyiwarp.mpa import CRC_SIZE, LARGEST_FPDU, LENGTH_SIZE, PADS, Framer, MarkedFramer, fpdu_size

@@ -22,7 +22,7 @@ STACK = [
 ]
 
 ROWS = """
-    codes buffers exports extent
+    codes buffers exports extent crc
     errors pump capture
     wire fastwire access bounds profile drivers/
     negotiation mpa ddp rdmap mr

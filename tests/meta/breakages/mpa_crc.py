@@ -114,10 +114,10 @@ MUTATIONS: Final = (
         ("MPA-5044-4.4-12",),
     ),
     Mutation(
-        "the CRC of what is packed is that of Ethernet",
-        "engine/packing",
-        "from crc32c import crc32c\n",
-        "from zlib import crc32 as crc32c\n",
+        "the CRC is that of Ethernet",
+        "crc",
+        '    return "fastcrc", crc32.iscsi\n',
+        '    return "fastcrc", crc32.iso_hdlc\n',
         ("MPA-5044-4.4-12",),
     ),
     Mutation(
