@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from pyiwarp.cm import polling_cm
+from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS, ListenerCounters
 from pyiwarp.connections.blocking import Connection, Region
 from pyiwarp.connections.endpoint import Message, Options, PeerRequest, new_connection, options_for
 from pyiwarp.drivers.interrupts import waiting_module
@@ -164,6 +165,11 @@ class Listener:
         """The TCP port that is listened on."""
         return self._listener.port
 
+    @property
+    def counters(self) -> ListenerCounters:
+        """What has come, and what became of it."""
+        return self._listener.counters
+
     def get_request(self, *, timeout: float | None = None) -> Request:
         """Wait for the next peer; raises `TimeoutError` if none comes in `timeout` seconds, `Closed` when closed."""
         request = self._listener.get_request(timeout)
@@ -182,15 +188,23 @@ def listen(
     *,
     options: Options | None = None,
     pd: ProtectionDomain | None = None,
-    backlog: int = polling_cm.DEFAULT_BACKLOG,
+    backlog: int = DEFAULT_BACKLOG,
+    per_address: int = PER_ADDRESS,
 ) -> Listener:
-    """Listen for peers on `host` (None is every address) and `port` (0 lets the system choose).
+    """Listen for peers on `host` (None is every address) and `port` (0 lets the system choose, one for all addresses).
 
-    Raises `OSError` if the address cannot be bound.
+    At most `backlog` connections are in startup or wait for a decision, `per_address` of them from one address. When
+    there are more, the oldest that owes its MPA Request is closed (RFC 5042 §6.4); `Listener.counters` counts them.
+    Raises `OSError` if an address cannot be bound, `UsageError` for a bound below 1.
     """
     options = options_for(pd, options)
-    offer = options.offer(b"")
     listener = polling_cm.Listener(
-        poller(), host, port, offer, backlog=backlog, make_tap=lambda: options.tap(initiator=False)
+        poller(),
+        host,
+        port,
+        options.offer(b""),
+        backlog=backlog,
+        per_address=per_address,
+        make_tap=lambda: options.tap(initiator=False),
     )
     return Listener(listener, pd, options)

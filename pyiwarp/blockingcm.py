@@ -14,7 +14,6 @@ from pyiwarp.cm import polling_cm
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.cm.identifiers import (
     CONNECT_TIMEOUT,
-    DEFAULT_BACKLOG,
     BaseChannel,
     BaseId,
     CmEvent,
@@ -23,12 +22,14 @@ from pyiwarp.cm.identifiers import (
     ConnParam,
     Pending,
 )
+from pyiwarp.cm.polled_dialing import resolve
+from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import poller
 from pyiwarp.drivers.polling_driver import PollingDriver
 from pyiwarp.errors import Closed, IwarpError
 from pyiwarp.negotiation import Offer
-from pyiwarp.pump import Driver
+from pyiwarp.pump import Driver, socket_name
 from pyiwarp.queues.qp import QpCap, QueuePair
 from pyiwarp.verbs import Context, ProtectionDomain
 
@@ -96,7 +97,7 @@ class CmId(BaseId):
         """Resolve `host` and its route: ADDR_RESOLVED or ADDR_ERROR. The system's resolver sets the time limit."""
         pending = self._begin_resolve(host, port)
         try:
-            self._resolved(pending, socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), None)
+            self._resolved(pending, resolve(host, port), None)
         except OSError as error:
             self._resolved(pending, (), error)
         return self._wait(pending)
@@ -109,7 +110,6 @@ class CmId(BaseId):
         """Connect the queue pair: ESTABLISHED, REJECTED, UNREACHABLE or CONNECT_ERROR."""
         qp, offer = self._begin_connect(param, timeout)
         pending = Pending()
-        assert self.local_addr is not None, "an address that was resolved has another end"
         assert self.peer_addr is not None, "it was resolved"
         host, port = self.peer_addr
         try:
@@ -119,7 +119,8 @@ class CmId(BaseId):
                 host,
                 port,
                 offer,
-                local_host=self.local_addr[0],
+                local_host=self._local_host,
+                addresses=self._peers,
                 on_finished=lambda over: self._connected(pending, over.driver, over.error),
             )
         except (OSError, IwarpError) as error:
@@ -129,11 +130,21 @@ class CmId(BaseId):
                 self._stop = connecting.cancel
         return self._wait(pending)
 
-    def listen(self, backlog: int = DEFAULT_BACKLOG) -> None:
-        """Listen at the address that was bound; each peer is a CONNECT_REQUEST. Raises `OSError` if that fails."""
+    def listen(self, backlog: int = DEFAULT_BACKLOG, *, per_address: int = PER_ADDRESS) -> None:
+        """Listen at the address that was bound; each peer is a CONNECT_REQUEST. Raises `OSError` if that fails.
+
+        `backlog` and `per_address` bound the peers in startup, as in `pyiwarp.listen`; a backlog of 0 is the default,
+        as for `rdma_listen`.
+        """
         host, port, offer = self._begin_listen()
         listener = self._listener = polling_cm.Listener(
-            self._poller, host, port, offer, backlog=backlog, on_request=self._look_for_requests
+            self._poller,
+            host,
+            port,
+            offer,
+            backlog=backlog or DEFAULT_BACKLOG,
+            per_address=per_address,
+            on_request=self._look_for_requests,
         )
         self.local_addr = (host or "", listener.port)
         self._stop = listener.close
@@ -185,8 +196,7 @@ class AddrInfo(NamedTuple):
 def getaddrinfo(host: str | None, port: int, *, passive: bool = False) -> AddrInfo:
     """Look up where to connect to or, with `passive`, to listen; as `rdma_getaddrinfo`. Raises `OSError`."""
     flags = socket.AI_PASSIVE if passive else 0
-    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)[0][4]
-    return AddrInfo(str(address[0]), int(address[1]), passive)
+    return AddrInfo(*socket_name(resolve(host, port, flags)[0].address), passive)
 
 
 def create_ep(

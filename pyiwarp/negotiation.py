@@ -14,9 +14,24 @@ from pyiwarp.bounds import check_count, check_seconds
 from pyiwarp.codes import ENHANCED_SIZE, MAX_PRIVATE_DATA, UNNEGOTIATED, Rtr
 from pyiwarp.errors import InsufficientIrd, NoMatchingRtr, SetupFailed, UsageError
 
-__all__ = ["Agreement", "Offer", "Role", "StartupFrameRead", "agree", "reply_word", "request_word"]
+__all__ = [
+    "Agreement",
+    "Offer",
+    "Role",
+    "StartupFrameRead",
+    "agree",
+    "check_private_data_type",
+    "reply_word",
+    "request_word",
+]
 
 NO_RTR: Final = Rtr(0)
+
+
+def check_private_data_type(private_data: object) -> None:
+    """Raise `UsageError` unless private data is bytes, before a startup frame is begun with it."""
+    if not isinstance(private_data, bytes):
+        raise UsageError(f"private data is {private_data!r}; a startup frame carries bytes (RFC 5044 §7.1.1)")
 
 
 class Role(Enum):
@@ -57,6 +72,7 @@ class Offer:
     def __post_init__(self) -> None:
         if self.revision not in (1, 2):
             raise UsageError(f"MPA revision {self.revision} is neither 1 (RFC 5044) nor 2 (RFC 6581)")
+        check_private_data_type(self.private_data)
         limit = MAX_PRIVATE_DATA - (ENHANCED_SIZE if self.revision == 2 else 0)
         if len(self.private_data) > limit:  # MPA-5044-7.1.1-23, MPA2-6581-9-02
             raise UsageError(

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from pyiwarp.buffers import Octets
 
-__all__ = ["Driver", "Pump", "TimeLimit", "address_word", "no_callback"]
+__all__ = ["Driver", "Pump", "TimeLimit", "address_word", "no_callback", "socket_name"]
 
 
 class TimeLimit(NamedTuple):
@@ -103,11 +103,18 @@ class Driver(Protocol):
         """This side's address, for messages."""
 
 
+def socket_name(name: tuple[str, int] | tuple[str, int, int, int]) -> tuple[str, int]:
+    """Host and port of a socket address; a link-local one keeps its scope, without which it says nothing (RFC 4007)."""
+    host, port = name[:2]
+    scope = name[3] if len(name) == 4 else 0
+    return (f"{host}%{scope}" if scope and "%" not in host else host), port
+
+
 def address_word(name: tuple[str, int] | tuple[str, int, int, int] | None) -> str:
     """Host and port of one end as one string, from a socket address; "?" without one."""
     if name is None:
         return "?"
-    host, port = name[:2]
+    host, port = socket_name(name)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -15,15 +15,14 @@ A step begins when it is called. It may be awaited, its event may be taken from 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator
 from typing import Any, cast
 
 from pyiwarp import cm
+from pyiwarp.cm.asyncio_dialing import resolve
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.cm.identifiers import (
     CONNECT_TIMEOUT,
-    DEFAULT_BACKLOG,
     RESOLVE_TIMEOUT,
     BaseChannel,
     BaseId,
@@ -33,6 +32,7 @@ from pyiwarp.cm.identifiers import (
     ConnParam,
     Pending,
 )
+from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS
 from pyiwarp.errors import Closed, IwarpError
 from pyiwarp.negotiation import Offer
 from pyiwarp.pump import Driver
@@ -120,15 +120,15 @@ class CmId(BaseId):
         """Resolve `host` and its route within `timeout` seconds: ADDR_RESOLVED or ADDR_ERROR."""
         pending = self._begin_resolve(host, port)
 
-        async def resolve() -> None:
+        async def look_up() -> None:
             try:
                 async with asyncio.timeout(timeout):
-                    found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                    found = await resolve(host, port)
                 self._resolved(pending, found, None)
             except OSError as error:  # a TimeoutError is one
                 self._resolved(pending, (), error)
 
-        self._start(resolve())
+        self._start(look_up())
         return Step(pending)
 
     def resolve_route(self) -> Step:
@@ -139,13 +139,12 @@ class CmId(BaseId):
         """Connect the queue pair: ESTABLISHED, REJECTED, UNREACHABLE or CONNECT_ERROR."""
         qp, offer = self._begin_connect(param, timeout)
         pending = Pending()
-        assert self.local_addr is not None, "an address that was resolved has another end"
         assert self.peer_addr is not None, "it was resolved"
-        (local, _), (host, port) = self.local_addr, self.peer_addr
+        host, port = self.peer_addr
 
         async def connect() -> None:
             try:
-                llp = await cm.connect(qp, host, port, offer, local_host=local)
+                llp = await cm.connect(qp, host, port, offer, local_host=self._local_host, addresses=self._peers)
             except (OSError, IwarpError) as error:
                 self._connected(pending, None, error)
             else:
@@ -154,10 +153,16 @@ class CmId(BaseId):
         self._start(connect())
         return Step(pending)
 
-    async def listen(self, backlog: int = DEFAULT_BACKLOG) -> None:
-        """Listen at the address that was bound; each peer is a CONNECT_REQUEST. Raises `OSError` if that fails."""
+    async def listen(self, backlog: int = DEFAULT_BACKLOG, *, per_address: int = PER_ADDRESS) -> None:
+        """Listen at the address that was bound; each peer is a CONNECT_REQUEST. Raises `OSError` if that fails.
+
+        `backlog` and `per_address` bound the peers in startup, as in `pyiwarp.listen`; a backlog of 0 is the default,
+        as for `rdma_listen`.
+        """
         host, port, offer = self._begin_listen()
-        listener = self._listener = await cm.listen(host, port, offer, backlog=backlog)
+        listener = self._listener = await cm.listen(
+            host, port, offer, backlog=backlog or DEFAULT_BACKLOG, per_address=per_address
+        )
         self.local_addr = (host or "", listener.port)
         self._stop = listener.close
 

@@ -28,12 +28,16 @@ from pyiwarp.negotiation import (
     Role,
     StartupFrameRead,
     agree,
+    check_private_data_type,
     reply_word,
     request_word,
 )
 from pyiwarp.pump import TimeLimit
 
 __all__ = ["Startup", "StartupState"]
+
+REJECTED_LINGER: Final = 1.0
+"""How long a rejected peer has to close TCP, in seconds: it costs the Responder a descriptor meanwhile."""
 
 TOO_MUCH: Final = "octets follow the MPA Request before its Reply (RFC 5044 §7.1.1)"
 STREAMING_EOF: Final = "the peer closed the connection before its startup frame was complete (RFC 5044 §7.1.2)"
@@ -160,7 +164,7 @@ class Startup:
         if self.state is StartupState.AWAIT_REQUEST:
             return TimeLimit("the MPA Request", self.offer.timeout)
         if self.state is StartupState.REJECTED and not self.over:
-            return TimeLimit("the end of the rejected connection", self.offer.timeout)
+            return TimeLimit("the end of the rejected connection", min(self.offer.timeout, REJECTED_LINGER))
         return None
 
     def timed_out(self, limit: TimeLimit) -> None:
@@ -168,7 +172,7 @@ class Startup:
         if limit != self.time_limit():
             return
         if self.state is StartupState.REJECTED:
-            self._peer_closed = True  # it had `timeout` seconds to close first
+            self._peer_closed = True  # it had its time to close first
         else:  # MPA-5044-7.1.2-22, MPA-5044-7.1.2-27
             message = f"{limit.waiting_for} did not come within {limit.seconds:g} s (RFC 5044 §7.1.2)"
             self._fail(StartupTimeout(message))
@@ -311,6 +315,7 @@ class Startup:
 
     @staticmethod
     def _check_private_data(request: StartupFrameRead, private_data: bytes) -> None:
+        check_private_data_type(private_data)
         limit = MAX_PRIVATE_DATA - (ENHANCED_SIZE if request.enhanced else 0)
         if len(private_data) > limit:
             raise UsageError(f"{len(private_data)} octets of private data; this Reply carries at most {limit}")

@@ -130,6 +130,17 @@ class Device:
     rtr: Rtr = Rtr.WRITE | Rtr.READ  # flags do not change
     debug: bool = False
 
+    @property
+    def default_cap(self) -> QpCap:
+        """What a queue pair or shared receive queue holds if the program does not say: never more than the device."""
+        usual = QpCap()
+        return QpCap(
+            min(usual.max_send_wr, self.max_qp_wr),
+            min(usual.max_recv_wr, self.max_qp_wr),
+            min(usual.max_sge, self.max_sge),
+            min(usual.max_inline, self.max_inline),
+        )
+
     def open(self, random_index: Callable[[], int] | None = None) -> Context:
         """A context of this device; `random_index` replaces the source of STag indices, for tests."""
         return Context(self, random_index)
@@ -384,10 +395,11 @@ class ProtectionDomain:
     ) -> QueuePair:
         """A queue pair in this protection domain; see `QueuePair`.
 
-        `options` are those of `QpOptions`; each may be given as a keyword too, and then counts instead.
+        Without `cap` it has the defaults of `QpCap`, as far as the device can. `options` are those of `QpOptions`; each
+        may be given as a keyword too, and then counts instead.
         """
         self.check_open()
-        cap, options = cap or QpCap(), options or QpOptions()
+        cap, options = cap or self.context.device.default_cap, options or QpOptions()
         if fields:
             options = replace(options, **fields)
         _check_cap(cap, self.context.device)
@@ -397,10 +409,15 @@ class ProtectionDomain:
         self._qps.add(qp)
         return qp
 
-    def create_srq(self, max_wr: int = 256, max_sge: int = 16) -> SharedReceiveQueue:
-        """A shared receive queue for `max_wr` receives of at most `max_sge` elements; give it to `create_qp`."""
+    def create_srq(self, max_wr: int | None = None, max_sge: int | None = None) -> SharedReceiveQueue:
+        """A shared receive queue for `max_wr` receives of at most `max_sge` elements; give it to `create_qp`.
+
+        By default as much as `create_qp` gives a receive queue without `cap`.
+        """
         self.check_open()
         device = self.context.device
+        max_wr = device.default_cap.max_recv_wr if max_wr is None else max_wr
+        max_sge = device.default_cap.max_sge if max_sge is None else max_sge
         if max_sge > device.max_sge:
             raise UsageError(f"{max_sge} SGEs; {device.name} offers {device.max_sge}")
         kind = watched(SharedReceiveQueue, *_WATCHED_SRQ) if self.context.debug else SharedReceiveQueue

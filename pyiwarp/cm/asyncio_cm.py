@@ -6,19 +6,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
+from typing import Final
 
 from pyiwarp.capture import Tap
 from pyiwarp.cm import handshake
-from pyiwarp.cm.handshake import DEFAULT_BACKLOG, Reception, check_idle, initiate, not_established
+from pyiwarp.cm.addresses import Address
+from pyiwarp.cm.asyncio_dialing import dial, resolve
+from pyiwarp.cm.handshake import check_idle, initiate, not_established
+from pyiwarp.cm.listening import RETRY_ACCEPT, RETRY_AFTER_ROOM, accept_waiting, listening_sockets
+from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS, ListenerCounters, Reception, Room
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import Closed, IwarpError
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.qp import QueuePair
 from pyiwarp.startup import Startup
 
-__all__ = ["DEFAULT_BACKLOG", "ConnectRequest", "Listener", "connect", "listen"]
+__all__ = ["ConnectRequest", "Listener", "connect", "listen"]
+
+LOOK_AGAIN: Final = 0.02
+"""How often a listener looks for connections where the event loop does not tell of them, in seconds."""
 
 ConnectRequest = handshake.ConnectRequest[AsyncioDriver]
 """An MPA Request that waits for this side's decision."""
@@ -32,12 +41,15 @@ async def connect(
     *,
     local_host: str | None = None,
     tap: Tap | None = None,
+    addresses: Sequence[Address] | None = None,
 ) -> AsyncioDriver:
     """Connect `qp` to the iWARP peer that listens on `host` and `port` (RFC 5044 §7.1.2, Initiator).
 
-    Returns when the accepting Reply has come; its private data is in `qp.stream.agreement`. Raises `OSError` if TCP
-    cannot be established, `Rejected`, `StartupTimeout` or another `StartupError`, or `ConnectionLost`. Cancelling
-    aborts the connection; the queue pair is then as it was.
+    All addresses of the name are tried, each with a head start over the next (RFC 8305), within `timeout` of the
+    offer. `addresses` are those of a name that was looked up before. Returns when the accepting Reply has come; its
+    private data is in `qp.stream.agreement`. Raises `OSError` if TCP cannot be established, `Rejected`,
+    `StartupTimeout` or another `StartupError`, or `ConnectionLost`. Cancelling aborts the connection; the queue pair is
+    then as it was.
     """
     check_idle(qp)
     offer = offer or Offer()
@@ -53,13 +65,14 @@ async def connect(
             outcome.set_exception(error)
 
     llp = initiate(qp, offer, lambda startup: AsyncioDriver(startup, loop, tap), done)
-    local = None if local_host is None else (local_host, 0)
     try:
         try:
             async with asyncio.timeout(offer.timeout):
-                await loop.create_connection(lambda: llp, host, port, local_addr=local)
+                found = await resolve(host, port) if addresses is None else addresses
+                sock = await dial(host, port, found, local_host)
         except TimeoutError as error:
             raise not_established(host, port, offer.timeout) from error
+        await loop.create_connection(lambda: llp, sock=sock)
         await outcome
     except BaseException:
         if isinstance(llp.pump, Startup):  # else a queue pair has taken over and ends the connection in order
@@ -74,15 +87,18 @@ async def connect(
 class Listener:
     """Waits for Initiators; an asynchronous iterator of their Requests.
 
-    At most `backlog` connections are in startup or wait for a decision; more are closed as they come.
+    How many connections are in startup or wait for a decision is bounded by `room`; see `Reception`.
     """
 
-    def __init__(self, offer: Offer, backlog: int, make_tap: Callable[[], Tap | None]) -> None:
+    def __init__(self, offer: Offer, room: Room, make_tap: Callable[[], Tap | None]) -> None:
         self._make_tap = make_tap
         self._loop = asyncio.get_running_loop()
-        self._server: asyncio.Server | None = None
+        self._room = room
+        self._sockets: list[socket.socket] = []
+        self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._beginning: set[asyncio.Task[object]] = set()  # the loop makes their transports
         self._requests: asyncio.Queue[ConnectRequest | None] = asyncio.Queue()
-        self._reception: Reception[AsyncioDriver] = Reception(offer, backlog, self._requests.put_nowait)
+        self._reception: Reception[AsyncioDriver] = Reception(offer, room, self._requests.put_nowait)
 
     def __repr__(self) -> str:
         return f"<Listener port {self.port} {self._reception!r}>"
@@ -107,15 +123,18 @@ class Listener:
     @property
     def port(self) -> int:
         """The TCP port; the one that the system chose if 0 was asked for."""
-        if self._server is None or not self._server.sockets:
-            return 0
-        port: int = self._server.sockets[0].getsockname()[1]
+        port: int = self._sockets[0].getsockname()[1] if self._sockets else 0
         return port
+
+    @property
+    def counters(self) -> ListenerCounters:
+        """What has come, and what became of it."""
+        return self._reception.counters
 
     async def get_request(self) -> ConnectRequest:
         """The next Request; raises `Closed` once the listener is closed. Cancelling loses none."""
         while True:
-            if self._server is None and self._requests.empty():
+            if not self._sockets and self._requests.empty():
                 raise Closed(f"the listener is closed: {self!r}")
             request = await self._requests.get()
             if request is None:
@@ -126,24 +145,60 @@ class Listener:
 
     def close(self) -> None:
         """Stop listening; connections whose Request was not taken are aborted. Twice does nothing."""
-        if self._server is None:
+        sockets, self._sockets = self._sockets, []
+        if not sockets:
             return
-        self._server.close()
-        self._server = None
+        for sock in sockets:
+            self._unwatch(sock)
+            sock.close()
         self._reception.close()
         self._requests.put_nowait(None)
 
     async def open(self, host: str | None, port: int) -> None:
         """Begin to listen; `listen` calls this. Raises `OSError` if the address cannot be bound."""
-        self._server = await self._loop.create_server(
-            self._make_protocol, host, port, backlog=DEFAULT_BACKLOG, reuse_address=True
-        )
+        self._sockets = listening_sockets(await resolve(host or None, port, socket.AI_PASSIVE), self._room.backlog)
+        for sock in self._sockets:
+            self._watch(sock)
 
-    def _make_protocol(self) -> AsyncioDriver:
-        llp = self._reception.receive(lambda startup: AsyncioDriver(startup, self._loop, self._make_tap()))
+    def _watch(self, sock: socket.socket) -> None:
+        self._resting.pop(sock, None)
+        try:
+            self._loop.add_reader(sock, self._accept, sock)
+        except NotImplementedError:  # Windows' proactor watches no socket: look now and then
+            self._rest(sock, LOOK_AGAIN)
+            self._accept(sock)
+
+    def _unwatch(self, sock: socket.socket) -> None:
+        if (timer := self._resting.pop(sock, None)) is not None:
+            timer.cancel()
+        else:
+            self._loop.remove_reader(sock)
+
+    def _rest(self, sock: socket.socket, seconds: float) -> None:
+        self._resting[sock] = self._loop.call_later(seconds, self._watch, sock)
+
+    def _accept(self, sock: socket.socket) -> None:
+        """Accept the TCP connections that wait."""
+        error = accept_waiting(sock, self._receive)
+        if error is not None:
+            self._unwatch(sock)
+            self._rest(sock, RETRY_AFTER_ROOM if self._reception.make_descriptor_free(error) else RETRY_ACCEPT)
+
+    def _receive(self, sock: socket.socket, host: str) -> None:
+        llp = self._reception.receive(lambda startup: AsyncioDriver(startup, self._loop, self._make_tap()), host)
         llp.closed.add_done_callback(lambda _: self._reception.decided(llp))
         llp.exchanged = lambda: self._reception.decided(llp)
-        return llp
+
+        async def begin() -> None:
+            try:
+                await self._loop.connect_accepted_socket(lambda: llp, sock)
+            except OSError as error:  # the peer has reset the connection
+                sock.close()
+                llp.connection_lost(error)
+
+        task = self._loop.create_task(begin())
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
 
 
 async def listen(
@@ -152,14 +207,16 @@ async def listen(
     offer: Offer | None = None,
     *,
     backlog: int = DEFAULT_BACKLOG,
+    per_address: int = PER_ADDRESS,
     make_tap: Callable[[], Tap | None] = lambda: None,
 ) -> Listener:
     """Listen for Initiators on `host` (None is every address) and `port` (0 lets the system choose).
 
-    `offer` gives the time limit of the wait for Requests; what a connection offers is said when it is accepted.
-    `make_tap` is called for each TCP connection.
-    Raises `OSError` if the address cannot be bound.
+    All addresses have one port. At most `backlog` connections are in startup or wait for a decision, `per_address` of
+    one address; see `Reception` for which one goes when there are more. `offer` gives the time limit of the wait for
+    Requests; what a connection offers is said when it is accepted. `make_tap` is called for each TCP connection.
+    Raises `OSError` if an address cannot be bound.
     """
-    listener = Listener(offer or Offer(), backlog, make_tap)
+    listener = Listener(offer or Offer(), Room(backlog, per_address), make_tap)
     await listener.open(host, port)
     return listener

@@ -1,14 +1,13 @@
 """MPA startup between a driver and a queue pair, for either driver: the part that both connection managers share.
 
-`initiate` is the Initiator's side, `Reception` the Responder's: it bounds how many connections may be in startup.
+`initiate` is the Initiator's side, `ConnectRequest` the Responder's, once a Request has come.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pyiwarp.errors import ConnectionLost, IwarpError, SetupFailed, StartupTimeout, UsageError, WrongState
 from pyiwarp.negotiation import Agreement, Offer, Role, StartupFrameRead
@@ -17,12 +16,7 @@ from pyiwarp.queues.qp import QpState, QueuePair
 from pyiwarp.startup import Startup, StartupState
 from pyiwarp.verbs import Context
 
-__all__ = ["DEFAULT_BACKLOG", "ConnectRequest", "Reception", "check_idle", "initiate", "not_established"]
-
-log = logging.getLogger(__name__)
-
-DEFAULT_BACKLOG: Final = 128
-"""How many connections of one listener may be in startup or wait for a decision."""
+__all__ = ["ConnectRequest", "check_idle", "initiate", "not_established"]
 
 D = TypeVar("D", bound=Driver)
 
@@ -124,64 +118,3 @@ class ConnectRequest(Generic[D]):
     def _check_there(self) -> None:
         if self._startup.state is StartupState.FAILED:
             raise ConnectionLost(f"the Initiator left before the decision: {self._startup.error}")
-
-
-class Reception(Generic[D]):
-    """The connections of one listener that are in startup or wait for a decision.
-
-    At most `backlog` of them; more are closed as they come, so that unknown peers cannot fill the memory (RFC 5042
-    §6.4).
-    `on_request` is called with each good Request.
-    """
-
-    def __init__(self, offer: Offer, backlog: int, on_request: Callable[[ConnectRequest[D]], None]) -> None:
-        self._offer = offer
-        self._backlog = backlog
-        self._on_request = on_request
-        self._starting: set[D] = set()
-        self._taken: set[D] = set()  # of those: their Request is in the program's hands
-        self._waiting: set[ConnectRequest[D]] = set()
-
-    def __repr__(self) -> str:
-        return f"{len(self._starting)} starting {len(self._waiting)} waiting"
-
-    def receive(self, make_driver: Callable[[Startup], D]) -> D:
-        """Begin startup as Responder on the driver that `make_driver` makes for it."""
-        request: list[ConnectRequest[D]] = []
-
-        def on_outcome(startup: Startup) -> None:
-            if startup.state is StartupState.DECIDING:
-                request.append(ConnectRequest(startup, driver))
-                self._waiting.add(request[0])
-                self._on_request(request[0])
-                return
-            if startup.state is StartupState.FAILED:
-                log.info("startup with %s failed: %s", driver.peername, startup.error)
-            if request:
-                self._waiting.discard(request[0])
-
-        driver = make_driver(Startup(Role.RESPONDER, self._offer, on_outcome))
-        full = len(self._starting) >= self._backlog
-        self._starting.add(driver)
-        if full:
-            log.warning("%d connections are in startup: a new one is closed", self._backlog)
-            driver.abort()  # as soon as it has its transport
-        return driver
-
-    def take(self, request: ConnectRequest[D]) -> bool:
-        """The program takes `request`; returns False if its Initiator has left, so that there is nothing to decide."""
-        if request not in self._waiting:
-            return False
-        self._waiting.discard(request)
-        self._taken.add(request.driver)
-        return True
-
-    def decided(self, driver: D) -> None:
-        """The driver has a queue pair now, or has ended."""
-        self._starting.discard(driver)
-        self._taken.discard(driver)
-
-    def close(self) -> None:
-        """Abort every connection whose Request was not taken."""
-        for driver in self._starting - self._taken:
-            driver.abort()

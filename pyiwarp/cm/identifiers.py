@@ -10,16 +10,17 @@ import errno
 import socket
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pyiwarp.cm.handshake import DEFAULT_BACKLOG, ConnectRequest
+from pyiwarp.cm.addresses import Address, local_end
+from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.codes import UNNEGOTIATED
 from pyiwarp.errors import Closed, Rejected, StartupTimeout, UsageError, WrongState
 from pyiwarp.negotiation import Agreement, Offer
-from pyiwarp.pump import Driver, no_callback
+from pyiwarp.pump import Driver, no_callback, socket_name
 from pyiwarp.queues.qp import QpCap, QueuePair
 from pyiwarp.verbs import Context, ProtectionDomain
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONNECT_TIMEOUT",
-    "DEFAULT_BACKLOG",
     "RESOLVE_TIMEOUT",
     "BaseChannel",
     "BaseId",
@@ -178,10 +178,19 @@ class BaseChannel:
         if not self._open and not self._events:
             raise Closed(f"the channel is closed: {self!r}")
 
+    @property
+    def open(self) -> bool:
+        """Whether it takes events."""
+        return self._open
+
     def take_of(self, cm_id: BaseId) -> list[CmEvent]:
-        """Take all events of one identifier out, because it moves to another channel or is closed."""
-        mine = [event for event in self._events if cm_id in (event.id, event.listen_id)]
-        self._events = deque(event for event in self._events if event not in mine)
+        """Take out the events of one identifier, because it moves to another channel or is closed.
+
+        With one that listens go the Requests that nobody has taken. Events of connections that were accepted are those
+        of other identifiers and stay.
+        """
+        mine = [event for event in self._events if event.id is cm_id or _asks_at(event, cm_id)]
+        self._events = deque(event for event in self._events if not any(event is one for one in mine))
         return mine
 
 
@@ -201,6 +210,8 @@ class BaseId(ABC):
         self._qp: QueuePair | None = None
         self._pd: ProtectionDomain | None = None
         self._requests: deque[BaseId] = deque()
+        self._peers: list[Address] = []  # what the name stands for
+        self._bound = False
         self._request: ConnectRequest[Driver] | None = None
         self._listen_id: BaseId | None = None
         self._stop: Callable[[], object] = no_callback  # ends what is under way
@@ -219,6 +230,11 @@ class BaseId(ABC):
         return self._qp
 
     @property
+    def _local_host(self) -> str | None:
+        """The address that `connect` leaves from, if the program has bound one."""
+        return self.local_addr[0] if self._bound and self.local_addr is not None else None
+
+    @property
     def agreement(self) -> Agreement:
         """What startup settled, once connected."""
         return self.qp.stream.agreement
@@ -235,9 +251,9 @@ class BaseId(ABC):
         """Make the queue pair that `connect` or `accept` will connect; what is not given is made to suit."""
         if self._qp is not None:
             raise WrongState(f"there is a queue pair already: {self!r}")
-        cap = cap or QpCap()
         if pd is None:
             pd = self._pd = self.context.alloc_pd()
+        cap = cap or pd.context.device.default_cap
         send_cq = send_cq or pd.context.create_cq(cap.max_send_wr + 1)
         recv_cq = recv_cq or pd.context.create_cq(cap.max_recv_wr + 1)
         self._qp = pd.create_qp(send_cq, recv_cq, cap, pause_when_starved=pause_when_starved)
@@ -247,6 +263,7 @@ class BaseId(ABC):
         """Choose this side's address and, for `listen`, its port; 0 lets the system choose."""
         self._move("bind_addr")
         self.local_addr = (host, port)
+        self._bound = True
 
     def reject(self, private_data: bytes = b"") -> None:
         """Refuse the peer that asked; its `connect` ends in REJECTED with `private_data`.
@@ -259,15 +276,28 @@ class BaseId(ABC):
         self._move("reject")
 
     def migrate(self, channel: BaseChannel | None) -> None:
-        """Send what happens from now on to `channel`, and what has happened and was not taken."""
+        """Send what happens from now on to `channel`, and what has happened and was not taken.
+
+        Peers that ask at an identifier that listens go along: with None they wait for `get_request`.
+        """
         before = [] if self.channel is None else self.channel.take_of(self)
         self.channel = channel
+        while channel is not None and self._requests:
+            child = self._requests.popleft()
+            child.channel = channel
+            self._tell_of_request(child)
         for event in before:
-            if channel is not None:
+            if _asks_at(event, self):
+                event.id.channel = channel
+                self._tell_of_request(event.id)
+            elif channel is not None:
                 channel.post(event)
 
     def close(self) -> None:
-        """Give the identifier up: stop listening, abort the connection, close the queue pair. Twice does nothing."""
+        """Give the identifier up: stop listening, abort the connection, close the queue pair. Twice does nothing.
+
+        A peer whose CONNECT_REQUEST nobody has taken is reset. Connections that were accepted go on.
+        """
         if self._closed:
             return
         self._closed = True
@@ -280,8 +310,8 @@ class BaseId(ABC):
             self.driver.abort()
         if self._pd is not None:
             self._pd.close(force=True)
-        if self.channel is not None:
-            self.channel.take_of(self)
+        untaken = [] if self.channel is None else self.channel.take_of(self)
+        self._requests += [event.id for event in untaken if event.id is not self]
         while self._requests:
             self._requests.popleft().close()
 
@@ -292,16 +322,22 @@ class BaseId(ABC):
         self.peer_addr = (host, port)
         return Pending()
 
-    def _resolved(self, pending: Pending, found: Iterable[tuple[object, ...]], error: Exception | None) -> None:
-        """The name stands for these addresses of `getaddrinfo`, or for none because of `error`."""
-        for family, _, _, _, address in found:
+    def _resolved(self, pending: Pending, found: Sequence[Address], error: Exception | None) -> None:
+        """The name stands for these addresses, or for none because of `error`.
+
+        All to which there is a way are tried by `connect`; the first is told of.
+        """
+        local: SocketName | None = None
+        for address in found:
             try:
-                local = _local_address(family, address, self.local_addr)  # type: ignore[arg-type]
+                way = _local_address(address, self.local_addr)
             except OSError as failed:
                 error = error or failed
                 continue
-            assert isinstance(address, tuple)
-            self.local_addr, self.peer_addr = local, (address[0], address[1])
+            self._peers.append(address)
+            local = local or way
+        if local is not None:
+            self.local_addr, self.peer_addr = local, socket_name(self._peers[0].address)
             self._move("address")
             self._tell(pending, CmEventType.ADDR_RESOLVED)
             return
@@ -331,6 +367,8 @@ class BaseId(ABC):
             self._tell(pending, _failure_of(error), param, error=error)
             return
         self._move("success")
+        if driver is not None:  # which of several addresses has answered
+            self.local_addr, self.peer_addr = _name(driver.sockname), _name(driver.peername)
         self._watch_end()
         agreement = self.agreement
         self._tell(
@@ -346,17 +384,25 @@ class BaseId(ABC):
         return host or None, port, self._offer(ConnParam(), CONNECT_TIMEOUT)
 
     def _requested(self, request: ConnectRequest[Driver]) -> None:
-        """A peer asks to connect: a new identifier stands for it."""
+        """A peer asks to connect: a new identifier stands for it, unless nobody will ever hear of it."""
+        if self._closed:
+            request.driver.abort()
+            return
         child = self._new_id()
         child.state = CmState.REQUESTED
         child._request = request
         child._listen_id = self
         child.driver = request.driver
         child.local_addr, child.peer_addr = _name(request.driver.sockname), _name(request.driver.peername)
+        self._tell_of_request(child)
+
+    def _tell_of_request(self, child: BaseId) -> None:
         if self.channel is None:
             self._requests.append(child)
-            return
-        self.channel.post(CmEvent(CmEventType.CONNECT_REQUEST, child, child._asked, self))
+        elif self.channel.open:
+            self.channel.post(CmEvent(CmEventType.CONNECT_REQUEST, child, child._asked, self))
+        else:
+            child.close()
 
     @property
     def _asked(self) -> ConnParam:
@@ -493,13 +539,19 @@ def _failure_of(error: Exception) -> CmEventType:
     return CmEventType.CONNECT_ERROR
 
 
-def _local_address(family: int, address: tuple[str, int], bound: SocketName | None) -> SocketName:
+def _asks_at(event: CmEvent, listen_id: BaseId) -> bool:
+    """Whether an event tells of a peer that asks to connect at `listen_id`."""
+    return event.type is CmEventType.CONNECT_REQUEST and event.listen_id is listen_id
+
+
+def _local_address(address: Address, bound: SocketName | None) -> SocketName:
     """The address that packets to `address` leave from; nothing is sent. Raises `OSError` without a route."""
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+    with socket.socket(address.family, socket.SOCK_DGRAM) as probe:
         if bound is not None:
-            probe.bind((bound[0], 0))
-        probe.connect((address[0], address[1] or 1, *address[2:]))
-        host: str = probe.getsockname()[0]
+            found = socket.getaddrinfo(bound[0] or None, 0, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
+            probe.bind(local_end(Address.each_of(found), address.family))
+        probe.connect(address.at_port(address.port or 1))
+        host, _ = socket_name(probe.getsockname())
     return host, 0
 
 

@@ -22,7 +22,7 @@ from pyiwarp.exports import public_names
 from pyiwarp.memory.fastreg import FastRegion
 from pyiwarp.memory.log import AccessLog
 from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice
-from pyiwarp.negotiation import Agreement, Offer
+from pyiwarp.negotiation import Agreement, Offer, check_private_data_type
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.pump import Driver
 from pyiwarp.queues.qp import QpCap, QpOptions, QpState, QueuePair
@@ -159,6 +159,7 @@ class Options:
 
     def offer(self, private_data: bytes) -> Offer:
         """The part of the options that MPA startup needs; raises `UsageError` for what the peer would not take."""
+        check_private_data_type(private_data)
         room = self.profile.max_private_data - (4 if self.revision > 1 else 0)
         if len(private_data) > room:
             raise UsageError(f"{len(private_data)} octets of private data; a {self.profile.name} peer takes {room}")

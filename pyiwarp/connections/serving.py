@@ -7,20 +7,25 @@ with an empty Write, agreed with the peer where it knows how (RFC 6581 §9.2), s
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Generator
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
 from pyiwarp import cm
 from pyiwarp.connections.awaitable import Connection, Options
 from pyiwarp.connections.endpoint import PeerRequest, new_connection, options_for
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
-from pyiwarp.errors import ConnectionLost, IwarpError, UsageError
+from pyiwarp.errors import ConnectionLost, Disconnected, ProtocolViolation, UsageError, WrongState
 from pyiwarp.verbs import ProtectionDomain
 
 __all__ = ["Listener", "Request", "Server", "connect", "listen", "serve"]
 
 log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS: Final = 1024
+"""How many connections a server has at once by default; each has its receives and its task (RFC 5042 §6.4)."""
 
 
 class _Connecting:
@@ -121,6 +126,11 @@ class Listener:
         """The TCP port that is listened on."""
         return self._listener.port
 
+    @property
+    def counters(self) -> cm.ListenerCounters:
+        """What has come, and what became of it."""
+        return self._listener.counters
+
     async def get_request(self) -> Request:
         """The next peer; raises `Closed` when the listener is closed. Cancelling loses none."""
         return Request(await self._listener.get_request(), self._pd, self._options)
@@ -137,29 +147,39 @@ async def listen(
     options: Options | None = None,
     pd: ProtectionDomain | None = None,
     backlog: int = cm.DEFAULT_BACKLOG,
+    per_address: int = cm.PER_ADDRESS,
 ) -> Listener:
-    """Listen for peers on `host` (None is every address) and `port` (0 lets the system choose).
+    """Listen for peers on `host` (None is every address) and `port` (0 lets the system choose, one for all addresses).
 
-    Raises `OSError` if the address cannot be bound.
+    At most `backlog` connections are in startup or wait for a decision, `per_address` of them from one address. When
+    there are more, the oldest that owes its MPA Request is closed (RFC 5042 §6.4); `Listener.counters` counts them.
+    Raises `OSError` if an address cannot be bound, `UsageError` for a bound below 1.
     """
     options = options_for(pd, options)
-    return Listener(
-        await cm.listen(host, port, options.offer(b""), backlog=backlog, make_tap=lambda: options.tap(initiator=False)),
-        pd,
-        options,
+    listener = await cm.listen(
+        host,
+        port,
+        options.offer(b""),
+        backlog=backlog,
+        per_address=per_address,
+        make_tap=lambda: options.tap(initiator=False),
     )
+    return Listener(listener, pd, options)
 
 
 Handler = Callable[[Connection], Awaitable[None]]
+Accept = Callable[[Request], bytes | Awaitable[bytes | None] | None]
 
 
 class Server:
     """Serves every peer with a handler of its own task; made by `serve`."""
 
-    def __init__(self, handler: Handler, accept: Callable[[Request], bytes | None], listener: Listener) -> None:
+    def __init__(self, handler: Handler, accept: Accept, listener: Listener, max_connections: int | None) -> None:
         self._handler = handler
         self._accept = accept
         self._listener = listener
+        self._max_connections = max_connections
+        self._over_limit = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._acceptor: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._accept_all())
 
@@ -173,6 +193,11 @@ class Server:
     def port(self) -> int:
         """The TCP port that is served; 0 once the server is closed."""
         return self._listener.port
+
+    @property
+    def counters(self) -> cm.ListenerCounters:
+        """What has come, and what became of it."""
+        return self._listener.counters._replace(over_limit=self._over_limit)
 
     async def serve_forever(self) -> None:
         """Serve until this is cancelled."""
@@ -191,27 +216,78 @@ class Server:
 
     async def _accept_all(self) -> None:
         async for request in self._listener:
+            if self._max_connections is not None and len(self._tasks) >= self._max_connections:
+                self._over_limit += 1
+                await _refuse(request)
+                continue
             task = asyncio.get_running_loop().create_task(self._serve_one(request))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _serve_one(self, request: Request) -> None:
         """One peer from its Request to its end; its errors are its own."""
+        connection = await self._accepted(request)
+        if connection is None:
+            return
         try:
-            try:
-                reply = self._accept(request)
-            except Exception:
-                await request.reject()
+            await self._handler(connection)
+        except BaseException as error:
+            if _tells_of_the_end(error, connection):
+                log.info("%r ended: %s", request, error)
+            elif not _is_cancelled(error):
+                # a graceful end would tell the peer that all has been said (RFC 5041 §6.2)
+                connection.abort()
+                log.error("the handler of %r failed", request, exc_info=error)
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise  # the interpreter is asked to end
+        await connection.close()
+
+    async def _accepted(self, request: Request) -> Connection | None:
+        """The connection, or None: then the peer was rejected, or has left. No peer is left without an answer."""
+        try:
+            reply = self._accept(request)
+            if inspect.isawaitable(reply):
+                reply = await reply
+            if reply is not None:
+                return await request.accept(_octets(reply))
+            await _refuse(request)
+        except BaseException as error:
+            await _refuse(request)
+            if not isinstance(error, Exception):
                 raise
-            if reply is None:
-                await request.reject()
-                return
-            async with await request.accept(reply) as connection:
-                await self._handler(connection)
-        except (IwarpError, OSError) as error:
-            log.info("%r ended: %s", request, error)
-        except Exception:
-            log.exception("the handler of %r failed", request)
+            if isinstance(error, ConnectionLost):
+                log.info("%r ended: %s", request, error)
+            else:
+                log.error("%r is rejected: the program's accept failed", request, exc_info=error)
+        return None
+
+
+def _octets(reply: object) -> bytes:
+    """What `accept` has returned, as private data of the Reply."""
+    if not isinstance(reply, bytes | bytearray | memoryview):
+        raise UsageError(f"accept returned {reply!r}; it returns bytes for the Reply, or None to reject")
+    return bytes(reply)
+
+
+async def _refuse(request: Request) -> None:
+    """Reject a peer that may have left, or has its answer already."""
+    with suppress(ConnectionLost, WrongState):
+        await request.reject()
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether the server ends the task; a handler may also raise `CancelledError` by itself."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _tells_of_the_end(error: BaseException, connection: Connection) -> bool:
+    """Whether an error says that the peer ended this connection, which is no fault of the handler's."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(_tells_of_the_end(each, connection) for each in error.exceptions)
+    if isinstance(error, Disconnected):
+        return not connection.qp.alive or connection.qp.stream.peer_closed
+    return error is connection.close_reason and isinstance(error, ConnectionLost | ProtocolViolation)
 
 
 async def serve(
@@ -219,13 +295,25 @@ async def serve(
     host: str | None = None,
     port: int = 0,
     *,
-    accept: Callable[[Request], bytes | None] = lambda request: b"",
+    accept: Accept = lambda request: b"",
     options: Options | None = None,
     pd: ProtectionDomain | None = None,
+    backlog: int = cm.DEFAULT_BACKLOG,
+    per_address: int = cm.PER_ADDRESS,
+    max_connections: int | None = MAX_CONNECTIONS,
 ) -> Server:
     """Serve every peer that connects with a call of `handler`, each in a task of its own.
 
-    `accept` looks at a Request and returns the private data of the Reply, or None to reject. The connection is
-    closed when the handler returns. Raises `OSError` if the address cannot be bound.
+    `accept` looks at a Request and returns the private data of the Reply, or None to reject; it may be a coroutine
+    function. If it raises, or returns anything else, the peer is rejected and the error logged. More than
+    `max_connections` at once are rejected; `backlog` and `per_address` bound the peers in startup, as in `listen`.
+
+    The connection is closed when the handler returns. If the handler raises, that is logged with its traceback and the
+    connection is reset, so that the peer does not take it for a graceful end (RFC 5041 §6.2); an end that is the
+    peer's doing (`Disconnected`, `ConnectionLost`, its violation of the protocol) is logged at INFO. Raises `OSError`
+    if an address cannot be bound, `UsageError` for a limit below 1.
     """
-    return Server(handler, accept, await listen(host, port, options=options, pd=pd))
+    if max_connections is not None and max_connections < 1:
+        raise UsageError(f"max_connections is {max_connections}; a server takes 1 or more, None for any number")
+    listener = await listen(host, port, options=options, pd=pd, backlog=backlog, per_address=per_address)
+    return Server(handler, accept, listener, max_connections)

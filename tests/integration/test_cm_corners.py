@@ -84,8 +84,18 @@ ADDRESSES: list[tuple[Any, ...]] = [
 ]
 
 
+def stand_for(addresses: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the name somewhere stand for them."""
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: Any, **more: Any) -> list[Any]:
+        return addresses if host == "somewhere" else real(host, *args, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
 def test_the_first_address_with_a_way_to_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ADDRESSES)
+    stand_for(ADDRESSES, monkeypatch)
     with blockingcm.CmId() as one:
         one.bind_addr(HOST)
         event = one.resolve_addr("somewhere", 7)
@@ -95,7 +105,7 @@ def test_the_first_address_with_a_way_to_it_is_taken(monkeypatch: pytest.MonkeyP
 
 
 def test_no_way_to_any_address_is_the_first_cause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: ADDRESSES[:1])
+    stand_for(ADDRESSES[:1], monkeypatch)
     with blockingcm.CmId() as one:
         one.bind_addr(HOST)
         with pytest.raises(OSError):  # noqa: PT011 - which one is the system's

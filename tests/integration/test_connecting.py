@@ -243,8 +243,8 @@ def test_serving(run: Runner, caplog: pytest.LogCaptureFixture) -> None:
             for refused in (b"bad", b"crash"):
                 with pytest.raises(Rejected):
                     await pyiwarp.connect(HOST, server.port, private_data=refused, options=QUICK)
-            async with pyiwarp.connect(HOST, server.port, private_data=b"fail") as conn:
-                with pytest.raises(Disconnected):
+            with pytest.raises(ConnectionLost):
+                async with pyiwarp.connect(HOST, server.port, private_data=b"fail") as conn:
                     await conn.recv()
             await soon(lambda: "a bug in the handler" in caplog.text)
             forever = start(server.serve_forever())
