@@ -4,21 +4,31 @@ No privilege is needed and nothing is sniffed: the driver shows the octets that 
 TCP had carried each write in segments of its own. Addresses and ports are the real ones; sequence numbers start at
 one, so that Wireshark puts the stream together. A capture that is meant for Wireshark's MPA dissector must begin
 before startup, as these do.
+
+A capture is a bystander: each packet is in the file, whole, as soon as it has passed. A file that takes no more ends
+the capture and nothing else.
 """
 
 from __future__ import annotations
 
+import io
 import ipaddress
+import logging
+import os
+import stat
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
-from typing import BinaryIO, Final, Protocol
+from typing import Final, Protocol
 
 from pyiwarp.buffers import Octets
 
 __all__ = ["Address", "Capture", "Flow", "Tap"]
+
+log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
 
@@ -53,17 +63,33 @@ class Tap(Protocol):
 
 
 class Capture:
-    """A pcapng file for any number of connections; `flow` gives a tap for one. A context manager."""
+    """A pcapng file for any number of connections; `flow` gives a tap for one. A context manager.
 
-    def __init__(self, path: str | Path) -> None:
+    `path` may name a FIFO, or be a file descriptor, such as that of a pipe to Wireshark, which `close` closes. Writing
+    waits for the reader of a pipe, and the connections wait with it. Raises `OSError` if the file cannot be written;
+    later such an error ends the capture with one warning in the log, and `error` keeps it. The file holds whole packets
+    then.
+    """
+
+    def __init__(self, path: str | Path | int) -> None:
         from pcapng import FileWriter, blocks
 
-        self._file: BinaryIO = open(path, "wb")  # noqa: SIM115  # closed by close()
+        if isinstance(path, int):
+            os.set_blocking(path, True)
+        self._file: io.FileIO = open(path, "wb", buffering=0)  # noqa: SIM115  # closed by close()
+        self._octets = io.BytesIO()  # of one block
+        self._stored = 0  # octets of whole blocks
         self._header = blocks.SectionHeader(options={"shb_userappl": "pyiwarp"})
         self._interface = self._header.new_member(blocks.InterfaceDescription, link_type=LINKTYPE_RAW)
-        self._writer = FileWriter(self._file, self._header)
+        self._writer = FileWriter(self._octets, self._header)
         self._packet = blocks.EnhancedPacket
         self.packets = 0
+        self.error: OSError | None = None
+        try:
+            self._store()
+        except OSError:
+            self.close()
+            raise
 
     def __enter__(self) -> Capture:
         return self
@@ -89,11 +115,39 @@ class Capture:
             timestamp_low=microseconds & 0xFFFF_FFFF,
         )
         self._writer.write_block(block)
-        self.packets += 1
+        try:
+            self._store()
+        except OSError as error:
+            self._end(error)
+        else:
+            self.packets += 1
 
     def close(self) -> None:
         """Finish the file. Twice does nothing."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:  # some file systems say so late that they are full
+            self._end(error)
+
+    def _store(self) -> None:
+        """Write the block that was made, at once: a program may be killed, and its capture read meanwhile."""
+        block = self._octets.getvalue()
+        self._octets.seek(0)
+        self._octets.truncate()
+        left = memoryview(block)
+        while left:
+            left = left[self._file.write(left) or 0 :]
+        self._stored += len(block)
+
+    def _end(self, error: OSError) -> None:
+        """End the capture, and nothing else."""
+        self.error = error
+        log.warning("the capture ends after %d packets: %s; the connections go on", self.packets, error)
+        with suppress(OSError):
+            if not self._file.closed and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
+                os.ftruncate(self._file.fileno(), self._stored)  # a part of a block makes a file that is damaged
+        with suppress(OSError):
+            self._file.close()
 
 
 class Flow:

@@ -2,7 +2,7 @@
 
     channel = EventChannel()
     listener = CmId(channel)
-    listener.bind_addr("0.0.0.0", 4420)
+    listener.bind_addr("0.0.0.0", 15044)
     await listener.listen()
     async for event in channel:
         if event.type is CmEventType.CONNECT_REQUEST:

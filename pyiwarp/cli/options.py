@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -74,18 +75,25 @@ MulpduOption = Annotated[
 
 PcapngOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", dir_okay=False, help="Write every octet to a capture for Wireshark."),
+    typer.Option(
+        metavar="FILE",
+        dir_okay=False,
+        help="Write every octet to a capture for Wireshark; - is standard output, and text goes to standard error.",
+    ),
 ]
 
 
 def capture_in(path: Path | None) -> Capture | None:
-    """A capture in the file `path`, or None without one, closed when the command ends; raises a usage error."""
+    """A capture in the file `path`, or None without one, closed when the command ends; raises a usage error.
+
+    For `-` it has standard output to itself: what is printed later goes to standard error.
+    """
     if path is None:
         return None
     from pyiwarp.capture import Capture
 
     try:
-        capture = Capture(path)
+        capture = Capture(_standard_output() if path == Path("-") else path)
     except OSError as error:
         raise typer.BadParameter(f"cannot write {path}: {error.strerror}") from None
     atexit.register(capture.close)  # when every connection has ended, however the command does
@@ -104,6 +112,13 @@ def octets(text: str) -> int:
     if not digits.isdecimal() or not digits.isascii() or unit not in _UNITS:
         raise typer.BadParameter(f"{text!r} is no size; write 1000, 500M or 2GiB")
     return int(digits) * _UNITS[unit]
+
+
+def _standard_output() -> int:
+    """A file descriptor for standard output, which is standard error from now on; raises `OSError` if it is closed."""
+    descriptor = os.dup(1)
+    os.dup2(2, 1)
+    return descriptor
 
 
 def address(text: str) -> Address:

@@ -64,8 +64,9 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             unpace(self._socket, self.peername)
         self._transport.set_write_buffer_limits(high=0)  # pause_writing at the first octet that stays behind
         if self._tap is not None:
-            local, peer = transport.get_extra_info("sockname")[:2], transport.get_extra_info("peername")[:2]
-            self._tap.opened(local, peer)
+            local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+            if local is not None and peer is not None:  # else the peer has reset the connection already
+                self._tap.opened(local[:2], peer[:2])
         if self._aborted:
             self._transport.abort()
         else:

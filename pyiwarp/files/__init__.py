@@ -50,7 +50,8 @@ __all__ = [
     "connected",
 ]
 
-DEFAULT_PORT: Final = 4420
+DEFAULT_PORT: Final = 15044
+"""Of the file service. Wireshark has no dissector for this TCP port, so it looks for MPA there."""
 
 __getattr__, __dir__ = lazy_exports(
     __name__,

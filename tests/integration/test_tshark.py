@@ -15,8 +15,11 @@ import pytest
 import pyiwarp
 from pyiwarp import Access, Options, RemoteRegion
 from pyiwarp.capture import Capture
+from pyiwarp.cli.perf import PORT as PERFTEST_PORT
+from pyiwarp.cli.rping.limits import PORT as RPING_PORT
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import TerminatedByPeer
+from pyiwarp.files import DEFAULT_PORT
 from tests.children import finished
 from tests.patience import PATIENCE
 
@@ -125,3 +128,13 @@ def test_the_terminate_says_why(packets: list[dict[str, Any]]) -> None:
 
 def test_nothing_is_malformed(packets: list[dict[str, Any]]) -> None:
     assert "Malformed" not in json.dumps(packets)
+
+
+def test_no_dissector_claims_a_port_of_ours() -> None:
+    """Wireshark asks its heuristic dissectors, MPA among them, only where no dissector is registered for the port."""
+    assert TSHARK is not None
+    done = finished([TSHARK, "-G", "decodes"])
+    assert done.returncode == 0, done.stderr
+    claimed = {int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("tcp.port\t")}
+    assert 4420 in claimed, "NVMe/TCP: the list is what it is taken for"
+    assert not claimed & {DEFAULT_PORT, RPING_PORT, PERFTEST_PORT}

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import ipaddress
+import os
+import resource
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from pcapng import FileScanner
@@ -197,3 +203,103 @@ def test_a_flow_that_was_never_opened_writes_nothing(tmp_path: Path) -> None:
         flow.closed()
         assert capture.packets == 0
     assert packets(tmp_path / "c.pcapng") == []
+
+
+# --- a bystander -----------------------------------------------------------------------------------------------------
+
+
+def test_it_can_be_read_while_it_grows(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    with Capture(path) as capture:
+        assert blocks(path) == []
+        flow = capture.flow(initiator=True)
+        flow.opened(*V4)
+        for number in range(3):
+            flow.sent([bytes([number])])
+            assert [each.payload for each in packets(path)][2:] == [bytes([n]) for n in range(number + 1)]
+
+
+@contextmanager
+def file_size_limit(octets: int) -> Iterator[None]:
+    """The system takes no more into a file than this (setrlimit(2)), as if the disk were full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_ends_the_capture_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "c.pcapng"
+    capture = Capture(path)
+    flow = capture.flow(initiator=True)
+    flow.opened(*V4)
+    with file_size_limit(8000):
+        for _ in range(50):
+            flow.sent([bytes(1000)])
+            flow.received(bytes(1000))
+        flow.closed()
+    assert isinstance(capture.error, OSError)
+    capture.close()
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("pyiwarp.capture", "WARNING")
+    assert f"after {capture.packets} packets" in record.message
+    found = packets(path)  # every block is whole
+    assert len(found) == capture.packets
+    assert 6 <= len(found) <= 9
+    assert len(caplog.records) == 1, "one warning"
+
+
+def test_a_disk_that_says_so_at_the_end(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Full(io.FileIO):
+        def close(self) -> None:
+            super().close()
+            raise OSError(errno.EDQUOT, "quota")
+
+    capture = Capture(tmp_path / "c.pcapng")
+    capture._file.close()
+    capture._file = Full(tmp_path / "c.pcapng", "wb")
+    capture.close()
+    assert capture.error is not None
+    assert "quota" in caplog.text
+
+
+def test_a_file_that_cannot_be_written_from_the_beginning(tmp_path: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="No space left"):
+        Capture("/dev/full")
+    with pytest.raises(FileNotFoundError):
+        Capture(tmp_path / "no" / "place")
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_pipe_is_read_while_it_is_written(caplog: pytest.LogCaptureFixture) -> None:
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)  # as a shell may leave it
+    capture = Capture(writing)
+    flow = capture.flow(initiator=True)
+    flow.opened(*V4)
+    octets = os.read(reading, 1 << 16)
+    assert len([one for one in FileScanner(io.BytesIO(octets)) if isinstance(one, EnhancedPacket)]) == 2
+    os.close(reading)
+    flow.sent([b"nobody reads"])
+    flow.sent([b"any more"])
+    capture.close()
+    assert isinstance(capture.error, BrokenPipeError)
+    assert len(caplog.records) == 1
+
+
+def test_a_write_may_be_taken_in_parts(tmp_path: Path) -> None:
+    class Sparing(io.FileIO):
+        def write(self, octets: Any) -> int:
+            return super().write(octets[:7])
+
+    path = tmp_path / "c.pcapng"
+    with Capture(path) as capture:
+        capture._file.close()
+        capture._file = Sparing(path, "ab")
+        flow = capture.flow(initiator=True)
+        flow.opened(*V4)
+        flow.sent([b"in parts"])
+    assert packets(path)[-1].payload == b"in parts"
