@@ -110,8 +110,10 @@ def _bound(address: Address, port: int) -> socket.socket:
 def accept_waiting(sock: socket.socket, receive: Callable[[socket.socket, str], None]) -> OSError | None:
     """Give `receive` the TCP connections that wait at `sock`, each with the peer's address, some in one call.
 
-    Returns the error if the listener must rest, because the process has no file descriptor or memory left.
+    Returns the error if the listener must rest, because the process has no file descriptor or memory left. The system
+    tells of that also when no connection waits any more, so it is no news once one was accepted.
     """
+    accepted = 0
     for _ in range(TURN_ACCEPTS):
         if sock.fileno() < 0:
             break  # the program has closed it from a callback
@@ -122,7 +124,8 @@ def accept_waiting(sock: socket.socket, receive: Callable[[socket.socket, str], 
         except OSError as error:
             if error.errno in _OF_THE_CONNECTION:
                 continue
-            return error
+            return None if accepted else error
+        accepted += 1
         connection.setblocking(False)
         receive(connection, address[0])
     return None

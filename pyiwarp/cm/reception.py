@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from time import monotonic
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -103,6 +104,7 @@ class Reception(Generic[D]):
     """
 
     def __init__(self, offer: Offer, room: Room, on_request: Callable[[ConnectRequest[D]], None]) -> None:
+        import_module("pyiwarp.wire")  # which startup loads late: there may be no file descriptor for it then
         self._offer = offer
         self._room = room
         self._on_request = on_request

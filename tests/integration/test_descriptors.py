@@ -8,7 +8,7 @@ import os
 import resource
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 
 import pytest
@@ -18,9 +18,11 @@ from pyiwarp import Options, blocking, blockingcm, rdmacm
 from pyiwarp.cm import identifiers
 from pyiwarp.errors import WrongState
 from tests.hosts import HOST
-from tests.integration.loops import open_sockets
+from tests.integration.loops import Runner, open_sockets, run, soon
 from tests.integration.polled import nothing_left
 from tests.patience import PATIENCE
+
+__all__ = ["run"]
 
 REQUEST = b"MPA ID Req Frame" + bytes((0x40, 1, 0, 0))
 REJECTED = 0x20
@@ -30,13 +32,18 @@ REJECTED = 0x20
 def no_descriptor_left() -> Iterator[None]:
     """Whoever asks for a file descriptor gets EMFILE."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    fillers: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
     try:
+        with suppress(OSError):  # EMFILE: what is closed from now on is all that there is
+            while True:
+                fillers.append(os.dup(0))
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in fillers:
+            os.close(descriptor)
 
 
 def asks_to_connect(sock: socket.socket, port: int) -> None:
@@ -62,23 +69,71 @@ async def _takes_in_afterwards(port: int, next_request: Callable[[], object]) ->
             await next_request()  # type: ignore[misc]
 
 
-async def test_an_awaited_listener_goes_on() -> None:
-    async with await pyiwarp.listen(HOST) as listener:
-        await _takes_in_afterwards(listener.port, lambda: anext(listener))
+def test_an_awaited_listener_goes_on(run: Runner) -> None:
+    async def main() -> None:
+        async with await pyiwarp.listen(HOST) as listener:
+            await _takes_in_afterwards(listener.port, lambda: anext(listener))
+            assert listener.counters.connections == 2, "the early one waited in the kernel"
+            assert listener.counters.rests >= 1
+
+    run(main)
 
 
-async def test_an_identifier_that_listens_goes_on() -> None:
-    async with rdmacm.CmId() as listener:
-        listener.bind_addr(HOST)
-        await listener.listen()
-        assert listener.local_addr is not None
-        taken: list[rdmacm.CmId] = []
+def test_an_identifier_that_listens_goes_on(run: Runner) -> None:
+    async def main() -> None:
+        async with rdmacm.CmId() as listener:
+            listener.bind_addr(HOST)
+            await listener.listen()
+            assert listener.local_addr is not None
+            taken: list[rdmacm.CmId] = []
 
-        async def take() -> None:
-            taken.append(await listener.get_request())
+            async def take() -> None:
+                taken.append(await listener.get_request())
 
-        await _takes_in_afterwards(listener.local_addr[1], take)
-        taken[0].close()
+            await _takes_in_afterwards(listener.local_addr[1], take)
+            taken[0].close()
+
+    run(main)
+
+
+def test_descriptors_that_silent_peers_hold_are_taken_from_them(run: Runner) -> None:
+    """A process that has no descriptor left because of half-open connections takes in others all the same."""
+
+    async def main() -> None:
+        async with await pyiwarp.listen(HOST) as listener:
+            with socket.socket() as silent, socket.socket() as asking:
+                silent.connect((HOST, listener.port))
+                await soon(lambda: listener.counters.connections == 1)
+                with no_descriptor_left():
+                    asks_to_connect(asking, listener.port)
+                    request = await asyncio.wait_for(anext(listener), PATIENCE)
+                    assert listener.counters.dropped_for_room == 1
+                await request.reject()
+
+    run(main)
+
+
+def test_descriptors_that_silent_peers_hold_are_taken_from_them_polled() -> None:
+    with nothing_left(), blocking.listen(HOST) as listener, socket.socket() as silent, socket.socket() as asking:
+        silent.connect((HOST, listener.port))
+        assert blocking.wait_until(lambda: listener.counters.connections == 1, PATIENCE)
+        with no_descriptor_left():
+            asks_to_connect(asking, listener.port)
+            request = listener.get_request(timeout=PATIENCE)
+            assert listener.counters.dropped_for_room == 1
+        request.reject()
+
+
+def test_an_awaited_listener_that_rests_can_be_closed(run: Runner) -> None:
+    async def main() -> None:
+        listener = await pyiwarp.listen(HOST)
+        with socket.socket() as early:
+            with no_descriptor_left():
+                asks_to_connect(early, listener.port)
+                await soon(lambda: listener.counters.rests == 1)
+            listener.close()
+
+    run(main)
 
 
 def _polled_takes_in_afterwards(port: int, next_request: Callable[[], object]) -> None:

@@ -307,4 +307,4 @@ def test_a_server_that_went_away_is_said_in_one_line() -> None:
             client.told()
             server.popen.kill()
             assert client.ended(1).count("\n") == 1
-    assert complaint("ping", place) == "Connection refused"
+    assert complaint("ping", place).startswith("Connection refused")
