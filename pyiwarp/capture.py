@@ -83,6 +83,7 @@ class Capture:
         self._interface = self._header.new_member(blocks.InterfaceDescription, link_type=LINKTYPE_RAW)
         self._writer = FileWriter(self._octets, self._header)
         self._packet = blocks.EnhancedPacket
+        self._comment = ""
         self.packets = 0
         self.error: OSError | None = None
         try:
@@ -103,6 +104,10 @@ class Capture:
         """A tap for one more connection; `initiator` says whether this side opened it."""
         return Flow(self, initiator=initiator)
 
+    def comment(self, text: str) -> None:
+        """Give the next packet this comment, which Wireshark shows (`opt_comment`, `frame.comment`)."""
+        self._comment = text
+
     def write(self, packet: bytes) -> None:
         """Add one IP packet, stamped with the present time."""
         if self._file.closed:
@@ -113,7 +118,9 @@ class Capture:
             packet_data=packet,
             timestamp_high=microseconds >> 32,
             timestamp_low=microseconds & 0xFFFF_FFFF,
+            options={"opt_comment": self._comment} if self._comment else {},
         )
+        self._comment = ""
         self._writer.write_block(block)
         try:
             self._store()

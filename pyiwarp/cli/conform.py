@@ -13,6 +13,7 @@ from pyiwarp.cli.options import PcapngOption, capture_in
 from pyiwarp.cli.running import LoopName, fail, run
 
 if TYPE_CHECKING:
+    from pyiwarp.capture import Capture
     from pyiwarp.conformance.bench.testbench import Settings
     from pyiwarp.conformance.case import Case
     from pyiwarp.conformance.results import Report
@@ -65,6 +66,10 @@ OnlyOption = Annotated[
     typer.Option(metavar="CASES", help="Cases by id, prefix, pattern or group."),
 ]
 SkipOption = Annotated[list[str] | None, typer.Option(metavar="CASES", help="Leave these out.")]
+CasesOption = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", dir_okay=False, help="Python file with cases of your own; repeatable."),
+]
 FailFastOption = Annotated[bool, typer.Option("--fail-fast", help="End the run at the first failure.")]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Test SHOULDs too.")]
 TimeoutOption = Annotated[float, typer.Option(min=0.05, help="Seconds that the peer may take to react.")]
@@ -84,6 +89,7 @@ def conform(
     list_: ListOption = False,
     only: OnlyOption = None,
     skip: SkipOption = None,
+    cases: CasesOption = None,
     strict: StrictOption = False,
     fail_fast: FailFastOption = False,
     timeout: TimeoutOption = 5.0,
@@ -96,15 +102,17 @@ def conform(
 
     The exit code is 0 if nothing failed, 1 if something did, 2 if the peer is not an iWARP endpoint.
     """
-    from pyiwarp.conformance.catalogue import select
+    from pyiwarp.conformance.catalogue import load_cases, select
     from pyiwarp.errors import UsageError
 
     try:
-        cases = select(only or (), skip or ())
+        for file in cases or ():
+            load_cases(file)
+        chosen = select(only or (), skip or ())
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
     if list_:
-        _list(cases, level, json=json)
+        _list(chosen, level, json=json)
         return
     settings = _settings(host, port, listen, control, level)
     settings.timeout, settings.patience = timeout, patience
@@ -113,7 +121,7 @@ def conform(
     if (capture := capture_in(pcapng)) is not None:
         settings.make_tap = lambda initiator: capture.flow(initiator=initiator)
     commands = None if control is None else _endpoint(control, settings.host)
-    report = _run(cases, settings, commands, profile, strict=strict, fail_fast=fail_fast, quiet=json)
+    report = _run(chosen, settings, commands, profile, capture, strict=strict, fail_fast=fail_fast, quiet=json)
     _conclude(report, json=json, junit=junit)
 
 
@@ -177,6 +185,7 @@ def _run(
     settings: Settings,
     control: tuple[str, int] | None,
     profile: str | None,
+    capture: Capture | None,
     *,
     strict: bool,
     fail_fast: bool,
@@ -194,13 +203,19 @@ def _run(
     if judge is not None:
         settings.allowances = judge.allowances
     with RunDisplay(len(cases), quiet=quiet) as display:
+
+        def begun(case: Case) -> None:
+            display.begun(case)
+            if capture is not None:
+                capture.comment(f"{case.id}  {case.title}")
+
         runner = Runner(
             settings,
             control,
             strict=strict,
             fail_fast=fail_fast,
             judge=judge,
-            begun=display.begun,
+            begun=begun,
             ended=display.ended,
             listening=display.listening,
         )

@@ -38,6 +38,8 @@ __all__ = ["REGISTRY", "Case", "Strictness", "Verdict", "case"]
 
 ID: Final = re.compile(r"(?:MPA2?|DDP|RDMAP|SEC|EXT)-[0-9]{4}-[0-9A-Z]+(?:\.[0-9]+)*-[0-9]{2}(?:/[0-9]+)?")
 
+OWN_GROUP: Final = "own cases"
+
 LAYERS: Final = {
     "MPA": "MPA",
     "MPA2": "MPA enhanced startup",
@@ -88,10 +90,13 @@ class Case:
     also: tuple[str, ...]
     sends: str
     accepts: str
+    rule: str = ""  # what a case of the user's own demands, which is no requirement of the RFCs
 
     @property
     def group(self) -> str:
         """Layer and RFC, such as `DDP (RFC 5041)`."""
+        if self.rule:
+            return OWN_GROUP
         layer, rfc = self.id.split("-")[:2]
         return f"{LAYERS[layer]} (RFC {rfc})"
 
@@ -114,7 +119,7 @@ class Case:
     @property
     def clause(self) -> Clause:
         """The requirement in words."""
-        return clause(self.id)
+        return Clause(self.id, "", "", self.strictness.value, self.rule) if self.rule else clause(self.id)
 
 
 REGISTRY: Final[dict[str, Case]] = {}
@@ -132,19 +137,24 @@ def case(
     needs: Iterable[Need] = (),
     also: tuple[str, ...] = (),
     strictness: Strictness | None = None,
+    rule: str = "",
 ) -> Callable[[CaseFunction], CaseFunction]:
     """Register the decorated function as the case `id`; raises `ValueError` for a case that is not complete.
 
-    How strict it is follows from the requirement's level unless `strictness` says otherwise.
+    How strict it is follows from the requirement's level unless `strictness` says otherwise. A case of the user's own
+    has any id, and `rule`, which says what it demands (`docs/own-cases.md`).
     """
-    for each in (id, *also):
+    for each in also if rule else (id, *also):
         if not ID.fullmatch(each):
-            raise ValueError(f"{each!r} is no id of a case")
+            raise ValueError(f"{each!r} is no id of a case; one of your own has rule=, the text of what it demands")
         clause(each)
     if id in REGISTRY:
         raise ValueError(f"there are two cases {id}")
+    if rule and not id.strip():
+        raise ValueError("a case has an id")
     if strictness is None:
-        strictness = Strictness.SHOULD if clause(id).level.startswith("SHOULD") else Strictness.MUST
+        should = not rule and clause(id).level.startswith("SHOULD")
+        strictness = Strictness.SHOULD if should else Strictness.MUST
 
     def register(function: CaseFunction) -> CaseFunction:
         text = function.__doc__ or _docstring_in_source(function)
@@ -162,6 +172,7 @@ def case(
             also,
             sends.strip(),
             accepts.strip(),
+            rule,
         )
         return function
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import Final
 
 from pyiwarp.conformance.case import REGISTRY, Case
 from pyiwarp.errors import UsageError
 
-__all__ = ["case_modules", "cases", "matches", "select"]
+__all__ = ["case_modules", "cases", "load_cases", "matches", "select"]
 
 ORDER: Final = ("rfc5044", "rfc6581", "rfc5041", "rfc5040", "rfc7306", "rfc5042")
 """The RFCs from the bottom of the stack up; modules that hold cases are named after theirs, as `rfc5044_fpdu`."""
@@ -29,6 +31,31 @@ def cases() -> Sequence[Case]:
     for name in case_modules():
         import_module(f"{__package__}.cases.{name}")
     return [*REGISTRY.values()]
+
+
+def load_cases(path: Path) -> Sequence[Case]:
+    """Register the cases of a Python file of the user's, behind those of the package; returns them.
+
+    Raises `UsageError` if the file cannot be read or run, or registers no case.
+    """
+    cases()
+    before = [*REGISTRY]
+    try:
+        code = compile(path.read_bytes(), str(path), "exec")
+        module = ModuleType(f"own_cases_{path.stem}")
+        module.__file__ = str(path)
+        sys.modules[module.__name__] = module
+        exec(code, vars(module))  # a file that its user names on the command line
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except Exception as error:
+        for id in REGISTRY.keys() - before:
+            del REGISTRY[id]
+        raise UsageError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+    own = [case for id, case in REGISTRY.items() if id not in before]
+    if not own:
+        raise UsageError(f"{path} registers no case; docs/own-cases.md shows how one is written")
+    return own
 
 
 def matches(case: Case, pattern: str) -> bool:

@@ -23,6 +23,8 @@ class Clause(NamedTuple):
     text: str
 
     def __str__(self) -> str:
+        if not self.rfc:
+            return self.text  # of a case of somebody's own
         return f"RFC {self.rfc} §{self.section} ({self.level}): {self.text}"
 
 

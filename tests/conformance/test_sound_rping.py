@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
@@ -35,6 +36,40 @@ async def test_the_server() -> None:
 
     async with await pyiwarp.serve(answer, HOST, 0) as server:
         check(await Runner(Settings(Direction.CONNECT, Level.RPING, HOST, server.port), strict=True).run(cases()))
+
+
+async def talks(connection: pyiwarp.Connection) -> None:
+    """Sends, and is not the least bit silent."""
+    while True:
+        await connection.send(b"hello")
+        await asyncio.sleep(0.005)
+
+
+async def pings(connection: pyiwarp.Connection) -> None:
+    await Pinger(connection, 64, PATIENCE).ping(0, verify=False)
+
+
+@pytest.mark.parametrize("client", [pings, talks])
+async def test_a_client_at_the_level_bare_need_not_be_silent(
+    client: Callable[[pyiwarp.Connection], Awaitable[None]],
+) -> None:
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    runner = Runner(Settings(Direction.LISTEN, Level.BARE, HOST, 0), strict=True, listening=port.set_result)
+
+    async def connect_again_and_again() -> None:
+        there = await port
+        while True:
+            await asyncio.sleep(0)
+            with suppress(pyiwarp.IwarpError, OSError):
+                async with await pyiwarp.connect(HOST, there) as connection:
+                    await client(connection)
+
+    connecting = asyncio.ensure_future(connect_again_and_again())
+    try:
+        check(await runner.run(cases()))
+    finally:
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
 
 
 @pytest.mark.parametrize("markers", [False, True], ids=["plain", "markers"])

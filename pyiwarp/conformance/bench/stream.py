@@ -19,7 +19,6 @@ from pyiwarp.errors import Term
 __all__ = ["PROBE_STAG", "Stream"]
 
 PROBE_STAG: Final = 0x50524F42  # names nothing here; the answer to a probe says it back
-ATTEMPTS: Final = 64  # messages of the peer's own program that are passed over while a reaction is awaited
 OWN_TRAFFIC: Final = {
     Opcode.SEND,
     Opcode.SEND_SE,
@@ -168,14 +167,15 @@ class Stream:
             pass
 
     async def expect(self, pattern: Pattern, seconds: float | None = None) -> Observation:
-        """The next observation, which must fit."""
-        for _ in range(ATTEMPTS):
-            seen = await self.observe(seconds)
+        """The next observation, which must fit; `seconds` are for it and for all that is passed over before it."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + (self.line.timeout if seconds is None else seconds)
+        while True:
+            seen = await self.observe(max(0.0, end - clock()))
             if pattern.fits(seen):
                 return seen
-            if not self._passed_over(seen):
-                break
-        raise pattern.missed(seen)
+            if not self._passed_over(seen) or clock() > end:
+                raise pattern.missed(seen)
 
     def _passed_over(self, seen: Observation) -> bool:
         if not self._patient or not isinstance(seen, Message) or seen.segment is None:
@@ -213,9 +213,14 @@ class Stream:
         if not pattern.fits(seen):  # nothing is passed over: it is silence that is due
             raise pattern.missed(seen)
 
-    async def expect_no_reaction(self) -> None:
-        """Nothing may come in the bench's quiet time, except messages that the peer's program sends by itself."""
-        await self.expect(silence(), self.line.quiet)
+    async def expect_no_reaction(self, seconds: float | None = None) -> None:
+        """Nothing may come for `seconds` (by default the bench's quiet time) but what the peer's program sends."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + (self.line.quiet if seconds is None else seconds)
+        while (left := end - clock()) > 0:
+            seen = await self.observe(left)
+            if not (silence().fits(seen) or self._passed_over(seen)):
+                raise silence().missed(seen)
 
     async def probe(self) -> Message:
         """The peer is alive and has processed all that was sent: it answers a Read Request for nothing.

@@ -224,6 +224,19 @@ async def untagged_copy(bench: Bench) -> None:
     await _expect_header(bench, segment, UNTAGGED_SIZE)
 
 
+@case("RDMAP-5040-4.8-11/4", "the copy of a Read Request's DDP header is exact")
+async def request_copy(bench: Bench) -> None:
+    """A Read from an unknown STag.
+
+    Accepts: if D is set, the 18 octets of the DDP header.
+    """
+    segment = bad_read(bench)
+    seen = (await provoked(bench, segment)).seen
+    answer = take_apart(seen, seen.allowances.read_terminate(segment_of(seen).payload))
+    if answer.d and answer.ddp_header != segment[:UNTAGGED_SIZE]:
+        raise answer.fail(f"a copy of {segment[:UNTAGGED_SIZE].hex()}", answer.ddp_header.hex())
+
+
 @case("RDMAP-5040-4.8-11/3", "the header copied is that of the segment that failed", level=TARGET)
 async def third_segment_copied(bench: Bench) -> None:
     """A Write in three segments, of which the third lies outside the region.

@@ -42,10 +42,10 @@ MEGABYTE: Final = 1_000_000
 async def idle(bench: Bench) -> None:
     """Nothing, for three times the time of silence; then a Read of zero octets.
 
-    Accepts: silence, and then an empty Read Response.
+    Accepts: silence, or messages of the peer's own program, and then an empty Read Response.
     """
     stream = await bench.open()
-    await stream.expect_quiet(3 * stream.line.quiet)
+    await stream.expect_no_reaction(3 * stream.line.quiet)
     await stream.probe()
 
 
