@@ -79,6 +79,7 @@ __all__ = [
     "VersionMismatch",
     "WorkFailed",
     "WorkRequestRefused",
+    "WrongProcess",
     "WrongState",
     "WrongThread",
 ]
@@ -180,6 +181,13 @@ class WrongThread(UsageError, RuntimeError):
 
     Blocking connections always look; everything else does in debug mode (`Device(debug=True)`).
     """
+
+
+class WrongProcess(UsageError, RuntimeError):
+    """The object belongs to the process that forked this one, and works on there; argument: the object."""
+
+    def __str__(self) -> str:
+        return f"it belongs to the process that forked this one: {self.args[0]!r}"
 
 
 class WorkRequestRefused(UsageError, RuntimeError):

@@ -95,6 +95,10 @@ class Driver(Protocol):
         """End TCP at once; what was not sent is lost."""
 
     @property
+    def left_behind(self) -> bool:
+        """Whether this process is a forked child, and the connection is its parent's."""
+
+    @property
     def peername(self) -> str:
         """The peer's address, for messages."""
 

@@ -19,7 +19,8 @@ from pyiwarp.cm.handshake import check_idle, initiate, not_established
 from pyiwarp.cm.listening import RETRY_ACCEPT, RETRY_AFTER_ROOM, accept_waiting, listening_sockets
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS, ListenerCounters, Reception, Room
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
-from pyiwarp.errors import Closed, IwarpError
+from pyiwarp.errors import Closed, IwarpError, WrongProcess
+from pyiwarp.forks import left_behind_in_children
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.qp import QueuePair
 from pyiwarp.startup import Startup
@@ -99,6 +100,8 @@ class Listener:
         self._beginning: set[asyncio.Task[object]] = set()  # the loop makes their transports
         self._requests: asyncio.Queue[ConnectRequest | None] = asyncio.Queue()
         self._reception: Reception[AsyncioDriver] = Reception(offer, room, self._requests.put_nowait)
+        self._left_behind = False
+        left_behind_in_children(self)
 
     def __repr__(self) -> str:
         return f"<Listener port {self.port} {self._reception!r}>"
@@ -134,6 +137,8 @@ class Listener:
     async def get_request(self) -> ConnectRequest:
         """The next Request; raises `Closed` once the listener is closed. Cancelling loses none."""
         while True:
+            if self._left_behind:
+                raise WrongProcess(self)
             if not self._sockets and self._requests.empty():
                 raise Closed(f"the listener is closed: {self!r}")
             request = await self._requests.get()
@@ -142,6 +147,15 @@ class Listener:
                 raise Closed(f"the listener is closed: {self!r}")
             if self._reception.take(request):  # else its Initiator has left
                 return request
+
+    def descriptors(self) -> list[int]:
+        """Those of the sockets that listen."""
+        return [sock.fileno() for sock in self._sockets]
+
+    def leave_behind(self) -> None:
+        """This process is a forked child: its parent goes on listening."""
+        self._left_behind = True
+        self._sockets = []
 
     def close(self) -> None:
         """Stop listening; connections whose Request was not taken are aborted. Twice does nothing."""

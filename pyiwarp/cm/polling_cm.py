@@ -241,7 +241,9 @@ class Listener:
         return taken[0] if taken else None
 
     def close(self) -> None:
-        """Stop listening; connections whose Request was not taken are aborted. Twice does nothing."""
+        """Stop listening; connections whose Request was not taken are aborted. Twice, or in a child, does nothing."""
+        if self._poller.left_behind:
+            return
         self._poller.check_thread()
         sockets, self._sockets = self._sockets, []
         for sock in sockets:

@@ -273,11 +273,14 @@ class Connection(Endpoint[AsyncioDriver]):
     async def close(self) -> None:
         """End the connection gracefully: what was posted is sent, TCP is closed, all memory is released.
 
-        It waits at most `linger` seconds for a silent peer. Cancelling aborts. A second call does nothing.
+        It waits at most `linger` seconds for a silent peer. Cancelling aborts. A second call does nothing, nor does one
+        in a forked child: the connection is its parent's.
         """
         if self._closed:
             return
         self._closed = True
+        if self._left_behind:
+            return
         try:
             self.qp.disconnect()
             if self._llp is not None:

@@ -318,8 +318,12 @@ class Connection(Endpoint[PollingDriver]):
     def close(self) -> None:
         """End the connection gracefully: what was posted is sent, TCP is closed, all memory is released.
 
-        It waits at most `linger` seconds for a silent peer. Ctrl-C aborts. A second call does nothing.
+        It waits at most `linger` seconds for a silent peer. Ctrl-C aborts. A second call does nothing, nor does one in
+        a forked child: the connection is its parent's.
         """
+        if self._left_behind:
+            self._closed = True
+            return
         self.poller.check_thread()
         if self._closed:
             return
@@ -333,8 +337,9 @@ class Connection(Endpoint[PollingDriver]):
             self._dispose()
 
     def abort(self) -> None:
-        """End the connection at once; what is in flight is lost."""
-        self.poller.check_thread()
+        """End the connection at once; what is in flight is lost. In a forked child it does nothing."""
+        if not self._left_behind:
+            self.poller.check_thread()
         super().abort()
 
     def _dispose(self) -> None:

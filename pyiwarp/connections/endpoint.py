@@ -17,7 +17,7 @@ from pyiwarp.bounds import check_count, check_kind, check_offered, check_seconds
 from pyiwarp.capture import Capture, Tap
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.codes import MAX_MESSAGE, MAX_MULPDU, MIN_MULPDU, UNNEGOTIATED, Rtr
-from pyiwarp.errors import Closed, Disconnected, UsageError
+from pyiwarp.errors import Closed, Disconnected, UsageError, WrongProcess
 from pyiwarp.exports import public_names
 from pyiwarp.memory.fastreg import FastRegion
 from pyiwarp.memory.log import AccessLog
@@ -267,9 +267,10 @@ class Endpoint(Generic[D]):
         self._llp = driver
 
     def abort(self) -> None:
-        """End the connection at once; what is in flight is lost."""
+        """End the connection at once; what is in flight is lost. In a forked child it does nothing."""
         self._closed = True
-        self._dispose()
+        if not self._left_behind:
+            self._dispose()
 
     def _dispose(self) -> None:
         """Give up the queue pair, TCP and all memory, in this order."""
@@ -341,10 +342,17 @@ class Endpoint(Generic[D]):
             return Message(completion.immediate, completion.solicited, immediate=True)
         return Message(data, completion.solicited, completion.inval_stag)
 
+    @property
+    def _left_behind(self) -> bool:
+        """Whether this process is a forked child, and the connection is its parent's."""
+        return self._llp is not None and self._llp.left_behind
+
     def _check_alive(self) -> None:
         """Raise what a new operation on an ended connection raises."""
         if self._closed:
             raise Closed(f"the connection was closed: {self!r}")
+        if self._left_behind:
+            raise WrongProcess(self)
         if self.qp.state is not QpState.RTS and not self.qp.alive:
             raise self.qp.error or Disconnected(f"the peer closed the connection: {self!r}")
 

@@ -16,6 +16,8 @@ from typing import cast
 from pyiwarp.buffers import Octets
 from pyiwarp.capture import Tap
 from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, reset_at_end, unpace
+from pyiwarp.errors import WrongProcess
+from pyiwarp.forks import left_behind_in_children
 from pyiwarp.pump import Pump, TimeLimit, address_word, no_callback
 
 __all__ = ["AsyncioDriver", "Pump"]
@@ -37,6 +39,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._tap = tap
         self._view: memoryview | None = None  # what get_buffer gave, kept for the tap alone
         self._transport: asyncio.Transport | None = None
+        self.peername = self.sockname = "?"  # the addresses, for messages; an ended connection still has them
         self._socket: socket.socket | None = None
         self._written = 0  # batches
         self._emss_due = 0  # when so many are written
@@ -49,6 +52,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._reading = True
         self._sent_fin = False
         self._aborted = False
+        self._left_behind = False
         self._limit: TimeLimit | None = None
         self._timer: asyncio.TimerHandle | None = None
         self.exchanged: Callable[[], object] = no_callback
@@ -60,8 +64,11 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """TCP is established."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, not the base class
         self._socket = transport.get_extra_info("socket")
+        self.peername = address_word(transport.get_extra_info("peername"))
+        self.sockname = address_word(transport.get_extra_info("sockname"))
         if self._socket is not None:
             unpace(self._socket, self.peername)
+        left_behind_in_children(self)
         self._transport.set_write_buffer_limits(high=0)  # pause_writing at the first octet that stays behind
         if self._tap is not None:
             local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
@@ -133,16 +140,6 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     # --- from the pump's owner ---------------------------------------------------------------------------------------
 
-    @property
-    def peername(self) -> str:
-        """The peer's address, for messages."""
-        return _address(self._transport, "peername")
-
-    @property
-    def sockname(self) -> str:
-        """This side's address, for messages."""
-        return _address(self._transport, "sockname")
-
     def kick(self) -> None:
         """Write what there is to write, at once, and tell the pump before this returns.
 
@@ -150,6 +147,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         is not cut into small writes.
         """
         if self._busy or self._kicked or self._transport is None:
+            if self._left_behind and not self.pump.output_ended:  # else the queue pair is being given up
+                raise WrongProcess(self.pump)
             return  # the call that is running looks for more to write before it returns
         if self._burst:
             self._look_later()
@@ -185,6 +184,22 @@ class AsyncioDriver(asyncio.BufferedProtocol):
                 self._loop.call_soon(self._transport.abort)
             else:
                 self._transport.abort()
+
+    # --- when the process forks --------------------------------------------------------------------------------------
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether this process is a forked child, and the connection is its parent's."""
+        return self._left_behind
+
+    def descriptors(self) -> list[int]:
+        """The socket's, if it is open."""
+        return [] if self._socket is None else [self._socket.fileno()]
+
+    def leave_behind(self) -> None:
+        """This process is a forked child: nothing is read, written or ended any more."""
+        self._left_behind = True
+        self._transport = self._socket = self._tap = None
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -304,8 +319,3 @@ class AsyncioDriver(asyncio.BufferedProtocol):
                 self._run()
         finally:
             self._busy = False
-
-
-def _address(transport: asyncio.Transport | None, kind: str) -> str:
-    """Host and port of one end, as one word."""
-    return address_word(None if transport is None else transport.get_extra_info(kind))

@@ -18,7 +18,8 @@ from time import monotonic
 from typing import Final, Protocol
 
 from pyiwarp.drivers.interrupts import give_back, interruptible, pending, raise_pending, take_over, waiting
-from pyiwarp.errors import UsageError, WrongThread
+from pyiwarp.errors import UsageError, WrongProcess, WrongThread
+from pyiwarp.forks import left_behind_in_children
 
 __all__ = ["NEVER", "Pollable", "Poller", "poller"]
 
@@ -26,6 +27,7 @@ SPIN: Final = 0.0005
 """For how long `Poller.wait` looks again and again before it sleeps, in seconds."""
 
 NEVER: Final = math.inf
+_NO_THREAD: Final = -1
 
 
 class Pollable(Protocol):
@@ -53,6 +55,7 @@ class Poller:
     def __init__(self, spin: float = SPIN) -> None:
         self.spin = spin
         self.ident = get_ident()
+        self.left_behind = False  # whether this process is a forked child, and the sockets are its parent's
         self._poll = select.poll()
         self._look = self._poll.poll
         self._pollables: dict[int, Pollable] = {}
@@ -60,15 +63,29 @@ class Poller:
         self._next_deadline = NEVER
         self.busy = False
         self._guarded = False
+        left_behind_in_children(self)
 
     def __repr__(self) -> str:
         return f"<Poller {len(self._masks)} sockets>"
 
     def check_thread(self) -> None:
-        """Raise `WrongThread` unless the poller belongs to the calling thread."""
+        """Raise `WrongThread` unless the poller belongs to the calling thread, in a child of its own `WrongProcess`."""
+        if self.left_behind:
+            raise WrongProcess(self)
         if get_ident() != self.ident:
             here = threading.current_thread().name
             raise WrongThread(f"{self!r} belongs to thread {self.ident}, not to {here!r} ({get_ident()})")
+
+    # --- when the process forks --------------------------------------------------------------------------------------
+
+    def descriptors(self) -> list[int]:
+        """Those of its sockets."""
+        return [pollable.fileno() for pollable in self._masks]
+
+    def leave_behind(self) -> None:
+        """This process is a forked child: its threads make pollers of their own."""
+        self.left_behind = True
+        self.ident = _NO_THREAD
 
     # --- for pollables -----------------------------------------------------------------------------------------------
 
@@ -200,6 +217,6 @@ _own = _Own()
 
 def poller() -> Poller:
     """The poller of the calling thread, made at the first call; its `spin` says how long to look before sleeping."""
-    if _own.poller is None:
+    if _own.poller is None or _own.poller.left_behind:
         _own.poller = Poller()
     return _own.poller

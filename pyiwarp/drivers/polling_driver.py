@@ -110,10 +110,17 @@ class PollingDriver:
 
     # --- from the pump's owner ---------------------------------------------------------------------------------------
 
+    @property
+    def left_behind(self) -> bool:
+        """Whether this process is a forked child, and the connection is its parent's."""
+        return self.poller.left_behind
+
     def kick(self) -> None:
         """Write what there is to write, at once. Raises `WrongThread` in another thread than that of the poller."""
         poller = self.poller
         if get_ident() != poller.ident:
+            if poller.left_behind and self.pump.output_ended:
+                return  # the queue pair is being given up
             poller.check_thread()
         if self._busy or self.closed:
             return  # the call that is running looks for more to write before it returns
@@ -133,12 +140,14 @@ class PollingDriver:
 
     def abort(self) -> None:
         """End TCP at once; what was not sent is lost."""
+        if self.left_behind:
+            return
         self.reset_at_end()
         self._end(None)
 
     def reset_at_end(self) -> None:
         """Whatever ends the connection from now on, the peer sees a reset: a FIN would look like a graceful end."""
-        if not self.closed:
+        if not self.closed and not self.left_behind:
             reset_at_end(self._socket)
 
     # --- inside ------------------------------------------------------------------------------------------------------

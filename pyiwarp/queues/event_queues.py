@@ -22,6 +22,7 @@ from pyiwarp.errors import (
     Term,
     UsageError,
 )
+from pyiwarp.forks import left_behind_in_children
 from pyiwarp.pump import no_callback
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.waiting import Waiters
@@ -46,7 +47,21 @@ class _Bell:
         self.rung = False
         for end in (self.fd, self._sounder):
             os.set_blocking(end, False)
+        left_behind_in_children(self)
         self.close = weakref.finalize(self, _close_both, self.fd, self._sounder)
+
+    def descriptors(self) -> tuple[()]:
+        """None: a child has a pipe of its own in their place."""
+        return ()
+
+    def leave_behind(self) -> None:
+        """This process is a forked child: its parent's pipe is not to be rung or silenced from here."""
+        for ours, copied in zip(os.pipe(), (self.fd, self._sounder), strict=True):
+            os.dup2(ours, copied, inheritable=False)
+            os.set_blocking(copied, False)
+            os.close(ours)
+        if self.rung:
+            os.write(self._sounder, b"!")
 
     def ring(self) -> None:
         if not self.rung:

@@ -22,7 +22,7 @@ STACK = [
 ]
 
 ROWS = """
-    codes buffers exports extent crc
+    codes buffers exports extent crc forks
     errors pump capture
     wire fastwire access bounds profile drivers/
     negotiation mpa ddp rdmap mr
@@ -41,7 +41,7 @@ ROWS = """
 RANK = {name.rstrip("/"): row for row, line in enumerate(ROWS.strip().splitlines(), 1) for name in line.split()}
 ALONE = "conformance"  # it checks other stacks as it checks this one, and shares nothing with it but the formats
 FORMATS = {"codes", "errors", "wire"}
-DRIVING = {"pump", "capture", "buffers", "errors"}
+DRIVING = {"pump", "capture", "buffers", "errors", "forks"}
 
 
 def name_of(path: Path) -> str:
