@@ -76,6 +76,12 @@ def cases_of(mutation: Mutation) -> list[Case]:
     return named + [case for case in cases() if case not in named and set(case.also) & set(mutation.rules)]
 
 
+def cases_for(mutation: Mutation) -> list[Case]:
+    """The cases of its rules, then some that bring long and marked FPDUs: each FPDU is judged in any case."""
+    return cases_of(mutation) + [case for case in cases() if case.id in JUDGING]
+
+
+JUDGING = {"DDP-5041-5.2-04", "MPA-5044-4.3-04", "MPA-5044-4.1-05"}
 ENGINE = ("ddp", "rdmap", "mr", "fastwire", "mpa", "engine/stream", "engine/responses", "memory/atomics")
 SEEN = [
     mutation
@@ -103,7 +109,7 @@ async def test_it_is_seen(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(function, "__code__", code_of(path, code))
     verdicts = {}
     for breaker in (ON_THE_PLAIN_WAY, AS_IT_IS):  # some lines are those of the fast ways
-        for case in cases_of(mutation):
+        for case in cases_for(mutation):
             for direction in sorted(case.directions):
                 verdict = (await try_case(case, breaker, direction)).verdict
                 if verdict is Verdict.FAILED:
