@@ -6,7 +6,7 @@ connection over by exchanging one pump for the other.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pyiwarp.buffers import Octets
 
@@ -99,6 +99,14 @@ class Driver(Protocol):
         """Whether this process is a forked child, and the connection is its parent's."""
 
     @property
+    def peer_addr(self) -> tuple[Any, ...] | None:
+        """The peer's address, as sockets give it; None if it was never known."""
+
+    @property
+    def local_addr(self) -> tuple[Any, ...] | None:
+        """This side's address, as sockets give it."""
+
+    @property
     def peername(self) -> str:
         """The peer's address, for messages."""
 
@@ -114,7 +122,7 @@ def socket_name(name: tuple[str, int] | tuple[str, int, int, int]) -> tuple[str,
     return (f"{host}%{scope}" if scope and "%" not in host else host), port
 
 
-def address_word(name: tuple[str, int] | tuple[str, int, int, int] | None) -> str:
+def address_word(name: tuple[Any, ...] | None) -> str:
     """Host and port of one end as one string, from a socket address; "?" without one."""
     if name is None:
         return "?"

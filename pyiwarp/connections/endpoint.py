@@ -256,6 +256,21 @@ class Endpoint(Generic[D]):
         return "?" if self._llp is None else self._llp.peername
 
     @property
+    def local_addr(self) -> tuple[Any, ...] | None:
+        """This side's address, as `socket.getsockname` gives it; also when the connection has ended."""
+        return None if self._llp is None else self._llp.local_addr
+
+    @property
+    def peer_addr(self) -> tuple[Any, ...] | None:
+        """The peer's address, as `socket.getpeername` gives it; also when the connection has ended."""
+        return None if self._llp is None else self._llp.peer_addr
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection was closed here or has ended: no operation can succeed any more."""
+        return self._closed or not self.qp.alive
+
+    @property
     def close_reason(self) -> Exception | None:
         """Why the connection ended; None while it lasts and after a graceful end."""
         return self.qp.error

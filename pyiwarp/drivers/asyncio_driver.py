@@ -11,7 +11,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from pyiwarp.buffers import Octets
 from pyiwarp.capture import Tap
@@ -39,6 +39,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._tap = tap
         self._view: memoryview | None = None  # what get_buffer gave, kept for the tap alone
         self._transport: asyncio.Transport | None = None
+        self.peer_addr: tuple[Any, ...] | None = None
+        self.local_addr: tuple[Any, ...] | None = None
         self.peername = self.sockname = "?"  # the addresses, for messages; an ended connection still has them
         self._socket: socket.socket | None = None
         self._written = 0  # batches
@@ -64,8 +66,9 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """TCP is established."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, not the base class
         self._socket = transport.get_extra_info("socket")
-        self.peername = address_word(transport.get_extra_info("peername"))
-        self.sockname = address_word(transport.get_extra_info("sockname"))
+        self.peer_addr = transport.get_extra_info("peername")
+        self.local_addr = transport.get_extra_info("sockname")
+        self.peername, self.sockname = address_word(self.peer_addr), address_word(self.local_addr)
         if self._socket is not None:
             unpace(self._socket, self.peername)
         left_behind_in_children(self)

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from pyiwarp.buffers import Octets
 from pyiwarp.capture import Tap
@@ -45,6 +45,8 @@ class PollingDriver:
         self.on_closed: Callable[[], object] = no_callback
         self.on_exchanged: Callable[[], object] = no_callback
         local, peer = sock.getsockname(), _peer_of(sock)
+        self.peer_addr: tuple[Any, ...] | None = peer
+        self.local_addr: tuple[Any, ...] | None = local
         self.peername = address_word(peer)
         self.sockname = address_word(local)
         unpace(sock, self.peername)

@@ -17,7 +17,8 @@ PACKAGE = """
     blocking blockingcm capture cm connect devices errors files listen profile rdmacm serve verbs
 """
 CONNECTION = """
-    abort agreement bind close close_reason compare_swap fetch_add invalidate options pd peername private_data qp read
+    abort agreement bind close close_reason compare_swap fetch_add invalidate is_closed local_addr options pd peer_addr
+    peername private_data qp read
     recv recv_message register register_fast send send_immediate write write_with_immediate
 """
 REGION = """
