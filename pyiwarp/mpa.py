@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final
 
-from pyiwarp.buffers import NO_BUFFER, Octets, give_buffer, take_buffer
+from pyiwarp.buffers import BUFFER_SIZE, NO_BUFFER, Octets, give_buffer, take_buffer
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU
 from pyiwarp.crc import crc32c
 from pyiwarp.errors import CrcMismatch, MalformedFrame, MarkerMismatch
@@ -167,7 +167,11 @@ def _marker(fpduptr: int) -> bytes:
 
 
 _LOBBY_SIZE: Final = 2048
-"""A stream that gets less than this at once keeps its octets in a buffer of this size, not in a shared large one."""
+"""A stream that gets little at once keeps its octets in a buffer of this size, not in a shared large one."""
+
+_GROWTH: Final = 8  # a buffer is so many times as large as what came last: memory follows what is received
+_BULK: Final = 64 * 1024  # a stream that gets so much at once receives into a shared buffer
+_LARGEST_OWN: Final = 128 * 1024  # has room for the largest FPDU
 
 
 class Deframer:
@@ -178,7 +182,7 @@ class Deframer:
     not depend on how TCP cut the stream.
     """
 
-    __slots__ = ("_busy", "_lobby", "crc", "end", "fpdus", "octets", "start", "view")
+    __slots__ = ("_last", "_lobby", "_room", "crc", "end", "fpdus", "octets", "start", "view")
 
     def __init__(self, *, crc: bool) -> None:
         self.crc = crc
@@ -187,26 +191,40 @@ class Deframer:
         self.octets = 0  # stream offset of the octet at `start`
         self.view = NO_BUFFER
         self._lobby = NO_BUFFER  # small, and the stream's own: a transport may ask long before anything comes
-        self._busy = False
+        self._last = self._room = 0  # octets that came at once, and that could have come
 
     def receive_view(self) -> memoryview:
         """Where the next octets shall land; never empty. Views given earlier are void from now on."""
+        left = self.end - self.start
         if not self.view:
-            if not self._busy and not self._lobby:
-                self._lobby = memoryview(bytearray(_LOBBY_SIZE))
-            self.view = take_buffer() if self._busy else self._lobby
-        if self.start == self.end:
+            self.view = self._buffer_for(self._last * _GROWTH)
+        elif len(self.view) == BUFFER_SIZE:
+            if left and (BUFFER_SIZE - self.end < LARGEST_FPDU or self.start > BUFFER_SIZE // 2):
+                self._move_to(self.view)
+        elif left >= LARGEST_FPDU:  # whole FPDUs that wait for their turn
+            self._move_to(take_buffer())
+        elif left:
+            roomy = len(self.view) - left >= min(left, LARGEST_FPDU - left)
+            self._move_to(self.view if roomy and self._last < _BULK else self._buffer_for(left * _GROWTH))
+        if not left:
             self.start = self.end = 0
-        elif self.view is self._lobby:
-            self._leave_lobby()
-        elif len(self.view) - self.end < LARGEST_FPDU or self.start > len(self.view) // 2:
-            self._compact()
-        return self.view[self.end : self._good_end()] if self._busy else self.view[self.end :]
+        room = self.view[self.end : self._good_end()] if len(self.view) == BUFFER_SIZE else self.view[self.end :]
+        self._room = len(room)
+        return room
 
     def received(self, nbytes: int) -> None:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
         self.end += nbytes
-        self._busy = nbytes >= _LOBBY_SIZE
+        self._last = nbytes
+
+    def _buffer_for(self, nbytes: int) -> memoryview:
+        """A buffer for about so many octets: a shared one only for a stream that gets many at once."""
+        if self._last >= _BULK:
+            return take_buffer()
+        if nbytes <= _LOBBY_SIZE:
+            self._lobby = self._lobby or memoryview(bytearray(_LOBBY_SIZE))
+            return self._lobby
+        return memoryview(bytearray(min(_LARGEST_OWN, 1 << (nbytes - 1).bit_length())))
 
     def _good_end(self) -> int:
         """Where to stop receiving if all FPDUs are as long as the present one: between two, so that none is moved."""
@@ -217,12 +235,22 @@ class Deframer:
         return max(end + 1, len(view) - (len(view) - start) % size)
 
     def release(self) -> None:
-        """Let others use the staging buffer unless it holds octets. Views given earlier are void from now on."""
-        if self.start == self.end and self.view:
-            if self.view is not self._lobby:
+        """Let others use the staging buffer, unless more octets wait in TCP. Views given earlier are void from now on.
+
+        What an unfinished FPDU takes up until then depends on what was received of it, not on its length.
+        """
+        left = self.end - self.start
+        if not self.view or (left and (len(self.view) != BUFFER_SIZE or left >= LARGEST_FPDU)):
+            return
+        if not left:
+            if len(self.view) == BUFFER_SIZE:
                 give_buffer(self.view)
             self.view = NO_BUFFER
             self.start = self.end = 0
+        elif self._last < self._room:  # all that had come was taken: nobody knows when the rest will come
+            shared = self.view
+            self._move_to(memoryview(bytearray(max(_LOBBY_SIZE, left))))
+            give_buffer(shared)
 
     @property
     def idle(self) -> bool:
@@ -262,17 +290,11 @@ class Deframer:
         if computed != received:
             raise CrcMismatch(self.octets, received, computed)  # MPA-5044-4.4-18
 
-    def _leave_lobby(self) -> None:
-        """Move the octets of the unfinished FPDU to where there is room for all of it."""
-        left, buffer = self.end - self.start, take_buffer()
-        buffer[:left] = self._lobby[self.start : self.end]
-        self.view, self.start, self.end = buffer, 0, left
-
-    def _compact(self) -> None:
-        """Move the octets of the unfinished FPDU to the front."""
+    def _move_to(self, buffer: memoryview) -> None:
+        """Move the octets of the unfinished FPDU to the front of a buffer, which may be the one that they lie in."""
         left = self.end - self.start
-        self.view[:left] = self.view[self.start : self.end]
-        self.start, self.end = 0, left
+        buffer[:left] = self.view[self.start : self.end]
+        self.view, self.start, self.end = buffer, 0, left
 
 
 class Discarder(Deframer):

@@ -241,6 +241,29 @@ def test_receive_views_are_never_empty_and_memory_stays_bounded(markers: bool) -
         assert sink.idle
 
 
+@pytest.mark.parametrize("markers", [False, True])
+@pytest.mark.parametrize("before", [0, 3, 40])
+@pytest.mark.parametrize("nbytes", [3, 2000, 2600, 20_000, 60_000])
+def test_an_unfinished_fpdu_takes_memory_for_what_came_of_it(nbytes: int, before: int, markers: bool) -> None:
+    """Whatever came before, and however large the FPDU says that it is (RFC 5042 §6.4.1)."""
+    framer, deframer = (MarkedFramer, MarkedDeframer) if markers else (Framer, Deframer)
+    source, sink = framer(crc=True), deframer(crc=True)
+    assert len(received(sink, framed(source, *[bytes(60_000)] * before), 1 << 20)) == before
+    view = sink.receive_view()
+    octets = framed(source, b"x" * 64_000)
+    taken = 0
+    while taken < nbytes:
+        view = sink.receive_view()
+        room = min(len(view), nbytes - taken)
+        view[:room] = octets[taken : taken + room]
+        sink.received(room)
+        assert sink.next_ulpdu() is None
+        sink.release()
+        taken += room
+    assert len(sink.view) <= min(max(2048, 16 * nbytes), 128 * 1024)
+    assert received(sink, octets[nbytes:], 1 << 20) == [b"x" * 64_000]
+
+
 def test_idle_means_between_two_fpdus() -> None:
     deframer = Deframer(crc=True)
     octets = fpdu(b"abc")

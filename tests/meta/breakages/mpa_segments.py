@@ -124,16 +124,9 @@ MUTATIONS: Final = (
         ("MPA-5044-5.1-05", "MPA-5044-A.4-01"),
     ),
     Mutation(
-        "an unfinished FPDU loses what lay in the small buffer",
-        "mpa",
-        "        buffer[:left] = self._lobby[self.start : self.end]\n",
-        "",
-        ("MPA-5044-5.1-05", "MPA-5044-A.4-01"),
-    ),
-    Mutation(
         "an unfinished FPDU is not moved to the front",
         "mpa",
-        "        self.view[:left] = self.view[self.start : self.end]\n",
+        "        buffer[:left] = self.view[self.start : self.end]\n",
         "",
         ("MPA-5044-5.1-05", "MPA-5044-A.4-01"),
     ),
