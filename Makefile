@@ -16,7 +16,7 @@ PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(i
 QUICK := tests/unit tests/rfc tests/golden
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test tools lint types pytest pythons endurance interop bench mutants fuzz compiled compliance audit format clean distclean
+.PHONY: help demo quick test tools lint types pytest pythons endurance interop bench mutants fuzz compiled package compliance audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -74,6 +74,9 @@ fuzz: $(VENV)/.test  ## search for octets that make something fail, a minute for
 compiled:  ## build the compiled package in .compiled/ and run the tests on it
 	.ci/compiled .compiled
 
+package:  ## build the sdist and the wheel, and try both with every Python that is here
+	.ci/package
+
 compliance: $(VENV)/.test  ## write docs/compliance.md anew from the citations
 	$(PYTHON) -m tests.meta.compliance
 
@@ -85,7 +88,7 @@ format: $(VENV)/.test  ## let ruff format and repair what it can
 	$(VENV)/bin/ruff check --fix .
 
 clean:  ## remove what tools have left
-	rm -rf build dist .compiled .pythons .endurance .fuzz *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .compiled .pythons .endurance .fuzz .package *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean  ## and the virtual environment
