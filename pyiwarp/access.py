@@ -12,12 +12,14 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, IntFlag
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from pyiwarp.errors import BadWorkRequest
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer  # collections.abc has it from 3.12 on
+    import typing_extensions
+
+    from pyiwarp.buffers import Buffer
 
 __all__ = [
     "ADVERTISEMENT_SIZE",
@@ -160,7 +162,7 @@ def slice_of(octets: slice, nbytes: int) -> tuple[int, int]:
 def octets_of(buffer: Buffer) -> memoryview:
     """A flat view of the octets of any buffer; raises `BadWorkRequest` for all else."""
     try:
-        view = memoryview(buffer)
+        view = memoryview(cast("typing_extensions.Buffer", buffer))
     except (TypeError, BufferError) as error:
         text = "; text becomes octets by `encode`" if isinstance(buffer, str) else ""
         raise BadWorkRequest(f"only a C-contiguous buffer can be sent or registered: {error}{text}") from error

@@ -6,12 +6,27 @@ many streams use in turn stay in the processor's cache, and a thousand idle conn
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, Union
 
-__all__ = ["BUFFER_SIZE", "NO_BUFFER", "Octets", "give_buffer", "spare_buffer", "take_buffer"]
+if TYPE_CHECKING:
+    import typing_extensions  # collections.abc has Buffer from 3.12 on
+
+__all__ = ["BUFFER_SIZE", "NO_BUFFER", "Array", "Buffer", "Octets", "give_buffer", "spare_buffer", "take_buffer"]
 
 Octets = bytes | bytearray | memoryview
 """Any object with octets that the stack only reads."""
+
+
+class Array(Protocol):
+    """An array whose memory is a buffer, as NumPy's are: before Python 3.12 their types do not say so."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """NumPy's array interface; it is not used."""
+
+
+Buffer: TypeAlias = Union["typing_extensions.Buffer", Array]
+"""What programs may give as memory: any object with the buffer protocol."""
 
 BUFFER_SIZE: Final = 512 * 1024
 """Octets of one buffer. Larger ones were measured: they leave the second-level cache and gain nothing."""

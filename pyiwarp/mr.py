@@ -53,7 +53,7 @@ from pyiwarp.errors import (
 from pyiwarp.exports import public_names
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer  # collections.abc has it from 3.12 on
+    from pyiwarp.buffers import Buffer
 
 __all__ = [
     "ADVERTISEMENT_SIZE",

@@ -44,7 +44,7 @@ from pyiwarp.queues.work import (
 )
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from pyiwarp.buffers import Buffer
 
 __all__ = [
     "Access",

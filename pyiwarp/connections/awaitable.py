@@ -35,8 +35,7 @@ from pyiwarp.queues.work import BindMw, Completion, LocalInvalidate, RegMr, Send
 from pyiwarp.verbs import ProtectionDomain
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
+    from pyiwarp.buffers import Buffer
     from pyiwarp.connections.endpoint import Local
 
 __all__ = ["Connection", "Message", "Options", "Region"]

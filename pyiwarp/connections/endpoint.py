@@ -30,7 +30,7 @@ from pyiwarp.queues.work import Completion, Recv, Status
 from pyiwarp.verbs import Context, Device, ProtectionDomain
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from pyiwarp.buffers import Buffer
 
     Local = RegionSlice | MemoryRegion | FastRegion | Buffer
     """What an operation takes for memory of this side: octets of a region, a whole region, or any buffer."""

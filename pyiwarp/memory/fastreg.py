@@ -12,7 +12,7 @@ from pyiwarp.memory.paged import PagedRegion
 from pyiwarp.mr import MemoryRegion, RegionSlice, StagTable
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer  # collections.abc has it from 3.12 on
+    from pyiwarp.buffers import Buffer
 
 __all__ = ["FastRegion", "RegMr"]
 
