@@ -30,6 +30,7 @@ __all__ = [
     "DdpCatastrophe",
     "DdpError",
     "Disconnected",
+    "FpduTimeout",
     "InsufficientIrd",
     "InvalidMo",
     "InvalidQn",
@@ -544,6 +545,10 @@ class TerminatedByPeer(IwarpError):
 
 class ConnectionLost(IwarpError, ConnectionError):
     """TCP ended without a Terminate and without a graceful close; argument: reason."""
+
+
+class FpduTimeout(ConnectionLost, TimeoutError):
+    """The peer began an FPDU and did not complete it in time; argument: reason."""
 
 
 class Disconnected(IwarpError, EOFError):

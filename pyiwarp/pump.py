@@ -6,11 +6,11 @@ connection over by exchanging one pump for the other.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from pyiwarp.buffers import Octets
 
-__all__ = ["Driver", "Pump", "TimeLimit", "address_word", "no_callback", "socket_name"]
+__all__ = ["STEADY_LOOK", "Driver", "Pump", "TimeLimit", "address_word", "no_callback", "socket_name"]
 
 
 class TimeLimit(NamedTuple):
@@ -19,6 +19,10 @@ class TimeLimit(NamedTuple):
     waiting_for: str
     seconds: float
     progress: int = 0
+
+
+STEADY_LOOK: Final = TimeLimit("a look at a steady stream", 5.0)
+"""How often a driver asks for the time limit of a stream that is `steady`: seldom, so that bulk data pays nothing."""
 
 
 class Pump(Protocol):
@@ -59,7 +63,8 @@ class Pump(Protocol):
 
     @property
     def steady(self) -> bool:
-        """Whether the driver only moves octets now: it reads, and it need not ask for a time limit or an end."""
+        """Whether the driver only moves octets now: it reads, no end is near, and a look at the time limit each
+        `STEADY_LOOK` is enough."""
 
     @property
     def behind(self) -> bool:

@@ -146,6 +146,7 @@ def connection_options(
         recv_size=MESSAGE_LIMIT,
         timeout=min(timeout, STARTUP_TIMEOUT),
         first_fpdu_timeout=timeout,
+        fpdu_timeout=timeout,
         linger=min(timeout, 5.0),
         crc=crc,
         markers=markers,
@@ -204,6 +205,7 @@ def tool_options(
     return Options(
         timeout=min(timeout, 10.0),
         first_fpdu_timeout=timeout,
+        fpdu_timeout=timeout,
         linger=min(timeout, 5.0),
         crc=crc,
         markers=markers,

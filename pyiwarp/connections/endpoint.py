@@ -26,6 +26,7 @@ from pyiwarp.negotiation import Agreement, Offer, check_private_data_type
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.pump import Driver
 from pyiwarp.queues.qp import QpCap, QpOptions, QpState, QueuePair
+from pyiwarp.queues.qp_options import FPDU_TIMEOUT
 from pyiwarp.queues.work import Completion, Recv, Status
 from pyiwarp.verbs import Context, Device, ProtectionDomain
 
@@ -58,7 +59,8 @@ class Options:
     `fall_back` a peer that hangs up on a Request of revision 2 is tried once more with revision 1. `send_depth`
     work requests may be in flight, more wait. `crc`, `markers`, `refuse_markers`, `revision`, `ird`, `ord`, `rtr`,
     `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in
-    octets; by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds.
+    octets; by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds,
+    and `fpdu_timeout` how long an FPDU that the peer has begun may stay unfinished (None is no bound).
     Without `extensions` the messages of RFC 7306 are refused. With `half_close` this side may go on sending when
     the peer has closed its half, until `close`; `recv` raises `Disconnected` then. `capture` takes down every octet
     for Wireshark. `profile` says how to get on with the peer; where `crc` is None it says that too. With `confirm`
@@ -83,6 +85,7 @@ class Options:
     first_fpdu_timeout: float | None = 60.0
     mulpdu: int | None = None
     linger: float = 5.0
+    fpdu_timeout: float | None = FPDU_TIMEOUT
     extensions: bool = True
     half_close: bool = False
     capture: Capture | None = None
@@ -100,8 +103,9 @@ class Options:
             check_count("mulpdu", self.mulpdu, MIN_MULPDU, MAX_MULPDU, " octets (RFC 5044 §3)")
         check_seconds("timeout", self.timeout, zero=False)
         check_seconds("linger", self.linger)
-        if self.first_fpdu_timeout is not None:
-            check_seconds("first_fpdu_timeout", self.first_fpdu_timeout, zero=False)
+        for name in ("first_fpdu_timeout", "fpdu_timeout"):
+            if getattr(self, name) is not None:
+                check_seconds(name, getattr(self, name), zero=False)
         for name in _FLAGS:
             check_kind(name, getattr(self, name), bool, "True or False")
         check_kind("crc", self.crc, bool | None, "True, False, or None for what suits the peer")
@@ -143,6 +147,7 @@ class Options:
             pause_when_starved=True,
             mulpdu=self.mulpdu,
             linger=self.linger,
+            fpdu_timeout=self.fpdu_timeout,
             profile=self.profile,
             extensions=self.extensions,
             half_close=self.half_close,

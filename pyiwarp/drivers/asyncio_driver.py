@@ -18,7 +18,7 @@ from pyiwarp.capture import Tap
 from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, reset_at_end, unpace
 from pyiwarp.errors import WrongProcess
 from pyiwarp.forks import left_behind_in_children
-from pyiwarp.pump import Pump, TimeLimit, address_word, no_callback
+from pyiwarp.pump import STEADY_LOOK, Pump, TimeLimit, address_word, no_callback
 
 __all__ = ["AsyncioDriver", "Pump"]
 
@@ -303,18 +303,17 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             transport.close()
 
     def _watch_time(self) -> None:
-        limit = self.pump.time_limit()
+        limit = self.pump.time_limit() or STEADY_LOOK
         if limit == self._limit:
             return
         self._limit = limit
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        if limit is not None:
-            self._timer = self._loop.call_later(limit.seconds, self._on_time, limit)
+        self._timer = self._loop.call_later(limit.seconds, self._on_time, limit)
 
     def _on_time(self, limit: TimeLimit) -> None:
         self._timer = self._limit = None
+        self._steady = False  # so that the pump is asked for its limit again
         self._busy = True
         try:
             self.pump.timed_out(limit)

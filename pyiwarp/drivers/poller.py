@@ -143,7 +143,7 @@ class Poller:
         if self.busy:
             return 0
         ready = self._look(0)
-        if ready or self._next_deadline != NEVER:
+        if ready or self._next_deadline <= monotonic():
             self._serve(ready)
         if pending:
             raise_pending()

@@ -17,7 +17,7 @@ from pyiwarp.buffers import Octets
 from pyiwarp.capture import Tap
 from pyiwarp.drivers.poller import NEVER, Poller
 from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, reset_at_end, unpace
-from pyiwarp.pump import Pump, TimeLimit, address_word, no_callback
+from pyiwarp.pump import STEADY_LOOK, Pump, TimeLimit, address_word, no_callback
 
 __all__ = ["PollingDriver"]
 
@@ -99,6 +99,7 @@ class PollingDriver:
         limit = None
         if self._limit is not None and self._limit_ends <= monotonic():
             limit, self._limit, self._limit_ends = self._limit, None, NEVER
+            self._steady = False  # so that the pump is asked for its limit again
         self.deadline = self._limit_ends
         self._busy = True
         try:
@@ -246,8 +247,8 @@ class PollingDriver:
         if self._steady:
             if not self._eof:
                 mask |= _IN
-            if self._limit is not None:
-                self._watch_time(None)
+            if not was_steady:
+                self._watch_time(pump.time_limit())
         else:
             if pump.over:
                 self._close()
@@ -265,10 +266,14 @@ class PollingDriver:
             self.poller.watch(self, mask)
 
     def _watch_time(self, limit: TimeLimit | None) -> None:
+        if limit is None:
+            limit = STEADY_LOOK
         if limit == self._limit:
             return
         self._limit = limit
-        self._limit_ends = NEVER if limit is None else monotonic() + limit.seconds
+        now = monotonic()
+        # the looks of all drivers fall together: the poller wakes once for them, and finds the next deadline once
+        self._limit_ends = (now if limit is not STEADY_LOOK else now // limit.seconds * limit.seconds) + limit.seconds
 
     def _wake_at(self, deadline: float) -> None:
         if deadline != self.deadline:

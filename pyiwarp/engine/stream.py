@@ -150,6 +150,11 @@ class Stream(SendingHalf):
         return self._waiting_ulpdu is not None
 
     @property
+    def unfinished(self) -> bool:
+        """Whether the peer owes the rest of an FPDU: what has come of it is all there is to process."""
+        return self._waiting_ulpdu is None and not self.behind and not self._deframer.idle
+
+    @property
     def flowing(self) -> bool:
         """Whether both directions are open: this side may send, and no input waits for a receive or for its turn."""
         return self._waiting_ulpdu is None and not self._mute and not self.behind

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pyiwarp.codes import QueueNumber
 from pyiwarp.ddp import MSN_MASK
 from pyiwarp.engine.stream import Stream
-from pyiwarp.errors import ConnectionLost, LocalCatastrophe, TerminatedByPeer
+from pyiwarp.errors import ConnectionLost, FpduTimeout, LocalCatastrophe, TerminatedByPeer
 from pyiwarp.negotiation import Agreement
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.qp_states import QpState
@@ -21,7 +21,8 @@ class QpCounters(NamedTuple):
     `octets_sent` counts whole FPDUs, `octets_received` everything that TCP gave. Messages are counted by the queues
     that DDP numbers: `sends_…` are Sends and Immediate Data, `reads_…` are Read and Atomic Requests. RDMA Writes have
     no numbers; their octets and FPDUs are counted. `violations` are rules that the peer broke, `losses`
-    connections that were lost, `flushed` work requests that were flushed.
+    connections that were lost, `fpdu_timeouts` those of them whose peer left an FPDU unfinished, `flushed` work
+    requests that were flushed.
     """
 
     octets_sent: int = 0
@@ -36,6 +37,7 @@ class QpCounters(NamedTuple):
     terminates_received: int = 0
     violations: int = 0
     losses: int = 0
+    fpdu_timeouts: int = 0
     flushed: int = 0
 
     def plus(self, other: QpCounters) -> QpCounters:
@@ -94,6 +96,7 @@ def figures(stream: Stream, octets_received: int, error: Exception | None) -> Qp
         terminates_received=int(isinstance(error, TerminatedByPeer)),
         violations=int(found and not isinstance(stream.violation, LocalCatastrophe)),
         losses=int(isinstance(error, ConnectionLost)),
+        fpdu_timeouts=int(isinstance(error, FpduTimeout)),
     )
 
 

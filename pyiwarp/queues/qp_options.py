@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Final, TypedDict
 
 from pyiwarp.bounds import check_count, check_seconds
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.queues.srq import SharedReceiveQueue
 
-__all__ = ["QpKeywords", "QpOptions"]
+__all__ = ["FPDU_TIMEOUT", "QpKeywords", "QpOptions"]
+
+FPDU_TIMEOUT: Final = 60.0
+"""Seconds that an FPDU may stay unfinished by default; one of 64 KiB at modem speed takes less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +23,9 @@ class QpOptions:
     `pause_when_starved` makes a Send without receive wait instead of ending the stream. `mulpdu` fixes the size of
     FPDUs in octets; by default it follows TCP. `linger` bounds the wait for the peer when a stream ends, in seconds,
     whatever the peer sends: for each work request of this side that is left and each 64 KiB of a large one, then for
-    the end. `profile` says how the peer departs from the RFCs. Without `extensions` the messages of RFC 7306 are
-    unexpected opcodes.
+    the end. `fpdu_timeout` bounds how long an FPDU may stay unfinished, in seconds: a peer that has begun one owes the
+    rest (None is no bound). `profile` says how the peer departs from the RFCs. Without `extensions` the messages of
+    RFC 7306 are unexpected opcodes.
 
     With `half_close` the queue pair goes on sending when the peer has closed its half, until `disconnect`; its
     receives are flushed and `on_half_closed` is called. Without, it ends when what was posted has been sent, as
@@ -35,6 +39,7 @@ class QpOptions:
     pause_when_starved: bool = False
     mulpdu: int | None = None
     linger: float = 5.0
+    fpdu_timeout: float | None = FPDU_TIMEOUT
     profile: PeerProfile = PROFILES["rfc"]
     extensions: bool = True
     half_close: bool = False
@@ -46,6 +51,8 @@ class QpOptions:
         if self.mulpdu is not None:
             check_count("mulpdu", self.mulpdu, MIN_MULPDU, MAX_MULPDU, " octets (RFC 5044 §3)")
         check_seconds("linger", self.linger)
+        if self.fpdu_timeout is not None:
+            check_seconds("fpdu_timeout", self.fpdu_timeout, zero=False)
 
 
 class QpKeywords(TypedDict, total=False):
@@ -54,6 +61,7 @@ class QpKeywords(TypedDict, total=False):
     pause_when_starved: bool
     mulpdu: int | None
     linger: float
+    fpdu_timeout: float | None
     profile: PeerProfile
     extensions: bool
     half_close: bool

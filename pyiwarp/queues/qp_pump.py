@@ -17,7 +17,7 @@ from mypy_extensions import mypyc_attr
 from pyiwarp.buffers import Octets
 from pyiwarp.engine.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
 from pyiwarp.engine.stream import Stream
-from pyiwarp.errors import ConnectionLost, StartupTimeout, WrongState
+from pyiwarp.errors import ConnectionLost, FpduTimeout, StartupTimeout, WrongState
 from pyiwarp.memory.atomics import stored
 from pyiwarp.mr import StagTable
 from pyiwarp.negotiation import Agreement, Role
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 _qp_numbers = itertools.count(1)
 _PART_SHIFT: Final = 16  # 64 KiB of a work request are progress
 _PARTS_BITS: Final = 32
+_REST_OF_FPDU: Final = "the rest of an FPDU"
 _RTS: Final = QpState.RTS
 _OPEN: Final = TcpState.OPEN
 _SETTLING: Final = TcpState.SETTLING
@@ -229,6 +230,8 @@ class QpPump:
             return TimeLimit("the peer to settle", self.profile.settle)
         if self.state is QpState.RTS and self.stream.muted and self.stream.agreement.first_fpdu_timeout is not None:
             return TimeLimit("the first FPDU", self.stream.agreement.first_fpdu_timeout)
+        if self.state is QpState.RTS and self.options.fpdu_timeout is not None and self.stream.unfinished:
+            return TimeLimit(_REST_OF_FPDU, self.options.fpdu_timeout, self.stream.fpdus_received)
         if self._ending and not self._over:
             # each work request that completes begins the wait anew, and each part of a large one: a slow peer is waited
             # for, a stuck one is not, and one that only sends is not either
@@ -243,7 +246,10 @@ class QpPump:
         if self._tcp is _SETTLING:
             self._move_tcp(TcpInput.SETTLED)
             return
-        if self.state is QpState.RTS:
+        if limit.waiting_for is _REST_OF_FPDU:
+            message = f"the peer began an FPDU, and its rest did not come within {limit.seconds:g} s (RFC 5042 §6.4)"
+            self._lose(FpduTimeout(message))
+        elif self.state is QpState.RTS:
             message = f"{limit.waiting_for} did not come within {limit.seconds:g} s (RFC 5044 §7.1.2)"
             self._lose(StartupTimeout(message))
         else:

@@ -34,6 +34,7 @@ OUT_OF_BOUNDS = [
     ("timeout", 0, "timeout is 0 seconds; it is more than 0"),
     ("timeout", math.nan, "timeout is nan seconds"),
     ("first_fpdu_timeout", 0, "first_fpdu_timeout is 0 seconds; it is more than 0"),
+    ("fpdu_timeout", 0, "fpdu_timeout is 0 seconds; it is more than 0"),
     ("linger", -1, "linger is -1 seconds; it is 0 or more"),
 ]
 OF_ANOTHER_KIND = [
@@ -66,6 +67,7 @@ def test_the_message_names_option_value_and_bounds(name: str, value: Any, said: 
 def test_values_at_the_bounds_are_taken() -> None:
     Options(recv_depth=1, send_depth=1, recv_size=1, ird=0, ord=0, mulpdu=128, linger=0, first_fpdu_timeout=None)
     Options(recv_size=(1 << 32) - 1, ird=UNNEGOTIATED, ord=UNNEGOTIATED, mulpdu=64_768, linger=math.inf, revision=1)
+    Options(fpdu_timeout=None)
     Options(recv_size=np.int32(5), timeout=np.float32(2.5))  # type: ignore[arg-type]
 
 
