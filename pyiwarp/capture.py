@@ -74,7 +74,7 @@ class Capture:
     def __init__(self, path: str | Path | int) -> None:
         from pcapng import FileWriter, blocks
 
-        if isinstance(path, int):
+        if isinstance(path, int) and hasattr(os, "set_blocking"):  # Windows has it since Python 3.12
             os.set_blocking(path, True)
         self._file: io.FileIO = open(path, "wb", buffering=0)  # noqa: SIM115  # closed by close()
         self._octets = io.BytesIO()  # of one block

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -47,17 +48,24 @@ def fail(line: str) -> NoReturn:
 
 def loop_factory(name: LoopName) -> Callable[[], asyncio.AbstractEventLoop]:
     """The factory of the event loop `name`; ends the command if uvloop is asked for and not installed."""
-    import asyncio
-
     if name is LoopName.ASYNCIO:
-        return asyncio.SelectorEventLoop
+        return _asyncios()
     try:
         import uvloop
     except ImportError:
         if name is LoopName.UVLOOP:
             fail("uvloop is not installed")
-        return asyncio.SelectorEventLoop
+        return _asyncios()
     return uvloop.new_event_loop
+
+
+def _asyncios() -> Callable[[], asyncio.AbstractEventLoop]:
+    """The one that Ctrl-C wakes up: on Windows that is not the selector's."""
+    import asyncio
+
+    if sys.platform == "win32":
+        return asyncio.ProactorEventLoop
+    return asyncio.SelectorEventLoop
 
 
 def run(work: Coroutine[Any, Any, T], loop: LoopName = LoopName.AUTO, *, keep_going: bool = False) -> T:
@@ -86,12 +94,27 @@ async def _interruptible(work: Coroutine[Any, Any, T]) -> T:
 
     loop = asyncio.get_running_loop()
     task = loop.create_task(work)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
+    with _cancelled_by_signals(loop, task):
+        try:
+            return await task
+        except asyncio.CancelledError:
+            raise Interrupted("interrupted") from None
+
+
+@contextmanager
+def _cancelled_by_signals(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> Iterator[None]:
+    """SIGINT and SIGTERM cancel the task in the block."""
+    before = {}
     try:
-        return await task
-    except asyncio.CancelledError:
-        raise Interrupted("interrupted") from None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, task.cancel)
+            except NotImplementedError:  # Windows' loops
+                before[number] = signal.signal(number, lambda *_: loop.call_soon_threadsafe(task.cancel))
+        yield
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+            if number in before:
+                signal.signal(number, before[number])
+            else:
+                loop.remove_signal_handler(number)

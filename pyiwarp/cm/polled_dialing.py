@@ -13,10 +13,11 @@ from typing import Final
 from pyiwarp.cm.addresses import ATTEMPT_DELAY, Address, in_turns, local_end, not_connected
 from pyiwarp.cm.handshake import not_established
 from pyiwarp.drivers.poller import NEVER, Poller
+from pyiwarp.drivers.readiness import WRITABLE
 
 __all__ = ["Dialer", "resolve"]
 
-_OUT: Final = 4  # select.POLLOUT
+_UNDER_WAY: Final = 0, errno.EINPROGRESS, errno.EWOULDBLOCK  # the last on Windows
 
 
 def resolve(host: str | None, port: int, flags: int = 0) -> list[Address]:
@@ -123,12 +124,12 @@ class Dialer:
             code = sock.connect_ex(address.address)
         except OSError as error:
             code = error.errno or errno.EINVAL
-        if code not in (0, errno.EINPROGRESS):
+        if code not in _UNDER_WAY:
             sock.close()
             self._errors.append(OSError(code, os.strerror(code)))
             return None
         attempt = _Attempt(address, sock, self)
-        self._poller.watch(attempt, _OUT)  # which reports it, even if it is established at once
+        self._poller.watch(attempt, WRITABLE)  # which reports it, even if it is established at once
         return attempt
 
     def _watch_time(self) -> None:

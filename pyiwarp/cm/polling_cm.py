@@ -10,7 +10,6 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Final
 
 from pyiwarp.capture import Tap
 from pyiwarp.cm.addresses import Address
@@ -21,6 +20,7 @@ from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS, ListenerCounters,
 from pyiwarp.drivers.interrupts import waiting
 from pyiwarp.drivers.poller import NEVER, Poller
 from pyiwarp.drivers.polling_driver import PollingDriver
+from pyiwarp.drivers.readiness import READABLE
 from pyiwarp.errors import Closed
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.cq import CompletionQueue
@@ -28,8 +28,6 @@ from pyiwarp.queues.qp import QueuePair
 from pyiwarp.startup import Startup
 
 __all__ = ["Connecting", "Listener", "accept", "connect"]
-
-_IN: Final = 1  # select.POLLIN
 
 
 def _follow(poller: Poller, qp: QueuePair) -> None:
@@ -145,7 +143,7 @@ class _ListeningSocket:
         self._make_descriptor_free = make_descriptor_free
         self.sock = sock
         self.deadline = NEVER
-        poller.watch(self, _IN)
+        poller.watch(self, READABLE)
 
     def fileno(self) -> int:
         """The socket's file descriptor."""
@@ -163,7 +161,7 @@ class _ListeningSocket:
     def expired(self) -> None:
         """There may be file descriptors again."""
         self.deadline = NEVER
-        self._poller.watch(self, _IN)
+        self._poller.watch(self, READABLE)
 
     def close(self) -> None:
         """Stop listening."""

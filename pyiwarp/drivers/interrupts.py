@@ -97,7 +97,15 @@ def _strike_again() -> None:
     main = threading.main_thread().ident
     if pending and main is not None:
         _again.append(True)
-        signal.pthread_kill(main, signal.SIGINT)  # which ends a sleep too
+        _interrupt(main)
+
+
+def _interrupt(thread: int) -> None:
+    """Send SIGINT to the main thread, which ends a sleep too where signals go to threads."""
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(thread, signal.SIGINT)
+    else:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _inside_stack(frame: FrameType | None, *, calling: bool = False) -> bool:

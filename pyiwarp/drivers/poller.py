@@ -10,7 +10,6 @@ drivers that it calls, and that call `shielded`, may be compiled.
 from __future__ import annotations
 
 import math
-import select
 import threading
 from collections.abc import Callable
 from threading import get_ident
@@ -18,6 +17,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from pyiwarp.drivers.interrupts import give_back, interruptible, pending, raise_pending, take_over, waiting
+from pyiwarp.drivers.readiness import readiness
 from pyiwarp.errors import UsageError, WrongProcess, WrongThread
 from pyiwarp.forks import left_behind_in_children
 
@@ -39,7 +39,7 @@ class Pollable(Protocol):
         """The file descriptor."""
 
     def ready(self, happened: int) -> None:
-        """The system says `happened`, bits of `select.poll`."""
+        """The system says `happened`, bits of `readiness`."""
 
     def expired(self) -> None:
         """`deadline` has passed."""
@@ -56,7 +56,7 @@ class Poller:
         self.spin = spin
         self.ident = get_ident()
         self.left_behind = False  # whether this process is a forked child, and the sockets are its parent's
-        self._poll = select.poll()
+        self._poll = readiness()
         self._look = self._poll.poll
         self._pollables: dict[int, Pollable] = {}
         self._masks: dict[Pollable, int] = {}

@@ -6,7 +6,6 @@ that looks: nothing waits for another turn of anything.
 
 from __future__ import annotations
 
-import select
 import socket
 from collections.abc import Callable
 from threading import get_ident
@@ -16,6 +15,8 @@ from typing import Any, Final
 from pyiwarp.buffers import Octets
 from pyiwarp.capture import Tap
 from pyiwarp.drivers.poller import NEVER, Poller
+from pyiwarp.drivers.readiness import READABLE as _IN
+from pyiwarp.drivers.readiness import WRITABLE as _OUT
 from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, reset_at_end, unpace
 from pyiwarp.pump import STEADY_LOOK, Pump, TimeLimit, address_word, no_callback
 
@@ -24,8 +25,6 @@ __all__ = ["PollingDriver"]
 _IOV_MAX: Final = 1024  # what one gather write takes on Linux
 _LAST_READS: Final = 1024  # after a failed write: what may still lie in the socket
 _AT_ONCE: Final = 0.0  # a deadline that has passed
-_IN: Final = select.POLLIN
-_OUT: Final = select.POLLOUT
 
 
 class PollingDriver:
@@ -53,7 +52,7 @@ class PollingDriver:
         self._socket = sock
         self._recv_into = sock.recv_into
         self._send = sock.send
-        self._sendmsg = sock.sendmsg
+        self._sendmsg: Callable[[list[Octets]], int] = getattr(sock, "sendmsg", self._send_joined)
         self._tap = tap
         self._pending: list[Octets] = []  # what the kernel did not take yet
         self._emss_serves = 0  # so many more writes
@@ -227,6 +226,10 @@ class PollingDriver:
             whole += 1
         self._pending = iov[whole:]
         self._pending[0] = memoryview(self._pending[0])[sent:]
+
+    def _send_joined(self, iov: list[Octets]) -> int:
+        """As `sendmsg`, which Windows has not."""
+        return self._send(b"".join(iov))
 
     def _drain(self, error: OSError) -> None:
         """After a failed write: receive what the peer sent before, such as a Terminate, then end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from struct import Struct
 from typing import Final
 
@@ -12,10 +13,13 @@ __all__ = ["EMSS_REFRESH", "TURN_BATCHES", "emss_of", "reset_at_end", "unpace"]
 EMSS_REFRESH: Final = 64
 """How many writes one reading of TCP_MAXSEG serves: it changes rarely, and asking costs a system call."""
 
+UNTOLD_EMSS: Final = 1460
+"""The segment size, in octets, where TCP does not tell it: that of Ethernet without options."""
+
 TURN_BATCHES: Final = 4
 """Batches that one connection writes in one turn at most, so that the other connections have their turn."""
 
-_RESET: Final = Struct("ii").pack(1, 0)  # struct linger: on, for no time
+_RESET: Final = Struct("HH" if sys.platform == "win32" else "ii").pack(1, 0)  # struct linger: on, for no time
 _PACED: Final = b"bbr"
 _UNPACED: Final = b"cubic", b"reno"
 _NAME_SIZE: Final = 16  # TCP_CA_NAME_MAX
@@ -24,7 +28,10 @@ _LOOPBACK: Final = "127.", "[::1]:", "[::ffff:127."
 
 def emss_of(sock: socket.socket) -> int:
     """TCP's segment size now, in octets (MPA-5044-4.5-06)."""
-    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+    except (AttributeError, OSError):  # Windows may not tell; macOS does not once the peer has reset the connection
+        return UNTOLD_EMSS
 
 
 def reset_at_end(sock: socket.socket) -> None:

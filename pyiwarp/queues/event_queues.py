@@ -46,7 +46,7 @@ class _Bell:
         self.fd, self._sounder = os.pipe()
         self.rung = False
         for end in (self.fd, self._sounder):
-            os.set_blocking(end, False)
+            _never_wait(end)
         left_behind_in_children(self)
         self.close = weakref.finalize(self, _close_both, self.fd, self._sounder)
 
@@ -58,7 +58,7 @@ class _Bell:
         """This process is a forked child: its parent's pipe is not to be rung or silenced from here."""
         for ours, copied in zip(os.pipe(), (self.fd, self._sounder), strict=True):
             os.dup2(ours, copied, inheritable=False)
-            os.set_blocking(copied, False)
+            _never_wait(copied)
             os.close(ours)
         if self.rung:
             os.write(self._sounder, b"!")
@@ -71,6 +71,12 @@ class _Bell:
     def silence(self) -> None:
         self.rung = False
         os.read(self.fd, 1)
+
+
+def _never_wait(end: int) -> None:
+    """Windows has this since Python 3.12; nothing waits as long as a program only waits for the descriptor."""
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(end, False)
 
 
 def _close_both(*ends: int) -> None:
@@ -106,7 +112,8 @@ class EventQueue(Generic[Item]):
     def fileno(self) -> int:
         """A file descriptor that is readable while events wait, for `select`, `epoll` or `loop.add_reader`.
 
-        It is only for waiting: read no octets from it, take events with `get`. `close` closes it.
+        It is only for waiting: read no octets from it, take events with `get`. `close` closes it. It is that of a pipe;
+        Windows waits for none: use `on_event` or `async for` there.
         """
         self._check_open()
         if self._bell is None:

@@ -109,6 +109,14 @@ class Tcp(asyncio.Protocol):
             return None
         return int(ADVMSS.unpack(info)[0]) if len(info) == ADVMSS.size else None
 
+    @property
+    def segment_size(self) -> int | None:
+        """TCP's segment size for what this side sends, in octets. None if TCP does not tell."""
+        try:
+            return self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+        except (AttributeError, OSError):
+            return None
+
     async def send(self, octets: bytes, timeout: float) -> None:
         """Give octets to TCP; those behind an end, or that the peer does not read in `timeout` seconds, are lost."""
         if self._transport is None or self._transport.is_closing():

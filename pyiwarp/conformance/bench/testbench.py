@@ -224,7 +224,10 @@ class Bench:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, mss)
+            except (AttributeError, OSError):
+                raise Cannot("this system lets no program choose TCP's segment size") from None
             await loop.sock_connect(sock, address)
             await loop.create_connection(lambda: tcp, sock=sock)
         except BaseException:

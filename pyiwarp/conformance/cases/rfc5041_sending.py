@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 from itertools import pairwise
 from typing import Final
 
 from pyiwarp.codes import Opcode
-from pyiwarp.conformance.bench.abilities import Level
+from pyiwarp.conformance.bench.abilities import Cannot, Level
 from pyiwarp.conformance.bench.control import Value, region_pattern
 from pyiwarp.conformance.bench.messages import WholeMessage, receive_whole, segment_of
 from pyiwarp.conformance.bench.patterns import Failed, expect_octets, message, terminate
@@ -440,7 +439,9 @@ async def mulpdu_kept(bench: Bench) -> None:
     Accepts: ULPDUs up to EMSS - (6 + EMSS mod 4) octets.
     """
     stream = await bench.open(mss=NARROW if bench.initiator else None)
-    emss = NARROW if bench.initiator else stream.line.tcp.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+    emss = NARROW if bench.initiator else stream.line.tcp.segment_size
+    if emss is None:
+        raise Cannot("this system does not tell TCP's segment size")
     most = max(LEAST_MULPDU, min(emss - 6 - emss % 4, LARGEST_MULPDU))
     await say(bench, "send", len=LONG)
     whole = await receive_whole(stream)

@@ -1,0 +1,142 @@
+"""Each way to use the stack where a platform lacks something of Linux: connections of every kind, and the command."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.children import finished
+from tests.platforms import EXPECTED, LACKS, without
+
+SCRIPTS = {
+    "awaitable": """
+async def main():
+    async def handler(conn):
+        async with conn.register(bytearray(BULK), RIGHTS) as region:
+            await conn.send(region.advertise())
+            async for message in conn:
+                await conn.send(message.upper())
+    async with await pyiwarp.serve(handler, HOST) as server:
+        async with pyiwarp.connect(HOST, server.port) as conn:
+            remote = RemoteRegion.parse(await conn.recv())
+            await conn.write(DATA, remote)
+            async with conn.register(bytearray(BULK), Access.LOCAL_WRITE) as sink:
+                await conn.read(sink[:], remote)
+                assert bytes(sink.view) == DATA
+            await conn.send(b"awaited")
+            assert await conn.recv() == b"AWAITED"
+asyncio.run(asyncio.wait_for(main(), 50))
+""",
+    "blocking": """
+ports = queue.Queue()
+def serve():
+    with blocking.listen(HOST) as listener:
+        ports.put(listener.port)
+        with listener.get_request(timeout=50).accept() as conn, conn.register(bytearray(BULK), RIGHTS) as region:
+            conn.send(region.advertise())
+            for message in conn:
+                conn.send(message.upper())
+thread = threading.Thread(target=serve)
+thread.start()
+with blocking.connect(HOST, ports.get(timeout=50)) as conn:
+    remote = RemoteRegion.parse(conn.recv(timeout=50))
+    conn.write(DATA, remote, timeout=50)
+    with conn.register(bytearray(BULK), Access.LOCAL_WRITE) as sink:
+        conn.read(sink[:], remote, timeout=50)
+        assert bytes(sink.view) == DATA
+    conn.send(b"blocking")
+    assert conn.recv(timeout=50) == b"BLOCKING"
+thread.join(50)
+assert not thread.is_alive()
+try:
+    blocking.connect(HOST, 1)
+except OSError:
+    pass
+else:
+    raise AssertionError("nothing listens there")
+assert not blocking.wait_until(lambda: False, 0.01)
+""",
+    "rdma_cm": """
+ports = queue.Queue()
+def serve():
+    with blockingcm.CmId() as listening:
+        listening.bind_addr(HOST, 0)
+        listening.listen()
+        ports.put(listening.local_addr[1])
+        with listening.get_request() as passive:
+            qp = passive.create_qp()
+            memory = bytearray(8)
+            qp.post_recv(Recv((qp.pd.register(memory, Access.LOCAL_WRITE)[:],)))
+            passive.accept()
+            blocking.wait(qp.recv_cq, 1, 50)
+            assert memory == b"blocking"
+            passive.disconnect()
+thread = threading.Thread(target=serve)
+thread.start()
+with blockingcm.CmId() as active:
+    active.resolve_addr(HOST, ports.get(timeout=50))
+    active.resolve_route()
+    qp = active.create_qp()
+    active.connect()
+    qp.post_send(Send((), inline=b"blocking"))
+    active.disconnect()
+thread.join(50)
+assert not thread.is_alive()
+
+channel = Context().create_comp_channel()
+cq = Context().create_cq(16)
+for _ in range(2):
+    assert select.select([channel], [], [], 0)[0] == []
+    channel.put(cq)
+    assert select.select([channel], [], [], 50)[0] == [channel]
+    assert channel.get_cq_event() is cq
+channel.close()
+
+async def main():
+    async with rdmacm.CmId() as listening, rdmacm.CmId() as active:
+        listening.bind_addr(HOST)
+        await listening.listen()
+        await active.resolve_addr(HOST, listening.local_addr[1])
+        await active.resolve_route()
+        active.create_qp()
+        connecting = active.connect()
+        async with await listening.get_request() as passive:
+            qp = passive.create_qp()
+            memory = bytearray(8)
+            qp.post_recv(Recv((qp.pd.register(memory, Access.LOCAL_WRITE)[:],)))
+            await passive.accept()
+            await connecting
+            active.qp.post_send(Send((), inline=b"rdma_cm!"))
+            while not qp.recv_cq.poll():
+                await asyncio.sleep(0.001)
+            assert memory == b"rdma_cm!"
+            await active.disconnect()
+asyncio.run(asyncio.wait_for(main(), 50))
+""",
+}
+HEAD = """
+import asyncio, os, queue, select, socket, sys, threading
+import pyiwarp
+from pyiwarp import Access, RemoteRegion, blocking, blockingcm, rdmacm
+from pyiwarp.verbs import Context, Recv, Send
+HOST, BULK, RIGHTS = "127.0.0.1", 300_000, Access.LOCAL_WRITE | Access.REMOTE_READ | Access.REMOTE_WRITE
+DATA = os.urandom(BULK)
+"""
+
+
+def gone(lack: str) -> str:
+    """A program that fails if something of it is still there."""
+    lines = [
+        f"assert not {EXPECTED.get(name) or 'hasattr({}, {!r})'.format(*name.split('.'))}, {name!r}"
+        for name in LACKS[lack].split()
+    ]
+    return "\n".join(["import mmap, signal", *lines])
+
+
+@pytest.mark.parametrize("lack", LACKS)
+def test_connections_without_it(lack: str, tmp_path: Path) -> None:
+    program = "\n".join([HEAD, gone(lack), *SCRIPTS.values(), "print('sound')"])
+    done = finished([sys.executable, "-c", program], env=without(lack, tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "sound\n", "")
