@@ -24,6 +24,7 @@ from pyiwarp.cm.identifiers import (
 )
 from pyiwarp.cm.polled_dialing import resolve
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS
+from pyiwarp.drivers.descriptors import Bell
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import poller
 from pyiwarp.drivers.polling_driver import PollingDriver
@@ -54,6 +55,47 @@ class EventChannel(BaseChannel):
     def __init__(self) -> None:
         super().__init__()
         self._poller = poller()
+        self._bell: Bell | None = None
+
+    def fileno(self) -> int:
+        """A file descriptor that is readable while events wait, or while sockets of this thread have news.
+
+        It is only for waiting: `get_event(timeout=0)` makes progress and takes the next event, if there is one yet.
+        Where the system has no epoll the descriptor cannot tell of news: wait for some milliseconds at a time.
+        `close` closes it. Raises `Closed`.
+        """
+        if not self._open:
+            raise Closed(f"the channel is closed: {self!r}")
+        if self._bell is None:
+            self._bell = Bell()
+            self._bell.follow(self._poller)
+            self._tell()
+        return self._bell.fd
+
+    def post(self, event: CmEvent) -> None:
+        """Add an event; for identifiers."""
+        super().post(event)
+        self._tell()
+
+    def take_of(self, cm_id: BaseId) -> list[CmEvent]:
+        """Take out the events of one identifier; see `BaseChannel.take_of`."""
+        taken = super().take_of(cm_id)
+        self._tell()
+        return taken
+
+    def close(self) -> None:
+        """Take no more events, and close the file descriptor; see `BaseChannel.close`."""
+        super().close()
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
+
+    def _tell(self) -> None:
+        if self._bell is not None:
+            if self._events:
+                self._bell.ring()
+            else:
+                self._bell.silence()
 
     def get_event(self, *, timeout: float | None = None) -> CmEvent:
         """Wait for the next event.
@@ -63,7 +105,9 @@ class EventChannel(BaseChannel):
         if not self._poller.wait(lambda: self._events or not self._open, timeout):
             raise TimeoutError(f"no event came within {timeout:g} s: {self!r}")
         self._check_more_to_come()
-        return self._events.popleft()
+        event = self._events.popleft()
+        self._tell()
+        return event
 
     def __iter__(self) -> Iterator[CmEvent]:
         while True:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Unpack
 
 from pyiwarp.codes import Rtr
+from pyiwarp.drivers.descriptors import Source
 from pyiwarp.errors import BadWorkRequest, Closed, QueueFull, RegionInUse, UsageError
 from pyiwarp.exports import public_names
 from pyiwarp.memory.fastreg import FastRegion
@@ -100,8 +101,8 @@ _WATCHED_QP: Final = (
     *("drain", "drain_sq", "drain_rq", "post_send", "post_send_many", "post_recv"),
 )
 
-_CONTEXT_INTERNAL: Final = frozenset({"forget", "qp_closed", "report", "stags"})
-_PD_INTERNAL: Final = frozenset({"adopt", "check_open", "qp_closed", "register_as", "report", "stags"})
+_CONTEXT_INTERNAL: Final = frozenset({"driven_by", "forget", "qp_closed", "report", "stags"})
+_PD_INTERNAL: Final = frozenset({"adopt", "check_open", "driven_by", "qp_closed", "register_as", "report", "stags"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +157,7 @@ class Context:
         self.device = device or Device()
         self.stags = StagTable(random_index)
         self._async_events: AsyncEventQueue | None = None
+        self._sources: list[Source] = []
         self.debug = self.device.debug or debugging()
         self._past = QpCounters()  # of queue pairs that are closed
         self._pds: set[ProtectionDomain] = set()
@@ -182,6 +184,8 @@ class Context:
         """
         if self._async_events is None:
             self._async_events = AsyncEventQueue(MAX_ASYNC_EVENTS)
+            for source in self._sources:
+                self._async_events.driven_by(source)
             if not self._open:
                 self._async_events.close()
         return self._async_events
@@ -228,6 +232,13 @@ class Context:
         """Put an event into `async_events`; for the objects of the context."""
         if self._async_events is not None:
             self._async_events.put(AsyncEvent(event, source, error))
+
+    def driven_by(self, source: Source) -> None:
+        """Queue pairs make progress when `source` does: `async_events` tells of its news; for connection managers."""
+        if source not in self._sources:
+            self._sources.append(source)
+            if self._async_events is not None:
+                self._async_events.driven_by(source)
 
     def qp_closed(self, qp: QueuePair) -> None:
         """The queue pair is gone; what it has done still counts."""
@@ -434,6 +445,10 @@ class ProtectionDomain:
     def report(self, event: AsyncEventType, source: object, error: Exception | None = None) -> None:
         """Put an event of an object of the protection domain into the context's `async_events`."""
         self.context.report(event, source, error)
+
+    def driven_by(self, source: Source) -> None:
+        """Queue pairs of the protection domain make progress when `source` does."""
+        self.context.driven_by(source)
 
     def close(self, *, force: bool = False) -> None:
         """Close an empty protection domain, or with `force` everything in it first.

@@ -31,10 +31,13 @@ __all__ = ["Connecting", "Listener", "accept", "connect"]
 
 
 def _follow(poller: Poller, qp: QueuePair) -> None:
-    """Polling the completion queues of `qp` makes the sockets of `poller` progress."""
+    """Polling the queues of `qp`, those of events included, makes the sockets of `poller` progress."""
     for cq in (qp.send_cq, qp.recv_cq):
         if poller.progress not in cq.progress:
             cq.progress.append(poller.progress)
+        if cq.channel is not None:
+            cq.channel.driven_by(poller)
+    qp.pd.driven_by(poller)
 
 
 class Connecting:

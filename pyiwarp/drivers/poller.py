@@ -16,8 +16,9 @@ from threading import get_ident
 from time import monotonic
 from typing import Final, Protocol
 
+from pyiwarp.drivers.descriptors import GATHERS, Gathered, Timer
 from pyiwarp.drivers.interrupts import give_back, interruptible, pending, raise_pending, take_over, waiting
-from pyiwarp.drivers.readiness import readiness
+from pyiwarp.drivers.readiness import READABLE, readiness
 from pyiwarp.errors import UsageError, WrongProcess, WrongThread
 from pyiwarp.forks import left_behind_in_children
 
@@ -63,6 +64,8 @@ class Poller:
         self._next_deadline = NEVER
         self.busy = False
         self._guarded = False
+        self._gathered: Gathered | None = None  # what `fileno` gives
+        self._timer: Timer | None = None  # in it
         left_behind_in_children(self)
 
     def __repr__(self) -> str:
@@ -79,8 +82,9 @@ class Poller:
     # --- when the process forks --------------------------------------------------------------------------------------
 
     def descriptors(self) -> list[int]:
-        """Those of its sockets."""
-        return [pollable.fileno() for pollable in self._masks]
+        """Those of its sockets, and those that tell of them."""
+        own = [each.fd for each in (self._gathered, self._timer) if each is not None]
+        return [*own, *(pollable.fileno() for pollable in self._masks)]
 
     def leave_behind(self) -> None:
         """This process is a forked child: its threads make pollers of their own."""
@@ -102,12 +106,17 @@ class Poller:
             self._poll.register(fd, mask)
         elif before:
             self._poll.unregister(fd)
+        if self._gathered is not None:
+            self._gathered.watch(fd, mask, before or 0)
         self._masks[pollable] = mask
 
     def forget(self, pollable: Pollable) -> None:
         """Watch `pollable` no more; its socket is still open."""
-        if self._masks.pop(pollable, 0):
+        before = self._masks.pop(pollable, 0)
+        if before:
             self._poll.unregister(pollable.fileno())
+            if self._gathered is not None:
+                self._gathered.watch(pollable.fileno(), 0, before)
         if self._guarded and not self._masks:
             self._guarded = False
             give_back()
@@ -117,7 +126,7 @@ class Poller:
     def look_at_time(self, deadline: float, before: float = NEVER) -> None:
         """A pollable's deadline has become `deadline`, and was `before`."""
         if deadline <= self._next_deadline:
-            self._next_deadline = deadline
+            self._set_next_deadline(deadline)
         elif before <= self._next_deadline:
             self._find_next_deadline()
 
@@ -132,6 +141,30 @@ class Poller:
 
     # --- for programs ------------------------------------------------------------------------------------------------
 
+    def fileno(self) -> int:
+        """A file descriptor that is readable while `progress` has something to do, for a loop of the program's own.
+
+        It tells of news from the network and of time limits. It is only for waiting: call `progress` then, or whatever
+        makes progress. It stays the same. Raises `UsageError` where the system has no epoll: call `progress` every few
+        milliseconds there. Raises `WrongThread`.
+        """
+        self.check_thread()
+        if self._gathered is None:
+            if not GATHERS:
+                raise UsageError("this system has no epoll: call progress() every few milliseconds instead")
+            self._gathered, self._timer = Gathered(), Timer()
+            self._gathered.watch(self._timer.fd, READABLE)
+            self._timer.set(self._next_deadline)
+            for pollable, mask in self._masks.items():
+                if mask:
+                    self._gathered.watch(pollable.fileno(), mask)
+        return self._gathered.fd
+
+    @property
+    def here(self) -> bool:
+        """Whether the calling thread is the poller's."""
+        return get_ident() == self.ident
+
     def progress(self) -> int:
         """Let every socket with news take them, and every wait that was too long end; never waits itself.
 
@@ -143,7 +176,7 @@ class Poller:
         if self.busy:
             return 0
         ready = self._look(0)
-        if ready or self._next_deadline <= monotonic():
+        if ready or self._next_deadline != NEVER:
             self._serve(ready)
         if pending:
             raise_pending()
@@ -198,7 +231,12 @@ class Poller:
         self._find_next_deadline()
 
     def _find_next_deadline(self) -> None:
-        self._next_deadline = min((pollable.deadline for pollable in self._masks), default=NEVER)
+        self._set_next_deadline(min((pollable.deadline for pollable in self._masks), default=NEVER))
+
+    def _set_next_deadline(self, deadline: float) -> None:
+        self._next_deadline = deadline
+        if self._timer is not None:
+            self._timer.set(deadline)
 
 
 interruptible(Poller.progress)

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
+from pyiwarp.drivers.descriptors import Source
 from pyiwarp.errors import Closed, QueueFull, RegionInUse, UsageError
 from pyiwarp.exports import public_names
 from pyiwarp.queues.waiting import Waiters
@@ -27,6 +28,9 @@ class Channel(Protocol):
 
     def put(self, event: CompletionQueue) -> None:
         """The queue has a completion."""
+
+    def driven_by(self, source: Source) -> None:
+        """Completions come when `source` makes progress."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

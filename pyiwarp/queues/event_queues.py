@@ -6,13 +6,12 @@ An event is taken in four ways: by asking, by a callback, by a file descriptor, 
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Generic, NamedTuple, TypeVar
 
+from pyiwarp.drivers.descriptors import Bell, Source
 from pyiwarp.errors import (
     Closed,
     ProtocolViolation,
@@ -22,7 +21,6 @@ from pyiwarp.errors import (
     Term,
     UsageError,
 )
-from pyiwarp.forks import left_behind_in_children
 from pyiwarp.pump import no_callback
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.waiting import Waiters
@@ -37,51 +35,6 @@ __all__ = [
 ]
 
 Item = TypeVar("Item")
-
-
-class _Bell:
-    """A file descriptor that is readable while the bell is rung; the two ends of a pipe."""
-
-    def __init__(self) -> None:
-        self.fd, self._sounder = os.pipe()
-        self.rung = False
-        for end in (self.fd, self._sounder):
-            _never_wait(end)
-        left_behind_in_children(self)
-        self.close = weakref.finalize(self, _close_both, self.fd, self._sounder)
-
-    def descriptors(self) -> tuple[()]:
-        """None: a child has a pipe of its own in their place."""
-        return ()
-
-    def leave_behind(self) -> None:
-        """This process is a forked child: its parent's pipe is not to be rung or silenced from here."""
-        for ours, copied in zip(os.pipe(), (self.fd, self._sounder), strict=True):
-            os.dup2(ours, copied, inheritable=False)
-            _never_wait(copied)
-            os.close(ours)
-        if self.rung:
-            os.write(self._sounder, b"!")
-
-    def ring(self) -> None:
-        if not self.rung:
-            self.rung = True
-            os.write(self._sounder, b"!")
-
-    def silence(self) -> None:
-        self.rung = False
-        os.read(self.fd, 1)
-
-
-def _never_wait(end: int) -> None:
-    """Windows has this since Python 3.12; nothing waits as long as a program only waits for the descriptor."""
-    if hasattr(os, "set_blocking"):
-        os.set_blocking(end, False)
-
-
-def _close_both(*ends: int) -> None:
-    for end in ends:
-        os.close(end)
 
 
 class EventQueue(Generic[Item]):
@@ -99,7 +52,8 @@ class EventQueue(Generic[Item]):
         self.on_event: Callable[[], None] = no_callback
         self._events: deque[Item] = deque()
         self._waiters = Waiters()
-        self._bell: _Bell | None = None
+        self._bell: Bell | None = None
+        self._sources: list[Source] = []
         self._open = True
 
     def __repr__(self) -> str:
@@ -112,15 +66,26 @@ class EventQueue(Generic[Item]):
     def fileno(self) -> int:
         """A file descriptor that is readable while events wait, for `select`, `epoll` or `loop.add_reader`.
 
-        It is only for waiting: read no octets from it, take events with `get`. `close` closes it. It is that of a pipe;
-        Windows waits for none: use `on_event` or `async for` there.
+        It is only for waiting: read no octets from it, take events with `get`. `close` closes it. Where connections
+        make progress by polling it is readable too when their sockets have news, or a time limit is over: `get` makes
+        progress, and may find no event yet. Where the system has no epoll it cannot tell of that: wait for some
+        milliseconds at a time, and call `get`. Windows waits for no pipe: use `on_event` or `async for` there.
         """
         self._check_open()
         if self._bell is None:
-            self._bell = _Bell()
+            self._bell = Bell()
+            for source in self._sources:
+                self._bell.follow(source)
             if self._events:
                 self._bell.ring()
         return self._bell.fd
+
+    def driven_by(self, source: Source) -> None:
+        """Events come when `source` makes progress: taking one does so first; for connection managers."""
+        if source not in self._sources:
+            self._sources.append(source)
+            if self._bell is not None:
+                self._bell.follow(source)
 
     def put(self, event: Item) -> None:
         """Add an event; for the objects that report events. A closed queue discards it."""
@@ -136,8 +101,14 @@ class EventQueue(Generic[Item]):
         self.on_event()
 
     def get(self) -> Item | None:
-        """Take the oldest event; None if there is none. Never waits. Raises `Closed`."""
+        """Take the oldest event; None if there is none. Never waits. Raises `Closed`.
+
+        Connections of this thread that have no event loop make progress first.
+        """
         self._check_open()
+        for source in self._sources:
+            if source.here:
+                source.progress()
         return self._take() if self._events else None
 
     def __aiter__(self) -> EventQueue[Item]:
@@ -178,7 +149,10 @@ class CompletionChannel(EventQueue[CompletionQueue]):
     """
 
     def get_cq_event(self) -> CompletionQueue | None:
-        """Take the oldest event: the completion queue that has a completion; None if there is none. Never waits."""
+        """Take the oldest event: the completion queue that has a completion; None if there is none. Never waits.
+
+        Connections of this thread that have no event loop make progress first.
+        """
         return self.get()
 
     def _take(self) -> CompletionQueue:

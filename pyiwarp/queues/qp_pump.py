@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from mypy_extensions import mypyc_attr
 
 from pyiwarp.buffers import Octets
+from pyiwarp.drivers.descriptors import Source
 from pyiwarp.engine.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
 from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import ConnectionLost, FpduTimeout, StartupTimeout, WrongState
@@ -59,6 +60,9 @@ class PumpOwner(Protocol):
 
     def report(self, event: AsyncEventType, source: object, error: Exception | None = None) -> None:
         """An asynchronous event of the queue pair."""
+
+    def driven_by(self, source: Source) -> None:
+        """Queue pairs make progress when `source` does."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)

@@ -40,7 +40,7 @@ ONLY = {
     "Request": ({"accept_qp"}, "queue pairs of one's own: on asyncio those are connected by pyiwarp.cm"),
     "Listener": (set[str](), ""),
     "CmId": (set[str](), ""),
-    "EventChannel": (set[str](), ""),
+    "EventChannel": ({"fileno"}, "a program with an event loop awaits the events"),
 }
 """What one of the two forms has alone, and why."""
 
