@@ -97,7 +97,7 @@ class EventChannel(BaseChannel):
             else:
                 self._bell.silence()
 
-    def get_event(self, *, timeout: float | None = None) -> CmEvent:
+    def get_event(self, *, timeout: float | None = None) -> CmEvent[CmId]:
         """Wait for the next event.
 
         Raises `TimeoutError` if none comes in `timeout` seconds, `Closed` when the channel is closed and empty.
@@ -109,7 +109,7 @@ class EventChannel(BaseChannel):
         self._tell()
         return event
 
-    def __iter__(self) -> Iterator[CmEvent]:
+    def __iter__(self) -> Iterator[CmEvent[CmId]]:
         while True:
             try:
                 event = self.get_event()
@@ -137,7 +137,7 @@ class CmId(BaseId):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def resolve_addr(self, host: str, port: int) -> CmEvent | None:
+    def resolve_addr(self, host: str, port: int) -> CmEvent[CmId] | None:
         """Resolve `host` and its route: ADDR_RESOLVED or ADDR_ERROR. The system's resolver sets the time limit."""
         pending = self._begin_resolve(host, port)
         try:
@@ -146,11 +146,11 @@ class CmId(BaseId):
             self._resolved(pending, (), error)
         return self._wait(pending)
 
-    def resolve_route(self) -> CmEvent | None:
+    def resolve_route(self) -> CmEvent[CmId] | None:
         """Find the route: ROUTE_RESOLVED, since that is TCP's business."""
         return self._wait(self._resolve_route())
 
-    def connect(self, param: ConnParam | None = None, *, timeout: float = CONNECT_TIMEOUT) -> CmEvent | None:
+    def connect(self, param: ConnParam | None = None, *, timeout: float = CONNECT_TIMEOUT) -> CmEvent[CmId] | None:
         """Connect the queue pair: ESTABLISHED, REJECTED, UNREACHABLE or CONNECT_ERROR."""
         qp, offer = self._begin_connect(param, timeout)
         pending = Pending()
@@ -203,11 +203,11 @@ class CmId(BaseId):
             raise TimeoutError(f"no peer asked to connect within {timeout:g} s: {self!r}")
         return cast("CmId", request or self._next_request())
 
-    def accept(self, param: ConnParam | None = None) -> CmEvent | None:
+    def accept(self, param: ConnParam | None = None) -> CmEvent[CmId] | None:
         """Accept the peer that asked: ESTABLISHED. Raises `ConnectionLost` if it has left meanwhile."""
         return self._wait(self._accept(param))
 
-    def disconnect(self) -> CmEvent | None:
+    def disconnect(self) -> CmEvent[CmId] | None:
         """End the connection gracefully: DISCONNECTED, when both sides have."""
         return self._wait(self._disconnect())
 
@@ -216,7 +216,7 @@ class CmId(BaseId):
         while (request := self._listener.take_request()) is not None:
             self._requested(cast("ConnectRequest[Driver]", request))
 
-    def _wait(self, pending: Pending) -> CmEvent | None:
+    def _wait(self, pending: Pending) -> CmEvent[CmId] | None:
         if self.channel is not None:
             return None
         self._poller.wait(lambda: pending.event)

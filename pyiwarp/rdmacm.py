@@ -49,12 +49,12 @@ class EventChannel(BaseChannel):
         super().__init__()
         self._news = asyncio.Event()
 
-    def post(self, event: CmEvent) -> None:
+    def post(self, event: CmEvent[Any]) -> None:
         """Add an event; for identifiers."""
         super().post(event)
         self._news.set()
 
-    async def get_event(self) -> CmEvent:
+    async def get_event(self) -> CmEvent[CmId]:
         """The next event. Cancelling loses none. Raises `Closed` when the channel is closed and empty."""
         while not self._events:
             self._check_more_to_come()
@@ -62,7 +62,7 @@ class EventChannel(BaseChannel):
             await self._news.wait()
         return self._events.popleft()
 
-    async def __aiter__(self) -> AsyncIterator[CmEvent]:
+    async def __aiter__(self) -> AsyncIterator[CmEvent[CmId]]:
         while self._open or self._events:
             try:
                 yield await self.get_event()
@@ -75,7 +75,7 @@ class EventChannel(BaseChannel):
         self._news.set()
 
 
-class Step(Awaitable[CmEvent]):
+class Step(Awaitable["CmEvent[CmId]"]):
     """A step that has begun; awaiting it gives its event, or raises the cause of its failure.
 
     Cancelling the task that awaits does not cancel the step; closing the identifier does.
@@ -84,7 +84,7 @@ class Step(Awaitable[CmEvent]):
     def __init__(self, pending: Pending) -> None:
         self._pending = pending
 
-    def __await__(self) -> Generator[Any, None, CmEvent]:
+    def __await__(self) -> Generator[Any, None, CmEvent[CmId]]:
         if self._pending.event is None:
             over = asyncio.Event()
             tell = over.set

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from pyiwarp.cm.addresses import Address, local_end
 from pyiwarp.cm.handshake import ConnectRequest
@@ -108,17 +108,20 @@ class ConnParam:
     initiator_depth: int | None = None
 
 
-class CmEvent(NamedTuple):
-    """One event: of what type, of which identifier.
+Id = TypeVar("Id", bound="BaseId", covariant=True)
+
+
+class CmEvent(NamedTuple, Generic[Id]):
+    """One event: of what type, of which identifier; `CmEvent[CmId]` to a type checker.
 
     `param` has the peer's values from this side's view: the peer's ORD is `responder_resources` here.
     With CONNECT_REQUEST `id` is a new identifier and `listen_id` that which listens. `error` is the cause of a failure.
     """
 
     type: CmEventType
-    id: BaseId
+    id: Id
     param: ConnParam | None = None
-    listen_id: BaseId | None = None
+    listen_id: Id | None = None
     error: Exception | None = None
 
 
@@ -126,10 +129,10 @@ class Pending:
     """A step under way; its event will be its result."""
 
     def __init__(self) -> None:
-        self.event: CmEvent | None = None
+        self.event: CmEvent[Any] | None = None
         self._listeners: list[Callable[[], None]] = []
 
-    def finish(self, event: CmEvent) -> None:
+    def finish(self, event: CmEvent[Any]) -> None:
         """The step is over."""
         self.event = event
         listeners, self._listeners = self._listeners, []
@@ -147,7 +150,7 @@ class Pending:
         """Do not call `listener`: its program has stopped waiting."""
         self._listeners = [call for call in self._listeners if call is not listener]
 
-    def result(self) -> CmEvent:
+    def result(self) -> CmEvent[Any]:
         """The event; raises the cause if the step failed."""
         assert self.event is not None, "asked for when the step is over"
         if self.event.error is not None:
@@ -159,13 +162,13 @@ class BaseChannel:
     """Where the events of many identifiers go, in the order in which they happen."""
 
     def __init__(self) -> None:
-        self._events: deque[CmEvent] = deque()
+        self._events: deque[CmEvent[Any]] = deque()
         self._open = True
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {len(self._events)} events>"
 
-    def post(self, event: CmEvent) -> None:
+    def post(self, event: CmEvent[Any]) -> None:
         """Add an event; for identifiers. What happens after `close` is lost."""
         if self._open:
             self._events.append(event)
@@ -183,7 +186,7 @@ class BaseChannel:
         """Whether it takes events."""
         return self._open
 
-    def take_of(self, cm_id: BaseId) -> list[CmEvent]:
+    def take_of(self, cm_id: BaseId) -> list[CmEvent[Any]]:
         """Take out the events of one identifier, because it moves to another channel or is closed.
 
         With one that listens go the Requests that nobody has taken. Events of connections that were accepted are those
@@ -539,7 +542,7 @@ def _failure_of(error: Exception) -> CmEventType:
     return CmEventType.CONNECT_ERROR
 
 
-def _asks_at(event: CmEvent, listen_id: BaseId) -> bool:
+def _asks_at(event: CmEvent[Any], listen_id: BaseId) -> bool:
     """Whether an event tells of a peer that asks to connect at `listen_id`."""
     return event.type is CmEventType.CONNECT_REQUEST and event.listen_id is listen_id
 

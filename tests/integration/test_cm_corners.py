@@ -53,16 +53,16 @@ def test_an_identifier_s_events_name_its_listener() -> None:
             one.resolve_route()
             one.create_qp(cap=CAP)
             one.connect()
-            seen: list[CmEvent] = []
+            seen: list[CmEvent[blockingcm.CmId]] = []
 
-            def take(count: int) -> CmEvent:
+            def take(count: int) -> CmEvent[blockingcm.CmId]:
                 while len(seen) < count:
                     seen.append(events.get_event(timeout=PATIENCE))
                 return seen[count - 1]
 
             asked = take(3)
             assert asked.type is CmEventType.CONNECT_REQUEST
-            with asked.id as other:  # type: ignore[attr-defined]
+            with asked.id as other:
                 other.create_qp(cap=CAP)
                 other.accept()
                 take(5)  # each end is told that the connection is there

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import cast
 
 import pytest
 
@@ -58,7 +57,7 @@ async def test_events_of_accepted_connections_stay() -> None:
     channel = rdmacm.EventChannel()
     listener, port = await listening(channel)
     one, connecting = await asking(port)
-    child = cast("rdmacm.CmId", (await channel.get_event()).id)
+    child = (await channel.get_event()).id
     child.create_qp(cap=CAP)
     child.accept()
     await connecting
@@ -78,7 +77,7 @@ async def test_an_accepted_connection_outlives_its_listener() -> None:
     channel = rdmacm.EventChannel()
     listener, port = await listening(channel)
     one, connecting = await asking(port)
-    child = cast("rdmacm.CmId", (await channel.get_event()).id)
+    child = (await channel.get_event()).id
     child.create_qp(cap=CAP)
     listener.close()
     child.accept()
@@ -101,7 +100,7 @@ async def test_requests_go_along_when_the_listener_moves() -> None:
     listener.migrate(second)
     event = await asyncio.wait_for(second.get_event(), PATIENCE)
     assert (event.type, event.listen_id) == (CONNECT_REQUEST, listener)
-    child = cast("rdmacm.CmId", event.id)
+    child = event.id
     assert child.channel is second
     child.create_qp(cap=CAP)
     child.accept()
@@ -131,7 +130,7 @@ async def test_events_of_accepted_connections_do_not_move_with_the_listener() ->
     first, second = rdmacm.EventChannel(), rdmacm.EventChannel()
     listener, port = await listening(first)
     one, connecting = await asking(port)
-    child = cast("rdmacm.CmId", (await first.get_event()).id)
+    child = (await first.get_event()).id
     child.create_qp(cap=CAP)
     child.accept()
     await connecting
@@ -181,7 +180,7 @@ def test_a_script_refuses_what_it_did_not_take() -> None:
 
 def test_a_script_keeps_the_events_of_accepted_connections() -> None:
     def ask(listener: blockingcm.CmId, channel: blockingcm.EventChannel, peer: socket.socket) -> None:
-        child = cast("blockingcm.CmId", channel.get_event(timeout=PATIENCE).id)
+        child = channel.get_event(timeout=PATIENCE).id
         child.create_qp(cap=CAP)
         child.accept()
         listener.close()

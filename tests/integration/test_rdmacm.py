@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from pyiwarp.blockingcm import create_ep, getaddrinfo
 from pyiwarp.cm.identifiers import NEXT, CmEventType, CmState, ConnParam
 from pyiwarp.devices import device_named
 from pyiwarp.errors import Closed, MalformedStartup, StartupTimeout, WrongState
-from pyiwarp.verbs import Context, QpCap, Recv, Send, Status
+from pyiwarp.verbs import Context, ProtectionDomain, QpCap, Recv, Send, Status
 from tests.hosts import HOST, closed_port
 from tests.integration.loops import Runner, run, soon
 from tests.integration.polled import nothing_left
@@ -295,19 +296,19 @@ def test_a_script_of_events(events: blockingcm.EventChannel) -> None:
         assert one.connect() is None
         asked = events.get_event(timeout=PATIENCE)
         assert asked.type is CmEventType.CONNECT_REQUEST
-        with asked.id as other:  # type: ignore[attr-defined]
-            other.create_qp(cap=CAP)
+        with asked.id as other:
+            theirs = other.create_qp(cap=CAP)
             other.accept()
             assert {events.get_event(timeout=PATIENCE).type for _ in range(2)} == {CmEventType.ESTABLISHED}
-            region = other.qp.pd.register(bytearray(8))
-            other.qp.post_recv(Recv((region[:],), "r"))
+            region = cast("ProtectionDomain", theirs.pd).register(bytearray(8))
+            theirs.post_recv(Recv((region[:],), "r"))
             qp.post_send(Send((), "s", b"script"))
-            (got,) = blocking.wait(other.qp.recv_cq, 1, PATIENCE)
+            (got,) = blocking.wait(theirs.recv_cq, 1, PATIENCE)
             assert (got.nbytes, bytes(region.view[:6])) == (6, b"script")
-            other.qp.post_recv(Recv((region[:],), "late"))
+            theirs.post_recv(Recv((region[:],), "late"))
             one.disconnect()
             assert {events.get_event(timeout=PATIENCE).type for _ in range(2)} == {CmEventType.DISCONNECTED}
-            (flushed,) = blocking.wait(other.qp.recv_cq, 1, PATIENCE)
+            (flushed,) = blocking.wait(theirs.recv_cq, 1, PATIENCE)
             assert (flushed.wr_id, flushed.status) == ("late", Status.WR_FLUSH_ERR)
         with pytest.raises(TimeoutError):
             events.get_event(timeout=0)

@@ -33,6 +33,15 @@ def test_every_python_block_runs(block: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_python_block_is_typed(tmp_path: Path) -> None:
+    """As `mypy --strict` has it; so are the examples, which `make types` checks."""
+    for number, block in enumerate(BLOCKS):
+        words = re.sub(r"\W", "_", str(block.id))
+        (tmp_path / f"block_{number}_{words}.py").write_text(str(block.values[0]))
+    done = finished([sys.executable, "-m", "mypy", "--strict", str(tmp_path)], cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
