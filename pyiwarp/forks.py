@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 from weakref import WeakSet
 
-__all__ = ["Inherited", "left_behind_in_children"]
+__all__ = ["Inherited", "StandIn", "left_behind_in_children"]
 
 
 class Inherited(Protocol):
@@ -23,6 +23,23 @@ class Inherited(Protocol):
 
     def leave_behind(self) -> None:
         """This process is a child: the descriptors stand for nothing."""
+
+
+class StandIn:
+    """Stands for an owner of a compiled class, which weak references cannot name; the owner holds it while open."""
+
+    __slots__ = ("__weakref__", "_owner")
+
+    def __init__(self, owner: Inherited) -> None:
+        self._owner = owner
+
+    def descriptors(self) -> Iterable[int]:
+        """The owner's."""
+        return self._owner.descriptors()
+
+    def leave_behind(self) -> None:
+        """Tell the owner."""
+        self._owner.leave_behind()
 
 
 _inherited: Final[WeakSet[Inherited]] = WeakSet()

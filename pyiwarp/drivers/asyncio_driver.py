@@ -17,7 +17,7 @@ from pyiwarp.buffers import Octets
 from pyiwarp.capture import Tap
 from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, reset_at_end, unpace
 from pyiwarp.errors import WrongProcess
-from pyiwarp.forks import left_behind_in_children
+from pyiwarp.forks import StandIn, left_behind_in_children
 from pyiwarp.pump import STEADY_LOOK, Pump, TimeLimit, address_word, no_callback
 
 __all__ = ["AsyncioDriver", "Pump"]
@@ -43,6 +43,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self.local_addr: tuple[Any, ...] | None = None
         self.peername = self.sockname = "?"  # the addresses, for messages; an ended connection still has them
         self._socket: socket.socket | None = None
+        self._stand_in: StandIn | None = None  # for forks, while TCP is there
         self._written = 0  # batches
         self._emss_due = 0  # when so many are written
         self._writing_paused = False
@@ -71,7 +72,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self.peername, self.sockname = address_word(self.peer_addr), address_word(self.local_addr)
         if self._socket is not None:
             unpace(self._socket, self.peername)
-        left_behind_in_children(self)
+        self._stand_in = StandIn(self)
+        left_behind_in_children(self._stand_in)
         self._transport.set_write_buffer_limits(high=0)  # pause_writing at the first octet that stays behind
         if self._tap is not None:
             local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
@@ -132,7 +134,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP has ended."""
-        self._transport = self._socket = None
+        self._transport = self._socket = self._stand_in = None
         if self._tap is not None:
             self._tap.closed()
         self.pump.lost(exc)
