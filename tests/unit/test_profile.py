@@ -68,14 +68,15 @@ def test_whoever_rejects_may_leave_it_to_the_peer_to_close_first(close_last: boo
     assert startup.over
 
 
-def test_a_peer_that_does_not_close_after_a_rejection_is_given_up() -> None:
-    startup = Startup(Role.RESPONDER, Offer(close_last=True, timeout=3.0), lambda startup: None)
+@pytest.mark.parametrize("timeout", [3.0, REJECTED_LINGER / 2])
+def test_a_peer_that_does_not_close_after_a_rejection_is_given_up(timeout: float) -> None:
+    startup = Startup(Role.RESPONDER, Offer(close_last=True, timeout=timeout), lambda startup: None)
     feed(startup, REQUEST)
     startup.reject()
     startup.next_iov()
     limit = startup.time_limit()
     assert limit is not None
-    assert limit.seconds == 3.0
+    assert limit.seconds == min(timeout, REJECTED_LINGER)
     startup.timed_out(limit)
     assert startup.over
 
