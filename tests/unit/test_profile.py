@@ -7,7 +7,7 @@ import pytest
 from pyiwarp import Options, UsageError
 from pyiwarp.negotiation import Offer, Role
 from pyiwarp.profile import PROFILES, PeerProfile, TerminateLayout, profile_named
-from pyiwarp.startup import Startup, StartupState
+from pyiwarp.startup import REJECTED_LINGER, Startup, StartupState
 from tests.harness import feed
 
 RFC, SIW = PROFILES["rfc"], PROFILES["siw"]
