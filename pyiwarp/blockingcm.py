@@ -72,12 +72,12 @@ class EventChannel(BaseChannel):
             self._tell()
         return self._bell.fd
 
-    def post(self, event: CmEvent) -> None:
+    def post(self, event: CmEvent[CmId]) -> None:
         """Add an event; for identifiers."""
         super().post(event)
         self._tell()
 
-    def take_of(self, cm_id: BaseId) -> list[CmEvent]:
+    def take_of(self, cm_id: BaseId) -> list[CmEvent[CmId]]:
         """Take out the events of one identifier; see `BaseChannel.take_of`."""
         taken = super().take_of(cm_id)
         self._tell()

@@ -170,7 +170,7 @@ def test_an_event_channel_of_rdma_cm() -> None:
                 elif event.type is CmEventType.CONNECT_REQUEST:
                     others.append(event.id)
                     event.id.create_qp()
-                    event.id.accept()  # type: ignore[attr-defined]
+                    event.id.accept()
             others[0].close()
         channel.close()
         with pytest.raises(Closed):
