@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS: Final = 1024
 """How many connections a server has at once by default; each has its receives and its task (RFC 5042 §6.4)."""
 
+CLOSING_LINGER: Final = 1.0
+"""How long a server that is closed waits for each peer to end its connection, in seconds, if `linger` is not less."""
+
 
 class _Connecting:
     """What `connect` returns: await it, or enter it with `async with`."""
@@ -206,7 +209,10 @@ class Server:
         await asyncio.shield(self._acceptor)
 
     async def close(self) -> None:
-        """Stop listening, cancel the handlers, and wait for them. Twice does nothing."""
+        """Stop listening, cancel the handlers, and wait for them. Twice does nothing.
+
+        The connections end gracefully; a peer that has not ended its own after `CLOSING_LINGER` seconds is reset.
+        """
         self._listener.close()
         tasks = [*self._tasks, *([self._acceptor] if self._acceptor else [])]
         self._acceptor = None
@@ -240,7 +246,14 @@ class Server:
                 log.error("the handler of %r failed", request, exc_info=error)
             if not isinstance(error, Exception | asyncio.CancelledError):
                 raise  # the interpreter is asked to end
-        await connection.close()
+        await self._end(connection)
+
+    async def _end(self, connection: Connection) -> None:
+        """End a connection gracefully: within `linger`, and earlier if the server itself ends."""
+        closing = self._acceptor is None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_LINGER if closing else None):
+                await connection.close()
 
     async def _accepted(self, request: Request) -> Connection | None:
         """The connection, or None: then the peer was rejected, or has left. No peer is left without an answer."""

@@ -16,6 +16,7 @@ from typing import Any, cast
 from pyiwarp.buffers import Octets
 from pyiwarp.capture import Tap
 from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, reset_at_end, unpace
+from pyiwarp.drivers.turns import turns_of
 from pyiwarp.errors import WrongProcess
 from pyiwarp.forks import StandIn, left_behind_in_children
 from pyiwarp.pump import STEADY_LOOK, Pump, TimeLimit, address_word, no_callback
@@ -48,6 +49,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._emss_due = 0  # when so many are written
         self._writing_paused = False
         self._resuming = False
+        self._in_line = False  # the pump is behind, and a turn will come
         self._kicked = False  # the loop's next turn looks at the output
         self._burst = False  # something was written since the loop last had news
         self._busy = False  # the pump is being called; the output is looked at afterwards
@@ -210,13 +212,20 @@ class AsyncioDriver(asyncio.BufferedProtocol):
 
     def _on_kick(self) -> None:
         self._kicked = self._burst = False
-        if self._transport is not None and self.pump.behind:
-            self._busy = True
-            try:
-                self.pump.proceed()
-            finally:
-                self._busy = False
         self.kick()
+
+    def next_turn(self) -> None:
+        """The pump goes on with the input that it has left for this turn."""
+        self._in_line = False
+        if self._transport is None or not self.pump.behind:
+            return
+        self._busy = True
+        self._burst = False
+        try:
+            self.pump.proceed()
+            self._run()
+        finally:
+            self._busy = False
 
     def _run(self) -> None:
         """Write what there is to write, then settle everything that may have changed."""
@@ -275,8 +284,9 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         if pump.wants_input != self._reading:
             self._reading = pump.wants_input
             (transport.resume_reading if self._reading else transport.pause_reading)()
-        if pump.behind:
-            self._look_later()
+        if pump.behind and not self._in_line:
+            self._in_line = True
+            turns_of(self._loop).wait_for_one(self)
         if self._resuming and (pump.over or pump.output_ended):
             self._look_later()
             return

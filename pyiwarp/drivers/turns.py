@@ -1,0 +1,60 @@
+"""The turns of one event loop: connections whose input does not fit into one turn have theirs one after the other.
+
+Each does a bounded piece of work in its turn (`engine.stream.TURN_FPDUS`). If all of them did so between two looks of
+the loop at its sockets, a new connection would wait for all; so one does (RFC 5042 §6.4.4).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+from weakref import WeakKeyDictionary, ref
+
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Turns", "turns_of"]
+
+
+class Behind(Protocol):
+    """A driver whose pump has input left for the next turn."""
+
+    def next_turn(self) -> None:
+        """The turn has come."""
+
+
+class Turns:
+    """Who waits for a turn on one loop, in the order of coming."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = ref(loop)  # it owns its turns, not they the loop
+        self._waiting: deque[Behind] = deque()
+
+    def wait_for_one(self, driver: Behind) -> None:
+        """Call `driver.next_turn()` once, when those who came before have had their turns; it may have ended then."""
+        self._waiting.append(driver)
+        if len(self._waiting) == 1:
+            self._schedule()
+
+    def _next(self) -> None:
+        """Let one have its turn, and the loop look at its sockets before the next."""
+        driver = self._waiting.popleft()
+        if self._waiting:
+            self._schedule()
+        driver.next_turn()
+
+    def _schedule(self) -> None:
+        loop = self._loop()
+        if loop is not None:
+            loop.call_soon(self._next)
+
+
+_of_loops: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turns]] = WeakKeyDictionary()
+
+
+def turns_of(loop: asyncio.AbstractEventLoop) -> Turns:
+    """The turns of a loop."""
+    turns = _of_loops.get(loop)
+    if turns is None:
+        turns = _of_loops[loop] = Turns(loop)
+    return turns

@@ -1,0 +1,52 @@
+"""A server that is closed ends, whatever its peers do (RFC 5042 §6.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from contextlib import suppress
+from typing import Final
+
+import pyiwarp
+from pyiwarp.connections.endpoint import Options
+from tests.harness import fpdu, write
+from tests.hosts import HOST
+from tests.integration.loops import Runner, run
+from tests.patience import PATIENCE
+
+__all__ = ["run"]
+
+REQUEST: Final = b"MPA ID Req Frame\x50\x01\0\0"
+EMPTY: Final = fpdu(write(1, 0).octets(0))
+
+
+def test_neither_silent_nor_flooding_peers_hold_up_the_end(run: Runner) -> None:
+    async def main() -> None:
+        there = asyncio.Semaphore(0)
+
+        async def handler(conn: pyiwarp.Connection) -> None:
+            there.release()
+            await conn.recv()
+
+        def flood(peer: socket.socket) -> None:
+            with suppress(OSError):
+                while True:
+                    peer.sendall(EMPTY * 1000)
+
+        loop = asyncio.get_running_loop()
+        async with await pyiwarp.serve(handler, HOST, options=Options(linger=math.inf)) as server:
+            peers = [socket.create_connection((HOST, server.port), PATIENCE) for _ in range(2)]
+            for peer in peers:
+                peer.sendall(REQUEST)
+                assert len(await asyncio.to_thread(peer.recv, 20)) == 20
+                peer.sendall(EMPTY)
+                await there.acquire()
+            flooding = loop.run_in_executor(None, flood, peers[0])
+            async with asyncio.timeout(PATIENCE):
+                await server.close()
+                await flooding
+            for peer in peers:
+                peer.close()
+
+    run(main)
