@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.children import ENVIRONMENT
 
-__all__ = ["EXPECTED", "LACKS", "without"]
+__all__ = ["EXPECTED", "FILES", "NETWORK", "without"]
 
 _START: Final = '''
 """Python runs this when it starts, in the process and in those that it starts."""
@@ -71,6 +71,11 @@ def take_proc():
     isdir = os.path.isdir
     os.path.isdir = lambda path: not str(path).startswith("/proc") and isdir(path)
 
+def take_statvfs():
+    usage = shutil.disk_usage("/")
+    shutil.disk_usage = lambda path: usage
+    del os.statvfs, os.fstatvfs
+
 def take_directory_descriptors():
     """As on Windows: a directory cannot be opened, and no name is relative to a descriptor."""
     for name in ("O_DIRECTORY", "O_NOFOLLOW", "O_PATH", "O_TMPFILE"):
@@ -108,7 +113,7 @@ for name in os.environ["TAKEN"].split():
 _WINDOWS: Final = (
     "uvloop modules sendmsg loop_signals proc directory_descriptors select.poll select.epoll unix_sockets "
     "socket.TCP_INFO socket.TCP_CONGESTION os.fork os.register_at_fork os.posix_fallocate os.preadv os.pwritev "
-    "os.pread os.pwrite os.readv os.writev os.fchmod os.fchown os.fstatvfs os.statvfs os.O_NONBLOCK os.O_NOCTTY "
+    "os.pread os.pwrite os.readv os.writev os.fchmod os.fchown statvfs os.O_NONBLOCK os.O_NOCTTY "
     "os.O_CLOEXEC os.set_blocking os.getuid os.geteuid os.umask os.eventfd os.sched_getaffinity os.listxattr "
     "os.getxattr os.setxattr os.chown os.sendfile os.memfd_create signal.SIGHUP signal.SIGPIPE signal.pthread_kill "
     "mmap.MAP_PRIVATE mmap.MAP_ANONYMOUS mmap.MAP_NORESERVE mmap.MADV_DONTNEED mmap.MADV_HUGEPAGE"
@@ -119,7 +124,8 @@ _MACOS: Final = (
     "os.memfd_create"
 )
 
-LACKS: Final = {
+_SYSTEMS: Final = {"what macOS lacks": _MACOS, "what Windows lacks": _WINDOWS}
+NETWORK: Final = {
     "uvloop": "uvloop",
     "TCP_MAXSEG": "socket.TCP_MAXSEG",
     "TCP_INFO": "socket.TCP_INFO socket.TCP_CONGESTION",
@@ -128,28 +134,30 @@ LACKS: Final = {
     "sendmsg": "sendmsg",
     "AF_UNIX": "unix_sockets",
     "fork": "os.fork os.register_at_fork",
-    "signals on the loop": "uvloop loop_signals",
     "readers on the loop": "uvloop readers",
     "SIGHUP, SIGPIPE, pthread_kill": "signal.SIGHUP signal.SIGPIPE signal.pthread_kill",
-    "fcntl, resource, pwd": "modules os.getuid os.geteuid",
     "set_blocking": "os.set_blocking",
-    "fallocate": "os.posix_fallocate",
-    "O_TMPFILE": "os.O_TMPFILE",
+    "eventfd, sched_getaffinity": "os.eventfd os.sched_getaffinity",
+    **_SYSTEMS,
+}
+"""What a platform may lack that connections need on Linux, and what is taken away to play it."""
+
+FILES: Final = {
+    "signals on the loop": "uvloop loop_signals",
+    "fcntl, resource, pwd": "modules os.getuid os.geteuid",
+    "fallocate, O_TMPFILE": "os.posix_fallocate os.O_TMPFILE",
     "O_PATH, extended attributes": "os.O_PATH os.listxattr os.getxattr os.setxattr",
     "O_NONBLOCK, O_NOCTTY, O_CLOEXEC": "os.O_NONBLOCK os.O_NOCTTY os.O_CLOEXEC",
     "preadv, pwritev": "os.preadv os.pwritev",
     "pread, pwrite": "os.preadv os.pwritev os.pread os.pwrite",
     "fchmod, fchown": "os.fchmod os.fchown",
-    "fstatvfs": "os.fstatvfs os.statvfs",
     "constants of mmap": "mmap.MAP_NORESERVE mmap.MADV_DONTNEED mmap.MADV_HUGEPAGE",
     "private mappings": "mmap.MAP_PRIVATE mmap.MAP_ANONYMOUS",
-    "eventfd, sched_getaffinity": "os.eventfd os.sched_getaffinity",
     "/proc": "proc",
     "descriptors of directories": "directory_descriptors",
-    "what macOS lacks": _MACOS,
-    "what Windows lacks": _WINDOWS,
+    **_SYSTEMS,
 }
-"""What a platform may lack, and what is taken away to play it."""
+"""The same of the command and its file service."""
 
 EXPECTED: Final = {
     "directory_descriptors": "os.open in os.supports_dir_fd",
@@ -159,13 +167,14 @@ EXPECTED: Final = {
     "readers": "False",
     "sendmsg": "hasattr(socket.socket, 'sendmsg')",
     "unix_sockets": "hasattr(socket, 'AF_UNIX')",
+    "statvfs": "hasattr(os, 'fstatvfs')",
     "uvloop": "sys.modules['uvloop']",
 }
 """Expressions that are false where the thing is gone; of a module's attribute, `hasattr`."""
 
 
-def without(lack: str, directory: Path) -> dict[str, str]:
-    """The environment of a child that has not what `lack` names; `directory` is the test's own."""
+def without(taken: str, directory: Path) -> dict[str, str]:
+    """The environment of a child that has nothing of what `taken` lists; `directory` is the test's own."""
     (directory / "sitecustomize.py").write_text(_START)
     paths: Sequence[str] = (str(directory), os.getcwd())
-    return {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths), "TAKEN": LACKS[lack], "PYTHONWARNINGS": "error"}
+    return {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths), "TAKEN": taken, "PYTHONWARNINGS": "error"}

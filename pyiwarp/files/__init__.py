@@ -3,9 +3,10 @@
 `FileServer` serves a directory (`Root`), `connected` gives a `FileClient`. The `pyiwarp` command prints what they do;
 nothing here prints. Stands on the public names of `pyiwarp` alone.
 
-Read in this order: `messages` (the protocol), `dialogue` (waits for the peer), `root`, `source`, `destination`,
-`attributes`, `room` (files and disks of this machine), `staging` (memory between a file and the network), `session` and
-`server`, `client`. `tasks` has what runs beside a transfer, `digests` those of files that were sent.
+Read in this order: `messages` (the protocol), `dialogue` (waits for the peer), `directories`, `root`, `source`,
+`destination`, `attributes`, `room` (files and disks of this machine), `staging` (memory between a file and the
+network), `session` and `server`, `client`. `tasks` has what runs beside a transfer, `digests` those of files that were
+sent.
 """
 
 from __future__ import annotations

@@ -11,6 +11,9 @@ import stat
 from contextlib import suppress
 from typing import Final, NamedTuple
 
+from pyiwarp.files import directories
+from pyiwarp.files.directories import Place
+
 __all__ = ["NOTHING", "Attributes", "ReplacedFile"]
 
 PERMISSIONS: Final = 0o777
@@ -32,19 +35,19 @@ class Attributes(NamedTuple):
             status.st_mtime_ns if times else None,
         )
 
-    def give(self, fd: int) -> None:
-        """Give them to the open file `fd`; raises `OSError`."""
+    def give(self, file: int | str) -> None:
+        """Give them to a file, open or named; raises `OSError`."""
         if self.mode is not None:
-            os.fchmod(fd, self.mode)
+            os.chmod(file, self.mode)
         if self.mtime is not None:
-            os.utime(fd, ns=(self.mtime, self.mtime))
+            os.utime(file, ns=(self.mtime, self.mtime))
 
 
 NOTHING: Final = Attributes()
 
 
 class ReplacedFile:
-    """What the regular file `name` in the directory `dir_fd` has, before another file takes its name."""
+    """What the regular file `name` in the directory `place` has, before another file takes its name."""
 
     def __init__(self, status: os.stat_result, extended: dict[str, bytes]) -> None:
         self.mode = stat.S_IMODE(status.st_mode) & PERMISSIONS
@@ -52,36 +55,36 @@ class ReplacedFile:
         self._extended = extended
 
     @classmethod
-    def look(cls, dir_fd: int, name: str) -> ReplacedFile | None:
+    def look(cls, place: Place, name: str) -> ReplacedFile | None:
         """None if there is none, or something else has that name."""
         try:
-            status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+            status = directories.status(name, place)
         except FileNotFoundError:
             return None
-        return cls(status, _extended(dir_fd, name)) if stat.S_ISREG(status.st_mode) else None
+        return cls(status, _extended(place, name)) if stat.S_ISREG(status.st_mode) else None
 
-    def give(self, fd: int) -> None:
-        """Give it to the open file `fd`: the mode always, the rest as far as this process may. Raises `OSError`.
+    def give(self, file: int | str) -> None:
+        """Give it to a file, open or named: the mode always, the rest as far as this process may. Raises `OSError`.
 
         The owner first: who owns a file decides who may set its mode, and a change of owner clears bits of it.
         """
-        now = os.fstat(fd)
+        now = os.stat(file)
         if (now.st_uid, now.st_gid) != self._owner:
             with suppress(OSError):
-                os.fchown(fd, *self._owner)
-        os.fchmod(fd, self.mode)
+                os.chown(file, *self._owner)
+        os.chmod(file, self.mode)
         for name, value in self._extended.items():
             with suppress(OSError):
-                os.setxattr(fd, name, value)
+                os.setxattr(file, name, value)
 
 
-def _extended(dir_fd: int, name: str) -> dict[str, bytes]:
+def _extended(place: Place, name: str) -> dict[str, bytes]:
     """The ACL and the user's attributes; none where the system or the file system has none."""
     found = dict[str, bytes]()
-    if not hasattr(os, "O_PATH") or not hasattr(os, "listxattr"):
+    if not isinstance(place, int) or not hasattr(os, "O_PATH") or not hasattr(os, "listxattr"):
         return found
     with suppress(OSError):
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)  # needs no right to read it
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=place)  # needs no right to read it
         try:
             path = f"{_OPEN_FILES}/{fd}"
             for attribute in os.listxattr(path):

@@ -17,6 +17,7 @@ from pyiwarp.files import DEFAULT_PORT
 from pyiwarp.files.attributes import Attributes
 from pyiwarp.files.destination import Destination
 from pyiwarp.files.dialogue import Dialogue, clipped
+from pyiwarp.files.directories import open_top
 from pyiwarp.files.errors import BadMessage, CannotConnect, ChecksumMismatch, Refusal, RefusedByPeer, reason_of
 from pyiwarp.files.messages import (
     HELLO,
@@ -270,8 +271,7 @@ def _destination(path: Path, *, fsync: bool) -> Destination:
     """The file to be written. Raises `Refusal` if `path` is, or links to, something other than a regular file."""
     with suppress(FileNotFoundError):
         check_regular(os.stat(path).st_mode)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    return Destination(directory, path.name, fsync=fsync)
+    return Destination(open_top(path.parent), path.name, fsync=fsync)
 
 
 @asynccontextmanager

@@ -12,14 +12,15 @@ import secrets
 from contextlib import suppress
 from typing import Final
 
+from pyiwarp.files import directories
 from pyiwarp.files.attributes import NOTHING, Attributes, ReplacedFile
+from pyiwarp.files.directories import Place
 from pyiwarp.files.errors import Refusal
 from pyiwarp.files.room import reserve
 
 __all__ = ["Destination"]
 
 _NO_TMPFILE: Final = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
-_NO_FSYNC: Final = (errno.EINVAL, errno.EOPNOTSUPP)
 _OPEN_FILES: Final = "/proc/self/fd"
 _TMPFILE: Final = getattr(os, "O_TMPFILE", 0)
 _NEW: Final = 0o666
@@ -27,15 +28,16 @@ _PRIVATE: Final = 0o600
 
 
 class Destination:
-    """The future file `name` in the directory `dir_fd`. It owns `dir_fd`.
+    """The future file `name` in the directory `place`. It owns `place`.
 
     `prepare`, then `write` all of it, then `keep`; `close` in every case. Until `keep` returns, a file that was there
     before is unchanged. With `fsync` the octets and the name are on the disk when `keep` returns; without, they
     are when the system writes them.
     """
 
-    def __init__(self, dir_fd: int, name: str, *, fsync: bool = False) -> None:
-        self.dir_fd = dir_fd
+    def __init__(self, place: Place, name: str, *, fsync: bool = False) -> None:
+        self._place = place
+        self._open = True
         self._name = name
         self._fsync = fsync
         self._fd = -1
@@ -53,65 +55,83 @@ class Destination:
         A new file has the permissions `mode`, or all but those to execute, without what the umask forbids. Returns
         whether the room is reserved: some file systems cannot.
         """
-        replaces = ReplacedFile.look(self.dir_fd, self._name) is not None
-        self._open(_PRIVATE if replaces else _NEW if mode is None else mode)
-        return reserve(self._fd, nbytes)
+        replaces = ReplacedFile.look(self._place, self._name) is not None
+        self._make(_PRIVATE if replaces else _NEW if mode is None else mode)
+        return reserve(self._fd, nbytes, self._place)
 
     def write(self, piece: memoryview, offset: int) -> None:
         """Write octets at `offset`; raises `OSError`."""
         written = 0
         while written < piece.nbytes:
             with piece[written:] as rest:
-                written += os.pwrite(self._fd, rest, offset + written)
+                written += _write(self._fd, rest, offset + written)
 
     def keep(self, attributes: Attributes = NOTHING) -> None:
         """Put the complete file in its place; raises `OSError`, and then nothing has changed.
 
         It keeps what a file that it replaces has (see `ReplacedFile`), but for the `attributes` that are given.
         """
-        old = ReplacedFile.look(self.dir_fd, self._name)
+        old = ReplacedFile.look(self._place, self._name)
+        if not isinstance(self._place, int):  # Windows renames no open file, and its times change when it is closed
+            self._close_file()
         if old is None:
             attributes = attributes._replace(mode=None)  # it was made with that mode
         else:
-            old.give(self._fd)
-        attributes.give(self._fd)
-        if self._fsync:
+            old.give(self._file())
+        attributes.give(self._file())
+        if self._fsync and self._fd >= 0:
             os.fsync(self._fd)
         if self._hidden is not None or not self._link(self._name):
             self._replace()
         if self._fsync:
-            _sync_directory(self.dir_fd)
+            directories.sync(self._place)
 
     def close(self) -> None:
         """Close the file, and remove it if it was not kept. Closing twice does nothing."""
-        if self.dir_fd < 0:
+        if not self._open:
             return
+        self._open = False
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
         if self._hidden is not None:
             with suppress(OSError):
-                os.unlink(self._hidden, dir_fd=self.dir_fd)
-        for fd in (self._fd, self.dir_fd):
-            if fd >= 0:
-                os.close(fd)
-        self._fd = self.dir_fd = -1
+                directories.unlink(self._hidden, self._place)
+        directories.close(self._place)
 
-    def _open(self, mode: int) -> None:
-        flags = os.O_RDWR | os.O_CLOEXEC
-        if _TMPFILE and os.path.isdir(_OPEN_FILES):
+    def _make(self, mode: int) -> None:
+        flags = os.O_RDWR
+        if _TMPFILE and isinstance(self._place, int) and os.path.isdir(_OPEN_FILES):
             try:
-                self._fd = os.open(".", flags | _TMPFILE, mode, dir_fd=self.dir_fd)
+                self._fd = os.open(".", flags | _TMPFILE, mode, dir_fd=self._place)
             except OSError as error:
                 if error.errno not in _NO_TMPFILE:
                     raise
             else:
                 return
         hidden = _hidden_name()
-        self._fd = os.open(hidden, flags | os.O_CREAT | os.O_EXCL, mode, dir_fd=self.dir_fd)
+        self._fd = directories.open_file(hidden, flags | os.O_CREAT | os.O_EXCL, self._place, mode)
         self._hidden = hidden
+
+    def _close_file(self) -> None:
+        if self._fsync:
+            os.fsync(self._fd)
+        os.close(self._fd)
+        self._fd = -1
+
+    def _file(self) -> int | str:
+        """The file for calls that take a descriptor or, where directories have none, a path."""
+        if isinstance(self._place, int):
+            return self._fd
+        assert self._hidden is not None, "a file in a directory without a descriptor has a name"
+        return os.path.join(self._place, self._hidden)
 
     def _link(self, name: str) -> bool:
         """Give the nameless file a name; False if the name is taken."""
+        directory = self._place
+        assert isinstance(directory, int), "a file without a name is in a directory with a descriptor"
         try:
-            os.link(f"{_OPEN_FILES}/{self._fd}", name, dst_dir_fd=self.dir_fd, follow_symlinks=True)
+            os.link(f"{_OPEN_FILES}/{self._fd}", name, dst_dir_fd=directory, follow_symlinks=True)
         except FileExistsError:
             return False
         return True
@@ -123,7 +143,7 @@ class Destination:
             self._link(hidden)
             self._hidden = hidden
         try:
-            os.replace(self._hidden, self._name, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd)
+            directories.replace(self._hidden, self._name, self._place)
         except IsADirectoryError:
             raise Refusal("it is a directory; only regular files are transferred") from None
         self._hidden = None
@@ -133,10 +153,9 @@ def _hidden_name() -> str:
     return f".pyiwarp-{secrets.token_hex(8)}.part"
 
 
-def _sync_directory(fd: int) -> None:
-    """Have the names of a directory on the disk; some file systems (CIFS, FUSE) have nothing to do for that."""
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in _NO_FSYNC:
-            raise
+def _write(fd: int, piece: memoryview, offset: int) -> int:
+    """Write at `offset` as far as one call does. One thread at a time writes, so the file's position is free to use."""
+    if hasattr(os, "pwrite"):
+        return os.pwrite(fd, piece, offset)
+    os.lseek(fd, offset, os.SEEK_SET)
+    return os.write(fd, piece)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from pyiwarp.files.directories import Place, disk
 from pyiwarp.files.errors import Refusal
 
 __all__ = ["DiskLimits", "free_room", "reserve"]
@@ -70,14 +71,14 @@ class DiskLimits:
             with self._lock:
                 self._promised -= nbytes
 
-    def prepare(self, fd: int, nbytes: int, prepare: Callable[[], bool]) -> bool:
-        """Call `prepare`, which reserves room on the file system of `fd`, if enough is left; raises `Refusal`.
+    def prepare(self, place: Place, nbytes: int, prepare: Callable[[], bool]) -> bool:
+        """Call `prepare`, which reserves room on the file system of `place`, if enough is left; raises `Refusal`.
 
         It may be called in any thread; one call at a time sees and takes the room.
         """
         with self._lock:
-            reserve = default_reserve(fd) if self._reserve is None else self._reserve
-            if nbytes > free_room(fd) - self._promised - reserve:
+            reserve = default_reserve(place) if self._reserve is None else self._reserve
+            if nbytes > free_room(place) - self._promised - reserve:
                 raise self._refusal("reserve", f"no room for {nbytes} octets: {reserve} are kept free on the disk")
             return prepare()
 
@@ -86,20 +87,18 @@ class DiskLimits:
         return Refusal(reason)
 
 
-def default_reserve(fd: int) -> int:
-    """Octets that are left free on the file system of `fd` if nobody says how many."""
-    disk = os.fstatvfs(fd)
-    return min(RESERVE, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
+def default_reserve(place: Place) -> int:
+    """Octets that are left free on the file system of `place` if nobody says how many."""
+    return min(RESERVE, disk(place).size // RESERVE_SHARE)
 
 
-def free_room(fd: int) -> int:
-    """The octets that this process may still write to the file system of `fd`; raises `OSError`."""
-    room = os.fstatvfs(fd)
-    return room.f_bavail * room.f_frsize
+def free_room(place: Place) -> int:
+    """The octets that this process may still write to the file system of `place`; raises `OSError`."""
+    return disk(place).free
 
 
-def reserve(fd: int, nbytes: int) -> bool:
-    """Give a new file its size and reserve its room on the disk; raises `OSError`, ENOSPC if there is too little.
+def reserve(fd: int, nbytes: int, place: Place | None = None) -> bool:
+    """Give a new file in `place` its size and reserve its room; raises `OSError`, ENOSPC if there is too little.
 
     Where the file system cannot reserve room, its free room is compared with `nbytes`, and False is returned.
     """
@@ -112,7 +111,7 @@ def reserve(fd: int, nbytes: int) -> bool:
             raise
     else:
         return True
-    if nbytes > free_room(fd):
+    if nbytes > free_room(fd if place is None else place):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.ftruncate(fd, nbytes)
     return False

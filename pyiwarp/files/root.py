@@ -12,8 +12,10 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
+from pyiwarp.files import directories
+from pyiwarp.files.directories import Place
 from pyiwarp.files.errors import Refusal
 from pyiwarp.files.messages import TIME_LIMIT, Entry
 from pyiwarp.files.source import READING, Source, check_regular
@@ -21,8 +23,12 @@ from pyiwarp.files.source import READING, Source, check_regular
 __all__ = ["Root", "is_text"]
 
 MAX_LINKS: Final = 32
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SEPARATORS: Final = "\\:" if os.name == "nt" else ""
+"""What separates directories, drives and the streams of a file on Windows, beside the slash."""
+
 _OUTSIDE: Final = "the name leads out of the directory that is served"
+
+Opened = TypeVar("Opened", int, Place)
 
 
 class Root:
@@ -30,7 +36,8 @@ class Root:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._place: Place = directories.open_top(path)
+        self._open = True
 
     def __enter__(self) -> Root:
         return self
@@ -40,49 +47,50 @@ class Root:
 
     def close(self) -> None:
         """Close the directory. Closing twice does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self._open:
+            self._open = False
+            directories.close(self._place)
 
     def open_file(self, name: str) -> Source:
         """Open the regular file `name` for sending; raises `Refusal` or `OSError`."""
-        with _Walk(self._fd, _file_parts(name)) as walk:
+        parts = _file_parts(name)
+        with _Walk(self._place, parts) as walk:
             return Source(walk.to_end(_open_regular))
 
-    def directory_for(self, name: str) -> tuple[int, str]:
-        """Open the directory that a file `name` belongs in; returns its descriptor and the last component of the name.
+    def directory_for(self, name: str) -> tuple[Place, str]:
+        """Open the directory that a file `name` belongs in; returns it and the last component of the name.
 
         Raises `Refusal` or `OSError`, also if something other than a regular file or a link has that name.
         """
         parts = _file_parts(name)
         leaf = parts.pop()
-        with _Walk(self._fd, parts) as walk:
-            fd = walk.to_end(_open_directory)
+        with _Walk(self._place, parts) as walk:
+            place = walk.to_end(directories.enter)
         try:
-            mode = os.stat(leaf, dir_fd=fd, follow_symlinks=False).st_mode
+            mode = directories.status(leaf, place).st_mode
             if not stat.S_ISLNK(mode):  # a link is replaced, never followed
                 check_regular(mode)
         except FileNotFoundError:
             pass
         except BaseException:
-            os.close(fd)
+            directories.close(place)
             raise
-        return fd, leaf
+        return place, leaf
 
     @contextmanager
     def listing(self, name: str = "") -> Iterator[Iterator[Entry]]:
         """The entries of the directory `name`, sorted; names that are not UTF-8 are left out. Raises as `open_file`."""
-        with _Walk(self._fd, _parts(name) if name else []) as walk:
-            fd = walk.to_end(_open_directory)
+        with _Walk(self._place, _parts(name) if name else []) as walk:
+            place = walk.to_end(directories.enter)
         try:
-            yield _entries(fd)
+            yield _entries(place)
         finally:
-            os.close(fd)
+            directories.close(place)
 
 
-def _entries(directory: int) -> Iterator[Entry]:
+def _entries(directory: Place) -> Iterator[Entry]:
     """A generator: the file system is not asked before the first `next`, which may run in a thread."""
-    for name in sorted(name for name in os.listdir(directory) if is_text(name)):
+    for name in sorted(name for name in directories.names(directory) if is_text(name)):
         if (entry := _entry(directory, name)) is not None:
             yield entry
 
@@ -90,7 +98,7 @@ def _entries(directory: int) -> Iterator[Entry]:
 class _Walk:
     """Opens `parts` one after the other below `root`; the directories stay open, so that .. in a link goes back."""
 
-    def __init__(self, root: int, parts: list[str]) -> None:
+    def __init__(self, root: Place, parts: list[str]) -> None:
         self._todo = parts[::-1]
         self._links = 0
         self._opened = ExitStack()
@@ -102,8 +110,8 @@ class _Walk:
     def __exit__(self, *exc: object) -> None:
         self._opened.close()
 
-    def to_end(self, opener: Callable[[str, int], int]) -> int:
-        """Open the last part with `opener`, those before as directories; the caller owns the descriptor."""
+    def to_end(self, opener: Callable[[str, Place], Opened]) -> Opened:
+        """Open the last part with `opener`, those before as directories; the caller owns what it gives."""
         while self._todo:
             part = self._todo.pop()
             if part in ("", "."):
@@ -111,23 +119,25 @@ class _Walk:
             if part == "..":
                 self._back()
                 continue
-            fd = self._step(part, _open_directory if self._todo else opener)
-            if fd is None:
-                continue
             if not self._todo:
-                return fd
-            self._opened.callback(os.close, fd)
-            self._passed.append(fd)
+                opened = self._step(part, opener)
+                if opened is None:
+                    continue
+                return opened
+            place = self._step(part, directories.enter)
+            if place is not None:
+                self._opened.callback(directories.close, place)
+                self._passed.append(place)
         return opener(".", self._passed[-1])
 
-    def _step(self, part: str, opener: Callable[[str, int], int]) -> int | None:
+    def _step(self, part: str, opener: Callable[[str, Place], Opened]) -> Opened | None:
         """Open one part, or follow it if it is a link and return None."""
         try:
             return opener(part, self._passed[-1])
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                 raise
-            target = self._link(part)
+            target = directories.target_of(part, self._passed[-1])
             if target is None:
                 raise
         self._links += 1
@@ -137,12 +147,6 @@ class _Walk:
             raise Refusal(_OUTSIDE)
         self._todo += target.split("/")[::-1]
         return None
-
-    def _link(self, part: str) -> str | None:
-        try:
-            return os.readlink(part, dir_fd=self._passed[-1])
-        except OSError:
-            return None
 
     def _back(self) -> None:
         if len(self._passed) == 1:
@@ -157,6 +161,8 @@ def _parts(name: str) -> list[str]:
     parts = name.rstrip("/").split("/")
     if ".." in parts:
         raise Refusal("names with .. are not served")
+    if any(separator in name for separator in _SEPARATORS):
+        raise Refusal("names with a backslash or a colon are not served")
     if "\0" in name or not name or not is_text(name) or parts[-1] in ("", "."):
         raise Refusal("that is not the name of a file")
     return parts
@@ -179,22 +185,20 @@ def is_text(name: str) -> bool:
     return True
 
 
-def _open_directory(part: str, dir_fd: int) -> int:
-    return os.open(part, _DIRECTORY, dir_fd=dir_fd)
-
-
-def _open_regular(part: str, dir_fd: int) -> int:
+def _open_regular(part: str, place: Place) -> int:
     """Look at the kind before opening: opening a device can already have an effect."""
-    mode = os.stat(part, dir_fd=dir_fd, follow_symlinks=False).st_mode
+    mode = directories.status(part, place).st_mode
     if not stat.S_ISLNK(mode):
         check_regular(mode)
-    return os.open(part, READING | os.O_NOFOLLOW, dir_fd=dir_fd)
+    elif not isinstance(place, int):
+        raise Refusal("symbolic links are not followed on this system")
+    return directories.open_file(part, READING, place)
 
 
-def _entry(dir_fd: int, name: str) -> Entry | None:
+def _entry(place: Place, name: str) -> Entry | None:
     """None if it has been removed meanwhile."""
     try:
-        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        status = directories.status(name, place)
     except OSError:
         return None
     kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "link"}

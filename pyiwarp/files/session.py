@@ -221,10 +221,10 @@ class Session:
             self._refusals["read_only"] += 1
             raise Refusal("the server is read-only")
         with self._limits.taken(self._client, request.size):
-            dir_fd, name = await in_thread(self._root.directory_for, request.name)
-            with Destination(dir_fd, name, fsync=self._settings.fsync) as destination:
+            place, name = await in_thread(self._root.directory_for, request.name)
+            with Destination(place, name, fsync=self._settings.fsync) as destination:
                 prepare = partial(destination.prepare, request.size, request.permissions)
-                prepared = in_thread(self._limits.prepare, dir_fd, request.size, prepare)
+                prepared = in_thread(self._limits.prepare, place, request.size, prepare)
                 reserved = await self._dialogue.keep_peer_waiting(prepared)
                 with self._limits.promised(0 if reserved else request.size):
                     await self._fill(destination, request, report)

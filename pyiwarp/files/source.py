@@ -20,7 +20,7 @@ UNTOLD_LIMIT: Final = 64 << 20
 TRIES: Final = 3
 _CHANGED: Final = "the file changed while it was being sent"
 
-READING = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+READING: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 """Flags for opening files: without waiting for the other end of a FIFO."""
 
 _KINDS = (
@@ -101,7 +101,7 @@ class Source:
         filled = 0
         while filled < piece.nbytes:
             with piece[filled:] as rest:
-                got = os.preadv(self.fd, [rest], offset + filled)
+                got = _read_into(self.fd, rest, offset + filled)
             if not got:
                 raise Refusal(_CHANGED)
             filled += got
@@ -120,7 +120,7 @@ class Source:
     def check_end(self) -> None:
         """Raise `Refusal` as `check` does, and if the file has more octets than its file system tells."""
         self.check()
-        if self.octets is None and os.pread(self.fd, 1, self.nbytes):
+        if self.octets is None and _read(self.fd, 1, self.nbytes):
             raise Refusal("the file has more octets than its size says")
 
     def close(self) -> None:
@@ -142,9 +142,26 @@ class Source:
     def _read_to_end(self) -> bytes:
         pieces = list[bytes]()
         nbytes = 0
-        while piece := os.pread(self.fd, WHOLE, nbytes):
+        while piece := _read(self.fd, WHOLE, nbytes):
             pieces.append(piece)
             nbytes += len(piece)
             if nbytes > UNTOLD_LIMIT:
                 raise Refusal(f"its size is told as {self.identity.nbytes}, and it has more than {UNTOLD_LIMIT} octets")
         return b"".join(pieces)
+
+
+def _read_into(fd: int, piece: memoryview, offset: int) -> int:
+    """Fill `piece` from `offset` on as far as one call does; returns the number of octets."""
+    if hasattr(os, "preadv"):
+        return os.preadv(fd, [piece], offset)
+    octets = _read(fd, piece.nbytes, offset)
+    piece[: len(octets)] = octets
+    return len(octets)
+
+
+def _read(fd: int, nbytes: int, offset: int) -> bytes:
+    """At most `nbytes` octets from `offset` on. One thread at a time reads a source, so its position is free to use."""
+    if hasattr(os, "pread"):
+        return os.pread(fd, nbytes, offset)
+    os.lseek(fd, offset, os.SEEK_SET)
+    return os.read(fd, nbytes)

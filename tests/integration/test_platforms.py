@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.children import finished
-from tests.platforms import EXPECTED, LACKS, without
+from tests.platforms import EXPECTED, FILES, NETWORK, without
 
 SCRIPTS = {
     "awaitable": """
@@ -126,17 +126,26 @@ DATA = os.urandom(BULK)
 """
 
 
-def gone(lack: str) -> str:
+def gone(taken: str) -> str:
     """A program that fails if something of it is still there."""
     lines = [
         f"assert not {EXPECTED.get(name) or 'hasattr({}, {!r})'.format(*name.split('.'))}, {name!r}"
-        for name in LACKS[lack].split()
+        for name in taken.split()
     ]
     return "\n".join(["import mmap, signal", *lines])
 
 
-@pytest.mark.parametrize("lack", LACKS)
+@pytest.mark.parametrize("lack", NETWORK)
 def test_connections_without_it(lack: str, tmp_path: Path) -> None:
-    program = "\n".join([HEAD, gone(lack), *SCRIPTS.values(), "print('sound')"])
-    done = finished([sys.executable, "-c", program], env=without(lack, tmp_path))
+    program = "\n".join([HEAD, gone(NETWORK[lack]), *SCRIPTS.values(), "print('sound')"])
+    done = finished([sys.executable, "-c", program], env=without(NETWORK[lack], tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (0, "sound\n", "")
+
+
+@pytest.mark.parametrize("lack", FILES)
+def test_files_both_ways_without_it(lack: str, tmp_path: Path) -> None:
+    """The command serves a directory, gets and puts; what it says it has verified itself."""
+    done = finished([sys.executable, "-m", "pyiwarp", "demo", "--mib", "1"], env=without(FILES[lack], tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "octet for octet" in done.stdout
+    assert done.stderr == ""

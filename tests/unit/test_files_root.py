@@ -181,6 +181,7 @@ def test_a_place_for_a_file(root: Root, directory: Path) -> None:
     (directory / "link").symlink_to("../secret")
     for name, leaf in (("new", "new"), ("sub/new", "new"), ("file", "file"), ("link", "link")):
         fd, last = root.directory_for(name)
+        assert isinstance(fd, int)
         assert last == leaf
         assert os.path.samestat(os.fstat(fd), os.stat((directory / name).parent))
         os.close(fd)
