@@ -25,7 +25,7 @@ from pyiwarp.connections.requests import (
     value_of,
 )
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
-from pyiwarp.errors import Disconnected
+from pyiwarp.errors import Closed, Disconnected
 from pyiwarp.memory.atomics import ALL_ONES
 from pyiwarp.memory.fastreg import FastRegion
 from pyiwarp.memory.log import AccessLog
@@ -91,19 +91,24 @@ class Region(MemoryRegion):
 class Connection(Endpoint[AsyncioDriver]):
     """One end of an RDMA connection, made by `connect`, `serve` or `Request.accept`.
 
-    It belongs to the event loop that made it. `async with` closes it, `async for` gives the peer's messages.
+    It belongs to the event loop that made it. `async with` closes it, and resets it when the block is left by an
+    exception of the program's. `async for` gives the peer's messages until either side closes.
     """
 
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
         self._readers: deque[asyncio.Future[None]] = deque()
         self._room: deque[asyncio.Future[None]] = deque()
+        self._ends: deque[asyncio.Future[None]] = deque()
         super().__init__(pd, options, owns_pd=owns_pd)
 
     async def __aenter__(self) -> Connection:
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None and not self.tells_of_the_end(error):
+            self.abort()  # a graceful end would tell the peer that all has been said (RFC 5041 §6.2)
+        else:
+            await self.close()
 
     # --- memory ------------------------------------------------------------------------------------------------------
 
@@ -264,7 +269,7 @@ class Connection(Endpoint[AsyncioDriver]):
         try:
             while True:
                 yield await self.recv()
-        except Disconnected:
+        except (Closed, Disconnected):  # by this side, by the peer
             return
 
     # --- the end -----------------------------------------------------------------------------------------------------
@@ -286,6 +291,16 @@ class Connection(Endpoint[AsyncioDriver]):
                 await asyncio.shield(self._llp.closed)
         finally:
             self._dispose()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection has ended, by whichever side; `close_reason` says why.
+
+        Cancelling stops the wait.
+        """
+        while self.qp.alive:
+            await self._wait(self._ends)
+        if self._llp is not None:
+            await asyncio.shield(self._llp.closed)
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -342,7 +357,7 @@ class Connection(Endpoint[AsyncioDriver]):
 
     def _wake_all(self) -> None:
         """The connection has ended: wake every waiter, which then raises the cause."""
-        for waiters in (self._readers, self._room):
+        for waiters in (self._readers, self._room, self._ends):
             while waiters:
                 _wake_one(waiters)
 

@@ -24,7 +24,7 @@ from pyiwarp.connections.requests import (
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import Poller, poller
 from pyiwarp.drivers.polling_driver import PollingDriver
-from pyiwarp.errors import Disconnected
+from pyiwarp.errors import Closed, Disconnected
 from pyiwarp.memory.atomics import ALL_ONES
 from pyiwarp.memory.fastreg import FastRegion
 from pyiwarp.memory.log import AccessLog
@@ -104,7 +104,8 @@ class _Outcome:
 class Connection(Endpoint[PollingDriver]):
     """One end of an RDMA connection, made by `connect` or `Request.accept`; it belongs to the thread that made it.
 
-    `with` closes it, `for` gives the peer's messages. Each operation waits at most `timeout` seconds, for ever by
+    `with` closes it, and resets it when the block is left by an exception of the program's. `for` gives the peer's
+    messages until either side closes. Each operation waits at most `timeout` seconds, for ever by
     default, and then raises `TimeoutError`: the work goes on, only the waiting is over, and its memory stays pinned
     until it is complete. Ctrl-C is the same. In another thread every operation raises `WrongThread`.
     """
@@ -116,9 +117,9 @@ class Connection(Endpoint[PollingDriver]):
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        if exc and exc[0] is KeyboardInterrupt:
-            self.abort()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None and not self.tells_of_the_end(error):
+            self.abort()  # a graceful end would tell the peer that all has been said (RFC 5041 §6.2)
         else:
             self.close()
 
@@ -309,7 +310,7 @@ class Connection(Endpoint[PollingDriver]):
         try:
             while True:
                 yield self.recv()
-        except Disconnected:
+        except (Closed, Disconnected):  # by this side, by the peer
             return
 
     # --- the end -----------------------------------------------------------------------------------------------------
@@ -345,6 +346,15 @@ class Connection(Endpoint[PollingDriver]):
         if self._llp is not None:
             self._llp.reset_at_end()  # else closing the queue pair could make this driver send a FIN
         super()._dispose()
+
+    def wait_closed(self, *, timeout: float | None = None) -> None:
+        """Wait until the connection has ended, by whichever side; `close_reason` says why.
+
+        Raises `TimeoutError` after `timeout` seconds.
+        """
+        llp = self._llp
+        if not self._await(lambda: not self.qp.alive and (llp is None or llp.closed), _deadline(timeout)):
+            raise TimeoutError(f"the connection has not ended: {self!r}")
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from pyiwarp.bounds import check_count, check_kind, check_offered, check_seconds
 from pyiwarp.capture import Capture, Tap
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.codes import MAX_MESSAGE, MAX_MULPDU, MIN_MULPDU, UNNEGOTIATED, Rtr
-from pyiwarp.errors import Closed, Disconnected, UsageError, WrongProcess
+from pyiwarp.errors import Closed, ConnectionLost, Disconnected, ProtocolViolation, UsageError, WrongProcess
 from pyiwarp.exports import public_names
 from pyiwarp.memory.fastreg import FastRegion
 from pyiwarp.memory.log import AccessLog
@@ -196,7 +196,7 @@ class Message(NamedTuple):
     immediate: bool = False
 
 
-_INTERNAL: Final = frozenset({"attach", "of"})
+_INTERNAL: Final = frozenset({"attach", "of", "tells_of_the_end"})
 _NO_ACCESS: Final = Access(0)  # local read is always allowed
 _REGISTERED: Final = RegionSlice, MemoryRegion, FastRegion
 
@@ -281,6 +281,14 @@ class Endpoint(Generic[D]):
         return self.qp.error
 
     # --- the beginning and the end -----------------------------------------------------------------------------------
+
+    def tells_of_the_end(self, error: BaseException) -> bool:
+        """Whether an error says that the peer ended this connection, which is no fault of the program's."""
+        if isinstance(error, BaseExceptionGroup):
+            return all(self.tells_of_the_end(each) for each in error.exceptions)
+        if isinstance(error, Disconnected):
+            return not self.qp.alive or self.qp.stream.peer_closed
+        return error is self.close_reason and isinstance(error, ConnectionLost | ProtocolViolation)
 
     def attach(self, driver: D) -> None:
         """MPA startup has succeeded, and `driver` moves the octets of the queue pair from now on."""

@@ -17,7 +17,7 @@ from pyiwarp import cm
 from pyiwarp.connections.awaitable import Connection, Options
 from pyiwarp.connections.endpoint import PeerRequest, new_connection, options_for
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
-from pyiwarp.errors import ConnectionLost, Disconnected, ProtocolViolation, UsageError, WrongState
+from pyiwarp.errors import ConnectionLost, UsageError, WrongState
 from pyiwarp.verbs import ProtectionDomain
 
 __all__ = ["Listener", "Request", "Server", "connect", "listen", "serve"]
@@ -45,9 +45,9 @@ class _Connecting:
         self._connection = await self._make()
         return self._connection
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         assert self._connection is not None
-        await self._connection.close()
+        await self._connection.__aexit__(kind, error, trace)
 
 
 def connect(
@@ -60,6 +60,8 @@ def connect(
 ) -> _Connecting:
     """Connect to the iWARP peer on `host` and `port`; `await` the result or use it with `async with`.
 
+    A block that ends normally closes the connection gracefully. One that is left by an exception resets it, so that the
+    peer does not take what it has for all (RFC 5041 §6.2); an error that tells of the peer's end closes it gracefully.
     `private_data` goes along with the MPA Request: at most 508 octets, or 512 in revision 1. `pd` shares a
     protection domain between connections. Raises `OSError` if TCP cannot be established, `Rejected`,
     `StartupTimeout` or another `StartupError` if startup fails, `ConnectionLost`. Cancelling leaves nothing behind.
@@ -238,7 +240,7 @@ class Server:
         try:
             await self._handler(connection)
         except BaseException as error:
-            if _tells_of_the_end(error, connection):
+            if connection.tells_of_the_end(error):
                 log.info("%r ended: %s", request, error)
             elif not _is_cancelled(error):
                 # a graceful end would tell the peer that all has been said (RFC 5041 §6.2)
@@ -292,15 +294,6 @@ def _is_cancelled(error: BaseException) -> bool:
     """Whether the server ends the task; a handler may also raise `CancelledError` by itself."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-
-
-def _tells_of_the_end(error: BaseException, connection: Connection) -> bool:
-    """Whether an error says that the peer ended this connection, which is no fault of the handler's."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(_tells_of_the_end(each, connection) for each in error.exceptions)
-    if isinstance(error, Disconnected):
-        return not connection.qp.alive or connection.qp.stream.peer_closed
-    return error is connection.close_reason and isinstance(error, ConnectionLost | ProtocolViolation)
 
 
 async def serve(
