@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from numbers import Real
 from types import UnionType
-from typing import SupportsIndex
+from typing import Final, SupportsIndex
 
 from pyiwarp.errors import UsageError
 
-__all__ = ["check_count", "check_kind", "check_offered", "check_seconds"]
+__all__ = ["DEFAULT_BACKLOG", "PER_ADDRESS", "check_count", "check_kind", "check_offered", "check_seconds"]
+
+DEFAULT_BACKLOG: Final = 512
+"""How many connections of one listener may be in startup or wait for a decision."""
+
+PER_ADDRESS: Final = 256
+"""How many of these may come from one address."""
 
 
 def check_count(name: str, value: object, least: int, most: int, rule: str = "") -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pyiwarp.bounds import DEFAULT_BACKLOG, PER_ADDRESS
 from pyiwarp.cli.options import (
     CrcOption,
     FsyncOption,
@@ -43,6 +44,10 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 lets the system choose.")] = DEFAULT_PORT,
     read_only: Annotated[bool, typer.Option("--read-only", help="Refuse every put.")] = False,
     clients: Annotated[int, typer.Option(min=1, help="The most clients at once; an idle one makes room.")] = 64,
+    backlog: Annotated[
+        int, typer.Option(min=1, help="The most connections in startup; the oldest that owes its Request makes room.")
+    ] = DEFAULT_BACKLOG,
+    per_address: Annotated[int, typer.Option(min=1, help="The most of these from one address.")] = PER_ADDRESS,
     max_file: Annotated[
         int | None, typer.Option(parser=octets, metavar="SIZE", help="The largest file of a put, as 500M or 2GiB.")
     ] = None,
@@ -78,6 +83,8 @@ def serve(
         fsync=fsync,
         patience=timeout,
         clients=clients,
+        backlog=backlog,
+        per_address=per_address,
         max_file=max_file,
         max_client=max_client,
         reserve=reserve,

@@ -12,6 +12,7 @@ from importlib import import_module
 from time import monotonic
 from typing import Final, Generic, NamedTuple, TypeVar
 
+from pyiwarp.bounds import DEFAULT_BACKLOG, PER_ADDRESS
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.cm.listening import network_of
 from pyiwarp.errors import UsageError
@@ -22,12 +23,6 @@ from pyiwarp.startup import Startup, StartupState
 __all__ = ["DEFAULT_BACKLOG", "PER_ADDRESS", "ListenerCounters", "Reception", "Room"]
 
 log = logging.getLogger(__name__)
-
-DEFAULT_BACKLOG: Final = 512
-"""How many connections of one listener may be in startup or wait for a decision."""
-
-PER_ADDRESS: Final = 256
-"""How many of these may come from one address."""
 
 LOG_INTERVAL: Final = 10.0
 """How often a listener logs what happens again and again, in seconds."""

@@ -91,7 +91,10 @@ class FileServer:
 
     async def start(self, host: str | None = None, port: int = 0) -> None:
         """Listen; raises `OSError` if the address cannot be had."""
-        self._listener = await listen(host, port, options=self._shared.settings.options)
+        settings = self._shared.settings
+        self._listener = await listen(
+            host, port, options=settings.options, backlog=settings.backlog, per_address=settings.per_address
+        )
         self._acceptor = asyncio.get_running_loop().create_task(self._accept_all(self._listener))
 
     async def wait_closed(self) -> None:

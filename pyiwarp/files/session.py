@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from pyiwarp import Access, Connection, Options, Region, RemoteRegion
+from pyiwarp.bounds import DEFAULT_BACKLOG, PER_ADDRESS
 from pyiwarp.errors import Disconnected, IwarpError
 from pyiwarp.files.attributes import Attributes
 from pyiwarp.files.destination import Destination
@@ -70,6 +71,7 @@ class ServerSettings:
     `patience` (seconds) limits every wait for a client that owes an answer or progress, `idle` (seconds) the wait for
     its next request. Of more than `clients` at once the one that has been idle longest makes room; if all have work
     the new one is rejected. With `fsync` a received file is on the disk before the client is told that it is stored.
+    `backlog` and `per_address` bound the clients in MPA startup, as in `pyiwarp.listen`.
     `read_only` refuses every put. `max_file`, `max_client` and `reserve` limit puts; see `DiskLimits`.
     """
 
@@ -78,6 +80,8 @@ class ServerSettings:
     patience: float = 30.0
     idle: float = 300.0
     clients: int = 64
+    backlog: int = DEFAULT_BACKLOG
+    per_address: int = PER_ADDRESS
     max_file: int | None = None
     max_client: int | None = None
     reserve: int | None = None
