@@ -250,7 +250,7 @@ class QpPump:
         if self._tcp is _SETTLING:
             self._move_tcp(TcpInput.SETTLED)
             return
-        if limit.waiting_for is _REST_OF_FPDU:
+        if limit.waiting_for == _REST_OF_FPDU:
             message = f"the peer began an FPDU, and its rest did not come within {limit.seconds:g} s (RFC 5042 §6.4)"
             self._lose(FpduTimeout(message))
         elif self.state is QpState.RTS:
