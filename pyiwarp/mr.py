@@ -407,6 +407,13 @@ class RegionSlice(NamedTuple):
     offset: int
     nbytes: int
 
+    def __getitem__(self, octets: slice) -> RegionSlice:  # type: ignore[override]
+        """Some of these octets, as a slice of any sequence is; a number gives the field, as that of any tuple does."""
+        if not isinstance(octets, slice):
+            return tuple.__getitem__(self, octets)
+        start, nbytes = slice_of(octets, self.nbytes)
+        return RegionSlice(self.region, self.offset + start, nbytes)
+
     @property
     def view(self) -> memoryview:
         """The octets themselves, not a copy."""

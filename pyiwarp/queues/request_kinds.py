@@ -156,9 +156,9 @@ def _admit_send(request: Send, asker: Asker) -> Admitted:
 def _admit_write(request: Write, asker: Asker) -> Admitted:
     sges = request.sges
     if len(sges) == 1:
-        nbytes = sges[0][2]
+        nbytes = sges[0].nbytes
     elif request.inline is None:
-        nbytes = sum(sge[2] for sge in sges)
+        nbytes = sum(sge.nbytes for sge in sges)
     else:
         nbytes = memoryview(request.inline).nbytes
     check_remote(request.remote, nbytes)
@@ -247,7 +247,8 @@ def _start_immediate(stream: Stream, posted: Posted) -> None:
 
 
 def _start_local(stream: Stream, posted: Posted) -> None:
-    operation = cast("Operation", posted.sges[0][0])
+    ((operation_held, _, _),) = posted.sges
+    operation = cast("Operation", operation_held)
     try:
         operation.perform()
     except WorkRequestRefused as error:

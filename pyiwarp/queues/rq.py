@@ -94,7 +94,7 @@ class ReceiveQueue:
         if len(self._posted) + len(self._late) >= self.cap.max_recv_wr:
             self.check_room()
         sges = request.sges
-        if len(sges) != 1 or not sges[0][0].pin_sink(self.pd, sges[0][1], sges[0][2]):
+        if len(sges) != 1 or not sges[0].region.pin_sink(self.pd, sges[0].offset, sges[0].nbytes):
             check_sges(sges, Access.LOCAL_WRITE, self.pd, self.cap)
             for sge in sges:
                 sge.region.pin()
@@ -126,7 +126,7 @@ class ReceiveQueue:
         """Complete the receive of the oldest message that took one (RDMAP-5040-5.3-05)."""
         receive = self._taken.popleft()
         for sge in receive.sges:
-            sge[0].unpin()
+            sge.region.unpin()
         _, _, nbytes, solicited, inval_stag, immediate = event
         fields = (receive.wr_id, _SUCCESS, _RECV, nbytes, self.qp_num, inval_stag, solicited, None, immediate, None)
         # once for each message: `Completion(...)` takes nearly twice as long as `tuple.__new__`

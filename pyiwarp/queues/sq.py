@@ -199,8 +199,8 @@ class SendQueue:
         queue = self._posted
         while queue and queue[0].done:
             posted = queue.popleft()
-            for sge in posted.sges:
-                sge[0].unpin()
+            for region, _, _ in posted.sges:
+                region.unpin()
             request = posted.request
             if request.signaled or self.all_signaled:
                 opcode, nbytes, value = posted.kind.opcode, posted.nbytes, posted.value
@@ -276,5 +276,5 @@ class SendQueue:
 
 def unpin(sges: Held) -> None:
     """Work is done with the memory of these elements, or with these operations."""
-    for sge in sges:
-        sge[0].unpin()
+    for region, _, _ in sges:
+        region.unpin()

@@ -30,7 +30,7 @@ from pyiwarp.errors import (
     TaggedOffsetWrap,
     UsageError,
 )
-from pyiwarp.mr import Access, MemoryRegion, RemoteRegion, StagTable
+from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion, StagTable
 from pyiwarp.queues.work import FetchAdd
 from tests.harness import Pair
 
@@ -389,3 +389,20 @@ def test_memory_is_let_go_though_the_error_that_ended_the_stream_is_kept() -> No
     assert pair.right.qp.error is not None
     region.close()
     buffer.append(0)
+
+
+def test_a_slice_of_a_slice() -> None:
+    memory = bytearray(range(200))
+    region = StagTable().register(object(), memory, Access.LOCAL_WRITE, MemoryRegion)
+    half: Any = region[50:150]  # type checkers take a slice of a named tuple for a plain tuple
+    first: Any = region[:100]
+    part = half[10:20]
+    assert part == RegionSlice(region, 60, 10)
+    assert bytes(part.view) == memory[60:70]
+    assert first[95:] == region[95:100]
+    assert first[:200] == first
+    assert first[-5:-1] == region[95:99]
+    assert first[10:10].nbytes == 0
+    assert part[1] == 60  # the fields by number, as those of any tuple
+    with pytest.raises(BadWorkRequest, match="step"):
+        first[::2]
