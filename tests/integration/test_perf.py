@@ -492,4 +492,4 @@ def test_nobody_there() -> None:
     with process("perf", "write_bw", "-p", "0", "--json") as server:
         place = f"{HOST}:{server.told()['port']}"
         assert server.end(signal.SIGTERM, 1) == "pyiwarp: interrupted\n"
-    assert complaint("perf", "write_bw", place) == "Connection refused"
+    assert complaint("perf", "write_bw", place) == f"Connection refused: {place.replace(':', ' port ')}"
