@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from mypy_extensions import mypyc_attr
 
@@ -407,7 +407,7 @@ class RegionSlice(NamedTuple):
     offset: int
     nbytes: int
 
-    def __getitem__(self, octets: slice) -> RegionSlice:  # type: ignore[override]
+    def __getitem__(self, octets: Any) -> Any:
         """Some of these octets, as a slice of any sequence is; a number gives the field, as that of any tuple does."""
         if not isinstance(octets, slice):
             return tuple.__getitem__(self, octets)

@@ -309,10 +309,10 @@ class PollingDriver:
         self.on_closed()
 
 
-def _peer_of(sock: socket.socket) -> tuple[str, int] | None:
+def _peer_of(sock: socket.socket) -> tuple[Any, ...] | None:
     """The peer's address; None if it has reset the connection already."""
     try:
-        name: tuple[str, int] = sock.getpeername()
+        name: tuple[Any, ...] = sock.getpeername()  # of IPv6 it has four parts
     except OSError:
         return None
     return name
