@@ -204,8 +204,11 @@ class Deframer:
         elif left >= LARGEST_FPDU:  # whole FPDUs that wait for their turn
             self._move_to(take_buffer())
         elif left:
-            roomy = len(self.view) - left >= min(left, LARGEST_FPDU - left)
-            self._move_to(self.view if roomy and self._last < _BULK else self._buffer_for(left * _GROWTH))
+            roomy = len(self.view) - left >= min(left, LARGEST_FPDU - left) and self._last < _BULK
+            if self._last == self._room:  # the last read filled its room: more waits in TCP
+                self._move_to(self._buffer_for(max(left, self._last) * _GROWTH))
+            else:
+                self._move_to(self.view if roomy else self._buffer_for(left * _GROWTH))
         if not left:
             self.start = self.end = 0
         room = self.view[self.end : self._good_end()] if len(self.view) == BUFFER_SIZE else self.view[self.end :]

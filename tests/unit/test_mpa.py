@@ -280,3 +280,20 @@ def test_payload_views_are_framed_without_copying() -> None:
     out: list[bytes | bytearray | memoryview] = []
     Framer(crc=True).frame(b"h" * 14, [payload], 50, out)
     assert any(piece is payload for piece in out)
+
+
+def test_reads_grow_although_each_ends_inside_an_fpdu() -> None:
+    """A stream of small FPDUs fills whatever room it is given: soon it is given much."""
+    deframer, stream = Deframer(crc=False), fpdu(bytes(1442)) * 400
+    sizes = []
+    while stream:
+        view = deframer.receive_view()
+        nbytes = min(len(view), len(stream))
+        view[:nbytes] = stream[:nbytes]
+        stream = stream[nbytes:]
+        sizes.append(nbytes)
+        deframer.received(nbytes)
+        while deframer.next_ulpdu() is not None:
+            pass
+        deframer.release()
+    assert len(sizes) <= 6, sizes
