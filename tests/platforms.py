@@ -76,13 +76,17 @@ def take_statvfs():
     shutil.disk_usage = lambda path: usage
     del os.statvfs, os.fstatvfs
 
+def remove_by_path():
+    """`shutil.rmtree` uses what is taken here, and is not what is tested."""
+    shutil._use_fd_functions = False
+
 def take_directory_descriptors():
     """As on Windows: a directory cannot be opened, and no name is relative to a descriptor."""
     for name in ("O_DIRECTORY", "O_NOFOLLOW", "O_PATH", "O_TMPFILE"):
         delattr(os, name)
     os.supports_dir_fd.clear()
     os.supports_fd.clear()
-    shutil._use_fd_functions = False
+    remove_by_path()
     def checked(call):
         def checking(path, *more, **options):
             for option in ("dir_fd", "src_dir_fd", "dst_dir_fd"):
@@ -103,6 +107,10 @@ def take(name):
         globals()[f"take_{name}"]()
         return
     module, _, attribute = name.partition(".")
+    if attribute == "O_NONBLOCK":
+        remove_by_path()
+    if attribute == "sched_getaffinity" and hasattr(os, "process_cpu_count"):
+        os.process_cpu_count = os.cpu_count  # as Python has it where the call is missing
     if hasattr(importlib.import_module(module), attribute):
         delattr(importlib.import_module(module), attribute)
 
