@@ -1,6 +1,6 @@
 # make demo    a file both ways between two processes on this machine; nothing needs to be installed before
 # make quick   what to run while one works: a minute
-# make test    style, types and the tests: five minutes on two processors
+# make test    style, types and the tests: eight minutes on two processors
 # make tools   the tests of what the project is developed with: time limits, endurance, audit, benchmarks
 # make interop the scenarios and the conformance cases against the Linux kernel's siw in a virtual machine
 # make help    the rest
