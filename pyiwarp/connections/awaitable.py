@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pyiwarp.connections.endpoint import Endpoint, Message, Options
@@ -21,6 +21,7 @@ from pyiwarp.connections.requests import (
     make_immediate,
     make_read,
     make_write,
+    succeeded,
     successful,
     value_of,
 )
@@ -183,17 +184,34 @@ class Connection(Endpoint[AsyncioDriver]):
         with self._registered(data) as sges:
             await self._do(lambda done: Send(sges, done, None, invalidate, solicited))
 
-    async def write(self, local: Local, remote: RemoteRegion) -> None:
+    async def write(self, local: Local, remote: RemoteRegion, *, then_send: Local | None = None) -> None:
         """RDMA Write the octets of `local` into the peer's memory (RFC 5040 §5.1).
 
         Returning means that the local memory may be used again. It does not mean that the octets have arrived: a
         later `send` that the peer has received, or a later `read` that returned, means that (RFC 5040 §5.5). Memory
         that is changed before this returns may reach the peer damaged and end the connection with a CRC error.
         With `Options(confirm=True)` returning means that the peer has placed them; what it refuses raises here.
+        With `then_send` a Send of these octets follows: when it is received, the Write is placed; see `write_many`.
         Cancelling does not undo it. Raises the cause if the connection ends first.
         """
+        if then_send is not None:
+            await self.write_many([(local, remote)], then_send=then_send)
+            return
         with self._registered(local) as sges:
             await self._do(make_write(sges, remote))
+
+    async def write_many(self, writes: Iterable[tuple[Local, RemoteRegion]], *, then_send: Local | None = None) -> None:
+        """RDMA Write each of `writes`, pairs of local memory and memory of the peer's, in their order (RFC 5040 §5.1).
+
+        They are posted together and waited for once. With `then_send` a Send of these octets follows them: when it is
+        received, all of them are placed (RFC 5040 §5.5). Returning means for each what it means for `write`, and for
+        the Send what it means for `send`. A list may be longer than `Options.send_depth`.
+        Cancelling stops the wait: what was posted is sent; the rest of a longer list and the Send are not.
+        Raises `BadWorkRequest` for an item that is unfit, or the cause if the connection ends first; a note of the
+        error says which item it was.
+        """
+        with self._batch(make_write, writes, then_send=then_send) as requests:
+            await self._do_many(requests)
 
     async def read(self, local: Local, remote: RemoteRegion, *, invalidate_sink: bool = False) -> None:
         """RDMA Read from the peer's memory until `local` is full (RFC 5040 §5.2); returns when the octets are here.
@@ -202,8 +220,18 @@ class Connection(Endpoint[AsyncioDriver]):
         octets may still come, so the memory stays pinned until they have. Raises the cause if the connection ends
         first.
         """
-        with self._registered(local, Access.LOCAL_WRITE) as (sink,):
-            await self._do(make_read(sink, remote, invalidate_sink=invalidate_sink))
+        with self._registered(local, Access.LOCAL_WRITE) as sges:
+            await self._do(make_read(sges, remote, invalidate_sink=invalidate_sink))
+
+    async def read_many(self, reads: Iterable[tuple[Local, RemoteRegion]]) -> None:
+        """RDMA Read each of `reads`, pairs of local memory and memory of the peer's (RFC 5040 §5.2).
+
+        They are posted together and waited for once; as many are under way at a time as the peer agreed to (ORD).
+        Returns when all octets are here. Raises as `write_many` does.
+        Cancelling stops the wait, and their memory stays pinned as that of `read`.
+        """
+        with self._batch(make_read, reads, Access.LOCAL_WRITE) as requests:
+            await self._do_many(requests)
 
     async def fetch_add(self, remote: RemoteRegion, add: int, *, mask: int = 0) -> int:
         """Add to eight octets of the peer's memory; returns the number that was there before (RFC 7306 §5.1.1).
@@ -242,13 +270,7 @@ class Connection(Endpoint[AsyncioDriver]):
         """
         immediate = make_immediate(data, solicited=solicited)
         with self._registered(local) as sges:
-            write = make_write(sges, remote)
-            await self._make_room()
-            written = self._post(write)
-            await self._make_room()
-            sent = self._post(immediate)  # EXT-7306-6.3-06
-            successful(await written)
-            successful(await sent)
+            await self._do_many([make_write(sges, remote), immediate])  # EXT-7306-6.3-06
 
     async def recv(self) -> bytes:
         """The octets of the peer's next Send; see `recv_message`."""
@@ -264,6 +286,19 @@ class Connection(Endpoint[AsyncioDriver]):
         if not self._inbox:
             await self._wait_for_message()
         return self._take_message()
+
+    async def recv_into(self, buffer: Local) -> int:
+        """Receive the peer's next Send into `buffer`; returns how many octets it has (RFC 5040 §5.3).
+
+        `buffer` is any memory that can be written, a whole region or a slice of one: its first octets are those of the
+        message, the others stay. The octets are copied once, out of the receive in which they came. Raises
+        `BadWorkRequest` for a message that is larger than `buffer`, which stays the next one, and for memory that may
+        not be written; otherwise as `recv_message`. Cancelling loses none.
+        """
+        self._check_sink(buffer)
+        if not self._inbox:
+            await self._wait_for_message()
+        return self._take_into(buffer)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -330,6 +365,23 @@ class Connection(Endpoint[AsyncioDriver]):
         if self.qp.send_room == 0:
             await self._make_room()
         return successful(await self._post(request))
+
+    async def _do_many(self, requests: Sequence[MakeRequest]) -> None:
+        """Post work requests in their order, together as far as there is room, and wait for the last of them."""
+        self._check_alive()
+        loop = asyncio.get_running_loop()
+        posted: list[asyncio.Future[Completion]] = []
+        while len(posted) < len(requests):
+            await self._make_room()
+            some = requests[len(posted) : len(posted) + self.qp.send_room]
+            waiting = [loop.create_future() for _ in some]
+            self.qp.post_send_many([request(done) for request, done in zip(some, waiting, strict=True)])
+            posted += waiting
+            if len(posted) < len(requests) and not (await waiting[len(waiting) // 2]).ok:
+                break
+        if posted:
+            await posted[-1]
+            succeeded([done.result() for done in posted])
 
     async def _make_room(self) -> None:
         """Wait until the send queue takes another work request."""

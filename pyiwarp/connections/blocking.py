@@ -6,7 +6,7 @@ progress.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from pyiwarp.connections.requests import (
     make_immediate,
     make_read,
     make_write,
+    succeeded,
     successful,
     value_of,
 )
@@ -211,16 +212,41 @@ class Connection(Endpoint[PollingDriver]):
         with self._registered(data) as sges:
             self._do(lambda done: Send(sges, done, None, invalidate, solicited), timeout)
 
-    def write(self, local: Local, remote: RemoteRegion, *, timeout: float | None = None) -> None:
+    def write(
+        self, local: Local, remote: RemoteRegion, *, then_send: Local | None = None, timeout: float | None = None
+    ) -> None:
         """RDMA Write the octets of `local` into the peer's memory (RFC 5040 §5.1).
 
         Returning means that the local memory may be used again. It does not mean that the octets have arrived: a
         later `send` that the peer has received, or a later `read` that returned, means that (RFC 5040 §5.5). With
-        `Options(confirm=True)` it does, and what the peer refuses raises here. Raises the cause if the connection ends
+        `Options(confirm=True)` it does, and what the peer refuses raises here. With `then_send` a Send of these octets
+        follows: when it is received, the Write is placed; see `write_many`. Raises the cause if the connection ends
         first.
         """
+        if then_send is not None:
+            self.write_many([(local, remote)], then_send=then_send, timeout=timeout)
+            return
         with self._registered(local) as sges:
             self._do(make_write(sges, remote), timeout)
+
+    def write_many(
+        self,
+        writes: Iterable[tuple[Local, RemoteRegion]],
+        *,
+        then_send: Local | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """RDMA Write each of `writes`, pairs of local memory and memory of the peer's, in their order (RFC 5040 §5.1).
+
+        They are posted together and waited for once. With `then_send` a Send of these octets follows them: when it is
+        received, all of them are placed (RFC 5040 §5.5). Returning means for each what it means for `write`, and for
+        the Send what it means for `send`. A list may be longer than `Options.send_depth`.
+        After `timeout` seconds what was posted goes on; the rest of a longer list and the Send are not posted.
+        Raises `BadWorkRequest` for an item that is unfit, or the cause if the connection ends first; a note of the
+        error says which item it was.
+        """
+        with self._batch(make_write, writes, then_send=then_send) as requests:
+            self._do_many(requests, timeout)
 
     def read(
         self,
@@ -235,8 +261,17 @@ class Connection(Endpoint[PollingDriver]):
         With `invalidate_sink` the STag of `local` is void then, as by `invalidate`. Raises the cause if the connection
         ends first.
         """
-        with self._registered(local, Access.LOCAL_WRITE) as (sink,):
-            self._do(make_read(sink, remote, invalidate_sink=invalidate_sink), timeout)
+        with self._registered(local, Access.LOCAL_WRITE) as sges:
+            self._do(make_read(sges, remote, invalidate_sink=invalidate_sink), timeout)
+
+    def read_many(self, reads: Iterable[tuple[Local, RemoteRegion]], *, timeout: float | None = None) -> None:
+        """RDMA Read each of `reads`, pairs of local memory and memory of the peer's (RFC 5040 §5.2).
+
+        They are posted together and waited for once; as many are under way at a time as the peer agreed to (ORD).
+        Returns when all octets are here. Raises as `write_many` does.
+        """
+        with self._batch(make_read, reads, Access.LOCAL_WRITE) as requests:
+            self._do_many(requests, timeout)
 
     def fetch_add(self, remote: RemoteRegion, add: int, *, mask: int = 0, timeout: float | None = None) -> int:
         """Add to eight octets of the peer's memory; returns the number that was there before (RFC 7306 §5.1.1).
@@ -280,12 +315,8 @@ class Connection(Endpoint[PollingDriver]):
         Nothing is sent if either is unfit, and the octets never without the Write. Otherwise as `write`.
         """
         immediate = make_immediate(data, solicited=solicited)
-        deadline = _deadline(timeout)
         with self._registered(local) as sges:
-            written = self._post(make_write(sges, remote), deadline)
-            sent = self._post(immediate, deadline)  # EXT-7306-6.3-06
-            self._outcome(written, deadline)
-            self._outcome(sent, deadline)
+            self._do_many([make_write(sges, remote), immediate], timeout)  # EXT-7306-6.3-06
 
     def recv(self, *, timeout: float | None = None) -> bytes:
         """The octets of the peer's next Send; see `recv_message`."""
@@ -296,6 +327,23 @@ class Connection(Endpoint[PollingDriver]):
 
         Raises `Disconnected` when the peer has closed gracefully and all is received, else the cause of the end.
         """
+        self._wait_for_message(timeout)
+        return self._take_message()
+
+    def recv_into(self, buffer: Local, *, timeout: float | None = None) -> int:
+        """Receive the peer's next Send into `buffer`; returns how many octets it has (RFC 5040 §5.3).
+
+        `buffer` is any memory that can be written, a whole region or a slice of one: its first octets are those of the
+        message, the others stay. The octets are copied once, out of the receive in which they came. Raises
+        `BadWorkRequest` for a message that is larger than `buffer`, which stays the next one, and for memory that may
+        not be written; otherwise as `recv_message`.
+        """
+        self._check_sink(buffer)
+        self._wait_for_message(timeout)
+        return self._take_into(buffer)
+
+    def _wait_for_message(self, timeout: float | None) -> None:
+        """Wait until the inbox has a message."""
         self.poller.check_thread()
         inbox = self._inbox
         if not inbox:
@@ -304,7 +352,6 @@ class Connection(Endpoint[PollingDriver]):
                 self._check_more_to_come()
                 assert not ready, "a wait that is not over in vain has a message or an end"
                 raise TimeoutError(f"no message came within {timeout:g} s: {self!r}")
-        return self._take_message()
 
     def __iter__(self) -> Iterator[bytes]:
         try:
@@ -365,23 +412,47 @@ class Connection(Endpoint[PollingDriver]):
 
     def _post(self, request: MakeRequest, deadline: float | None) -> _Outcome:
         """Post a work request, when there is room."""
+        self._make_room(deadline)
+        done = _Outcome()
+        self.qp.post_send(request(done))
+        return done
+
+    def _do_many(self, requests: Sequence[MakeRequest], timeout: float | None) -> None:
+        """Post work requests in their order, together as far as there is room, and wait for the last of them."""
+        deadline = _deadline(timeout)
+        posted: list[_Outcome] = []
+        while len(posted) < len(requests):
+            self._make_room(deadline)
+            some = requests[len(posted) : len(posted) + self.qp.send_room]
+            waiting = [_Outcome() for _ in some]
+            self.qp.post_send_many([request(done) for request, done in zip(some, waiting, strict=True)])
+            posted += waiting
+            if len(posted) < len(requests) and not self._completion(waiting[len(waiting) // 2], deadline).ok:
+                break
+        if posted:
+            self._completion(posted[-1], deadline)
+            succeeded([self._completion(done, deadline) for done in posted])
+
+    def _make_room(self, deadline: float | None) -> None:
+        """Wait until the send queue takes another work request."""
         self.poller.check_thread()
         self._check_alive()
         if self.qp.send_room == 0:
             if not self._await(lambda: self.qp.send_room or not self.qp.alive, deadline):
                 raise TimeoutError(f"the send queue stayed full: {self!r}")
             self._check_alive()
-        done = _Outcome()
-        self.qp.post_send(request(done))
-        return done
 
     def _outcome(self, done: _Outcome, deadline: float | None) -> Completion:
         """Wait for a work request; raises the cause if it failed."""
+        return successful(self._completion(done, deadline))
+
+    def _completion(self, done: _Outcome, deadline: float | None) -> Completion:
+        """Wait for a work request, whatever becomes of it."""
         if done.completion is None and not self._await(lambda: done.completion, deadline):
             raise TimeoutError(f"the work request is still under way: {self!r}")
         completion = done.completion
         assert completion is not None, "every work request completes"
-        return successful(completion)
+        return completion
 
     def _await(self, done: Callable[[], object], deadline: float | None) -> bool:
         return self.poller.wait(done, None if deadline is None else max(0.0, deadline - monotonic()))

@@ -7,27 +7,37 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from mmap import PAGESIZE, mmap
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
-from pyiwarp.access import octets_of
+from pyiwarp.access import check_writable, octets_of
 from pyiwarp.bounds import check_count, check_kind, check_offered, check_seconds
 from pyiwarp.capture import Capture, Tap
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.codes import MAX_MESSAGE, MAX_MULPDU, MIN_MULPDU, UNNEGOTIATED, Rtr
-from pyiwarp.errors import Closed, ConnectionLost, Disconnected, ProtocolViolation, UsageError, WrongProcess
+from pyiwarp.connections.requests import MakeRequest, pair_of
+from pyiwarp.errors import (
+    BadWorkRequest,
+    Closed,
+    ConnectionLost,
+    Disconnected,
+    ProtocolViolation,
+    UsageError,
+    WrongProcess,
+)
 from pyiwarp.exports import public_names
 from pyiwarp.memory.fastreg import FastRegion
 from pyiwarp.memory.log import AccessLog
-from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice
+from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion
 from pyiwarp.negotiation import Agreement, Offer, check_private_data_type
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.pump import Driver
+from pyiwarp.queues.checks import check_sges
 from pyiwarp.queues.qp import QpCap, QpOptions, QpState, QueuePair
 from pyiwarp.queues.qp_options import FPDU_TIMEOUT
-from pyiwarp.queues.work import Completion, Recv, Status
+from pyiwarp.queues.work import Completion, Recv, Send, Status
 from pyiwarp.verbs import Context, Device, ProtectionDomain
 
 if TYPE_CHECKING:
@@ -337,17 +347,40 @@ class Endpoint(Generic[D]):
         Memory that is not registered is registered for the operation, with `access`. It is released when the work
         completes, also if the program stops waiting before.
         """
-        if isinstance(data, RegionSlice):
-            yield (data,)
-            return
-        if isinstance(data, MemoryRegion | FastRegion):
-            yield (data[:],)
+        if isinstance(data, _REGISTERED):
+            yield (_whole(data),)
             return
         region = self.pd.register(data, access)
         try:
             yield (region[:],)
         finally:
             region.retire()
+
+    @contextlib.contextmanager
+    def _batch(
+        self,
+        make: Callable[[tuple[RegionSlice], RemoteRegion], MakeRequest],
+        items: Iterable[tuple[Local, RemoteRegion]],
+        access: Access = _NO_ACCESS,
+        then_send: Local | None = None,
+    ) -> Iterator[list[MakeRequest]]:
+        """The work requests of a list of operations, each judged before any is posted; behind them that of a Send."""
+        requests: list[MakeRequest] = []
+        with contextlib.ExitStack() as memory:
+            for n, item in enumerate(items):
+                try:
+                    local, remote = pair_of(item)
+                    sges = memory.enter_context(self._registered(local, access))
+                    check_sges(sges, access, self.pd, self.qp.cap)
+                    requests.append(make(sges, remote))
+                except UsageError as error:
+                    error.add_note(f"item {n} of the list (counted from 0); nothing was posted")
+                    raise
+            if then_send is not None:
+                inline = self._inline(then_send)
+                octets = () if inline is not None else memory.enter_context(self._registered(then_send))
+                requests.append(lambda done: Send(octets, done, inline))
+            yield requests
 
     def _register(
         self, kind: type[Region], buffer: Buffer, access: Access, *, shared: bool, log: AccessLog | None
@@ -369,6 +402,44 @@ class Endpoint(Generic[D]):
         if completion.immediate is not None:
             return Message(completion.immediate, completion.solicited, immediate=True)
         return Message(data, completion.solicited, completion.inval_stag)
+
+    def _check_sink(self, buffer: Local) -> None:
+        """Raise what receiving into `buffer` raises when it may not be written."""
+        if isinstance(buffer, _REGISTERED):
+            check_sges((_whole(buffer),), Access.LOCAL_WRITE, self.pd, self.qp.cap)
+            return
+        with octets_of(buffer) as octets:  # not kept: the memory may be resized while one waits
+            check_writable(octets, Access.LOCAL_WRITE)
+
+    def _take_into(self, buffer: Local) -> int:
+        """Copy the oldest message of the inbox into `buffer`; returns its octets. One that does not fit stays."""
+        self._check_sink(buffer)
+        completion = self._inbox[0]
+        nbytes = completion.nbytes if completion.immediate is None else len(completion.immediate)
+        try:
+            if isinstance(buffer, _REGISTERED):
+                region, offset, room = _whole(buffer)
+                _check_room(nbytes, room)
+                region.pinned_view(offset, nbytes)[0:nbytes] = self._octets_of(completion)
+            else:
+                with octets_of(buffer) as octets:
+                    _check_room(nbytes, octets.nbytes)
+                    octets[:nbytes] = self._octets_of(completion)
+        except BadWorkRequest:
+            self._on_message()  # another that waits may have room for it
+            raise
+        self._inbox.popleft()
+        slot = completion.wr_id
+        assert isinstance(slot, int), "receives are numbered by their slot"
+        self._post_receive(slot)
+        return nbytes
+
+    def _octets_of(self, completion: Completion) -> memoryview:
+        """The octets of a message where they lie."""
+        if completion.immediate is not None:
+            return memoryview(completion.immediate)
+        assert isinstance(completion.wr_id, int), "receives are numbered by their slot"
+        return self._receives.pinned_view(self._slots[completion.wr_id].sges[0].offset, completion.nbytes)
 
     @property
     def _left_behind(self) -> bool:
@@ -415,6 +486,19 @@ def options_for(pd: ProtectionDomain | None, given: Options | None) -> Options:
     check_kind("options", given, Options, "a pyiwarp.Options")
     given.check_device(device)
     return given
+
+
+def _whole(local: RegionSlice | MemoryRegion | FastRegion) -> RegionSlice:
+    """The octets that stand for registered memory in a work request."""
+    return local if isinstance(local, RegionSlice) else local[:]
+
+
+def _check_room(nbytes: int, room: int) -> None:
+    """Raise what receiving raises when the buffer has fewer octets than the message."""
+    if nbytes > room:
+        raise BadWorkRequest(
+            f"the message has {nbytes} octets, the buffer {room}; nothing is lost: receive it into more, or by recv"
+        )
 
 
 def _receive_memory(nbytes: int) -> bytearray | mmap:

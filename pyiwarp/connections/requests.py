@@ -6,13 +6,14 @@ connections post the same requests; they differ in how one waits for the complet
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from pyiwarp.codes import ATOMIC_SIZE
 from pyiwarp.errors import BadWorkRequest, WorkFailed
 from pyiwarp.mr import RegionSlice, RemoteRegion
 from pyiwarp.queues.checks import check_immediate
-from pyiwarp.queues.work import CompareSwap, Completion, FetchAdd, Immediate, Read, SendRequest, Write
+from pyiwarp.queues.work import CompareSwap, Completion, FetchAdd, Immediate, Read, SendRequest, Status, Write
 
 __all__ = [
     "MakeRequest",
@@ -21,6 +22,8 @@ __all__ = [
     "make_immediate",
     "make_read",
     "make_write",
+    "pair_of",
+    "succeeded",
     "successful",
     "value_of",
 ]
@@ -35,10 +38,11 @@ def make_write(sges: tuple[RegionSlice, ...], remote: RemoteRegion) -> MakeReque
     return lambda wr_id: Write(sges, remote, wr_id)
 
 
-def make_read(local: RegionSlice, remote: RemoteRegion, *, invalidate_sink: bool) -> MakeRequest:
-    """An RDMA Read; raises `BadWorkRequest` if `remote` has fewer octets than `local`."""
-    _check_fits(local.nbytes, remote)
-    return lambda wr_id: Read(local, remote, wr_id, invalidate_sink=invalidate_sink)
+def make_read(sges: tuple[RegionSlice], remote: RemoteRegion, *, invalidate_sink: bool = False) -> MakeRequest:
+    """An RDMA Read; raises `BadWorkRequest` if `remote` has fewer octets than the memory that it fills."""
+    (sink,) = sges
+    _check_fits(sink.nbytes, remote)
+    return lambda wr_id: Read(sink, remote, wr_id, invalidate_sink=invalidate_sink)
 
 
 def make_fetch_add(remote: RemoteRegion, add: int, mask: int) -> MakeRequest:
@@ -67,6 +71,31 @@ def successful(completion: Completion) -> Completion:
     if not completion.ok:
         raise completion.error or WorkFailed(completion)
     return completion
+
+
+def succeeded(completions: Sequence[Completion]) -> None:
+    """Look at the completions of a list of work requests; raises the cause if one failed, and notes which.
+
+    The one that the error belongs to is named if there is one; the others were flushed.
+    """
+    failed = [n for n, completion in enumerate(completions) if not completion.ok]
+    if not failed:
+        return
+    causes = [n for n in failed if completions[n].status is not Status.WR_FLUSH_ERR]
+    n = (causes or failed)[0]
+    try:
+        successful(completions[n])
+    except Exception as error:
+        what = "is the one that failed" if causes else "is the first that was not completed"
+        error.add_note(f"item {n} of the list (counted from 0) {what}")
+        raise
+
+
+def pair_of(item: object) -> tuple[Any, Any]:
+    """An item of a list of Writes or Reads; raises `BadWorkRequest` unless it is a pair."""
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        raise BadWorkRequest(f"an item is a pair of local memory and a RemoteRegion, not {item!r}")
+    return item[0], item[1]
 
 
 def value_of(completion: Completion) -> int:
