@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from pyiwarp.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from pyiwarp.connections.awaitable import Connection, Message, Options, Region
+    from pyiwarp.connections.awaitable import Connection, Message, Region
+    from pyiwarp.connections.options import Options
     from pyiwarp.connections.serving import Listener, Request, Server, connect, listen, serve
     from pyiwarp.errors import (
         Closed,
@@ -62,7 +63,8 @@ __version__ = "0.1.0"
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "connections.awaitable": ("Connection", "Message", "Options", "Region"),
+        "connections.awaitable": ("Connection", "Message", "Region"),
+        "connections.options": ("Options",),
         "connections.serving": ("Listener", "Request", "Server", "connect", "listen", "serve"),
         "errors": (
             "Closed",

@@ -13,7 +13,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pyiwarp.connections.endpoint import Endpoint, Message, Options
+from pyiwarp.connections.endpoint import Endpoint, Message
+from pyiwarp.connections.options import Options
 from pyiwarp.connections.requests import (
     MakeRequest,
     make_compare_swap,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from pyiwarp.buffers import Buffer
     from pyiwarp.connections.endpoint import Local
 
-__all__ = ["Connection", "Message", "Options", "Region"]
+__all__ = ["Connection", "Message", "Region"]
 
 
 class Region(MemoryRegion):

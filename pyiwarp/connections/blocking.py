@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from pyiwarp.connections.endpoint import Endpoint, Message, Options
+from pyiwarp.connections.endpoint import Endpoint, Message
+from pyiwarp.connections.options import Options
 from pyiwarp.connections.requests import (
     MakeRequest,
     make_compare_swap,

@@ -8,15 +8,12 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
 from mmap import PAGESIZE, mmap
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from pyiwarp.access import check_writable, octets_of
-from pyiwarp.bounds import check_count, check_kind, check_offered, check_seconds
-from pyiwarp.capture import Capture, Tap
 from pyiwarp.cm.handshake import ConnectRequest
-from pyiwarp.codes import MAX_MESSAGE, MAX_MULPDU, MIN_MULPDU, UNNEGOTIATED, Rtr
+from pyiwarp.connections.options import Options
 from pyiwarp.connections.requests import MakeRequest, pair_of
 from pyiwarp.errors import (
     BadWorkRequest,
@@ -31,14 +28,12 @@ from pyiwarp.exports import public_names
 from pyiwarp.memory.fastreg import FastRegion
 from pyiwarp.memory.log import AccessLog
 from pyiwarp.mr import Access, MemoryRegion, Region, RegionSlice, RemoteRegion
-from pyiwarp.negotiation import Agreement, Offer, check_private_data_type
-from pyiwarp.profile import PROFILES, PeerProfile
+from pyiwarp.negotiation import Agreement
 from pyiwarp.pump import Driver
 from pyiwarp.queues.checks import check_sges
-from pyiwarp.queues.qp import QpCap, QpOptions, QpState, QueuePair
-from pyiwarp.queues.qp_options import FPDU_TIMEOUT
+from pyiwarp.queues.qp import QpCap, QpState, QueuePair
 from pyiwarp.queues.work import Completion, Recv, Send, Status
-from pyiwarp.verbs import Context, Device, ProtectionDomain
+from pyiwarp.verbs import Context, ProtectionDomain
 
 if TYPE_CHECKING:
     from pyiwarp.buffers import Buffer
@@ -46,152 +41,12 @@ if TYPE_CHECKING:
     Local = RegionSlice | MemoryRegion | FastRegion | Buffer
     """What an operation takes for memory of this side: octets of a region, a whole region, or any buffer."""
 
-__all__ = ["Endpoint", "Message", "Options", "PeerRequest", "new_connection", "options_for"]
+__all__ = ["Endpoint", "Message", "PeerRequest", "new_connection"]
 
 INLINE_LIMIT: Final = 4096
 """Sends of so many octets are copied, not registered: that costs less."""
 
-RECV_DEPTH: Final = 16
-SEND_DEPTH: Final = 128
-READS: Final = 16
 MAX_SGE: Final = 16
-
-_MOST: Final = (1 << 31) - 1  # the device says how many work requests it takes
-_FLAGS: Final = "markers", "refuse_markers", "fall_back", "extensions", "half_close", "confirm"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How a connection is set up; every value has a default that suits a peer of any make.
-    `Options.of` has the defaults of a device instead.
-
-    `recv_depth` receives of `recv_size` octets are posted; a longer Send of the peer ends the connection. With
-    `fall_back` a peer that hangs up on a Request of revision 2 is tried once more with revision 1. `send_depth`
-    work requests may be in flight, more wait. `crc`, `markers`, `refuse_markers`, `revision`, `ird`, `ord`, `rtr`,
-    `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in
-    octets; by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds,
-    and `fpdu_timeout` how long an FPDU that the peer has begun may stay unfinished (None is no bound).
-    Without `extensions` the messages of RFC 7306 are refused. With `half_close` this side may go on sending when
-    the peer has closed its half, until `close`; `recv` raises `Disconnected` then. `capture` takes down every octet
-    for Wireshark. `profile` says how to get on with the peer; where `crc` is None it says that too. With `confirm`
-    a `send` or `write` returns when the peer has processed it, and raises if the peer refused it; that takes Reads,
-    so `ord` is 1 or more.
-
-    Raises `UsageError` for a value that is out of its bounds or of another kind.
-    """
-
-    recv_depth: int = RECV_DEPTH
-    recv_size: int = 4096
-    send_depth: int = SEND_DEPTH
-    crc: bool | None = None
-    markers: bool = False
-    refuse_markers: bool = False
-    revision: int = 2
-    fall_back: bool = False
-    ird: int = READS
-    ord: int = READS
-    rtr: Rtr = field(default_factory=lambda: Rtr.WRITE | Rtr.READ)
-    timeout: float = 10.0
-    first_fpdu_timeout: float | None = 60.0
-    mulpdu: int | None = None
-    linger: float = 5.0
-    fpdu_timeout: float | None = FPDU_TIMEOUT
-    extensions: bool = True
-    half_close: bool = False
-    capture: Capture | None = None
-    profile: PeerProfile = PROFILES["rfc"]
-    confirm: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("recv_depth", "send_depth"):
-            check_count(name, getattr(self, name), 1, _MOST)
-        check_count("recv_size", self.recv_size, 1, MAX_MESSAGE, " octets (RFC 5041 §5.2)")
-        check_count("revision", self.revision, 1, 2, " (RFC 5044, RFC 6581)")
-        for name in ("ird", "ord"):
-            check_count(name, getattr(self, name), 0, UNNEGOTIATED, ", 14 bits (RFC 6581 §9)")
-        if self.mulpdu is not None:
-            check_count("mulpdu", self.mulpdu, MIN_MULPDU, MAX_MULPDU, " octets (RFC 5044 §3)")
-        check_seconds("timeout", self.timeout, zero=False)
-        check_seconds("linger", self.linger)
-        for name in ("first_fpdu_timeout", "fpdu_timeout"):
-            if getattr(self, name) is not None:
-                check_seconds(name, getattr(self, name), zero=False)
-        for name in _FLAGS:
-            check_kind(name, getattr(self, name), bool, "True or False")
-        check_kind("crc", self.crc, bool | None, "True, False, or None for what suits the peer")
-        check_kind("rtr", self.rtr, Rtr, "one or several of pyiwarp.codes.Rtr")
-        check_kind("capture", self.capture, Capture | None, "a pyiwarp.capture.Capture or None")
-        check_kind("profile", self.profile, PeerProfile, "a PeerProfile, as pyiwarp.profile.PROFILES has them by name")
-        if self.confirm and not self.ord:
-            raise UsageError("ord is 0: completions can be confirmed by Reads alone (RFC 5040 §6.1)")
-
-    def check_device(self, device: Device) -> None:
-        """Raises `UsageError` for more than `device` holds."""
-        for name, value, most in (
-            ("recv_depth", self.recv_depth, device.max_qp_wr),
-            ("send_depth", self.send_depth, device.max_qp_wr),
-            ("ird", self.ird, device.max_ird),
-            ("ord", self.ord, device.max_ord),
-        ):
-            if value != UNNEGOTIATED:
-                check_offered(name, value, most, device.name)
-
-    @classmethod
-    def of(cls, device: Device) -> Options:
-        """The options that suit a device: what it speaks in startup, and no more than it holds."""
-        return cls(
-            recv_depth=min(RECV_DEPTH, device.max_qp_wr),
-            send_depth=min(SEND_DEPTH, device.max_qp_wr),
-            crc=device.crc,
-            markers=device.markers,
-            refuse_markers=device.refuse_markers,
-            revision=device.revision,
-            ird=min(READS, device.max_ird),
-            ord=min(READS, device.max_ord),
-            rtr=device.rtr,
-        )
-
-    def of_queue_pair(self) -> QpOptions:
-        """The part of the options that the queue pair needs."""
-        return QpOptions(
-            pause_when_starved=True,
-            mulpdu=self.mulpdu,
-            linger=self.linger,
-            fpdu_timeout=self.fpdu_timeout,
-            profile=self.profile,
-            extensions=self.extensions,
-            half_close=self.half_close,
-            confirm=self.confirm,
-        )
-
-    def tap(self, *, initiator: bool) -> Tap | None:
-        """A tap for one connection, if there is a capture."""
-        return None if self.capture is None else self.capture.flow(initiator=initiator)
-
-    def second_try(self) -> Options | None:
-        """The options for one more try when the peer hung up on the Request; None if none is made (MPA2-6581-10-07)."""
-        return replace(self, revision=1) if self.fall_back and self.revision != 1 else None
-
-    def offer(self, private_data: bytes) -> Offer:
-        """The part of the options that MPA startup needs; raises `UsageError` for what the peer would not take."""
-        check_private_data_type(private_data)
-        room = self.profile.max_private_data - (4 if self.revision > 1 else 0)
-        if len(private_data) > room:
-            raise UsageError(f"{len(private_data)} octets of private data; a {self.profile.name} peer takes {room}")
-        return Offer(
-            revision=self.revision,
-            crc=self.profile.crc if self.crc is None else self.crc,
-            markers=self.markers,
-            refuse_markers=self.refuse_markers,
-            private_data=private_data,
-            ird=self.profile.depth(self.ird),
-            ord=self.profile.depth(self.ord),
-            rtr=self.rtr if self.revision > 1 else Rtr(0),
-            open_at_once=True,
-            timeout=self.timeout,
-            first_fpdu_timeout=self.first_fpdu_timeout,
-            close_last=self.profile.close_last,
-        )
 
 
 class Message(NamedTuple):
@@ -473,19 +328,6 @@ class Endpoint(Generic[D]):
             self._receives.close()
         if self._owns_pd:
             self.pd.close(force=True)
-
-
-def options_for(pd: ProtectionDomain | None, given: Options | None) -> Options:
-    """The options of connections: those given, else those of the device, if the program chose one.
-
-    Raises `UsageError` for more than the device holds.
-    """
-    device = Device() if pd is None else pd.context.device
-    if given is None:
-        return Options.of(device)
-    check_kind("options", given, Options, "a pyiwarp.Options")
-    given.check_device(device)
-    return given
 
 
 def _whole(local: RegionSlice | MemoryRegion | FastRegion) -> RegionSlice:

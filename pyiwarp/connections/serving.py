@@ -14,8 +14,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pyiwarp import cm
-from pyiwarp.connections.awaitable import Connection, Options
-from pyiwarp.connections.endpoint import PeerRequest, new_connection, options_for
+from pyiwarp.connections.awaitable import Connection
+from pyiwarp.connections.endpoint import PeerRequest, new_connection
+from pyiwarp.connections.options import Options, options_for
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import ConnectionLost, UsageError, WrongState
 from pyiwarp.verbs import ProtectionDomain

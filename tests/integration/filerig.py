@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pyiwarp.connections.awaitable import Connection, Options
+from pyiwarp.connections.awaitable import Connection
+from pyiwarp.connections.options import Options
 from pyiwarp.connections.serving import connect
 from pyiwarp.files import session
 from pyiwarp.files.client import ClientSettings, FileClient, connected

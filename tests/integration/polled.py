@@ -11,7 +11,7 @@ from typing import Any
 from pyiwarp import blocking
 from pyiwarp.blocking import Connection
 from pyiwarp.cm import polling_cm
-from pyiwarp.connections.endpoint import Options
+from pyiwarp.connections.options import Options
 from pyiwarp.mr import RemoteRegion
 from pyiwarp.verbs import Context
 from tests.hosts import HOST, keep_little

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from pyiwarp.cli.transfers import summary
-from pyiwarp.connections.awaitable import Connection, Options
+from pyiwarp.connections.awaitable import Connection
+from pyiwarp.connections.options import Options
 from pyiwarp.connections.serving import connect, serve
 from pyiwarp.errors import IwarpError, Rejected
 from pyiwarp.files import room, server, session

@@ -11,7 +11,7 @@ from typing import Final
 
 import pyiwarp
 from pyiwarp import blocking
-from pyiwarp.connections.endpoint import Options
+from pyiwarp.connections.options import Options
 from pyiwarp.mpa import Framer
 from tests.harness import write
 from tests.hosts import HOST

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 import pyiwarp
-from pyiwarp.connections.endpoint import Options
+from pyiwarp.connections.options import Options
 from tests.harness import fpdu, write
 from tests.hosts import HOST
 from tests.integration.loops import Runner, run

@@ -9,7 +9,8 @@ from typing import Final
 import pyiwarp
 from pyiwarp import blocking
 from pyiwarp.codes import Opcode
-from pyiwarp.connections.endpoint import Endpoint, Options
+from pyiwarp.connections.endpoint import Endpoint
+from pyiwarp.connections.options import Options
 from pyiwarp.engine.stream import TURN_FPDUS
 from pyiwarp.mpa import Framer
 from pyiwarp.queues.qp import QpState, QueuePair

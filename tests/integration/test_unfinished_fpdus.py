@@ -10,7 +10,7 @@ import pytest
 
 import pyiwarp
 from pyiwarp import blocking
-from pyiwarp.connections.endpoint import Options
+from pyiwarp.connections.options import Options
 from pyiwarp.errors import FpduTimeout
 from pyiwarp.pump import TimeLimit
 from tests.harness import fpdu, write

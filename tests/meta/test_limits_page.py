@@ -14,7 +14,7 @@ import pyiwarp
 from pyiwarp import blocking
 from pyiwarp.cli import files as commands
 from pyiwarp.cm.reception import ListenerCounters
-from pyiwarp.connections.endpoint import Options
+from pyiwarp.connections.options import Options
 from pyiwarp.connections.serving import CLOSING_LINGER
 from pyiwarp.engine.stream import TURN_FPDUS
 from pyiwarp.files.session import ServerSettings

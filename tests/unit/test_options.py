@@ -12,7 +12,7 @@ import pytest
 import pyiwarp
 from pyiwarp import blocking
 from pyiwarp.codes import UNNEGOTIATED
-from pyiwarp.connections.endpoint import Options
+from pyiwarp.connections.options import Options
 from pyiwarp.errors import UsageError
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.qp_options import QpOptions

@@ -7,7 +7,8 @@ import asyncio
 import pyiwarp
 from pyiwarp import blocking
 from pyiwarp.connections.awaitable import Connection, Region
-from pyiwarp.connections.endpoint import Endpoint, Options
+from pyiwarp.connections.endpoint import Endpoint
+from pyiwarp.connections.options import Options
 from pyiwarp.verbs import Context, ProtectionDomain
 
 PACKAGE = """

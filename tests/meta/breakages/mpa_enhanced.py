@@ -36,7 +36,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "a connection asks for no peer-to-peer mode",
-        "connections/endpoint",
+        "connections/options",
         "rtr=self.rtr if self.revision > 1 else Rtr(0)",
         "rtr=Rtr(0)",
         ("MPA2-6581-5-02",),

@@ -9,7 +9,7 @@ from tests.meta.breakages.mutation import Mutation
 MUTATIONS: Final = (
     Mutation(
         "a connection asks for no CRC",
-        "connections/endpoint",
+        "connections/options",
         "crc=self.profile.crc if self.crc is None else self.crc,",
         "crc=bool(self.crc),",
         ("MPA-5044-1.2-02", "MPA-5044-4.4-04", "MPA-5044-4.4-03"),

@@ -228,14 +228,14 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "nothing is tried after a peer has hung up",
-        "connections/endpoint",
+        "connections/options",
         "if self.fall_back and self.revision != 1 else None",
         "if False else None",
         ("MPA2-6581-10-07",),
     ),
     Mutation(
         "the second try has revision 2 again",
-        "connections/endpoint",
+        "connections/options",
         "replace(self, revision=1)",
         "self",
         ("MPA2-6581-10-07",),
