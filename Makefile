@@ -16,7 +16,7 @@ PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(i
 QUICK := tests/unit tests/rfc tests/golden
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test tools lint types pytest pythons endurance interop bench mutants fuzz compiled package compliance audit format clean distclean
+.PHONY: help demo quick test tools lint types pytest pythons endurance interop bench mutants fuzz compiled package compliance reference audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -79,6 +79,9 @@ package:  ## build the sdist and the wheel, and try both with every Python that 
 
 compliance: $(VENV)/.test  ## write docs/compliance.md anew from the citations
 	$(PYTHON) -m tests.meta.compliance
+
+reference: $(VENV)/.test  ## write docs/reference.md anew from the signatures and docstrings
+	$(PYTHON) -m tests.meta.reference
 
 audit: $(VENV)/.test  ## break each rule of the RFCs and run the tests that cite it; RULES="MPA-5044-7 ..." audits a part
 	$(PYTHON) -m tests.meta.audit $(RULES)

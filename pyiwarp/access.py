@@ -112,6 +112,7 @@ class RemoteRegion:
     to: int
     stag: int
     nbytes: int
+    """Its length in octets."""
 
     @classmethod
     def parse(cls, octets: bytes | bytearray | memoryview) -> RemoteRegion:

@@ -125,6 +125,7 @@ class CmId(BaseId):
     """
 
     channel: EventChannel | None
+    """Where its events go; None if steps block."""
 
     def __init__(self, channel: EventChannel | None = None, *, context: Context | None = None) -> None:
         super().__init__(channel, context)
@@ -233,8 +234,11 @@ class AddrInfo(NamedTuple):
     """The address of one end, and whether it listens there; as `rdma_addrinfo`."""
 
     host: str | None
+    """An address, or a host's name; None is every address of this host."""
     port: int
+    """A TCP port."""
     passive: bool = False
+    """Whether it is meant for `listen`."""
 
 
 def getaddrinfo(host: str | None, port: int, *, passive: bool = False) -> AddrInfo:

@@ -31,6 +31,7 @@ __all__ = ["Address", "Capture", "Flow", "Tap"]
 log = logging.getLogger(__name__)
 
 Address = tuple[str, int]
+"""A host's address and a port."""
 
 LINKTYPE_RAW: Final = 101  # packets begin with their IP header
 SEGMENT: Final = 60_000  # octets of payload in one packet; an IPv4 packet holds 65,535 in all
@@ -85,7 +86,9 @@ class Capture:
         self._packet = blocks.EnhancedPacket
         self._comment = ""
         self.packets = 0
+        """How many packets the file has."""
         self.error: OSError | None = None
+        """Why the capture has ended before `close`, if it has."""
         try:
             self._store()
         except OSError:

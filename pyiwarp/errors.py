@@ -90,8 +90,11 @@ class Term(NamedTuple):
     """The three numbers by which a Terminate names its cause (RFC 5040 §4.8, figure 9)."""
 
     layer: int
+    """0 is RDMAP, 1 DDP, 2 MPA."""
     etype: int
+    """The error type of the layer, 4 bits."""
     code: int
+    """The error code of the type, 8 bits."""
 
     def __str__(self) -> str:
         return f"{self.layer:x}/{self.etype:x}/{self.code:02x}"
@@ -144,6 +147,7 @@ TERMS: Final[dict[Term, tuple[str, str]]] = {
         ((2, 0, 0x07), "MPA: no matching RTR option", "RFC 6581 §8"),
     )
 }
+"""The registered Terminates: the name of each, and the clause that registers it."""
 
 
 class IwarpError(Exception):

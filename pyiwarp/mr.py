@@ -115,7 +115,7 @@ class MemoryRegion:
     """Registered memory: a buffer, its STag, its base TO, and what may be done to it.
 
     Made by `ProtectionDomain.register`. `region[a:b]` names octets for work requests and advertisements.
-    `access` is what was granted, `rights` what is granted without a look at `log`.
+    `access` is what was granted, `rights` what is granted without a look at `log`, where accesses of peers are noted.
     """
 
     __slots__ = (
@@ -162,7 +162,7 @@ class MemoryRegion:
             self.rights &= ~int(REMOTE)
         self.to = to
         self.stag = stag
-        self.nbytes = view.nbytes
+        self.nbytes: int = view.nbytes
         self.origin = 0  # where the memory begins in the region whose log notes what is done to it
         self._open = True  # for this side's work requests
         self._published = False  # for the peer
@@ -401,7 +401,7 @@ class MemoryRegion:
 
 
 class RegionSlice(NamedTuple):
-    """Some octets of a region, as one scatter/gather element names them."""
+    """`nbytes` octets of `region` from `offset` on, as one scatter/gather element names them."""
 
     region: MemoryRegion
     offset: int

@@ -98,18 +98,26 @@ class Agreement:
     """
 
     role: Role
+    """Whether this side sent the Request (INITIATOR) or the Reply (RESPONDER)."""
     revision: int
+    """MPA's: 1 (RFC 5044) or 2 (RFC 6581)."""
     crc: bool
+    """Whether FPDUs have CRC32C in both directions (RFC 5044 §4.4)."""
     send_markers: bool
     receive_markers: bool
     ird: int
+    """Reads and Atomics of the peer at once (RFC 6581 §9.1)."""
     ord: int
+    """Reads and Atomics of this side at once (RFC 6581 §9.1)."""
     private_data: bytes
+    """That of the peer's startup frame."""
     peer_ird: int | None = None
     peer_ord: int | None = None
     peer_to_peer: bool = False
+    """Whether both sides agreed to that mode (RFC 6581 §9.2)."""
     rtr: Rtr = NO_RTR
     first_fpdu_timeout: float | None = None
+    """How long a Responder waits for the first FPDU, in seconds."""
     fault: InsufficientIrd | NoMatchingRtr | SetupFailed | None = None
 
 

@@ -37,6 +37,7 @@ class PeerProfile:
     """
 
     name: str
+    """What the profile is called: `--peer NAME`, `PROFILES[name]`."""
     settle: float = 0.0
     one_fpdu_per_write: bool = False
     crc: bool = True

@@ -100,6 +100,7 @@ class CmId(BaseId):
     """An identifier on asyncio; see `BaseId`. `async with` closes it. Time limits are in seconds."""
 
     channel: EventChannel | None
+    """Where its events go; None if steps are awaited alone."""
 
     def __init__(self, channel: EventChannel | None = None, *, context: Context | None = None) -> None:
         super().__init__(channel, context)

@@ -107,7 +107,7 @@ _PD_INTERNAL: Final = frozenset({"adopt", "check_open", "driven_by", "qp_closed"
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A soft RNIC: its name, its limits, and what it offers in MPA startup by default.
+    """A soft RNIC: its `name`, its limits, and what it offers in MPA startup by default.
 
     `max_mr` counts everything that has an STag: regions and windows. `max_pieces` buffers may make up one region.
     `max_ird` and `max_ord` count Reads at once per queue pair. `revision`, `crc` (None: as suits the peer), `markers`,
@@ -117,9 +117,13 @@ class Device:
 
     name: str = "pyiwarp0"
     max_qp_wr: int = 32_768
+    """Work requests that a queue of a queue pair holds at most."""
     max_sge: int = 64
+    """Elements in the list of one work request."""
     max_inline: int = 64 * 1024
+    """Octets that a work request carries itself."""
     max_cqe: int = 1 << 20
+    """Completions that a completion queue holds at most."""
     max_mr: int = 1 << 20
     max_pieces: int = 1 << 16
     max_ird: int = 128
@@ -154,11 +158,13 @@ class Context:
     """
 
     def __init__(self, device: Device | None = None, random_index: Callable[[], int] | None = None) -> None:
-        self.device = device or Device()
+        self.device: Device = device or Device()
+        """The device that was opened."""
         self.stags = StagTable(random_index)
         self._async_events: AsyncEventQueue | None = None
         self._sources: list[Source] = []
-        self.debug = self.device.debug or debugging()
+        self.debug: bool = self.device.debug or debugging()
+        """Whether its objects check the thread and the event loop of their callers."""
         self._past = QpCounters()  # of queue pairs that are closed
         self._pds: set[ProtectionDomain] = set()
         self._open = True

@@ -104,6 +104,7 @@ class ConnParam:
     """
 
     private_data: bytes = b""
+    """Octets that go along with the startup frame (RFC 5044 §7.1.1)."""
     responder_resources: int | None = None
     initiator_depth: int | None = None
 
@@ -119,6 +120,7 @@ class CmEvent(NamedTuple, Generic[Id]):
     """
 
     type: CmEventType
+    """Which event it is."""
     id: Id
     param: ConnParam | None = None
     listen_id: Id | None = None
@@ -205,11 +207,15 @@ class BaseId(ABC):
 
     def __init__(self, channel: BaseChannel | None, context: Context | None) -> None:
         self.channel = channel
-        self.context = context or Context()
-        self.state = CmState.IDLE
+        self.context: Context = context or Context()
+        self.state: CmState = CmState.IDLE
+        """How far it is."""
         self.local_addr: SocketName | None = None
+        """Host and port of this side, once they are known."""
         self.peer_addr: SocketName | None = None
+        """Host and port of the peer, once they are known."""
         self.driver: Driver | None = None
+        """What moves the octets of the connection, once there is one."""
         self._qp: QueuePair | None = None
         self._pd: ProtectionDomain | None = None
         self._requests: deque[BaseId] = deque()

@@ -53,6 +53,7 @@ class Region(MemoryRegion):
     __slots__ = ("poller",)
 
     poller: Poller
+    """What makes the connections of this thread progress."""
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name != "poller"]
@@ -113,7 +114,8 @@ class Connection(Endpoint[PollingDriver]):
     """
 
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
-        self.poller = poller()
+        self.poller: Poller = poller()
+        """What makes the connections of this thread progress."""
         super().__init__(pd, options, owns_pd=owns_pd)
 
     def __enter__(self) -> Connection:

@@ -56,8 +56,11 @@ class Message(NamedTuple):
     """
 
     data: bytes
+    """The octets, a copy."""
     solicited: bool = False
+    """Whether it solicited an event (RFC 5040 §5.3)."""
     inval_stag: int | None = None
+    """The STag that it invalidated on this side, if any (RFC 5040 §5.3)."""
     immediate: bool = False
 
 
@@ -80,6 +83,7 @@ class Endpoint(Generic[D]):
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
         self.pd = pd
         self.options = options
+        """What it was made with."""
         self._owns_pd = owns_pd
         self._llp: D | None = None
         device = pd.context.device
@@ -89,6 +93,7 @@ class Endpoint(Generic[D]):
         self._recv_cq = pd.context.create_cq(options.recv_depth + 1)
         cap = QpCap(options.send_depth, options.recv_depth, min(MAX_SGE, device.max_sge), self._inline_limit)
         self.qp: QueuePair = pd.create_qp(self._send_cq, self._recv_cq, cap, options.of_queue_pair())
+        """The queue pair underneath; `qp.counters()` says what has passed."""
         self.qp.on_ended = self._wake_all
         self.qp.on_half_closed = self._wake_all
         self._receives = pd.register(_receive_memory(options.recv_depth * options.recv_size))

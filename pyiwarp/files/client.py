@@ -74,6 +74,7 @@ class ClientSettings:
     mode: bool = False
     times: bool = False
     options: Options = field(default_factory=lambda: Options(recv_size=MESSAGE_LIMIT))
+    """Of the connection."""
 
 
 def _no_progress(placed: int, total: int) -> None:
@@ -89,6 +90,7 @@ class FileClient:
 
     def __init__(self, connection: Connection, settings: ClientSettings) -> None:
         self.connection = connection
+        """The connection to the server."""
         self._settings = settings
         self._dialogue = Dialogue(connection, settings.patience)
         self._cancelled = False

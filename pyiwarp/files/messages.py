@@ -55,6 +55,7 @@ class Entry(NamedTuple):
     """One entry of a listing: `kind` is one of `KINDS`, `nbytes` its size, `modified` seconds since 1970."""
 
     name: str
+    """Its name in the directory that was listed."""
     kind: str
     nbytes: int
     modified: int

@@ -23,15 +23,21 @@ class Report:
 
     direction: str
     name: str
+    """The file's, as the server knows it."""
     peer: str = ""
+    """The address of the other side."""
     nbytes: int = 0
+    """The size of the file in octets."""
     seconds: float = 0.0
     fpdus_sent: int = 0
+    """FPDUs that this side has sent meanwhile."""
     fpdus_received: int = 0
+    """FPDUs that it has received."""
     operations: int = 0
     stag: int = 0
     to: int = 0
     sha256: str = ""
+    """Of the file, in hexadecimal."""
     error: str = ""
 
     @contextmanager

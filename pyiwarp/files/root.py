@@ -36,6 +36,7 @@ class Root:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        """The directory that is served."""
         self._place: Place = directories.open_top(path)
         self._open = True
 

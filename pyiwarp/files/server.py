@@ -60,7 +60,7 @@ class FileServer:
         on_report: Callable[[Report], None] = lambda report: None,
     ) -> None:
         settings = settings or ServerSettings()
-        self.refusals = Counter[str]()
+        self.refusals: Counter[str] = Counter()
         """What was refused, by cause: full, idle (made room), other_application, read_only, and the limits."""
         limits = DiskLimits(
             self.refusals, max_file=settings.max_file, max_client=settings.max_client, reserve=settings.reserve

@@ -86,6 +86,7 @@ class ServerSettings:
     max_client: int | None = None
     reserve: int | None = None
     options: Options = field(default_factory=lambda: Options(recv_size=MESSAGE_LIMIT))
+    """Of the connections."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,9 @@ class RegMr(NamedTuple):
     """
 
     region: FastRegion
+    """What is given memory."""
     buffers: Buffer | Sequence[Buffer]
+    """One buffer, or several one behind the other."""
     access: Access = Access.LOCAL_WRITE
     key: int | None = None
     to: int | None = None

@@ -7,9 +7,10 @@ performed, which a fence may delay. A request that is flushed changes nothing.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from pyiwarp.errors import BadWorkRequest, Closed, RegionInUse, WorkRequestRefused, WrongState
+from pyiwarp.exports import public_names
 from pyiwarp.mr import MemoryRegion, StagTable
 
 __all__ = [
@@ -21,6 +22,14 @@ __all__ = [
     "check_invalidate",
     "check_open_to",
 ]
+
+_INTERNAL: Final = frozenset(
+    {
+        *("check_invalidate", "check_post", "current", "incomplete_changes", "next_stag", "on_flushed", "on_performed"),
+        *("on_posted", "performed_memory", "scope", "table"),
+    }
+)
+"""What work requests need of a handle; `dir()` of one does not show it."""
 
 
 class Domain(Protocol):
@@ -87,13 +96,17 @@ class StagHandle:
     def __init__(self, table: StagTable, pd: object) -> None:
         self.table = table
         self.pd = pd
-        self.stag = self._performed_stag = table.reserve(self)
+        self.stag: int = table.reserve(self)
+        self._performed_stag = self.stag
         self.incomplete_changes = 0  # work requests that change the handle and are not complete
         self._unperformed_changes = 0
         self._poster: object = None
         self._posted_memory: MemoryRegion | None = None  # when everything that was posted is done
         self._performed_memory: MemoryRegion | None = None
         self._open = True
+
+    def __dir__(self) -> list[str]:
+        return public_names(self, _INTERNAL)
 
     @property
     def is_open(self) -> bool:

@@ -29,11 +29,15 @@ class AccessRecord(NamedTuple):
     """
 
     seq: int
+    """Its number in the log."""
     kind: AccessKind
+    """What the peer did."""
     qp_num: int
     peer: str
+    """The peer's address; empty if it is not known."""
     stag: int
     to: int
+    """The tagged offset that the peer named."""
     offset: int
     nbytes: int
     segments: int = 1
@@ -52,11 +56,17 @@ class RegionCounters(NamedTuple):
     """
 
     write_segments: int = 0
+    """DDP segments of Writes."""
     octets_written: int = 0
+    """Octets of Writes."""
     reads: int = 0
+    """Read Requests."""
     octets_read: int = 0
+    """Octets that they asked for."""
     atomics: int = 0
+    """Atomic Requests."""
     invalidations: int = 0
+    """Sends with Invalidate."""
 
 
 _COUNTED: Final[Mapping[str, tuple[int, int | None]]] = {
@@ -81,6 +91,7 @@ class AccessLog:
         if maxlen < 0:
             raise UsageError(f"an access log holds 0 records or more, not {maxlen}")
         self.maxlen = maxlen
+        """How many records are kept; the oldest make room."""
         self._stamp = stamp
         self._records: deque[list[Any]] = deque(maxlen=maxlen)  # as lists: the last one may still grow
         self._seq = 0

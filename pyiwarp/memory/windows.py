@@ -109,6 +109,7 @@ class MemoryWindow(StagHandle):
     def __init__(self, table: StagTable, pd: object, kind: WindowType) -> None:
         super().__init__(table, pd)
         self.type = kind
+        """Its type: 1, 2A or 2B."""
 
     def __repr__(self) -> str:
         bound = self.current
@@ -195,6 +196,7 @@ class BindMw(NamedTuple):
     """
 
     window: MemoryWindow
+    """What is bound."""
     sge: RegionSlice | None
     access: Access = Access.REMOTE_READ
     key: int | None = None

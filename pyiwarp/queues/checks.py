@@ -28,9 +28,13 @@ class QpCap:
     """How much a queue pair holds: work requests in each queue, elements in each list, octets sent inline."""
 
     max_send_wr: int = 256
+    """Work requests that the send queue holds."""
     max_recv_wr: int = 256
+    """Receives that the receive queue holds."""
     max_sge: int = 16
+    """Elements in the list of one work request."""
     max_inline: int = 1024
+    """Octets that a work request carries itself."""
 
 
 def check_sges(sges: Sequence[Sge], needed: Access, pd: object, cap: QpCap) -> int:

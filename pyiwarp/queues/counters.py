@@ -28,13 +28,21 @@ class QpCounters(NamedTuple):
     octets_sent: int = 0
     octets_received: int = 0
     fpdus_sent: int = 0
+    """FPDUs that TCP was given."""
     fpdus_received: int = 0
+    """FPDUs that MPA passed on."""
     sends_sent: int = 0
+    """Sends of this side."""
     sends_received: int = 0
+    """Sends of the peer."""
     reads_sent: int = 0
+    """Reads and Atomics of this side."""
     reads_received: int = 0
+    """Reads and Atomics of the peer."""
     terminates_sent: int = 0
+    """Terminates of this side, at most one for each connection."""
     terminates_received: int = 0
+    """Terminates of the peer, likewise."""
     violations: int = 0
     losses: int = 0
     fpdu_timeouts: int = 0
@@ -52,10 +60,15 @@ class ContextCounters(NamedTuple):
     """What a context holds now, and what all of its queue pairs have done, those that are closed included."""
 
     queue_pairs: int
+    """Queue pairs that are open."""
     regions: int
+    """STags in use: regions and windows."""
     async_events: int
+    """Asynchronous events that wait."""
     async_events_missed: int
+    """Those that found the queue full."""
     total: QpCounters
+    """What all queue pairs have done."""
 
 
 class QpAttributes(NamedTuple):

@@ -55,11 +55,14 @@ class CompletionQueue:
     ) -> None:
         self.context = context
         self.channel = channel
+        """The completion channel that it tells, if any."""
         self.max_cqe = max_cqe
         self.overflowed = False
+        """Whether a completion found it full; it takes none any more."""
         self.users = 0
         self.progress: list[Callable[[], object]] = []
         self.unacked = 0
+        """Events that were taken from the channel and not acknowledged."""
         self.empty_polls = 0
         self.taker: Callable[[Completion], None] | None = None
         self._completions: deque[Completion] = deque()
@@ -68,7 +71,8 @@ class CompletionQueue:
         self._waiters = Waiters()
         self._on_overflow = on_overflow
         self._open = True
-        self.capacity = self._judge(capacity)
+        self.capacity: int = self._judge(capacity)
+        """How many completions it holds."""
 
     def __repr__(self) -> str:
         state = " overflowed" if self.overflowed else "" if self._open else " closed"

@@ -177,6 +177,7 @@ class AsyncEvent(NamedTuple):
     """One event: `source` is the queue pair, completion queue or shared receive queue; `error` the cause, if any."""
 
     type: AsyncEventType
+    """Which event it is."""
     source: object
     error: Exception | None = None
 

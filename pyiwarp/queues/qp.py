@@ -52,7 +52,9 @@ class QueuePair(QpPump):
     ) -> None:
         super().__init__(pd, send_cq, recv_cq, cap, options)
         self.send_cq = send_cq
+        """Where work requests of the send queue complete."""
         self.recv_cq = recv_cq
+        """Where receives complete."""
         self._on_closed = pd.qp_closed
         self._closed = False
         for used in (send_cq, recv_cq, options.srq):

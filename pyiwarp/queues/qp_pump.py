@@ -22,6 +22,7 @@ from pyiwarp.errors import ConnectionLost, FpduTimeout, StartupTimeout, WrongSta
 from pyiwarp.memory.atomics import stored
 from pyiwarp.mr import StagTable
 from pyiwarp.negotiation import Agreement, Role
+from pyiwarp.profile import PeerProfile
 from pyiwarp.pump import TimeLimit, no_callback
 from pyiwarp.queues.attribution import is_too_long, refused_request, status_of, wrong_answer
 from pyiwarp.queues.checks import QpCap
@@ -79,15 +80,22 @@ class QpPump:
     ) -> None:
         srq = options.srq
         self.pd = pd
-        self.cap = cap if srq is None else replace(cap, max_recv_wr=0)
+        self.cap: QpCap = cap if srq is None else replace(cap, max_recv_wr=0)
+        """What its queues hold."""
         self.options = options
-        self.linger = options.linger
-        self.profile = options.profile
-        self.qp_num = next(_qp_numbers)
-        self.state = QpState.IDLE
+        """What it was made with."""
+        self.linger: float = options.linger
+        """How long the end of the connection may take, in seconds."""
+        self.profile: PeerProfile = options.profile
+        """How to get on with the peer."""
+        self.qp_num: int = next(_qp_numbers)
+        self.state: QpState = QpState.IDLE
+        """Its state, as RDMAP's are in RFC 5040 §6.2."""
         self._tcp = TcpState.NONE
         self.error: Exception | None = None
-        self.peer = ""  # its address, if known; access logs name it
+        """Why the stream ended; None while it lasts and after a graceful end."""
+        self.peer: str = ""
+        """The peer's address; empty if it is not known."""
         self.on_output: Callable[[], None] = no_callback
         self.on_ended: Callable[[], None] = no_callback
         self.on_half_closed: Callable[[], None] = no_callback

@@ -18,9 +18,13 @@ class SrqAttributes(NamedTuple):
     """What a shared receive queue holds at most, when it tells that it runs low (0: it does not), and what is in it."""
 
     max_wr: int
+    """Receives that it holds."""
     max_sge: int
+    """Elements in the list of one receive."""
     limit: int
+    """Below so many receives an event is due; 0 is never."""
     posted: int
+    """Receives that wait for a Send."""
 
 
 class SharedReceiveQueue:
@@ -42,7 +46,9 @@ class SharedReceiveQueue:
     ) -> None:
         self.pd = pd
         self.users = 0
+        """How many queue pairs take receives from it."""
         self.limit = 0
+        """Below so many receives an event is due, once; 0 is never."""
         self._cap = QpCap(max_recv_wr=max_wr, max_sge=max_sge)
         self._device_wr = device_wr
         self._on_limit = on_limit
@@ -52,7 +58,7 @@ class SharedReceiveQueue:
             Callable[[], None], None
         ] = {}  # the callbacks of queue pairs that found no receive, in order
         self._open = True
-        self.max_wr = self._judge(max_wr)
+        self.max_wr: int = self._judge(max_wr)
 
     def __repr__(self) -> str:
         state = "" if self._open else " closed"

@@ -127,6 +127,7 @@ class FetchAdd(NamedTuple):
 
     remote: RemoteRegion
     add: int
+    """What is added: 64 bits; the sum wraps."""
     mask: int = 0
     sge: Sge | None = None
     wr_id: object = None
@@ -142,10 +143,15 @@ class CompareSwap(NamedTuple):
 
     remote: RemoteRegion
     compare: int
+    """What should be there: 64 bits."""
     swap: int
+    """What is put there then: 64 bits."""
     compare_mask: int = ALL_ONES
+    """Which bits are compared."""
     swap_mask: int = ALL_ONES
+    """Which bits are put."""
     sge: Sge | None = None
+    """Eight octets of this side for what was there, if wanted."""
     wr_id: object = None
     signaled: bool = True
     fence: bool = False
@@ -155,6 +161,7 @@ class Immediate(NamedTuple):
     """Send eight octets to the peer's next receive; they come in its completion (RFC 7306 §6)."""
 
     data: bytes
+    """Eight octets."""
     wr_id: object = None
     solicited: bool = False
     signaled: bool = True
@@ -173,6 +180,7 @@ LocalRequest = BindMw | RegMr | LocalInvalidate
 """What concerns this side's memory alone; it is done in the order of the send queue, and sends nothing."""
 
 SendRequest = Send | Write | Read | FetchAdd | CompareSwap | Immediate | BindMw | RegMr | LocalInvalidate
+"""What a send queue takes."""
 
 
 class Completion(NamedTuple):
@@ -186,6 +194,7 @@ class Completion(NamedTuple):
     wr_id: object
     status: Status
     opcode: WorkOpcode
+    """Of which operation it is."""
     nbytes: int = 0
     qp_num: int = 0
     inval_stag: int | None = None
