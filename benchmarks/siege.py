@@ -1,17 +1,21 @@
 """Good clients beside thousands of bad ones: how long a request takes, what the server's memory does, how it ends.
 
-    python -m benchmarks.siege [--silent 2000] [--trickling 2000] [--flooding 200] [--seconds 20] [--json FILE]
+    python -m benchmarks.siege [--silent 2000] [--trickling 2000] [--flooding 200] [--seconds 20] [--addresses 1]
+                               [--clients N] [--json FILE]
 
 Two servers, each on uvloop and on asyncio: `pyiwarp serve` (a client lists its directory) and `pyiwarp.serve` with a
 program that answers each message (a client sends one). Each is asked while nobody else is there, and then beside
 
 * silent connections     TCP is connected, and no octet follows
 * trickling connections  the MPA Request comes by one octet a second
-* flooding connections   startup is complete, and RDMA Writes without payload follow as fast as the kernel takes them
+* flooding connections   startup is complete, with the private data that the server asks for, and RDMA Writes without
+                         payload follow as fast as the kernel takes them
 
-The silent and the trickling ones that the server ends connect again. The attackers share the machine's processors with
-the server: a good client waits for its own processor too. Then SIGTERM ends the server. Nothing is judged but by
-`benchmarks.targets`: a target that is missed is printed.
+Those that the server ends connect again. With `--addresses 1` the attackers have the good client's address, 127.0.0.1;
+with more they have 127.0.0.2 and those that follow, where the system lets them be bound, and the good client has its
+own. `--clients` is the option of `pyiwarp serve`; by default the flooding ones do not all find a place there. The
+attackers share the machine's processors with the server: a good client waits for its own processor too. Then SIGTERM
+ends the server. Nothing is judged but by `benchmarks.targets`: a target that is missed is printed.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -32,6 +37,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -47,24 +53,29 @@ from benchmarks.targets import SIEGE
 from pyiwarp.buffers import Octets
 from pyiwarp.errors import IwarpError
 from pyiwarp.files.client import connected
+from pyiwarp.files.messages import HELLO
 from pyiwarp.mpa import Framer
 
 HOST: Final = "127.0.0.1"
+MOST_ADDRESSES: Final = 200
 LOOPS: Final = ("uvloop", "asyncio")
 PAUSE: Final = 0.02  # seconds between two requests of the good client
 PATIENCE: Final = 60.0
 SPARE_FILES: Final = 200
-REQUEST: Final = b"MPA ID Req Frame" + bytes((0x50, 2)) + struct.pack(">H", 4) + struct.pack(">HH", 0x8010, 0x4010)
-REPLY_SIZE: Final = 20  # octets of the MPA Reply without private data
+ENHANCED: Final = struct.pack(">HH", 0x8010, 0x4010)
+HEADER_SIZE: Final = 20  # octets of an MPA Reply before its private data
+REJECTED: Final = 0x20  # the R flag of an MPA Reply
+PRIVATE_DATA: Final = {"pyiwarp serve": HELLO, "pyiwarp.serve": b""}
 EMPTY_WRITE: Final = bytes((0xC1, 0x40)) + struct.pack(">IQ", 1, 0)
 
 
 class Attack(NamedTuple):
-    """How many connections of each kind."""
+    """How many connections of each kind, from how many addresses."""
 
     silent: int
     trickling: int
     flooding: int
+    addresses: int = 1
 
 
 class Ordeal(NamedTuple):
@@ -75,6 +86,7 @@ class Ordeal(NamedTuple):
     quiet: float  # seconds, the median of a request
     besieged: float
     failed: int
+    why: dict[str, int]  # the errors of those, by their text
     answered: int
     growth: float  # MB of resident memory
     ending: float  # seconds from SIGTERM to the end
@@ -89,9 +101,27 @@ def _allow_files(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(hard, wanted), hard))
 
 
-def _connected(port: int) -> socket.socket | None:
+def request_of(private_data: bytes) -> bytes:
+    """An MPA Request of revision 2."""
+    whole = ENHANCED + private_data
+    return b"MPA ID Req Frame" + bytes((0x50, 2)) + struct.pack(">H", len(whole)) + whole
+
+
+def sources(count: int) -> list[str]:
+    """The addresses of the attackers: with one that of the good client, else as many others as can be bound."""
+    if count == 1:
+        return [HOST]
+    found = []
+    for last in range(2, 2 + count):
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind((f"127.0.0.{last}", 0))
+            found.append(f"127.0.0.{last}")
+    return found or [HOST]
+
+
+def _connected(port: int, source: str) -> socket.socket | None:
     try:
-        return socket.create_connection((HOST, port), 5)
+        return socket.create_connection((HOST, port), 5, source_address=(source, 0))
     except OSError:
         return None
 
@@ -105,9 +135,10 @@ def _has_ended(one: socket.socket) -> bool:
         return True
 
 
-def hold(port: int, count: int, octets: bytes, over: Event) -> None:
+def hold(port: int, count: int, addresses: list[str], octets: bytes, over: Event) -> None:
     """Keep `count` connections that send one more of `octets` each second, and open those anew that the server ends."""
     _allow_files(count)
+    source = itertools.cycle(addresses)
     held: dict[socket.socket, int] = {}
     while not over.is_set():
         began = time.monotonic()
@@ -117,22 +148,25 @@ def hold(port: int, count: int, octets: bytes, over: Event) -> None:
         for one, sent in held.items():
             with contextlib.suppress(OSError):
                 held[one] = sent + one.send(octets[sent : sent + 1])
-        while len(held) < count and time.monotonic() - began < 1 and (new := _connected(port)) is not None:
+        while len(held) < count and time.monotonic() - began < 1:
+            if (new := _connected(port, next(source))) is None:
+                break
             new.setblocking(False)
             held[new] = 0
         over.wait(max(0.0, 1 - (time.monotonic() - began)))
 
 
-def flood(port: int, count: int, over: Event) -> None:
+def flood(port: int, count: int, addresses: list[str], request: bytes, over: Event) -> None:
     """`count` connections that send empty Writes as fast as TCP takes them."""
     _allow_files(count)
+    source = itertools.cycle(addresses)
     pieces: list[Octets] = []
     Framer(crc=True).frame(EMPTY_WRITE, (), 0, pieces)
     fpdus = b"".join(pieces) * 2000
     with selectors.DefaultSelector() as selector:
         sent: dict[socket.socket, int] = {}
         while not over.is_set():
-            while len(sent) < count and (new := _in_full_operation(port)) is not None:
+            while len(sent) < count and (new := _in_full_operation(port, next(source), request)) is not None:
                 sent[new] = 0
                 selector.register(new, selectors.EVENT_WRITE)
             for key, _ in selector.select(0.2):
@@ -147,15 +181,17 @@ def flood(port: int, count: int, over: Event) -> None:
                     one.close()
 
 
-def _in_full_operation(port: int) -> socket.socket | None:
+def _in_full_operation(port: int, source: str, request: bytes) -> socket.socket | None:
     """A connection whose startup is complete; None if the server refuses one more."""
-    one = _connected(port)
+    one = _connected(port, source)
     if one is None:
         return None
     try:
-        one.sendall(REQUEST)
-        if len(one.recv(REPLY_SIZE, socket.MSG_WAITALL)) < REPLY_SIZE:
+        one.sendall(request)
+        reply = one.recv(HEADER_SIZE, socket.MSG_WAITALL)
+        if len(reply) < HEADER_SIZE or reply[16] & REJECTED:
             raise ConnectionResetError
+        one.recv(int.from_bytes(reply[18:], "big"), socket.MSG_WAITALL)
     except OSError:
         one.close()
         return None
@@ -164,14 +200,15 @@ def _in_full_operation(port: int) -> socket.socket | None:
 
 
 @contextlib.contextmanager
-def attackers(port: int, attack: Attack) -> Iterator[None]:
+def attackers(server: str, port: int, attack: Attack) -> Iterator[None]:
     """All of them, while the block runs."""
+    places, request = sources(attack.addresses), request_of(PRIVATE_DATA[server])
     context = multiprocessing.get_context("spawn")
     over = context.Event()
     processes = [
-        context.Process(target=hold, args=(port, attack.silent, b"", over), daemon=True),
-        context.Process(target=hold, args=(port, attack.trickling, REQUEST, over), daemon=True),
-        context.Process(target=flood, args=(port, attack.flooding, over), daemon=True),
+        context.Process(target=hold, args=(port, attack.silent, places, b"", over), daemon=True),
+        context.Process(target=hold, args=(port, attack.trickling, places, request, over), daemon=True),
+        context.Process(target=flood, args=(port, attack.flooding, places, request, over), daemon=True),
     ]
     for process in processes:
         process.start()
@@ -208,10 +245,10 @@ def serve_messages(loop: str) -> None:
     run_on(loop, main())
 
 
-def start(server: str, loop: str, directory: Path) -> tuple[subprocess.Popen[str], int]:
-    """The server in a process of its own, and its port."""
+def start(server: str, loop: str, directory: Path, options: list[str]) -> tuple[subprocess.Popen[str], int]:
+    """The server in a process of its own, and its port; `options` are those of `pyiwarp serve`."""
     commands = {
-        "pyiwarp serve": ["-m", "pyiwarp", "serve", str(directory), "--port", "0", "--loop", loop, "--json"],
+        "pyiwarp serve": ["-m", "pyiwarp", "serve", str(directory), "--port", "0", "--loop", loop, "--json", *options],
         "pyiwarp.serve": ["-m", "benchmarks.siege", "--serve", loop],
     }
     process = subprocess.Popen(
@@ -243,10 +280,10 @@ async def say_something(port: int) -> None:
 REQUESTS: Final = {"pyiwarp serve": list_files, "pyiwarp.serve": say_something}
 
 
-async def ask(server: str, port: int, seconds: float) -> tuple[list[float], int]:
-    """The seconds that each request took, and how many failed."""
+async def ask(server: str, port: int, seconds: float) -> tuple[list[float], Counter[str]]:
+    """The seconds that each request took, and how many failed, by cause."""
     took: list[float] = []
-    failed = 0
+    failed = Counter[str]()
     until = time.monotonic() + seconds
     while time.monotonic() < until or not took:
         began = time.monotonic()
@@ -254,9 +291,9 @@ async def ask(server: str, port: int, seconds: float) -> tuple[list[float], int]
             async with asyncio.timeout(PATIENCE):
                 await REQUESTS[server](port)
             took.append(time.monotonic() - began)
-        except (OSError, IwarpError):
-            failed += 1
-            if failed > 100 and not took:
+        except (OSError, IwarpError) as error:
+            failed[f"{type(error).__name__}: {error}"] += 1
+            if failed.total() > 100 and not took:
                 break
         await asyncio.sleep(PAUSE)
     return took, failed
@@ -268,15 +305,15 @@ def resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def besiege(server: str, loop: str, attack: Attack, seconds: float) -> Ordeal:
+def besiege(server: str, loop: str, attack: Attack, seconds: float, options: list[str]) -> Ordeal:
     """One server: quiet, besieged, ended."""
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "file").write_bytes(b"octets")
-        process, port = start(server, loop, Path(directory))
+        process, port = start(server, loop, Path(directory), options)
         try:
             quiet, _ = asyncio.run(ask(server, port, seconds / 4))
             before = resident(process.pid)
-            with attackers(port, attack):
+            with attackers(server, port, attack):
                 time.sleep(seconds / 2)  # until all are there
                 besieged, failed = asyncio.run(ask(server, port, seconds))
                 growth = (resident(process.pid) - before) / 1e6
@@ -289,15 +326,18 @@ def besiege(server: str, loop: str, attack: Attack, seconds: float) -> Ordeal:
             process.kill()
             process.communicate()
     middle = statistics.median(besieged) if besieged else float("inf")
-    return Ordeal(server, loop, statistics.median(quiet), middle, failed, len(besieged), growth, ending)
+    total = failed.total()
+    return Ordeal(server, loop, statistics.median(quiet), middle, total, dict(failed), len(besieged), growth, ending)
 
 
 # --- showing ---------------------------------------------------------------------------------------------------------
 
 
 def show(ordeals: list[Ordeal], attack: Attack) -> None:
-    title = f"{attack.silent:,} silent, {attack.trickling:,} trickling, {attack.flooding:,} flooding connections"
-    table = Table(title=title)
+    places = sources(attack.addresses)
+    where = "the good client's address" if places == [HOST] else f"{places[0]} to {places[-1]}"
+    numbers = f"{attack.silent:,} silent, {attack.trickling:,} trickling, {attack.flooding:,} flooding connections"
+    table = Table(title=f"{numbers} from {where}")
     for heading in ("server", "loop", "quiet, ms", "besieged, ms", "failed", "memory, MB", "SIGTERM, s", "missed"):
         table.add_column(heading, justify="left" if heading in ("server", "loop", "missed") else "right")
     for one in ordeals:
@@ -309,6 +349,9 @@ def show(ordeals: list[Ordeal], attack: Attack) -> None:
         table.add_row(one.server, one.loop, *figures, f"{one.growth:+.1f}", f"{one.ending:.2f}", ", ".join(missed(one)))
     console = wide_console()
     console.print(table)
+    for one in ordeals:
+        for cause, times in one.why.items():
+            console.print(f"{one.server} on {one.loop}: {times} failed: {cause}")
     console.print(describe().line)
 
 
@@ -328,6 +371,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trickling", type=int, default=2000, help="trickling connections (default 2000)")
     parser.add_argument("--flooding", type=int, default=200, help="flooding connections (default 200)")
     parser.add_argument("--seconds", type=float, default=20, help="how long the good client asks (default 20)")
+    parser.add_argument("--addresses", type=int, default=1, help="addresses of the attackers (default 1)")
+    parser.add_argument("--clients", type=int, help="of pyiwarp serve")
     parser.add_argument("--loop", choices=LOOPS, help="this event loop alone")
     parser.add_argument("--server", choices=tuple(REQUESTS), help="this server alone")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
@@ -336,15 +381,19 @@ def main(arguments: list[str] | None = None) -> int:
     if options.serve:
         serve_messages(options.serve)
         return 0
-    attack = Attack(options.silent, options.trickling, options.flooding)
+    if not 1 <= options.addresses <= MOST_ADDRESSES:
+        parser.error(f"--addresses is 1 to {MOST_ADDRESSES}")
+    attack = Attack(options.silent, options.trickling, options.flooding, options.addresses)
+    serve_options = [] if options.clients is None else ["--clients", str(options.clients)]
     servers = (options.server,) if options.server else tuple(REQUESTS)
     loops = (options.loop,) if options.loop else LOOPS
-    ordeals = [besiege(server, loop, attack, options.seconds) for server in servers for loop in loops]
+    ordeals = [besiege(server, loop, attack, options.seconds, serve_options) for server in servers for loop in loops]
     show(ordeals, attack)
     if options.json:
         facts = {
             "machine": describe().data(),
             "attack": attack._asdict(),
+            "sources": sources(attack.addresses),
             "servers": [one._asdict() for one in ordeals],
         }
         options.json.write_text(json.dumps(facts, indent=1) + "\n")

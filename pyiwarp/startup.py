@@ -140,6 +140,20 @@ class Startup:
         self._peer_closed = True
         self.lost(None)
 
+    def is_completed_by(self, octets: bytes) -> bool:
+        """Whether a Responder that receives `octets` next has a whole and good Request; nothing changes."""
+        if self.state is not StartupState.AWAIT_REQUEST:
+            return False
+        trial = Startup(self.role, self.offer, lambda startup: None)
+        left = memoryview(bytes(self._frame[: self._have]) + octets)
+        while left and trial.state is StartupState.AWAIT_REQUEST:
+            view = trial.receive_view()
+            nbytes = min(len(view), len(left))
+            view[:nbytes] = left[:nbytes]
+            trial.received(nbytes)
+            left = left[nbytes:]
+        return trial.state in (StartupState.DECIDING, StartupState.REJECTED) and not left
+
     def set_emss(self, emss: int) -> None:
         """Startup frames are not FPDUs: TCP's segment size does not matter."""
 

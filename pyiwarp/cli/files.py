@@ -31,6 +31,10 @@ from pyiwarp.files import DEFAULT_PORT
 __all__ = ["get", "ls", "put", "serve"]
 
 PATIENCE = 30.0
+IDLE = 300.0
+IdleOption = Annotated[
+    float, typer.Option(min=0.1, help="Seconds without a request after which a client is disconnected.")
+]
 
 
 def serve(
@@ -64,6 +68,7 @@ def serve(
     fsync: FsyncOption = False,
     json: JsonOption = False,
     timeout: TimeoutOption = PATIENCE,
+    idle: IdleOption = IDLE,
     loop: LoopOption = LoopName.AUTO,
     crc: CrcOption = True,
     markers: MarkersOption = False,
@@ -82,6 +87,7 @@ def serve(
         read_only=read_only,
         fsync=fsync,
         patience=timeout,
+        idle=idle,
         clients=clients,
         backlog=backlog,
         per_address=per_address,

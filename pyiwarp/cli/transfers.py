@@ -229,8 +229,13 @@ async def serve_until_stopped(directory: Path, host: str, port: int, settings: S
             with suppress(asyncio.CancelledError):
                 await server.wait_closed()
             interrupted = server.transfers
+    if json:
+        seen = {"refusals": dict(server.refusals), "listener": server.counters._asdict()}
+        print(_json("stopped", {"interrupted": interrupted, **seen}), flush=True)
     plural = "" if interrupted == 1 else "s"
-    print(f"pyiwarp: stopped; {interrupted} transfer{plural} interrupted", file=sys.stderr)
+    refused = server.counters.refusals | server.refusals
+    told = "; refused: " + " ".join(f"{cause}={times}" for cause, times in refused.items()) if refused else ""
+    print(f"pyiwarp: stopped; {interrupted} transfer{plural} interrupted{told}", file=sys.stderr)
     if interrupted:
         raise typer.Exit(1)
 

@@ -199,7 +199,7 @@ class Listener:
             self._rest(sock, RETRY_AFTER_ROOM if self._reception.make_descriptor_free(error) else RETRY_ACCEPT)
 
     def _receive(self, sock: socket.socket, host: str) -> None:
-        llp = self._reception.receive(lambda startup: AsyncioDriver(startup, self._loop, self._make_tap()), host)
+        llp = self._reception.receive(lambda startup: AsyncioDriver(startup, self._loop, self._make_tap()), sock, host)
         llp.closed.add_done_callback(lambda _: self._reception.decided(llp))
         llp.exchanged = lambda: self._reception.decided(llp)
 

@@ -258,7 +258,7 @@ class Listener:
 
     def _receive(self, sock: socket.socket, host: str) -> None:
         tap = self._make_tap()
-        driver = self._reception.receive(lambda startup: PollingDriver(self._poller, startup, sock, tap), host)
+        driver = self._reception.receive(lambda startup: PollingDriver(self._poller, startup, sock, tap), sock, host)
         if driver.closed:
             return  # there were too many
         driver.on_closed = driver.on_exchanged = lambda: self._reception.decided(driver)

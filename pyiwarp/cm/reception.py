@@ -6,6 +6,7 @@ A stranger who opens connections and says nothing must not keep others out (RFC 
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -15,6 +16,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from pyiwarp.bounds import DEFAULT_BACKLOG, PER_ADDRESS
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.cm.listening import network_of
+from pyiwarp.codes import MAX_PRIVATE_DATA, STARTUP_HEADER_SIZE
 from pyiwarp.errors import UsageError
 from pyiwarp.negotiation import Offer, Role
 from pyiwarp.pump import Driver
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 
 LOG_INTERVAL: Final = 10.0
 """How often a listener logs what happens again and again, in seconds."""
+
+LARGEST_REQUEST: Final = STARTUP_HEADER_SIZE + MAX_PRIVATE_DATA
+_DONT_WAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)  # the sockets do not block; not all systems have it
 
 D = TypeVar("D", bound=Driver)
 
@@ -49,6 +54,13 @@ class ListenerCounters(NamedTuple):
     over_limit: int = 0
     rests: int = 0
 
+    @property
+    def refusals(self) -> dict[str, int]:
+        """The counters of what did not come to a decision of the program, as far as they are not 0."""
+        return {
+            name: value for name, value in self._asdict().items() if value and name not in ("connections", "requests")
+        }
+
     def __str__(self) -> str:
         return " ".join(f"{name}={value}" for name, value in zip(self._fields, self, strict=True) if value)
 
@@ -67,6 +79,23 @@ class Room:
         for name, value in (("backlog", self.backlog), ("per_address", self.per_address)):
             if value < 1:
                 raise UsageError(f"{name} is {value}; a listener needs room for 1 or more (RFC 5042 §6.4)")
+
+
+class _Arrival(NamedTuple):
+    """What is known of a connection in startup."""
+
+    network: str
+    startup: Startup
+    sock: socket.socket
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether the rest of the MPA Request lies in the socket; it is left there for the driver."""
+        try:
+            octets = self.sock.recv(LARGEST_REQUEST, socket.MSG_PEEK | _DONT_WAIT)
+        except OSError:  # nothing has come, or it is closed
+            return False
+        return self.startup.is_completed_by(octets)
 
 
 @dataclass(slots=True)
@@ -94,8 +123,8 @@ class Reception(Generic[D]):
     """The connections of one listener that are in startup or wait for a decision, within its `room`.
 
     When that is full, the oldest that still owes its MPA Request is closed, so that a new peer always finds room; so is
-    a peer that was rejected and does not end its connection. If all of them wait for the program's decision, the new
-    one is closed. `on_request` is called with each good Request.
+    a peer that was rejected and does not end its connection. One whose Request lies in its socket owes nothing. If all
+    of them wait for the program's decision, the new one is closed. `on_request` is called with each good Request.
     """
 
     def __init__(self, offer: Offer, room: Room, on_request: Callable[[ConnectRequest[D]], None]) -> None:
@@ -103,7 +132,7 @@ class Reception(Generic[D]):
         self._offer = offer
         self._room = room
         self._on_request = on_request
-        self._starting: dict[D, str] = {}  # with the network that it comes from
+        self._starting: dict[D, _Arrival] = {}
         self._owing: dict[D, None] = {}  # of those: the peer owes its Request, or the end after a rejection
         self._networks: dict[str, dict[D, None]] = {}
         self._taken: set[D] = set()  # their Request is in the program's hands
@@ -119,8 +148,8 @@ class Reception(Generic[D]):
         """What has come, and what became of it."""
         return ListenerCounters(**self._counts)
 
-    def receive(self, make_driver: Callable[[Startup], D], host: str) -> D:
-        """Begin startup as Responder with a peer at `host`, on the driver that `make_driver` makes for it."""
+    def receive(self, make_driver: Callable[[Startup], D], sock: socket.socket, host: str) -> D:
+        """Begin startup as Responder with a peer at `host`, on the driver that `make_driver` makes for `sock`."""
         request: list[ConnectRequest[D]] = []
 
         def on_outcome(startup: Startup) -> None:
@@ -136,11 +165,12 @@ class Reception(Generic[D]):
             if request:
                 self._waiting.discard(request[0])
 
-        driver = make_driver(Startup(Role.RESPONDER, self._offer, on_outcome))
+        startup = Startup(Role.RESPONDER, self._offer, on_outcome)
+        driver = make_driver(startup)
         network = network_of(host)
         self._counts["connections"] += 1
         if self._make_room(network):
-            self._starting[driver] = network
+            self._starting[driver] = _Arrival(network, startup, sock)
             self._owing[driver] = None
             self._networks.setdefault(network, {})[driver] = None
         else:
@@ -159,8 +189,9 @@ class Reception(Generic[D]):
 
     def decided(self, driver: D) -> None:
         """The driver has a queue pair now, or has ended."""
-        network = self._starting.pop(driver, None)
-        if network is not None:
+        arrival = self._starting.pop(driver, None)
+        if arrival is not None:
+            network = arrival.network
             self._owing.pop(driver, None)
             self._taken.discard(driver)
             del self._networks[network][driver]
@@ -199,7 +230,7 @@ class Reception(Generic[D]):
 
     def _drop(self, why: str, among: dict[D, None]) -> bool:
         """Close the oldest that owes something; returns False if none does."""
-        oldest = next((driver for driver in among if driver in self._owing), None)
+        oldest = next((driver for driver in list(among) if self._owes(driver)), None)
         if oldest is None:
             return False
         self._counts[why] += 1
@@ -208,3 +239,12 @@ class Reception(Generic[D]):
         self.decided(oldest)
         oldest.abort()
         return True
+
+    def _owes(self, driver: D) -> bool:
+        """Whether the peer owes something still; what it has sent and nobody has read yet counts as sent."""
+        if driver not in self._owing:
+            return False
+        if not self._starting[driver].has_asked:
+            return True
+        del self._owing[driver]
+        return False

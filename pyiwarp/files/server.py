@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Final
 
 from pyiwarp import Listener, Request, listen
+from pyiwarp.cm.listening import network_of
+from pyiwarp.cm.reception import ListenerCounters
 from pyiwarp.errors import IwarpError
 from pyiwarp.files.messages import HELLO
 from pyiwarp.files.report import Report
@@ -27,6 +29,9 @@ log = logging.getLogger(__name__)
 GRACE: Final = 1.0
 """Seconds for which a client that is idle keeps its place even if the server is full: between two requests, say."""
 
+FIRST_GRACE: Final = 0.05
+"""The same for a client that has made no request, if all others are within theirs: its first one is on its way, say."""
+
 
 @dataclass(slots=True)
 class _Slot:
@@ -39,6 +44,14 @@ class _Slot:
     @property
     def idle_since(self) -> float | None:
         return self.began if self.session is None else self.session.idle_since
+
+    @property
+    def has_asked(self) -> bool:
+        return self.session is not None and self.session.has_asked
+
+    @property
+    def network(self) -> str:
+        return network_of(self.peer.rpartition(":")[0].strip("[]"))
 
 
 def _this_task() -> asyncio.Task[None]:
@@ -83,6 +96,11 @@ class FileServer:
     def port(self) -> int:
         """The TCP port that is listened on."""
         return 0 if self._listener is None else self._listener.port
+
+    @property
+    def counters(self) -> ListenerCounters:
+        """What the listener has seen, and what became of it; also when the server is closed."""
+        return ListenerCounters() if self._listener is None else self._listener.counters
 
     @property
     def transfers(self) -> int:
@@ -140,19 +158,35 @@ class FileServer:
             log.exception("%s: the session failed", peer)
 
     def _make_room(self) -> bool:
-        """End the client that has been idle longest, one in startup included; False if none has been for `GRACE`."""
-        me = _this_task()
+        """End a client that is idle, one in startup included; returns False if none may be ended.
+
+        It is the one that has been idle longest, if that was for `GRACE`. Else it is one that never made a request: for
+        `FIRST_GRACE`, or of an address that has more places than the newcomer's. So strangers that take all places
+        again and again, and ask for nothing, keep out nobody (RFC 5042 §6.4).
+        """
+        me, now = _this_task(), time.monotonic()
         idle = [(since, task) for task, slot in self._slots.items() if (since := slot.idle_since) and task is not me]
-        if not idle:
-            return False
-        since, task = min(idle, key=lambda each: each[0])
-        if time.monotonic() - since < GRACE:
+        since, task = min(idle, key=lambda each: each[0], default=(now, me))
+        if now - since < GRACE:
+            places = Counter(slot.network for slot in self._slots.values())
+            mine = places[self._slots[me].network]
+
+            def shares(task: asyncio.Task[None]) -> int:
+                return places[self._slots[task].network]
+
+            silent = [
+                (-shares(task), since, task)
+                for since, task in idle
+                if not self._slots[task].has_asked and (shares(task) > mine or now - since >= FIRST_GRACE)
+            ]
+            _, since, task = min(silent, key=lambda each: each[:2], default=(0, now, me))
+        if task is me:
             return False
         slot = self._slots.pop(task)
         self._leaving.add(task)
         task.cancel()
         self.refusals["idle"] += 1
-        log.info("%s: idle for %.0f s, makes room for another client", slot.peer, time.monotonic() - since)
+        log.info("%s: idle for %.1f s, makes room for another client", slot.peer, now - since)
         return True
 
     async def _serve(self, request: Request) -> None:

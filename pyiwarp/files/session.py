@@ -117,6 +117,8 @@ class Session:
         self.transferring = False
         self.idle_since: float | None = time.monotonic()
         """When the last answer was given; None while a request is answered."""
+        self.has_asked = False
+        """Whether the client has made a request."""
         self.reported: IwarpError | None = None
         """The error that ended the connection, if a report already has it."""
 
@@ -127,7 +129,7 @@ class Session:
                 request = await self._dialogue.receive(Get, Put, List, patience=self._settings.idle)
             except Disconnected:
                 return
-            self.idle_since = None
+            self.idle_since, self.has_asked = None, True
             match request:
                 case Get():
                     async with self._reported("get", request.name) as report:

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from pyiwarp.files.messages import HELLO
 from tests.children import ENVIRONMENT, finished, kill, start, started
 from tests.hosts import closed_port, ipv6
 from tests.patience import PATIENCE
@@ -467,6 +468,25 @@ def test_the_server_is_stopped(slow: Served, mine: Path) -> None:
 def test_an_idle_server_stops_cleanly(tmp_path: Path) -> None:
     with serving(tmp_path) as served:
         assert served.end(signal.SIGTERM, expect=0) == "pyiwarp: stopped; 0 transfers interrupted\n"
+
+
+def test_a_server_tells_what_it_has_refused(tmp_path: Path) -> None:
+    with serving(tmp_path, "--json", "--idle", "0.2", "--timeout", "20") as served:
+        host, port = served.address.rsplit(":", 1)
+        with socket.create_connection((host, int(port))) as stranger:
+            stranger.sendall(b"GET / HTTP/1.1")
+            assert stranger.recv(1) == b""
+        with socket.create_connection((host, int(port))) as idler:
+            idler.settimeout(PATIENCE)
+            idler.sendall(b"MPA ID Req Frame" + bytes((0x40, 1, 0, len(HELLO))) + HELLO)
+            assert idler.recv(20 + len(HELLO), socket.MSG_WAITALL)[20:] == HELLO
+            with suppress(ConnectionResetError):
+                assert idler.recv(1) == b"", "ended when it was idle"
+        last = served.end(signal.SIGTERM, expect=0).splitlines()[-1]
+        assert last == "pyiwarp: stopped; 0 transfers interrupted; refused: failed=1"
+        told = served.told()
+        assert (told["event"], told["interrupted"], told["refusals"]) == ("stopped", 0, {})
+        assert told["listener"]["connections"] == 2
 
 
 # --- the demonstration -----------------------------------------------------------------------------------------------

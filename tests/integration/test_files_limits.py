@@ -6,6 +6,8 @@ import asyncio
 import json
 import logging
 import os
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from pyiwarp.errors import IwarpError
 from pyiwarp.files import server as server_module
 from pyiwarp.files.client import connected
 from pyiwarp.files.errors import RefusedByPeer
+from pyiwarp.files.messages import HELLO
 from pyiwarp.files.report import Report
 from pyiwarp.files.room import RESERVE, default_reserve
 from pyiwarp.files.root import Root
@@ -80,6 +83,50 @@ async def test_the_client_that_is_idle_longest_makes_room(
         assert rig.server.refusals == {"idle": 1}
     assert "makes room" in caplog.text
     longest.abort()
+
+
+async def test_who_never_asked_makes_room_although_nobody_was_idle_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "GRACE", PATIENCE)
+    monkeypatch.setattr(server_module, "FIRST_GRACE", 0.0)
+    async with serving(tmp_path, ServerSettings(clients=3)) as rig:
+        (rig.served / "file").write_bytes(b"served")
+        async with rig.client() as honest:
+            await honest.get("file", rig.mine / "one")
+            strangers = [await rig.raw() for _ in range(2)]
+            async with rig.client() as newcomer:
+                with pytest.raises(IwarpError):
+                    await asyncio.wait_for(strangers[0].recv(), PATIENCE)
+                await newcomer.get("file", rig.mine / "two")
+                await honest.get("file", rig.mine / "three")
+        assert rig.server.refusals == {"idle": 1}
+        for stranger in strangers:
+            stranger.abort()
+
+
+def is_accepted(port: int, source: str, stack: ExitStack) -> bool:
+    """Whether the server accepts a client from the address `source`, which then stays."""
+    sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE, source_address=(source, 0)))
+    sock.sendall(b"MPA ID Req Frame" + bytes((0x40, 1, 0, len(HELLO))) + HELLO)
+    return not sock.recv(20, socket.MSG_WAITALL)[16] & 0x20  # the R flag
+
+
+async def test_an_address_with_more_places_makes_room_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "GRACE", PATIENCE)
+    monkeypatch.setattr(server_module, "FIRST_GRACE", PATIENCE)
+    other_host = "127.0.0.2"  # Linux: all of 127/8 is this host
+    async with serving(tmp_path, ServerSettings(clients=3)) as rig:
+        with ExitStack() as stack:
+            strangers = [await rig.raw() for _ in range(3)]
+            with pytest.raises(Rejected, match="full"):  # of the same address, and as new as they are
+                await rig.raw()
+            assert await asyncio.to_thread(is_accepted, rig.server.port, other_host, stack)
+            with pytest.raises(IwarpError):
+                await asyncio.wait_for(strangers[0].recv(), PATIENCE)
+            assert not await asyncio.to_thread(is_accepted, rig.server.port, other_host, stack), "it has its share"
+            for each in strangers:
+                each.abort()
 
 
 async def test_a_client_with_work_keeps_its_place(

@@ -24,6 +24,7 @@ from tests.patience import PATIENCE
 __all__ = ["run"]
 
 REQUEST = b"MPA ID Req Frame" + bytes((0x40, 1, 0, 0))
+REPLY_OF_REJECTION = b"MPA ID Rep Frame" + bytes((0x60, 1, 0, 0))
 BACKLOG = 6
 OTHER_HOST = "127.0.0.2"  # Linux: all of 127/8 is this host
 
@@ -119,6 +120,45 @@ def test_who_has_asked_is_not_dropped(run: Runner) -> None:
                     await (await anext(listener)).reject()
 
     run(main)
+
+
+def test_who_has_asked_is_not_dropped_before_its_request_is_read(run: Runner) -> None:
+    """All come in one turn of the loop: the Request still lies in its socket when room must be made."""
+
+    async def main() -> None:
+        async with await listen(HOST, backlog=BACKLOG, per_address=BACKLOG) as listener:
+            with half_open(listener.port, 1) as (good,):
+                good.sendall(REQUEST)
+                with half_open(listener.port, 3 * BACKLOG):
+                    request = await asyncio.wait_for(anext(listener), PATIENCE)
+                    await soon(lambda: listener.counters.connections == 3 * BACKLOG + 1)
+                    await request.reject()
+                    assert await asyncio.to_thread(good.recv, 20, socket.MSG_WAITALL) == REPLY_OF_REJECTION
+                    assert listener.counters.dropped_of_address == 2 * BACKLOG + 1
+
+    run(main)
+
+
+def test_a_part_of_a_request_keeps_no_place(run: Runner) -> None:
+    async def main() -> None:
+        async with await listen(HOST, backlog=BACKLOG, per_address=BACKLOG) as listener:
+            with half_open(listener.port, 1) as (slow,):
+                slow.sendall(REQUEST[:-1])
+                with half_open(listener.port, BACKLOG):
+                    assert await asyncio.to_thread(is_reset, slow)
+                await soon(lambda: listener.counters.dropped_of_address == 1)
+
+    run(main)
+
+
+def test_a_blocking_listener_reads_the_request_before_it_drops_anybody() -> None:
+    with nothing_left(), blocking.listen(HOST, backlog=BACKLOG, per_address=BACKLOG) as listener:
+        with half_open(listener.port, 1) as (good,):
+            good.sendall(REQUEST)
+            with half_open(listener.port, 3 * BACKLOG):
+                listener.get_request(timeout=PATIENCE).reject()
+                assert good.recv(20, socket.MSG_WAITALL) == REPLY_OF_REJECTION
+        polled_soon(lambda: not listener._listener._reception._starting)
 
 
 def test_a_burst_of_honest_clients_is_served(run: Runner) -> None:

@@ -621,3 +621,33 @@ def test_the_rest_of_the_pump_is_inert() -> None:
     assert side.outcomes == [StartupState.FAILED]
     side.startup.lost(None)
     assert side.outcomes == [StartupState.FAILED]
+
+
+@pytest.mark.parametrize(
+    ("read", "waiting", "completed"),
+    [
+        (0, frame(reply=False), True),
+        (7, frame(reply=False), True),
+        (0, frame(reply=False, private_data=bytes(508), word=word()), True),
+        (30, frame(reply=False, private_data=b"hello from afar"), True),
+        (0, frame(reply=False)[:-1], False),
+        (0, frame(reply=False, private_data=b"hello")[:-1], False),
+        (0, frame(reply=False) + b"x", False),
+        (0, frame(reply=True), False),
+        (0, frame(reply=False, revision=3), False),
+        (0, b"", False),
+    ],
+)
+def test_octets_that_complete_a_request_are_known_before_they_are_read(
+    read: int, waiting: bytes, *, completed: bool
+) -> None:
+    side = responder()
+    side.hears(waiting[:read])
+    for _ in range(2):
+        assert side.startup.is_completed_by(waiting[read:]) is completed
+        assert (side.state, side.outcomes) == (StartupState.AWAIT_REQUEST, [])
+    if completed:
+        side.hears(waiting[read:])
+        assert side.state is StartupState.DECIDING
+        assert not side.startup.is_completed_by(b"")
+    assert not initiator().startup.is_completed_by(frame(reply=True))
