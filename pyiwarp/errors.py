@@ -9,6 +9,7 @@ The tree (RFC 5040 §4.8, RFC 5041 §7.2, RFC 5044 §8, RFC 6581 §8)::
     │  ├─ MpaError  ├─ DdpError  └─ RdmapError
     ├─ TerminatedByPeer         the peer says that this side broke one
     ├─ ConnectionLost           TCP ended without a word
+    ├─ MessageRefused           a message of `send_large` is larger than its receiver takes
     └─ WorkFailed               one work request completed with a status other than SUCCESS
 """
 
@@ -42,6 +43,7 @@ __all__ = [
     "MalformedStartup",
     "MarkerMismatch",
     "MarkersRefused",
+    "MessageRefused",
     "MessageTooLong",
     "MisplacedResponse",
     "MisplacedSegment",
@@ -557,6 +559,10 @@ class FpduTimeout(ConnectionLost, TimeoutError):
 
 class Disconnected(IwarpError, EOFError):
     """The peer closed the connection gracefully, and everything that it sent has been received."""
+
+
+class MessageRefused(IwarpError):
+    """A message of `send_large` is larger than its receiver takes; both sides get this, and the connection goes on."""
 
 
 class WorkFailed(IwarpError):

@@ -301,6 +301,45 @@ class Connection(Endpoint[AsyncioDriver]):
             await self._wait_for_message()
         return self._take_into(buffer)
 
+    async def send_large(self, data: Local) -> None:
+        """Send a message of any length below 2^32 octets to the peer's `recv_large`, which reads it by RDMA.
+
+        Returns when the peer has all of it: it costs a round trip more than `send`. The memory must not change until
+        then. `docs/large-messages.md` has the protocol. Raises `MessageRefused` for more than the peer's
+        `Options.max_message`, which ends nothing; `BadWorkRequest` if the peer may not read (IRD is 0); the cause if
+        the connection ends first. Cancelling does not unsend it: the memory stays registered until the peer has it.
+        """
+        await self._make_room()
+        loan = self._lend(data)
+        told = asyncio.get_running_loop().create_future()
+        loan.tell = lambda: None if told.done() else told.set_result(None)
+        await told
+        self._settle(loan)
+
+    async def recv_large(self) -> bytearray:
+        """The next message of the peer's `send_large`, read from its memory (RFC 5040 §5.2).
+
+        Raises `MessageRefused` for more than `Options.max_message` octets, which the peer is told and which ends
+        nothing; `BadWorkRequest` if the peer's next message is a plain Send, which stays; otherwise as
+        `recv_message`. Cancelling loses none: the next `recv_large` returns it.
+        """
+        self._check_may_read()
+        while (arrival := self._next_arrival()) is None:
+            if self._inbox:
+                await self._make_room(2)
+            else:
+                self._check_more_to_come()
+                await self._wait(self._readers)
+        try:
+            await asyncio.shield(_future(arrival.work[-1]))
+        except asyncio.CancelledError:
+            arrival.claimed = False
+            _wake_every(self._readers)
+            raise
+        self._arrivals.remove(arrival)
+        succeeded([_future(done).result() for done in arrival.work])
+        return arrival.memory
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             while True:
@@ -384,22 +423,24 @@ class Connection(Endpoint[AsyncioDriver]):
             await posted[-1]
             succeeded([done.result() for done in posted])
 
-    async def _make_room(self) -> None:
-        """Wait until the send queue takes another work request."""
+    async def _make_room(self, requests: int = 1) -> None:
+        """Wait until the send queue takes so many work requests."""
         self._check_alive()
-        while self.qp.send_room == 0:
+        while self.qp.send_room < requests:
             await self._wait(self._room)
             self._check_alive()
 
     def _post(self, request: MakeRequest) -> asyncio.Future[Completion]:
         """Post a work request, for which there is room; its completion will be the result of what is returned."""
-        done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
+        done = self._new_wr_id()
         self.qp.post_send(request(done))
         return done
 
+    def _new_wr_id(self) -> asyncio.Future[Completion]:
+        return asyncio.get_running_loop().create_future()
+
     def _on_work_done(self, completion: Completion) -> None:
-        done = completion.wr_id
-        assert isinstance(done, asyncio.Future)
+        done = _future(completion.wr_id)
         if not done.done():
             done.set_result(completion)
         if self._room:
@@ -411,8 +452,20 @@ class Connection(Endpoint[AsyncioDriver]):
     def _wake_all(self) -> None:
         """The connection has ended: wake every waiter, which then raises the cause."""
         for waiters in (self._readers, self._room, self._ends):
-            while waiters:
-                _wake_one(waiters)
+            _wake_every(waiters)
+        for loan in self._lent.values():
+            loan.tell()
+
+
+def _future(wr_id: object) -> asyncio.Future[Completion]:
+    """What an operation was posted with."""
+    assert isinstance(wr_id, asyncio.Future)
+    return wr_id
+
+
+def _wake_every(waiters: deque[asyncio.Future[None]]) -> None:
+    while waiters:
+        _wake_one(waiters)
 
 
 def _wake_one(waiters: deque[asyncio.Future[None]]) -> None:

@@ -330,7 +330,7 @@ class Connection(Endpoint[PollingDriver]):
 
         Raises `Disconnected` when the peer has closed gracefully and all is received, else the cause of the end.
         """
-        self._wait_for_message(timeout)
+        self._wait_for_message(timeout, _deadline(timeout))
         return self._take_message()
 
     def recv_into(self, buffer: Local, *, timeout: float | None = None) -> int:
@@ -342,15 +342,59 @@ class Connection(Endpoint[PollingDriver]):
         not be written; otherwise as `recv_message`.
         """
         self._check_sink(buffer)
-        self._wait_for_message(timeout)
+        self._wait_for_message(timeout, _deadline(timeout))
         return self._take_into(buffer)
 
-    def _wait_for_message(self, timeout: float | None) -> None:
-        """Wait until the inbox has a message."""
+    def send_large(self, data: Local, *, timeout: float | None = None) -> None:
+        """Send a message of any length below 2^32 octets to the peer's `recv_large`, which reads it by RDMA.
+
+        Returns when the peer has all of it: it costs a round trip more than `send`. The memory must not change until
+        then. `docs/large-messages.md` has the protocol. Raises `MessageRefused` for more than the peer's
+        `Options.max_message`, which ends nothing; `BadWorkRequest` if the peer may not read (IRD is 0); the cause if
+        the connection ends first. A time limit does not unsend it: the memory stays registered until the peer has it.
+        """
+        deadline = _deadline(timeout)
+        self._make_room(deadline)
+        loan = self._lend(data)
+        if not self._await(lambda: loan.answer is not None or self._is_over, deadline):
+            raise TimeoutError(f"the peer has not read the message yet: {self!r}")
+        self._settle(loan)
+
+    def recv_large(self, *, timeout: float | None = None) -> bytearray:
+        """The next message of the peer's `send_large`, read from its memory (RFC 5040 §5.2).
+
+        Raises `MessageRefused` for more than `Options.max_message` octets, which the peer is told and which ends
+        nothing; `BadWorkRequest` if the peer's next message is a plain Send, which stays; otherwise as
+        `recv_message`. A time limit and Ctrl-C lose none: the next `recv_large` returns it.
+        """
+        deadline = _deadline(timeout)
+        self.poller.check_thread()
+        self._check_may_read()
+        while (arrival := self._next_arrival()) is None:
+            if self._inbox:
+                self._make_room(deadline, 2)
+            else:
+                self._wait_for_message(timeout, deadline)
+        try:
+            self._completion(_outcome(arrival.work[-1]), deadline)
+        except BaseException:
+            arrival.claimed = False
+            raise
+        self._arrivals.remove(arrival)
+        succeeded([self._completion(_outcome(done), deadline) for done in arrival.work])
+        return arrival.memory
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether no message comes any more."""
+        return not self.qp.alive or self.qp.stream.peer_closed
+
+    def _wait_for_message(self, timeout: float | None, deadline: float | None) -> None:
+        """Wait until the inbox has a message; `deadline` is the end of `timeout` seconds."""
         self.poller.check_thread()
         inbox = self._inbox
         if not inbox:
-            ready = self._await(lambda: inbox or not self.qp.alive or self.qp.stream.peer_closed, _deadline(timeout))
+            ready = self._await(lambda: inbox or self._is_over, deadline)
             if not inbox:
                 self._check_more_to_come()
                 assert not ready, "a wait that is not over in vain has a message or an end"
@@ -416,9 +460,12 @@ class Connection(Endpoint[PollingDriver]):
     def _post(self, request: MakeRequest, deadline: float | None) -> _Outcome:
         """Post a work request, when there is room."""
         self._make_room(deadline)
-        done = _Outcome()
+        done = self._new_wr_id()
         self.qp.post_send(request(done))
         return done
+
+    def _new_wr_id(self) -> _Outcome:
+        return _Outcome()
 
     def _do_many(self, requests: Sequence[MakeRequest], timeout: float | None) -> None:
         """Post work requests in their order, together as far as there is room, and wait for the last of them."""
@@ -436,12 +483,12 @@ class Connection(Endpoint[PollingDriver]):
             self._completion(posted[-1], deadline)
             succeeded([self._completion(done, deadline) for done in posted])
 
-    def _make_room(self, deadline: float | None) -> None:
-        """Wait until the send queue takes another work request."""
+    def _make_room(self, deadline: float | None, requests: int = 1) -> None:
+        """Wait until the send queue takes so many work requests."""
         self.poller.check_thread()
         self._check_alive()
-        if self.qp.send_room == 0:
-            if not self._await(lambda: self.qp.send_room or not self.qp.alive, deadline):
+        if self.qp.send_room < requests:
+            if not self._await(lambda: self.qp.send_room >= requests or not self.qp.alive, deadline):
                 raise TimeoutError(f"the send queue stayed full: {self!r}")
             self._check_alive()
 
@@ -461,9 +508,13 @@ class Connection(Endpoint[PollingDriver]):
         return self.poller.wait(done, None if deadline is None else max(0.0, deadline - monotonic()))
 
     def _on_work_done(self, completion: Completion) -> None:
-        done = completion.wr_id
-        assert isinstance(done, _Outcome)
-        done.completion = completion
+        _outcome(completion.wr_id).completion = completion
+
+
+def _outcome(wr_id: object) -> _Outcome:
+    """What an operation was posted with."""
+    assert isinstance(wr_id, _Outcome)
+    return wr_id
 
 
 def _deadline(timeout: float | None) -> float | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from pyiwarp.access import check_writable, octets_of
 from pyiwarp.cm.handshake import ConnectRequest
+from pyiwarp.connections.large import Answer, Arrival, Loan, announced
 from pyiwarp.connections.options import Options
 from pyiwarp.connections.requests import MakeRequest, pair_of
 from pyiwarp.errors import (
@@ -20,6 +21,7 @@ from pyiwarp.errors import (
     Closed,
     ConnectionLost,
     Disconnected,
+    MessageRefused,
     ProtocolViolation,
     UsageError,
     WrongProcess,
@@ -32,7 +34,7 @@ from pyiwarp.negotiation import Agreement
 from pyiwarp.pump import Driver
 from pyiwarp.queues.checks import check_sges
 from pyiwarp.queues.qp import QpCap, QpState, QueuePair
-from pyiwarp.queues.work import Completion, Recv, Send, Status
+from pyiwarp.queues.work import Completion, Read, Recv, Send, Status
 from pyiwarp.verbs import Context, ProtectionDomain
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ INLINE_LIMIT: Final = 4096
 """Sends of so many octets are copied, not registered: that costs less."""
 
 MAX_SGE: Final = 16
+_READ_AND_ANSWER: Final = 2  # work requests that a large message takes at its receiver
 
 
 class Message(NamedTuple):
@@ -100,6 +103,8 @@ class Endpoint(Generic[D]):
         size = options.recv_size
         self._slots = [Recv((self._receives[n * size : (n + 1) * size],), n) for n in range(options.recv_depth)]
         self._inbox: deque[Completion] = deque()
+        self._lent: dict[int, Loan] = {}  # by STag: messages that the peer has not answered for
+        self._arrivals: deque[Arrival] = deque()  # large messages that are being read
         self._closed = False
         for slot in range(options.recv_depth):
             self._post_receive(slot)
@@ -183,6 +188,10 @@ class Endpoint(Generic[D]):
         """A work request is complete; its `wr_id` is whatever it was posted with."""
         raise NotImplementedError
 
+    def _new_wr_id(self) -> object:
+        """What a work request is posted with whose completion is looked at later."""
+        raise NotImplementedError
+
     def _on_message(self) -> None:
         """A message has come into the inbox."""
 
@@ -237,10 +246,18 @@ class Endpoint(Generic[D]):
                     error.add_note(f"item {n} of the list (counted from 0); nothing was posted")
                     raise
             if then_send is not None:
-                inline = self._inline(then_send)
-                octets = () if inline is not None else memory.enter_context(self._registered(then_send))
-                requests.append(lambda done: Send(octets, done, inline))
+                requests.append(memory.enter_context(self._sending(then_send)))
             yield requests
+
+    @contextlib.contextmanager
+    def _sending(self, data: Local) -> Iterator[MakeRequest]:
+        """The work request of a Send."""
+        inline = self._inline(data)
+        if inline is not None:
+            yield lambda wr_id: Send((), wr_id, inline)
+            return
+        with self._registered(data) as sges:
+            yield lambda wr_id: Send(sges, wr_id)
 
     def _register(
         self, kind: type[Region], buffer: Buffer, access: Access, *, shared: bool, log: AccessLog | None
@@ -301,6 +318,89 @@ class Endpoint(Generic[D]):
         assert isinstance(completion.wr_id, int), "receives are numbered by their slot"
         return self._receives.pinned_view(self._slots[completion.wr_id].sges[0].offset, completion.nbytes)
 
+    # --- messages larger than a receive ------------------------------------------------------------------------------
+
+    def _lend(self, data: Local) -> Loan:
+        """Tell the peer of a message that it is to read; the send queue has room."""
+        if not self.agreement.ird:
+            raise BadWorkRequest("IRD is 0: the peer may not read the message (Options.ird, RFC 5040 §6.1)")
+        memory = data.view if isinstance(data, _REGISTERED) else data
+        loan = Loan(self.pd.register_as(MemoryRegion, memory, Access.REMOTE_READ, qp=self.qp))
+        try:
+            with self._sending(loan.announcement) as request:
+                self.qp.post_send(request(self._new_wr_id()))
+        except BaseException:
+            loan.region.retire()
+            raise
+        self._lent[loan.region.stag] = loan
+        return loan
+
+    def _on_answer(self, loan: Loan, completion: Completion) -> None:
+        """The peer has read a message, or refused it; the STag is void (RFC 5040 §5.3)."""
+        loan.answer = bytes(self._octets_of(completion))
+        assert isinstance(completion.wr_id, int), "receives are numbered by their slot"
+        self._post_receive(completion.wr_id)
+        loan.tell()
+
+    def _settle(self, loan: Loan) -> None:
+        """The peer has answered, or will not: raises the cause then, or `MessageRefused`."""
+        if loan.answer is None:
+            self._lent.pop(loan.region.stag, None)
+            loan.region.retire()
+            self._check_more_to_come()
+        loan.check_answer()
+
+    def _check_may_read(self) -> None:
+        """Raise what receiving a large message raises where no Read and answer can be posted."""
+        if not self.agreement.ord or self.qp.cap.max_send_wr < _READ_AND_ANSWER:
+            raise BadWorkRequest(
+                f"ORD is {self.agreement.ord} and send_depth {self.qp.cap.max_send_wr}: a large message takes 1 and "
+                f"{_READ_AND_ANSWER} (Options.ord, Options.send_depth)"
+            )
+
+    def _next_arrival(self) -> Arrival | None:
+        """The oldest large message that no call waits for; None if none has come, or the send queue has no room.
+
+        Raises `BadWorkRequest` if the next message is a plain one, which stays; `MessageRefused` for one that is
+        larger than `Options.max_message`, which the peer is told.
+        """
+        for arrival in self._arrivals:
+            if not arrival.claimed:
+                arrival.claimed = True
+                return arrival
+        if not self._inbox or self.qp.send_room < _READ_AND_ANSWER:
+            return None
+        remote = announced(self._octets_of(self._inbox[0]))
+        if remote is None:
+            self._on_message()  # another may wait for it
+            raise BadWorkRequest("the next message does not tell of a large one; receive it by recv")
+        self._take_message()
+        if remote.nbytes > self.options.max_message:
+            self._post_answer(remote, Answer.TOO_LARGE)
+            raise MessageRefused(
+                f"the peer's message has {remote.nbytes} octets; Options.max_message is {self.options.max_message}"
+            )
+        self._arrivals.append(Arrival(bytearray(remote.nbytes), []))
+        self._begin_reading(self._arrivals[-1], remote)
+        return self._arrivals[-1]
+
+    def _begin_reading(self, arrival: Arrival, remote: RemoteRegion) -> None:
+        """Read a large message; the answer follows when it is here."""
+        if remote.nbytes:
+            with self._registered(arrival.memory, Access.LOCAL_WRITE) as (sink,):
+                arrival.work.append(self._new_wr_id())
+                self.qp.post_send(Read(sink, remote, arrival.work[-1]))
+        arrival.work.append(self._post_answer(remote, Answer.TAKEN))
+
+    def _post_answer(self, remote: RemoteRegion, answer: Answer) -> object:
+        """Answer for a large message when all Reads before are complete; the peer's STag is void then."""
+        wr_id = self._new_wr_id()
+        with self._sending(bytes([answer])) as request:
+            send = request(wr_id)
+            assert isinstance(send, Send), "it was made as one"
+            self.qp.post_send(send._replace(inval_stag=remote.stag, fence=True))
+        return wr_id
+
     @property
     def _left_behind(self) -> bool:
         """Whether this process is a forked child, and the connection is its parent's."""
@@ -322,13 +422,20 @@ class Endpoint(Generic[D]):
             raise Disconnected(f"the peer closed its half of the connection: {self!r}")
 
     def _on_received(self, completion: Completion) -> None:
-        if completion.status is Status.SUCCESS:
-            self._inbox.append(completion)
-            self._on_message()
+        if completion.status is not Status.SUCCESS:
+            return
+        if completion.inval_stag is not None and completion.inval_stag in self._lent:
+            self._on_answer(self._lent.pop(completion.inval_stag), completion)
+            return
+        self._inbox.append(completion)
+        self._on_message()
 
     def _release(self) -> None:
         """Release all memory; the queue pair is closed."""
         self._inbox.clear()
+        self._arrivals.clear()
+        while self._lent:
+            self._lent.popitem()[1].region.retire()
         if self._receives.is_open:
             self._receives.close()
         if self._owns_pd:

@@ -20,6 +20,7 @@ __all__ = ["Options", "options_for"]
 RECV_DEPTH: Final = 16
 SEND_DEPTH: Final = 128
 READS: Final = 16
+LARGEST_MESSAGE: Final = 16 << 20
 
 _MOST: Final = (1 << 31) - 1  # the device says how many work requests it takes
 _FLAGS: Final = "markers", "refuse_markers", "fall_back", "extensions", "half_close", "confirm"
@@ -30,7 +31,8 @@ class Options:
     """How a connection is set up; every value has a default that suits a peer of any make.
     `Options.of` has the defaults of a device instead.
 
-    `recv_depth` receives of `recv_size` octets are posted; a longer Send of the peer ends the connection. With
+    `recv_depth` receives of `recv_size` octets are posted; a longer Send of the peer ends the connection.
+    `max_message` is the most that `recv_large` takes, in octets. With
     `fall_back` a peer that hangs up on a Request of revision 2 is tried once more with revision 1. `send_depth`
     work requests may be in flight, more wait. `crc`, `markers`, `refuse_markers`, `revision`, `ird`, `ord`, `rtr`,
     `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in
@@ -47,6 +49,7 @@ class Options:
 
     recv_depth: int = RECV_DEPTH
     recv_size: int = 4096
+    max_message: int = LARGEST_MESSAGE
     send_depth: int = SEND_DEPTH
     crc: bool | None = None
     markers: bool = False
@@ -70,7 +73,8 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("recv_depth", "send_depth"):
             check_count(name, getattr(self, name), 1, _MOST)
-        check_count("recv_size", self.recv_size, 1, MAX_MESSAGE, " octets (RFC 5041 §5.2)")
+        for name in ("recv_size", "max_message"):
+            check_count(name, getattr(self, name), 1, MAX_MESSAGE, " octets (RFC 5041 §5.2)")
         check_count("revision", self.revision, 1, 2, " (RFC 5044, RFC 6581)")
         for name in ("ird", "ord"):
             check_count(name, getattr(self, name), 0, UNNEGOTIATED, ", 14 bits (RFC 6581 §9)")

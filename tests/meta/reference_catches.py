@@ -55,6 +55,12 @@ CATCHES: Final = (
         "what the peer did not answer may be lost: connect anew and ask for it again",
     ),
     Catch(
+        ("MessageRefused",),
+        BOTH,
+        "`send_large`, `recv_large`: the message is larger than the receiver's `Options.max_message`",
+        "the connection goes on: send less at once, or let the receiver take more",
+    ),
+    Catch(
         ("TerminatedByPeer",),
         BOTH,
         "the peer refused what this side sent; `term` says why: an STag, bounds, rights, a Send that was too long",

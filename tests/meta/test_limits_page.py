@@ -55,7 +55,7 @@ def test_the_default_is_that_of_the_code(row: list[str]) -> None:
 
 def test_every_limit_in_seconds_and_every_counter_of_a_refusal_is_on_the_page() -> None:
     for field in fields(Options):
-        if field.name.endswith(("timeout", "_depth", "_size", "linger")) or field.name in ("ird", "ord"):
+        if field.name.endswith(("timeout", "_depth", "_size", "linger")) or field.name in ("ird", "ord", "max_message"):
             assert f"`Options.{field.name}`" in PAGE, field.name
     for counter in ("dropped_for_room", "dropped_of_address", "turned_away", "over_limit", "rests", "failed"):
         assert counter in ListenerCounters._fields
