@@ -19,9 +19,13 @@ PER_ADDRESS: Final = 256
 
 def check_count(name: str, value: object, least: int, most: int, rule: str = "") -> None:
     """Raises `UsageError` unless `value` is a whole number from `least` to `most`; `rule` says which rule bounds it."""
-    if not isinstance(value, SupportsIndex) or isinstance(value, bool):
+    if type(value) is int:  # the usual kind: to ask for a protocol takes forty calls
+        number = value
+    elif isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        number = value.__index__()
+    else:
         raise UsageError(f"{name} is a whole number from {least} to {most}{rule}, not {value!r}")
-    if not least <= value.__index__() <= most:
+    if not least <= number <= most:
         raise UsageError(f"{name} is {value}; it may be {least} to {most}{rule}")
 
 

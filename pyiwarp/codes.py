@@ -15,6 +15,8 @@ __all__ = [
     "MAX_MULPDU",
     "MAX_PRIVATE_DATA",
     "MIN_MULPDU",
+    "REPLY_KEY",
+    "REQUEST_KEY",
     "STARTUP_HEADER_SIZE",
     "UNNEGOTIATED",
     "AtomicOpcode",
@@ -35,6 +37,12 @@ MAX_PRIVATE_DATA: Final = 512
 
 MAX_MESSAGE: Final = (1 << 32) - 1
 """The longest DDP message, in octets (RFC 5041 §5.2)."""
+
+REQUEST_KEY: Final = b"MPA ID Req Frame"  # MPA-5044-7.1.1-01
+"""How an MPA Request begins (RFC 5044 §7.1.1)."""
+
+REPLY_KEY: Final = b"MPA ID Rep Frame"  # MPA-5044-7.1.1-03
+"""How an MPA Reply begins."""
 
 STARTUP_HEADER_SIZE: Final = 20
 """Octets of a startup frame before its Private Data (RFC 5044 §7.1.1)."""

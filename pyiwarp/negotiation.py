@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
+from pyiwarp import faststartup
 from pyiwarp.bounds import check_count, check_seconds
 from pyiwarp.codes import ENHANCED_SIZE, MAX_PRIVATE_DATA, UNNEGOTIATED, Rtr
 from pyiwarp.errors import InsufficientIrd, NoMatchingRtr, SetupFailed, UsageError
+from pyiwarp.faststartup import Enhanced, StartupFrame
 
 __all__ = [
     "Agreement",
@@ -26,6 +28,9 @@ __all__ = [
 ]
 
 NO_RTR: Final = Rtr(0)
+SEND, WRITE, READ = int(Rtr.SEND), int(Rtr.WRITE), int(Rtr.READ)
+RTRS: Final = tuple(Rtr(bits) for bits in range(SEND + WRITE + READ + 1))
+"""Every combination by its number: each operation of an `IntFlag` takes several calls."""
 
 
 def check_private_data_type(private_data: object) -> None:
@@ -136,45 +141,37 @@ class StartupFrameRead(NamedTuple):
     rtr: Rtr
 
     @classmethod
-    def of(cls, frame: object, private_data: bytes) -> StartupFrameRead:
+    def of(cls, frame: StartupFrame, private_data: bytes) -> StartupFrameRead:
         """Split the private data of a good frame; an S bit in revision 1 is a reserved bit (wire table 1.2)."""
-        from pyiwarp import wire
+        _, markers, crc, rejected, enhanced, revision, _ = frame
+        if not enhanced:
+            return cls(revision, False, markers, crc, rejected, private_data, None, None, False, NO_RTR)
+        word = faststartup.parse_enhanced(private_data)
+        if word is None:
+            from pyiwarp import wire
 
-        assert isinstance(frame, wire.StartupFrame)
-        plain = cls(
-            frame.revision, False, frame.markers, frame.crc, frame.rejected, private_data, None, None, False, Rtr(0)
-        )
-        if not frame.enhanced:
-            return plain
-        word = wire.parse_enhanced(private_data)
-        rtr = (
-            (Rtr.SEND if word.rtr_send else Rtr(0))
-            | (Rtr.WRITE if word.rtr_write else Rtr(0))
-            | (Rtr.READ if word.rtr_read else Rtr(0))
-        )
-        return plain._replace(
-            enhanced=True,
-            private_data=private_data[ENHANCED_SIZE:],
-            ird=word.ird,
-            ord=word.ord,
-            peer_to_peer=word.peer_to_peer,
-            rtr=rtr,
-        )
+            word = wire.parse_enhanced(private_data)
+        rtr = RTRS[word.rtr_send * SEND + word.rtr_write * WRITE + word.rtr_read * READ]
+        rest = private_data[ENHANCED_SIZE:]
+        return cls(revision, True, markers, crc, rejected, rest, word.ird, word.ord, word.peer_to_peer, rtr)
 
 
 def _word(*, rtr: Rtr, ird: int, order: int) -> bytes:
-    from pyiwarp import wire
-
-    return wire.build_enhanced(
-        wire.Enhanced(
-            peer_to_peer=bool(rtr),
-            rtr_send=bool(rtr & Rtr.SEND),
-            rtr_write=bool(rtr & Rtr.WRITE),
-            rtr_read=bool(rtr & Rtr.READ),
-            ird=ird,
-            ord=order,
-        )
+    bits = int(rtr)
+    word = Enhanced(
+        peer_to_peer=bits != 0,
+        rtr_send=bits & SEND != 0,
+        rtr_write=bits & WRITE != 0,
+        rtr_read=bits & READ != 0,
+        ird=ird,
+        ord=order,
     )
+    octets = faststartup.build_enhanced(word)
+    if octets is None:
+        from pyiwarp import wire
+
+        octets = wire.build_enhanced(word)
+    return octets
 
 
 def request_word(offer: Offer) -> bytes | None:
@@ -182,7 +179,7 @@ def request_word(offer: Offer) -> bytes | None:
     return None if offer.revision == 1 else _word(rtr=offer.rtr, ird=offer.ird, order=offer.ord)
 
 
-ALL_RTRS: Final = Rtr.SEND | Rtr.WRITE | Rtr.READ
+ALL_RTRS: Final = RTRS[-1]
 
 
 def reply_word(request: StartupFrameRead, offer: Offer) -> tuple[bytes | None, int, int]:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from pyiwarp.codes import ENHANCED_SIZE, MAX_PRIVATE_DATA, STARTUP_HEADER_SIZE
+from pyiwarp import faststartup
+from pyiwarp.codes import ENHANCED_SIZE, MAX_PRIVATE_DATA, REQUEST_KEY, STARTUP_HEADER_SIZE
 from pyiwarp.errors import (
     ConnectionLost,
     MalformedStartup,
@@ -22,6 +23,7 @@ from pyiwarp.errors import (
     VersionMismatch,
     WrongState,
 )
+from pyiwarp.faststartup import StartupFrame
 from pyiwarp.negotiation import (
     Agreement,
     Offer,
@@ -96,6 +98,7 @@ class Startup:
         # MPA-5044-7.1.1-20: a Responder has room for what may not follow a Request, so that it comes with its frame
         self._frame = bytearray(STARTUP_HEADER_SIZE + (role is Role.RESPONDER))
         self._have = 0
+        self._header: tuple[StartupFrame, int] | None = None  # once it has come: the frame, and its Private Data's size
         self._peer_closed = False
         self._out: list[bytes | bytearray | memoryview] = []
         self._request: StartupFrameRead | None = None
@@ -283,17 +286,12 @@ class Startup:
 
     def _advance(self) -> None:
         """Parse as much of the frame as has come."""
-        from pyiwarp import wire
-
         if self._have < STARTUP_HEADER_SIZE:
             self._check_key_so_far()
             return
-        reply = self.role is Role.INITIATOR
-        frame, pd_length = wire.parse_startup_header(bytes(self._frame[:STARTUP_HEADER_SIZE]), reply=reply)
-        if frame.revision not in (1, 2):  # MPA-5044-7.1.1-17
-            raise VersionMismatch(f"the peer speaks MPA revision {frame.revision}, not 1 or 2 (RFC 5044 §7.1.1)")
-        if not reply and frame.revision > self.offer.revision:  # MPA2-6581-10-06
-            raise VersionMismatch("the Initiator speaks MPA revision 2, only 1 is offered here (RFC 6581 §10)")
+        if self._header is None:
+            self._header = self._parse_header()
+        frame, pd_length = self._header
         if self._size == STARTUP_HEADER_SIZE and pd_length:
             self._size += pd_length
             # MPA-5044-7.1.2-24: bounded by 512, the parser saw to it; a driver may still hold a view of the old one
@@ -303,11 +301,27 @@ class Startup:
         if self._have == self._size:
             self._finish(StartupFrameRead.of(frame, bytes(self._frame[STARTUP_HEADER_SIZE : self._size])))
 
+    def _parse_header(self) -> tuple[StartupFrame, int]:
+        """The frame so far, and the size of its Private Data; refuses a frame that cannot be the one that is due."""
+        reply = self.role is Role.INITIATOR
+        octets = bytes(self._frame[:STARTUP_HEADER_SIZE])
+        header = faststartup.parse_startup_header(octets, reply=reply)
+        if header is None:
+            from pyiwarp import wire
+
+            header = wire.parse_startup_header(octets, reply=reply)
+        frame = header[0]
+        if frame.revision not in (1, 2):  # MPA-5044-7.1.1-17
+            raise VersionMismatch(f"the peer speaks MPA revision {frame.revision}, not 1 or 2 (RFC 5044 §7.1.1)")
+        if not reply and frame.revision > self.offer.revision:  # MPA2-6581-10-06
+            raise VersionMismatch("the Initiator speaks MPA revision 2, only 1 is offered here (RFC 6581 §10)")
+        return header
+
     def _check_key_so_far(self) -> None:
         """Refuse a wrong key at its first wrong octet: such a peer may never send all twenty."""
         from pyiwarp import wire
 
-        seen = bytes(self._frame[: min(self._have, len(wire.REQUEST_KEY))])
+        seen = bytes(self._frame[: min(self._have, len(REQUEST_KEY))])
         wire.check_startup_key(seen, reply=self.role is Role.INITIATOR)
 
     def _finish(self, received: StartupFrameRead) -> None:
@@ -346,7 +360,11 @@ def _frame(
     rejected: bool = False,
 ) -> bytes:
     """The octets of a startup frame; with an enhanced word it is an enhanced one (MPA2-6581-6-01)."""
-    from pyiwarp import wire
-
     whole = (word or b"") + private_data
-    return wire.build_startup(wire.StartupFrame(reply, markers, crc, rejected, word is not None, revision, whole))
+    frame = StartupFrame(reply, markers, crc, rejected, word is not None, revision, whole)
+    octets = faststartup.build_startup(frame)
+    if octets is None:
+        from pyiwarp import wire
+
+        octets = wire.build_startup(frame)
+    return octets

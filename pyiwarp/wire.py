@@ -5,7 +5,8 @@ The first half draws the figures with Construct: one definition per figure, one 
 
 The second half holds the values and the few functions that the run time needs for the rare formats. They build only
 what the RFCs allow, give away only what the RFCs let a receiver look at, and raise only this package's exceptions. The
-headers that every FPDU has are parsed by `fastwire`, which must agree with the definitions here.
+headers that every FPDU has are parsed by `fastwire`, which must agree with the definitions here; startup frames by
+`faststartup`, which leaves to the functions here what it is in doubt of.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from construct import (
 )
 
 from pyiwarp.buffers import Octets
-from pyiwarp.codes import MAX_PRIVATE_DATA, Opcode
+from pyiwarp.codes import MAX_PRIVATE_DATA, REPLY_KEY, REQUEST_KEY, Opcode
 from pyiwarp.errors import MalformedMessage, MalformedStartup, Term, UsageError
+from pyiwarp.faststartup import Enhanced, StartupFrame
 
 __all__ = [
     "ENHANCED_SIZE",
@@ -102,9 +104,6 @@ Marker = Struct(  # RFC 5044 §4.2, figure 3: MPA-5044-4.2-01
     "rsvd" / Default(Int16ub, 0),  # MPA-5044-4.2-02, MPA-5044-4.2-03
     "fpduptr" / Int16ub,  # whoever reads it masks the two low bits: MPA-5044-4.2-05
 )
-
-REQUEST_KEY: Final = b"MPA ID Req Frame"  # MPA-5044-7.1.1-01
-REPLY_KEY: Final = b"MPA ID Rep Frame"  # MPA-5044-7.1.1-03
 
 StartupFlags = BitStruct(  # octet 16 of figure 8; S is RFC 6581 §6's and one of five Res bits to RFC 5044
     "markers" / Flag,  # M: the sender of this frame wants markers in what it receives
@@ -252,21 +251,6 @@ ENHANCED_SIZE: Final = EnhancedWord.sizeof()
 _FIRST_ENHANCED_REVISION: Final = 2
 
 
-class StartupFrame(NamedTuple):
-    """An MPA Request or Reply (RFC 5044 §7.1.1, RFC 6581 §6): flags M, C, R and S, Rev, Private Data.
-
-    `private_data` is the whole field: with `enhanced` it begins with the enhanced word.
-    """
-
-    reply: bool
-    markers: bool
-    crc: bool
-    rejected: bool
-    enhanced: bool
-    revision: int
-    private_data: bytes
-
-
 def build_startup(frame: StartupFrame) -> bytes:
     """The octets of a startup frame; `UsageError` if the RFCs forbid to send it."""
     if (objection := _objection_to(frame)) is not None:
@@ -339,17 +323,6 @@ def check_startup_key(key: Octets, *, reply: bool) -> None:
     else:
         cause = f"the peer does not speak MPA: {seen!r} came where {due!r} is due (RFC 5044 §7.1.1)"
     raise MalformedStartup(f"{cause}: {seen.hex(' ')}")  # MPA-5044-7.1.2-17
-
-
-class Enhanced(NamedTuple):
-    """The enhanced word A, B, IRD, C, D, ORD (RFC 6581 §9); `ird` and `ord` are those of the frame's sender."""
-
-    peer_to_peer: bool
-    rtr_send: bool
-    ird: int
-    rtr_write: bool
-    rtr_read: bool
-    ord: int
 
 
 def build_enhanced(word: Enhanced) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from typing import Generic, TypeVar
 
 from pyiwarp.errors import ConnectionLost, IwarpError, SetupFailed, StartupTimeout, UsageError, WrongState
@@ -68,6 +69,7 @@ def initiate(
                 failed = _terminate(driver, startup.agreement, error)
         done(startup.error or failed)
 
+    import_module("pyiwarp.wire")  # which startup loads late: there may be no file descriptor for it then
     driver = make_driver(Startup(Role.INITIATOR, offer, on_outcome))
     return driver
 

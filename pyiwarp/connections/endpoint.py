@@ -101,13 +101,12 @@ class Endpoint(Generic[D]):
         self.qp.on_half_closed = self._wake_all
         self._receives = pd.register(_receive_memory(options.recv_depth * options.recv_size))
         size = options.recv_size
-        self._slots = [Recv((self._receives[n * size : (n + 1) * size],), n) for n in range(options.recv_depth)]
+        self._slots = [Recv((RegionSlice(self._receives, n * size, size),), n) for n in range(options.recv_depth)]
         self._inbox: deque[Completion] = deque()
         self._lent: dict[int, Loan] = {}  # by STag: messages that the peer has not answered for
         self._arrivals: deque[Arrival] = deque()  # large messages that are being read
         self._closed = False
-        for slot in range(options.recv_depth):
-            self._post_receive(slot)
+        self.qp.post_recv_many(self._slots)
         self._send_cq.taker = self._on_work_done
         self._recv_cq.taker = self._on_received
 

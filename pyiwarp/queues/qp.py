@@ -233,7 +233,7 @@ class QueuePair(QpPump):
                 self._post_send(request)
                 done += 1
         except Exception as error:
-            error.add_note(f"{done} of {len(requests)} work requests were posted before it")
+            _note(error, done, len(requests))
             raise
         finally:
             if done:
@@ -250,11 +250,44 @@ class QueuePair(QpPump):
 
     def post_recv(self, request: Recv) -> None:
         """Add a receive for a Send of the peer; raises `QueueFull`, or `BadWorkRequest` for memory it may not write."""
-        self._check_open()
-        stream = self._stream
-        if self.state is not QpState.IDLE and (stream is None or stream.peer_closed or self.state is not _RTS):
+        if self._flushes_receives():
             self._rq.post_late(request, self.error)
             return
         self._rq.post(request)
+        stream = self._stream
         if stream is not None and stream.starved:
             self.on_output()
+
+    def post_recv_many(self, requests: Sequence[Recv]) -> None:
+        """Post receives in their order, as `post_recv` would one by one, and tell the driver once.
+
+        What raises for one of them raises here, as in `post_send_many`.
+        """
+        done, late = 0, self._flushes_receives()
+        try:
+            for request in requests:
+                if late:
+                    self._rq.post_late(request, self.error)
+                else:
+                    self._rq.post(request)
+                done += 1
+        except Exception as error:
+            _note(error, done, len(requests))
+            raise
+        finally:
+            stream = self._stream
+            if done and stream is not None and stream.starved:
+                self.on_output()
+
+    def _flushes_receives(self) -> bool:
+        """Whether no Send can come any more for a receive that is posted now; raises `Closed`."""
+        if self._closed:
+            self._check_open()
+        if self.state is QpState.IDLE:
+            return False
+        stream = self._stream
+        return stream is None or stream.peer_closed or self.state is not _RTS
+
+
+def _note(error: Exception, done: int, count: int) -> None:
+    error.add_note(f"{done} of {count} work requests were posted before it")

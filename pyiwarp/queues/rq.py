@@ -145,7 +145,7 @@ class ReceiveQueue:
         self._posted.clear()
         for receive in receives:
             unpin(receive.sges)
-            self.cq.push(self._flushed(receive, error)._replace(status=status))
+            self.cq.push(self._flushed(receive, error, status))
             status = Status.WR_FLUSH_ERR  # only the oldest one failed
         self._complete_late()
 
@@ -163,5 +163,5 @@ class ReceiveQueue:
             else:
                 late()
 
-    def _flushed(self, request: Recv, error: Exception | None) -> Completion:
-        return Completion(request.wr_id, Status.WR_FLUSH_ERR, WorkOpcode.RECV, 0, self.qp_num, error=error)
+    def _flushed(self, request: Recv, error: Exception | None, status: Status = Status.WR_FLUSH_ERR) -> Completion:
+        return Completion(request.wr_id, status, WorkOpcode.RECV, 0, self.qp_num, error=error)

@@ -23,7 +23,7 @@ STACK = [
 
 ROWS = """
     codes buffers exports extent crc forks
-    errors pump capture
+    errors pump capture faststartup
     wire fastwire access bounds profile drivers/
     negotiation mpa ddp rdmap mr
     startup memory/

@@ -1,6 +1,7 @@
 """`fastwire` gives the verdicts of the definitions in `wire`, refusals included; whatever is built reads back.
 
-The slow twins say with Construct what the fast functions say with `struct`.
+The slow twins say with Construct what the fast functions say with `struct`. Those of startup are in `wire` itself: what
+`faststartup` gives is what they give, and it is in no doubt of what the RFCs allow.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyiwarp import fastwire, wire
-from pyiwarp.codes import Opcode
+from pyiwarp import faststartup, fastwire, wire
+from pyiwarp.codes import MAX_PRIVATE_DATA, REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE, Opcode
 from pyiwarp.errors import (
     DdpCatastrophe,
     IwarpError,
@@ -21,6 +22,7 @@ from pyiwarp.errors import (
     MalformedStartup,
     TaggedVersion,
     UntaggedVersion,
+    UsageError,
 )
 from pyiwarp.fastwire import ReadRequest, Tagged, Untagged
 from tests import strategies
@@ -86,6 +88,7 @@ def outcome(parse: Callable[[bytes], object], octets: bytes) -> object:
 
 
 any_octets = st.binary(max_size=40)
+depths = st.integers(0, 0x3FFF) | st.sampled_from([0x3FFF, 0x4000, 1 << 20])
 
 
 @given(octets=any_octets)
@@ -138,6 +141,87 @@ def test_the_sizes_are_those_of_the_definitions() -> None:
     assert fastwire.TAGGED_SIZE == wire.TaggedHeader.sizeof() == 14
     assert fastwire.UNTAGGED_SIZE == wire.UntaggedHeader.sizeof() == 18
     assert fastwire.READ_REQUEST_SIZE == wire.ReadRequestHeader.sizeof() == 28
+
+
+# --- startup frames: the same octets and values, or a doubt ----------------------------------------------------------
+
+
+def or_refused(function: Callable[[Any], object], value: object) -> object:
+    """What `function` makes of `value`; None if it refuses."""
+    try:
+        return function(value)
+    except (MalformedStartup, UsageError):
+        return None
+
+
+@given(frame=strategies.startup_frames())
+def test_startup_frames_that_are_allowed_are_built_without_a_doubt(frame: wire.StartupFrame) -> None:
+    """MPA-5044-7.1.1-14, MPA-5044-7.1.1-16, MPA-5044-7.1.1-19, MPA-5044-7.1-05, MPA2-6581-6-01, MPA2-6581-6-02.
+
+    MPA2-6581-6-07, MPA2-6581-10-01, MPA2-6581-10-02, MPA2-6581-10-03.
+    """
+    assert faststartup.build_startup(frame) == wire.build_startup(frame)
+
+
+any_frames = st.builds(
+    wire.StartupFrame,
+    *[st.booleans()] * 5,
+    st.integers(0, 3),
+    st.binary(max_size=8) | st.sampled_from([bytes(MAX_PRIVATE_DATA), bytes(MAX_PRIVATE_DATA + 1)]),
+)
+
+
+@given(frame=any_frames)
+def test_no_startup_frame_is_built_that_the_definitions_refuse(frame: wire.StartupFrame) -> None:
+    """MPA-5044-7.1.1-11, MPA-5044-7.1.1-23, MPA2-6581-6-04, MPA2-6581-6-08."""
+    known = frame.revision in (1, 2)
+    assert faststartup.build_startup(frame) == (or_refused(wire.build_startup, frame) if known else None)
+
+
+any_headers = st.builds(
+    lambda key, flags, revision, nbytes, rest: key + bytes([flags, revision]) + nbytes.to_bytes(2, "big") + rest,
+    st.sampled_from([REQUEST_KEY, REQUEST_KEY, REPLY_KEY, REPLY_KEY, b"MPA ID Rec Frame", b"mpa id req frame"]),
+    st.integers(0, 0xFF),
+    st.sampled_from([1, 1, 2, 2, 0, 3, 0xFF]),
+    st.integers(0, MAX_PRIVATE_DATA) | st.sampled_from([MAX_PRIVATE_DATA, MAX_PRIVATE_DATA + 1, 0xFFFF]),
+    st.binary(max_size=4),
+)
+
+
+@example(octets=REQUEST_KEY + bytes([0, 1]) + MAX_PRIVATE_DATA.to_bytes(2, "big"), reply=False)
+@example(octets=REQUEST_KEY + bytes([0, 1]) + (MAX_PRIVATE_DATA + 1).to_bytes(2, "big"), reply=False)
+@given(octets=any_headers | st.binary(max_size=24), reply=st.booleans())
+def test_startup_headers_are_read_as_the_definitions_say(octets: bytes, reply: bool) -> None:
+    """MPA-5044-7.1.1-02, MPA-5044-7.1.1-04, MPA-5044-7.1.1-12, MPA-5044-7.1.1-15, MPA-5044-7.1.1-18, MPA2-6581-6-03.
+
+    MPA-5044-7.1.1-21, MPA-5044-7.1.2-23, MPA2-6581-6-01, MPA2-6581-6-04, MPA2-6581-6-06. In doubt are a wrong key, a
+    length that is not allowed and a revision that is not known: a refusal is due.
+    """
+    read = faststartup.parse_startup_header(octets, reply=reply)
+    plain = or_refused(lambda octets: wire.parse_startup_header(octets, reply=reply), octets)
+    known = plain is not None and octets[17] in (1, 2)
+    assert read == (plain if known else None)
+
+
+@given(
+    word=strategies.enhanced_words()
+    | st.builds(wire.Enhanced, *[st.booleans()] * 2, depths, *[st.booleans()] * 2, depths)
+)
+def test_enhanced_words_are_built_as_the_definitions_say(word: wire.Enhanced) -> None:
+    """MPA2-6581-9-01, MPA2-6581-9.2-15: also the refusals."""
+    assert faststartup.build_enhanced(word) == or_refused(wire.build_enhanced, word)
+
+
+@given(octets=st.binary(max_size=8))
+def test_enhanced_words_are_read_as_the_definitions_say(octets: bytes) -> None:
+    """MPA2-6581-9-01, MPA2-6581-9.2-16, MPA2-6581-6-08: also the refusal."""
+    assert faststartup.parse_enhanced(octets) == or_refused(wire.parse_enhanced, octets)
+
+
+def test_a_header_that_is_cut_is_in_doubt() -> None:
+    whole = wire.build_startup(wire.StartupFrame(False, False, True, False, False, 1, b""))
+    assert faststartup.parse_startup_header(whole, reply=False) is not None
+    assert faststartup.parse_startup_header(whole[: STARTUP_HEADER_SIZE - 1], reply=False) is None
 
 
 # --- the rare formats: what is built reads back, and nothing but our refusals comes out ------------------------------

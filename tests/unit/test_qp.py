@@ -690,3 +690,42 @@ def test_of_many_those_before_a_bad_one_are_posted() -> None:
         node.qp.post_send_many([Send(inline=b"1"), Send(inline=b"12345"), Send(inline=b"3")])
     assert refused.value.__notes__ == ["1 of 3 work requests were posted before it"]
     assert len(node.qp._sq) == 1
+
+
+def test_of_many_receives_those_before_a_bad_one_are_posted() -> None:
+    node = Node(cap=QpCap(max_recv_wr=3))
+    good = Recv((node.region(8, Access.LOCAL_WRITE)[:],))
+    bad = Recv((node.region(8, Access.REMOTE_READ)[:],))
+    with pytest.raises(BadWorkRequest) as refused:
+        node.qp.post_recv_many([good, bad, good])
+    assert refused.value.__notes__ == ["1 of 3 work requests were posted before it"]
+    with pytest.raises(QueueFull) as full:
+        node.qp.post_recv_many([good] * 4)
+    assert full.value.__notes__ == ["2 of 4 work requests were posted before it"]
+    assert len(node.qp._rq) == 3
+
+
+def test_many_receives_wake_a_stream_that_found_none() -> None:  # RDMAP-5040-5.3-05
+    node = Node(pause_when_starved=True)
+    peer = RawPeer(node)
+    peer.sends(send(b"a"), send(b"b", msn=2))
+    assert node.received() == []
+    kicks: list[int] = []
+    node.qp.on_output = lambda: kicks.append(1)
+    region = node.region(16, Access.LOCAL_WRITE)
+    node.qp.post_recv_many([Recv((region[at : at + 8],), at) for at in (0, 8)])
+    assert kicks == [1]
+    node.qp.resume()
+    assert [(done.wr_id, done.nbytes) for done in node.received()] == [(0, 1), (8, 1)]
+
+
+def test_many_receives_that_come_too_late_are_flushed_in_order() -> None:
+    node = Node()
+    RawPeer(node)
+    node.qp.abort(ConnectionLost("gone"))
+    region = node.region(16, Access.LOCAL_WRITE)
+    node.qp.post_recv_many([Recv((region[:],), number) for number in range(3)])
+    assert [(done.wr_id, done.status) for done in node.received()] == [(n, Status.WR_FLUSH_ERR) for n in range(3)]
+    node.qp.close()
+    with pytest.raises(Closed):
+        node.qp.post_recv_many([Recv((region[:],))])

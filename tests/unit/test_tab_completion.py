@@ -28,7 +28,8 @@ REGION = """
 """
 QUEUE_PAIR = """
     abort alive cap close connect counters disconnect drain drain_rq drain_sq error linger modify on_ended
-    on_half_closed options pd peer post_recv post_send post_send_many profile qp_num query recv_cq send_cq send_room
+    on_half_closed options pd peer post_recv post_recv_many post_send post_send_many profile qp_num query recv_cq
+    send_cq send_room
     speak_first state stream
 """
 DOMAIN = """

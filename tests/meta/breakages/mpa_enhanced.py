@@ -65,6 +65,37 @@ MUTATIONS: Final = (
         ("MPA2-6581-6-01",),
     ),
     Mutation(
+        "the fast way sets no S",
+        "faststartup",
+        "_ENHANCED if enhanced else 0",
+        "0",
+        (
+            "MPA2-6581-6-01",
+            "MPA2-6581-10-01",
+        ),
+    ),
+    Mutation(
+        "the fast way builds enhanced frames of revision 1",
+        "faststartup",
+        "    if enhanced and (revision == 1 or nbytes",
+        "    if enhanced and (nbytes",
+        ("MPA2-6581-6-04",),
+    ),
+    Mutation(
+        "the fast way builds frames without their enhanced word",
+        "faststartup",
+        "(revision == 1 or nbytes < ENHANCED_SIZE)",
+        "revision == 1",
+        ("MPA2-6581-6-08",),
+    ),
+    Mutation(
+        "the fast way has IRD and ORD in each other's place",
+        "faststartup",
+        "    peer_to_peer, rtr_send, ird, rtr_write, rtr_read, order = word",
+        "    peer_to_peer, rtr_send, order, rtr_write, rtr_read, ird = word",
+        ("MPA2-6581-9-01",),
+    ),
+    Mutation(
         "enhanced frames of revision 1 are built",
         "wire",
         "    if frame.enhanced and frame.revision < _FIRST_ENHANCED_REVISION:",

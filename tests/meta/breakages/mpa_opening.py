@@ -95,8 +95,8 @@ MUTATIONS: Final = (
     Mutation(
         "client-server mode sets A",
         "negotiation",
-        "            peer_to_peer=bool(rtr),\n            rtr_send",
-        "            peer_to_peer=True,\n            rtr_send",
+        "        peer_to_peer=bits != 0,\n        rtr_send",
+        "        peer_to_peer=True,\n        rtr_send",
         (
             "MPA2-6581-9.2-13",
             "MPA2-6581-9.2-14",
@@ -118,6 +118,20 @@ MUTATIONS: Final = (
         "    if not word.peer_to_peer and (word",
         "    if False and (word",
         ("MPA2-6581-9.2-15",),
+    ),
+    Mutation(
+        "the fast way builds RTR bits without A",
+        "faststartup",
+        " and (peer_to_peer or not (rtr_send or rtr_write or rtr_read))",
+        "",
+        ("MPA2-6581-9.2-15",),
+    ),
+    Mutation(
+        "the fast way believes RTR bits without A",
+        "faststartup",
+        "        there and first & _SECOND != 0,",
+        "        first & _SECOND != 0,",
+        ("MPA2-6581-9.2-16",),
     ),
     Mutation(
         "RTR bits are believed without A",

@@ -9,7 +9,7 @@ from tests.meta.breakages.mutation import Mutation, Replacement
 MUTATIONS: Final = (
     Mutation(
         "the Request has a wrong key",
-        "wire",
+        "codes",
         'b"MPA ID Req Frame"',
         'b"MPA ID REQ Frame"',
         ("MPA-5044-7.1.1-01",),
@@ -36,7 +36,7 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "the Reply has a wrong key",
-        "wire",
+        "codes",
         'b"MPA ID Rep Frame"',
         'b"MPA ID REP Frame"',
         ("MPA-5044-7.1.1-03",),
@@ -350,6 +350,88 @@ MUTATIONS: Final = (
             "MPA2-6581-9-02",
         ),
         (Replacement("wire", "    if len(frame.private_data) > MAX_PRIVATE_DATA:", "    if False:"),),
+    ),
+    Mutation(
+        "the fast way takes a Reply for a Request",
+        "faststartup",
+        "if key != (REPLY_KEY if reply else REQUEST_KEY) or",
+        "if key not in (REPLY_KEY, REQUEST_KEY) or",
+        (
+            "MPA-5044-7.1.1-02",
+            "MPA-5044-7.1.1-04",
+        ),
+    ),
+    Mutation(
+        "the fast way believes R of a Request",
+        "faststartup",
+        "rejected = reply and flags & _REJECTED != 0",
+        "rejected = flags & _REJECTED != 0",
+        ("MPA-5044-7.1.1-12",),
+    ),
+    Mutation(
+        "the fast way builds Requests with R",
+        "faststartup",
+        " or (rejected and not reply) or",
+        " or",
+        ("MPA-5044-7.1.1-11",),
+    ),
+    Mutation(
+        "the fast way sends reserved bits as ones",
+        "faststartup",
+        "| (_ENHANCED if enhanced else 0)",
+        "| (_ENHANCED if enhanced else 0) | 8",
+        (
+            "MPA-5044-7.1.1-14",
+            "MPA2-6581-6-02",
+        ),
+    ),
+    Mutation(
+        "the fast way reads a reserved bit as S",
+        "faststartup",
+        "revision == 2 and flags & _ENHANCED != 0",
+        "revision == 2 and flags & 0x18 != 0",
+        (
+            "MPA-5044-7.1.1-15",
+            "MPA2-6581-6-03",
+        ),
+    ),
+    Mutation(
+        "the fast way looks at S in revision 1",
+        "faststartup",
+        "revision == 2 and flags & _ENHANCED != 0",
+        "flags & _ENHANCED != 0",
+        (
+            "MPA-5044-7.1.1-15",
+            "MPA2-6581-6-06",
+        ),
+    ),
+    Mutation(
+        "the fast way loses the revision",
+        "faststartup",
+        'rejected, enhanced, revision, b""), nbytes',
+        'rejected, enhanced, 1, b""), nbytes',
+        ("MPA-5044-7.1.1-18",),
+    ),
+    Mutation(
+        "the fast way has PD_Length little-endian",
+        "faststartup",
+        "_HEADER.pack(REPLY_KEY if reply else REQUEST_KEY, flags, revision, nbytes)",
+        'Struct("<16sBBH").pack(REPLY_KEY if reply else REQUEST_KEY, flags, revision, nbytes)',
+        ("MPA-5044-7.1.1-19",),
+    ),
+    Mutation(
+        "the fast way takes more Private Data than is allowed",
+        "faststartup",
+        "or nbytes > MAX_PRIVATE_DATA or not 1 <= revision",
+        "or not 1 <= revision",
+        ("MPA-5044-7.1.1-21",),
+    ),
+    Mutation(
+        "the fast way builds frames with too much Private Data",
+        "faststartup",
+        "    if nbytes > MAX_PRIVATE_DATA or (rejected",
+        "    if (rejected",
+        ("MPA-5044-7.1.1-23",),
     ),
     Mutation(
         "frames with too much Private Data are built",
