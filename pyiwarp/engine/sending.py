@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from pyiwarp import rdmap
 from pyiwarp.buffers import Octets
-from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU, Opcode, QueueNumber, Rtr
+from pyiwarp.codes import MIN_MULPDU, Opcode, QueueNumber, Rtr
 from pyiwarp.ddp import MSN_MASK, Outbound, TaggedOutbound, UntaggedOutbound, next_msn
 from pyiwarp.engine.events import Event
 from pyiwarp.engine.packing import Packer, SmallMessage
 from pyiwarp.engine.responses import Answer, ReadAnswer
-from pyiwarp.errors import ProtocolViolation, UsageError
+from pyiwarp.errors import ProtocolViolation
 from pyiwarp.fastwire import (
     LAST,
     TAGGED,
@@ -68,13 +68,11 @@ _READ_OF_NOTHING: Final = ReadRequest(_ANY_STAG, 0, 0, _ANY_STAG, 0)
 class SendingHalf:
     """The messages and answers that one side of a stream sends.
 
-    `mulpdu` fixes the FPDU size; by default it follows `set_emss`. `prologue` is sent before the first FPDU.
-    `send_msn` and `read_msn` are the MSNs of the next messages on QN 0 and QN 1.
+    `mulpdu` fixes the FPDU size (`QpOptions` has judged it); by default it follows `set_emss`. `prologue` is sent
+    before the first FPDU. `send_msn` and `read_msn` are the MSNs of the next messages on QN 0 and QN 1.
     """
 
     def __init__(self, agreement: Agreement, mulpdu: int | None, prologue: bytes, profile: PeerProfile) -> None:
-        if mulpdu is not None and not MIN_MULPDU <= mulpdu <= MAX_MULPDU:
-            raise UsageError(f"MULPDU {mulpdu} is outside {MIN_MULPDU}..{MAX_MULPDU} (RFC 5044 §3)")
         self.agreement = agreement
         self.mulpdu = mulpdu or MIN_MULPDU
         self.reads = rdmap.OutstandingReads(agreement.ord)

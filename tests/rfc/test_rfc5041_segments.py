@@ -305,6 +305,13 @@ def test_a_message_waits_for_all_before_it(scene: Scene) -> None:  # DDP-5041-5.
     assert all(not done.ok for done in scene.node.received())
 
 
+def test_a_message_before_its_predecessor_is_not_delivered(scene: Scene) -> None:  # DDP-5041-5.4-01, DDP-5041-5.4-02
+    """It is whole, and nothing of the first message is here: it is not delivered in the first one's place."""
+    scene.peer.sends(send(b"second", msn=2))
+    assert type(scene.error) is errors.MsnOutOfRange
+    assert all(not done.ok for done in scene.node.received())
+
+
 def test_a_message_is_delivered_once(scene: Scene) -> None:  # DDP-5041-5.3-05
     scene.peer.sends(send(b"once", msn=1))
     assert len(scene.node.received()) == 1

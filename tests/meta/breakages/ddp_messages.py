@@ -406,7 +406,7 @@ MUTATIONS: Final = (
         ),
     ),
     Mutation(
-        "a message in the middle of another is delivered the fast way",
+        "a message is delivered the fast way before its predecessor",
         "engine/fast_receive",
         "if qn_msn != queue.due_msn:",
         "if qn_msn < queue.due_msn:",

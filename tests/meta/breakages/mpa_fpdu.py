@@ -79,9 +79,9 @@ MUTATIONS: Final = (
     ),
     Mutation(
         "any MULPDU can be asked for",
-        "engine/sending",
-        "not MIN_MULPDU <= mulpdu <= MAX_MULPDU",
-        "mulpdu <= 0",
+        "queues/qp_options",
+        'check_count("mulpdu", self.mulpdu, MIN_MULPDU, MAX_MULPDU,',
+        'check_count("mulpdu", self.mulpdu, 1, 65_535,',
         ("MPA-5044-3-04",),
     ),
     Mutation(
