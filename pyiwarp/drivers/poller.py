@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections import deque
 from collections.abc import Callable
 from threading import get_ident
 from time import monotonic
@@ -19,6 +20,7 @@ from typing import Final, Protocol
 from pyiwarp.drivers.descriptors import GATHERS, Gathered, Timer
 from pyiwarp.drivers.interrupts import give_back, interruptible, pending, raise_pending, take_over, waiting
 from pyiwarp.drivers.readiness import READABLE, readiness
+from pyiwarp.drivers.turns import Behind
 from pyiwarp.errors import UsageError, WrongProcess, WrongThread
 from pyiwarp.forks import left_behind_in_children
 
@@ -28,6 +30,7 @@ SPIN: Final = 0.0005
 """For how long `Poller.wait` looks again and again before it sleeps, in seconds."""
 
 NEVER: Final = math.inf
+AT_ONCE: Final = 0.0  # a deadline that has passed
 _NO_THREAD: Final = -1
 
 
@@ -62,6 +65,7 @@ class Poller:
         self._pollables: dict[int, Pollable] = {}
         self._masks: dict[Pollable, int] = {}
         self._next_deadline = NEVER
+        self._behind: deque[Behind] = deque()  # who waits for a turn, in the order of coming
         self.busy = False
         self._guarded = False
         self._gathered: Gathered | None = None  # what `fileno` gives
@@ -130,6 +134,15 @@ class Poller:
         elif before <= self._next_deadline:
             self._find_next_deadline()
 
+    def wait_for_turn(self, driver: Behind) -> None:
+        """Call `driver.next_turn()` once, when those who came before have had their turns; it may have ended then.
+
+        One has its turn each time that the sockets are looked at, so that news of others are seen in between
+        (RFC 5042 §6.4.4).
+        """
+        self._behind.append(driver)
+        self._set_timer()
+
     def shielded(self, run: Callable[[], None]) -> None:
         """Call `run` for a program that has posted something: it makes no progress beneath, and is not interrupted."""
         was_busy = self.busy
@@ -154,7 +167,7 @@ class Poller:
                 raise UsageError("this system has no epoll: call progress() every few milliseconds instead")
             self._gathered, self._timer = Gathered(), Timer()
             self._gathered.watch(self._timer.fd, READABLE)
-            self._timer.set(self._next_deadline)
+            self._set_timer()
             for pollable, mask in self._masks.items():
                 if mask:
                     self._gathered.watch(pollable.fileno(), mask)
@@ -176,7 +189,7 @@ class Poller:
         if self.busy:
             return 0
         ready = self._look(0)
-        if ready or self._next_deadline != NEVER:
+        if ready or self._behind or self._next_deadline != NEVER:
             self._serve(ready)
         if pending:
             raise_pending()
@@ -198,7 +211,7 @@ class Poller:
             if now >= deadline:
                 return False
             if now >= spinning:
-                self._serve(self._sleep(min(deadline, self._next_deadline) - now))
+                self._serve(self._sleep(min(deadline, self._due) - now))
                 spinning = monotonic() + self.spin
             elif self.progress():
                 spinning = monotonic() + self.spin
@@ -218,6 +231,9 @@ class Poller:
                 pollable = self._pollables.get(fd)  # one may have closed another
                 if pollable is not None:
                     pollable.ready(happened)
+            if self._behind:
+                self._behind.popleft().next_turn()
+                self._set_timer()
             if self._next_deadline != NEVER and self._next_deadline <= monotonic():
                 self._expire()
         finally:
@@ -235,8 +251,16 @@ class Poller:
 
     def _set_next_deadline(self, deadline: float) -> None:
         self._next_deadline = deadline
+        self._set_timer()
+
+    @property
+    def _due(self) -> float:
+        """When there is something to do without news from a socket."""
+        return AT_ONCE if self._behind else self._next_deadline
+
+    def _set_timer(self) -> None:
         if self._timer is not None:
-            self._timer.set(deadline)
+            self._timer.set(self._due)
 
 
 interruptible(Poller.progress)

@@ -24,7 +24,6 @@ __all__ = ["PollingDriver"]
 
 _IOV_MAX: Final = 1024  # what one gather write takes on Linux
 _LAST_READS: Final = 1024  # after a failed write: what may still lie in the socket
-_AT_ONCE: Final = 0.0  # a deadline that has passed
 
 
 class PollingDriver:
@@ -59,6 +58,7 @@ class PollingDriver:
         self._mask = 0
         self._busy = False
         self._steady = False
+        self._in_line = False  # the pump is behind, and a turn will come
         self._more = False  # a turn ended with batches left
         self._eof = False
         self._sent_fin = False
@@ -92,7 +92,7 @@ class PollingDriver:
             self._busy = False
 
     def expired(self) -> None:
-        """The present wait is over, or the next turn of the input begins."""
+        """The present wait is over."""
         if self._busy:
             return
         limit = None
@@ -102,10 +102,20 @@ class PollingDriver:
         self.deadline = self._limit_ends
         self._busy = True
         try:
-            if self.pump.behind:
-                self.pump.proceed()
             if limit is not None:
                 self.pump.timed_out(limit)
+            self._run()
+        finally:
+            self._busy = False
+
+    def next_turn(self) -> None:
+        """The pump goes on with the input that it has left for this turn."""
+        self._in_line = False
+        if self.closed or not self.pump.behind:
+            return
+        self._busy = True
+        try:
+            self.pump.proceed()
             self._run()
         finally:
             self._busy = False
@@ -263,7 +273,10 @@ class PollingDriver:
             if pump.wants_input and not self._eof:
                 mask |= _IN
             self._watch_time(pump.time_limit())
-        self._wake_at(_AT_ONCE if pump.behind else self._limit_ends)
+        if pump.behind and not self._in_line:
+            self._in_line = True
+            self.poller.wait_for_turn(self)
+        self._wake_at(self._limit_ends)
         if mask != self._mask:
             self._mask = mask
             self.poller.watch(self, mask)

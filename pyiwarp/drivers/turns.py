@@ -1,7 +1,8 @@
-"""The turns of one event loop: connections whose input does not fit into one turn have theirs one after the other.
+"""The turns of one loop: connections whose input does not fit into one turn have theirs one after the other.
 
 Each does a bounded piece of work in its turn (`engine.stream.TURN_FPDUS`). If all of them did so between two looks of
-the loop at its sockets, a new connection would wait for all; so one does (RFC 5042 §6.4.4).
+the loop at its sockets, a new connection would wait for all; so one does (RFC 5042 §6.4.4). `Turns` are those of a
+loop; a poller keeps its own queue of those that are `Behind`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from weakref import WeakKeyDictionary, ref
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Turns", "turns_of"]
+__all__ = ["Behind", "Turns", "turns_of"]
 
 
 class Behind(Protocol):

@@ -189,6 +189,35 @@ def test_a_poller_is_watched_by_a_loop_of_ones_own() -> None:
         assert conn.recv(timeout=0) == b"hello"
 
 
+class Busy:
+    """A driver that is behind for some turns."""
+
+    def __init__(self, poller: Poller, turns: int) -> None:
+        self.poller = poller
+        self.left = turns
+        poller.wait_for_turn(self)
+
+    def next_turn(self) -> None:
+        self.left -= 1
+        if self.left:
+            self.poller.wait_for_turn(self)
+
+
+@pytest.mark.parametrize("watched", ["before", "after"])
+def test_a_poller_tells_of_turns_that_are_waited_for(watched: str) -> None:
+    poller = Poller()
+    if watched == "before":
+        poller.fileno()
+    one, other = Busy(poller, 3), Busy(poller, 1)
+    for left in (2, 1), (2, 0), (1, 0), (0, 0):
+        assert wait_with_select(poller.fileno())
+        poller.progress()
+        assert (one.left, other.left) == left, "one has its turn"
+    assert not select.select([poller.fileno()], [], [], 0)[0]
+    Busy(poller, 1)
+    assert poller.wait(lambda: not poller._behind, PATIENCE), "nobody sleeps while a turn is waited for"
+
+
 def test_without_epoll_one_is_told_what_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pyiwarp.drivers.poller.GATHERS", False)
     with pytest.raises(UsageError, match="call progress"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import ExitStack
 from typing import Final
 
 import pyiwarp
@@ -80,4 +81,28 @@ def test_a_flood_leaves_other_polled_connections_their_turns() -> None:
                 most, before, turns = max(most, now - before), now, turns + 1
                 conn.poller.progress()
             assert 0 < most <= SHARE
+            conn.abort()
+
+
+def test_many_floods_leave_other_polled_connections_their_turns() -> None:
+    """One of those that are behind has its turn between two looks at the sockets, not all of them."""
+    number = 4
+    with nothing_left(), blocking.listen(HOST) as listener, ExitStack() as stack:
+        conns = []
+        for _ in range(number):
+            peer = stack.enter_context(socket.create_connection((HOST, listener.port), PATIENCE))
+            peer.sendall(REQUEST)
+            conns.append(stack.enter_context(listener.get_request(timeout=PATIENCE).accept()))
+            assert len(peer.recv(20, socket.MSG_WAITALL)) == 20
+            peer.sendall(flood())
+        poller = blocking.poller()
+        before = [received(conn.qp) for conn in conns]
+        most = 0
+        while sum(before) < number * FPDUS:
+            poller.progress()
+            now = [received(conn.qp) for conn in conns]
+            most = max(most, sum(now) - sum(before))
+            before = now
+        assert 0 < most <= SHARE
+        for conn in conns:
             conn.abort()
