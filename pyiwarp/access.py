@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, IntFlag
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from pyiwarp.errors import BadWorkRequest
 
@@ -47,6 +47,7 @@ _FIELD_NAME: Final = re.compile(":[^:]*:")
 _POINTER: Final = re.compile(
     "[OPzX&]|Z(?![fdg])"
 )  # as PEP 3118 and ctypes have them; Zf, Zd and Zg are complex numbers
+_COMPOUND: Final = ctypes.Structure, ctypes.Union, ctypes.Array
 _KEY_MASK: Final = 0xFF
 
 
@@ -186,19 +187,52 @@ def octets_of(buffer: Buffer) -> memoryview:
 def _check_plain(view: memoryview) -> None:
     """Raises `BadWorkRequest` if the items are pointers, or have some in them: a peer's octets would become addresses.
 
-    What a memoryview shows as octets is judged by what it is a view of.
+    What a memoryview or an array shows as octets is judged by what it is a view of. A union of ctypes, and a packed
+    structure, tells that it is octets; then its fields are looked at.
     """
-    formats = [view.format]
-    if view.format == "B" and not isinstance(view.obj, bytes | bytearray):
-        with contextlib.suppress(TypeError, BufferError), memoryview(view.obj) as whole:
-            formats.append(whole.format)
-    for items in formats:
-        if _POINTER.search(_FIELD_NAME.sub("", items)):
-            view.release()  # else the traceback would keep the memory unresizable
-            raise BadWorkRequest(
-                f"memory that holds pointers, {items!r}, cannot be sent or registered: they mean nothing to the peer, "
-                "and what it writes would be taken for addresses (RFC 5042 §6.2.1)"
-            )
+    items = view.format
+    found = _is_pointer(items)
+    if not found and not isinstance(view.obj, bytes | bytearray):
+        owner = _owner(view.obj)
+        with contextlib.suppress(TypeError, BufferError), memoryview(owner) as whole:
+            items = whole.format
+            found = _is_pointer(items)
+        if not found and isinstance(owner, _COMPOUND):
+            items = type(owner).__name__
+            found = _has_pointers(type(owner))
+    if found:
+        view.release()  # else the traceback would keep the memory unresizable
+        raise BadWorkRequest(
+            f"memory that holds pointers, {items!r}, cannot be sent or registered: they mean nothing to the peer, "
+            "and what it writes would be taken for addresses (RFC 5042 §6.2.1)"
+        )
+
+
+def _is_pointer(items: str) -> bool:
+    """Whether a format of PEP 3118 has pointers in it."""
+    return _POINTER.search(_FIELD_NAME.sub("", items)) is not None
+
+
+def _owner(memory: Any) -> Any:
+    """The object whose memory an array of NumPy, or a view, shows."""
+    while True:
+        if isinstance(memory, memoryview):
+            memory = memory.obj
+        elif hasattr(type(memory), "__array_interface__") and getattr(memory, "base", None) is not None:
+            memory = memory.base
+        else:
+            return memory
+
+
+def _has_pointers(kind: Any) -> bool:
+    """Whether a type of ctypes is a pointer or has some in it, wherever."""
+    declared = [vars(base) for base in kind.__mro__]
+    if issubclass(kind, ctypes.Array):
+        return _has_pointers(next(names["_type_"] for names in declared if "_type_" in names))
+    if issubclass(kind, _COMPOUND):
+        return any(_has_pointers(field[1]) for names in declared for field in names.get("_fields_", ()))
+    with memoryview(kind()) as view:
+        return _is_pointer(view.format)
 
 
 def check_writable(view: memoryview, access: Access) -> None:

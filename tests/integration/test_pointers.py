@@ -20,6 +20,54 @@ class Linked(ctypes.Structure):
     _fields_ = (("number", ctypes.c_int), ("next", ctypes.POINTER(ctypes.c_int)))
 
 
+class PackedLinked(ctypes.Structure):
+    """Its buffer says that it is octets, as does that of a union."""
+
+    _pack_ = 1
+    _layout_ = "ms"  # which Python 3.14 wants to be said
+    _fields_ = (("number", ctypes.c_int), ("next", ctypes.POINTER(ctypes.c_int)))
+
+
+class PackedObject(ctypes.Structure):
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = (("number", ctypes.c_char), ("object", ctypes.py_object))
+
+
+class Address(ctypes.Union):
+    _fields_ = (("number", ctypes.c_uint64), ("address", ctypes.c_void_p))
+
+
+class WithUnion(ctypes.Structure):
+    _fields_ = (("number", ctypes.c_int), ("either", Address))
+
+
+class WithArray(ctypes.Structure):
+    _fields_ = (("number", ctypes.c_int), ("several", PackedObject * 3))
+
+
+class Derived(PackedLinked):
+    _fields_ = (("more", ctypes.c_int),)  # type: ignore[assignment]
+
+
+class DerivedArray(PackedObject * 2):  # type: ignore[misc]
+    pass
+
+
+class PackedNumbers(ctypes.Structure):
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = (("number", ctypes.c_char), ("other", ctypes.c_uint64), ("bits", ctypes.c_uint32, 3))
+
+
+class NumberOrOctets(ctypes.Union):
+    _fields_ = (("number", ctypes.c_uint64), ("octets", ctypes.c_char * 8), ("packed", PackedNumbers * 2))
+
+
+class BigEndian(ctypes.BigEndianStructure):
+    _fields_ = (("P", ctypes.c_uint32), ("O", ctypes.c_double))
+
+
 POINTERS: dict[str, Callable[[], Any]] = {
     "objects": lambda: np.array(["one", "two"], dtype=object),
     "no objects": lambda: np.zeros(0, dtype=object),
@@ -31,6 +79,17 @@ POINTERS: dict[str, Callable[[], Any]] = {
     "pointers": lambda: (ctypes.POINTER(ctypes.c_int) * 2)(),
     "functions": lambda: (ctypes.CFUNCTYPE(None) * 2)(),
     "a structure with a pointer": Linked,
+    "a packed structure with a pointer": PackedLinked,
+    "a packed structure with an object": PackedObject,
+    "a union with an address": Address,
+    "a structure with such a union": WithUnion,
+    "a structure with an array of packed structures": WithArray,
+    "a structure that inherits a pointer": Derived,
+    "an array with a name": DerivedArray,
+    "unions": lambda: (Address * 2)(),
+    "packed structures in two dimensions": lambda: (PackedObject * 2 * 3)(),
+    "a part of packed structures": lambda: memoryview((PackedObject * 2)()).cast("B", (18,))[9:],
+    "packed structures as an array of octets": lambda: np.frombuffer(cast("Any", (PackedLinked * 2)()), dtype="u1")[2:],
     "a view": lambda: memoryview((ctypes.c_void_p * 2)()),
     "a view as octets": lambda: memoryview(cast("Any", np.array(["one", "two"], dtype=object))).cast("B"),
 }
@@ -38,6 +97,12 @@ PLAIN: dict[str, Callable[[], Any]] = {
     "complex numbers": lambda: np.zeros(4, dtype=complex),
     "a field whose name has an O": lambda: np.zeros(2, dtype=[("Offset", "<i4"), ("Z", "<i4"), ("P&X", "<i4")]),
     "characters": lambda: (ctypes.c_char * 4)(),
+    "a packed structure without pointers": PackedNumbers,
+    "a union without pointers": NumberOrOctets,
+    "structures in the order of the network": lambda: (BigEndian * 2)(),
+    "an array that is a view of plain structures": lambda: np.frombuffer(
+        cast("Any", (PackedNumbers * 2)()), dtype="u1"
+    )[1:],
     "a view of octets": lambda: memoryview(bytearray(8))[2:],
 }
 WAYS: dict[str, Callable[[Node, Any], object]] = {
