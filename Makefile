@@ -56,6 +56,11 @@ interop: $(VENV)/.test  ## the scenarios and the conformance cases against Linux
 
 bench: $(VENV)/.test  ## pyiwarp beside sockets and what else is there: some minutes on a quiet machine
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[ucxx]' || \
+		echo "ucxx cannot be installed here: its lines say so"
+	@[ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		apt-get install -qq -y ucx-utils libfabric-bin >/dev/null || \
+		echo "ucx-utils and libfabric-bin cannot be installed here: their lines say so"
 	$(PYTHON) -m benchmarks.compare
 
 MODULE ?= pyiwarp

@@ -1,6 +1,7 @@
 """pyiwarp beside what a user would pick instead, and beside the limit that a bare socket sets; all in one run.
 
-    python -m benchmarks.compare [--quick] [--only ROW]… [--rounds N] [--seconds S] [--json FILE] [--plot FILE]
+    python -m benchmarks.compare [--quick] [--only ROW]… [--rounds N] [--seconds S] [--mib N] [--json FILE]
+                                 [--plot FILE]
 
 Every measurement is made by two new processes on loopback, each on a processor of its own. The candidates of a row
 take turns, so that a noisy moment hits them alike; printed are the medians of all rounds, their spread, each
@@ -32,6 +33,7 @@ ROUNDS, SECONDS = 5, 1.0
 IF_BUSY: Final = "if busy"
 QUICK_SECONDS: Final = 0.02
 QUICK_CONNECTIONS: Final = 20
+FILE_MIB, QUICK_FILE_MIB = 1024, 4
 
 
 @dataclass(slots=True)
@@ -60,9 +62,11 @@ class Result:
 Results = dict[str, Result]
 
 
-def measure(row: Row, rounds: int, *, quick: bool, seconds: float) -> Results:
-    """All rounds of a row."""
+def measure(row: Row, rounds: int, *, quick: bool, seconds: float, mib: int) -> Results:
+    """All rounds of a row; a file that is moved has `mib` MiB."""
     job = replace(row.job, seconds=seconds, warmup=min(row.job.warmup, seconds / 2))
+    if job.kind == "file":
+        job = replace(job, size=mib << 20)
     if quick:
         job = replace(job, connections=QUICK_CONNECTIONS)
     results = {candidate.name: Result() for candidate in row.candidates}
@@ -170,6 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", action="append", metavar="ROW", help=f"one of {', '.join(row.name for row in ROWS)}")
     parser.add_argument("--rounds", type=int, help=f"measurements of each candidate (default {ROUNDS})")
     parser.add_argument("--seconds", type=float, help=f"how long one measurement takes (default {SECONDS:g})")
+    parser.add_argument("--mib", type=int, help=f"size of the file that is moved, in MiB (default {FILE_MIB})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement to this file")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw all rows to this PNG or SVG")
     options = parser.parse_args(arguments)
@@ -179,10 +184,11 @@ def main(arguments: list[str] | None = None) -> int:
     rows = [row for row in ROWS if row.name in (options.only or names)]
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    mib = options.mib or (QUICK_FILE_MIB if options.quick else FILE_MIB)
     machine = describe()
     results: dict[str, Results] = {}
     for row in rows:
-        results[row.name] = measure(row, rounds, quick=options.quick, seconds=seconds)
+        results[row.name] = measure(row, rounds, quick=options.quick, seconds=seconds, mib=mib)
         show(row, results[row.name])
         sys.stdout.flush()
     summarize(rows, results, machine)

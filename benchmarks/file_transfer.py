@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import hashlib
 import json
 import mmap
 import multiprocessing
 import os
 import platform
+import shutil
 import statistics
 import sys
 import tempfile
@@ -31,7 +33,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from importlib.metadata import version
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from rich.console import Console
@@ -41,8 +43,13 @@ from pyiwarp.files.client import connected
 from pyiwarp.files.root import Root
 from pyiwarp.files.server import FileServer
 
+if TYPE_CHECKING:  # it runs as a script too, which does not see the others
+    from benchmarks.pairs import Job, Sample
+
 CHUNK = 1 << 20
 NAME = "source.bin"
+KEPT: dict[int, Path] = {}
+"""A directory with a source file for each size in MiB, as long as this process lives."""
 
 
 # --- the streams -----------------------------------------------------------------------------------------------------
@@ -191,6 +198,16 @@ def one_transfer(name: str, directory: Path) -> float:
     finally:
         server.terminate()
         server.join(10)
+
+
+def measured(name: str, job: Job) -> Sample:
+    """One transfer of a file of `job.size` octets, for `compare`."""
+    mib = job.size // CHUNK
+    if mib not in KEPT:
+        KEPT[mib] = Path(tempfile.mkdtemp(prefix="pyiwarp-bench-"))
+        atexit.register(shutil.rmtree, KEPT[mib], ignore_errors=True)
+        make_source(KEPT[mib] / NAME, mib)
+    return {"GB/s": job.size / one_transfer(name, KEPT[mib]) / 1e9}
 
 
 def answer(pipe: Pipe, process: multiprocessing.process.BaseProcess) -> Any:

@@ -27,7 +27,10 @@ from rich.table import Table
 from benchmarks.machine import describe
 from benchmarks.posting import post_all
 from benchmarks.table import wide_console
-from pyiwarp.negotiation import Agreement, Role
+from pyiwarp.codes import Rtr
+from pyiwarp.negotiation import Agreement, Offer, Role
+from pyiwarp.pump import Pump
+from pyiwarp.startup import Startup
 from pyiwarp.verbs import Access, Context, QpCap, QueuePair, Read, Recv, RegionSlice, RemoteRegion, Send, Write
 
 MESSAGE: Final = 1 << 20
@@ -36,6 +39,7 @@ SMALL: Final = 64
 ETHERNET, LOOPBACK = 1442, 64_768
 REMOTE: Final = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
 READS: Final = 16
+RECEIVES: Final = 16
 DEPTH: Final = 2048
 
 
@@ -318,6 +322,52 @@ def reads(wire: Wire, nbytes: int) -> Round:
     return one_round
 
 
+def set_up(wire: Wire) -> Round:
+    """A connection of both sides: queue pairs with 16 receives each, MPA's Request and Reply, and the end."""
+    offer = Offer(crc=wire.crc, markers=wire.markers, rtr=Rtr.WRITE, open_at_once=True)
+
+    def one_round(amount: int, watch: Watch) -> int:
+        near, far = Memory(), Memory()
+        watch.start()
+        for _ in range(50 * amount):
+            there = Startup(Role.RESPONDER, offer, lambda startup: None)
+            here = Startup(Role.INITIATOR, offer, lambda startup: None)
+            _hand_over(here, there)
+            qp = _with_receives(far)
+            qp.connect(*there.accept(offer))
+            _hand_over(qp, here)
+            if here.agreement is None:
+                raise RuntimeError("startup did not end")
+            initiator = _with_receives(near)
+            initiator.connect(here.agreement)
+            _hand_over(initiator, qp)
+            for end in (initiator, qp):
+                end.close()
+        watch.stop()
+        return 50 * amount
+
+    return one_round
+
+
+def _with_receives(memory: Memory) -> QueuePair:
+    pd = memory.pd
+    qp = pd.create_qp(pd.context.create_cq(DEPTH), pd.context.create_cq(DEPTH), QpCap(DEPTH, DEPTH))
+    qp.post_recv_many([Recv((memory.local(SMALL),))] * RECEIVES)
+    return qp
+
+
+def _hand_over(source: Pump, sink: Pump) -> None:
+    """All that one pump has to say, as far as the other has room for it."""
+    octets = b"".join(source.next_iov())
+    source.flushed()
+    while octets:
+        view = sink.receive_view()
+        nbytes = min(len(view), len(octets))
+        view[:nbytes] = octets[:nbytes]
+        octets = octets[nbytes:]
+        sink.received(nbytes)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One line of the table: `unit` is what the nanoseconds are of."""
@@ -345,6 +395,7 @@ CASES: Final = (
     Case("Send 64, one way of a ping-pong", "message", lambda: ping_pong(Wire(LOOPBACK))),
     Case("Read 64, both sides", "request", lambda: reads(Wire(LOOPBACK), SMALL)),
     Case("Read 1 MiB, both sides", "request", lambda: reads(Wire(LOOPBACK), MESSAGE)),
+    Case("set-up, both sides", "connection", lambda: set_up(Wire(LOOPBACK))),
 )
 
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, cast
 
-from benchmarks.pairs import Job
+from benchmarks.pairs import Job, filled
 from pyiwarp import Options
 from pyiwarp.mr import Access, RemoteRegion
 from pyiwarp.verbs import Completion, ProtectionDomain, QueuePair, Read, Recv, Send, SendRequest, Write
@@ -34,7 +34,7 @@ def options_of(job: Job) -> Options:
 
 def memory_of(job: Job) -> bytearray:
     """The memory of one side: all messages are the same octets of it, on all connections."""
-    return bytearray(max(job.size, CONTROL))
+    return filled(max(job.size, CONTROL))
 
 
 def receives_of(job: Job) -> int:

@@ -9,10 +9,10 @@ from typing import Any, Final, cast
 
 import uvloop
 
-from benchmarks.pairs import HOST, Job, Sample
+from benchmarks.pairs import HOST, Job, Sample, filled
 from benchmarks.timing import back_and_forth_awaited, now
 
-__all__ = ["protocol_client", "protocol_server", "run_on", "streams_client", "streams_server"]
+__all__ = ["protocol_client", "protocol_server", "run_on", "streams_client", "streams_server", "task_server"]
 
 CHUNK: Final = 1 << 20
 
@@ -45,7 +45,7 @@ def streams_server(job: Job, announce: Callable[[int], None]) -> None:
 def streams_client(job: Job, port: int) -> Sample:
     async def phase(seconds: float) -> float:
         reader, writer = await asyncio.open_connection(HOST, port, limit=2 * CHUNK)
-        message, nbytes = memoryview(bytes(job.size)), 0
+        message, nbytes = memoryview(filled(job.size)), 0
         began = now()
         while now() < began + seconds:
             writer.write(message)
@@ -73,7 +73,7 @@ class Echo(asyncio.BufferedProtocol):
     """Collects a message and answers with it, or wakes who awaits it."""
 
     def __init__(self, size: int, *, answers: bool) -> None:
-        self._memory = memoryview(bytearray(size))
+        self._memory = memoryview(filled(size))
         self._have = 0
         self._answers = answers
         self._arrived: asyncio.Future[None] | None = None
@@ -105,11 +105,36 @@ class Echo(asyncio.BufferedProtocol):
         self.write()
         await self._arrived
 
+    async def answer_all(self) -> None:
+        """Answer each message from the task that awaits it, as a program does."""
+        loop = asyncio.get_running_loop()
+        self._arrived = loop.create_future()
+        while True:
+            await self._arrived
+            self._arrived = loop.create_future()
+            self.write()
+
 
 def protocol_server(job: Job, announce: Callable[[int], None]) -> None:
+    """The protocol itself answers, where the octets arrive."""
+    _echo_on(job, announce, lambda: Echo(job.size, answers=True))
+
+
+def task_server(job: Job, announce: Callable[[int], None]) -> None:
+    """A task answers."""
+    tasks = set()
+
+    def make() -> Echo:
+        echo = Echo(job.size, answers=False)
+        tasks.add(asyncio.get_running_loop().create_task(echo.answer_all()))
+        return echo
+
+    _echo_on(job, announce, make)
+
+
+def _echo_on(job: Job, announce: Callable[[int], None], make: Callable[[], Echo]) -> None:
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Echo(job.size, answers=True), HOST, 0)
+        server = await asyncio.get_running_loop().create_server(make, HOST, 0)
         announce(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.pairs import HOST, Absent, Job, Sample
+from benchmarks.pairs import HOST, Absent, Job, Sample, filled
 from benchmarks.timing import back_and_forth, now
 
 __all__ = ["ucxx_client", "ucxx_server", "zmq_client", "zmq_latency_client", "zmq_latency_server", "zmq_server"]
@@ -50,7 +50,7 @@ def zmq_server(job: Job, announce: Callable[[int], None]) -> None:
 
 
 def zmq_client(job: Job, port: int) -> Sample:
-    pair, message = _zmq_connected(port), bytes(job.size)
+    pair, message = _zmq_connected(port), bytes(filled(job.size))
     for seconds in (job.warmup, job.seconds):
         began, count = now(), 0
         while now() < began + seconds:

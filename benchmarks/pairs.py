@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["BUSY", "Absent", "Client", "Job", "Sample", "Server", "cpu_of", "run_pair"]
+__all__ = ["BUSY", "Absent", "Client", "Job", "Sample", "Server", "cpu_of", "filled", "run_pair"]
 
 HOST: Final = "127.0.0.1"
 PRELOADED: Final = [
@@ -36,6 +36,11 @@ Sample = Mapping[str, float]
 """The figures of one measurement by name: GB/s, messages/s, µs, …"""
 
 
+def filled(nbytes: int) -> bytearray:
+    """So many octets, each page of them really there: pages that nobody has written are one page of zeros."""
+    return bytearray(b"\x5a") * nbytes
+
+
 class Absent(Exception):
     """A candidate cannot run here; the text says why."""
 
@@ -46,7 +51,8 @@ class Job:
 
     Messages of `size` octets, `outstanding` at once in batches of `batch` of which only the last asks for a
     completion, on `qps` connections, for `seconds` after `warmup` seconds. `kind` is write, read or send. With
-    `unpaced` a bare socket sends as pyiwarp's do on loopback, where the system's congestion control paces.
+    `unpaced` a bare socket sends as pyiwarp's do on loopback, where the system's congestion control paces. Of the
+    clients that a row of many has `connections` behave and `flooding` send what costs the server most.
     """
 
     seconds: float = 1.0
@@ -62,6 +68,7 @@ class Job:
     markers: bool = False
     mulpdu: int | None = None
     connections: int = 1000
+    flooding: int = 0
     unpaced: bool = False
 
 

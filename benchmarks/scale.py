@@ -1,4 +1,4 @@
-"""Many connections: how fast they are made, and what an idle one costs in memory."""
+"""Many connections: how fast they are made, what making one costs, and what an idle one costs in memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from time import process_time
 from typing import Final, cast
 
 import pyiwarp
@@ -19,7 +20,19 @@ from benchmarks.pairs import HOST, Absent, Job, Sample
 from benchmarks.timing import now
 from pyiwarp import Connection
 
-__all__ = ["bare_idle_client", "bare_setup_client", "bare_setup_server", "idle_client", "setup_client", "setup_server"]
+__all__ = [
+    "allow_files",
+    "bare_idle_client",
+    "bare_setup_client",
+    "bare_setup_cost_client",
+    "bare_setup_server",
+    "idle_client",
+    "no_server",
+    "resident",
+    "setup_client",
+    "setup_cost_client",
+    "setup_server",
+]
 
 PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 FIRST: Final = 20  # before the count begins: what the first connections cost is the program's
@@ -29,15 +42,22 @@ SPARE_FILES: Final = 100
 # --- set-up ----------------------------------------------------------------------------------------------------------
 
 
-def setup_server(job: Job, announce: Callable[[int], None]) -> None:
-    _allow_files(job.connections)
+async def _stay(connection: Connection) -> None:
+    async for _ in connection:
+        pass
 
-    async def stay(connection: Connection) -> None:
-        async for _ in connection:
-            pass
+
+async def _echo_an_octet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(await reader.read(1))
+    await reader.read(1)
+    writer.close()
+
+
+def setup_server(job: Job, announce: Callable[[int], None]) -> None:
+    allow_files(job.connections)
 
     async def main() -> None:
-        async with await pyiwarp.serve(stay, HOST, options=options_of(job)) as server:
+        async with await pyiwarp.serve(_stay, HOST, options=options_of(job)) as server:
             announce(server.port)
             await server.serve_forever()
 
@@ -46,24 +66,14 @@ def setup_server(job: Job, announce: Callable[[int], None]) -> None:
 
 def setup_client(job: Job, port: int) -> Sample:
     """Connections made and closed, one after the other."""
-
-    async def once() -> None:
-        async with pyiwarp.connect(HOST, port, options=options_of(job)):
-            pass
-
-    return cast("Sample", run_on(job.loop, _again_and_again(job, once)))
+    return cast("Sample", run_on(job.loop, _again_and_again(job, lambda: _connect_once(job, port))))
 
 
 def bare_setup_server(job: Job, announce: Callable[[int], None]) -> None:
-    _allow_files(job.connections)
-
-    async def stay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(await reader.read(1))
-        await reader.read(1)
-        writer.close()
+    allow_files(job.connections)
 
     async def main() -> None:
-        server = await asyncio.start_server(stay, HOST, 0)
+        server = await asyncio.start_server(_echo_an_octet, HOST, 0)
         announce(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
@@ -72,26 +82,56 @@ def bare_setup_server(job: Job, announce: Callable[[int], None]) -> None:
 
 def bare_setup_client(job: Job, port: int) -> Sample:
     """The same with asyncio's streams: an octet there and one back is their startup."""
+    return cast("Sample", run_on(job.loop, _again_and_again(job, lambda: _bare_connect_once(port))))
 
-    async def once() -> None:
-        reader, writer = await asyncio.open_connection(HOST, port)
-        writer.write(b"?")
-        await reader.readexactly(1)
-        writer.close()
-        await writer.wait_closed()
 
-    return cast("Sample", run_on(job.loop, _again_and_again(job, once)))
+def no_server(job: Job, announce: Callable[[int], None]) -> None:
+    """Both ends are in the measuring process."""
+    announce(0)
+
+
+def setup_cost_client(job: Job, port: int) -> Sample:
+    """Processor time of both ends of a connection that is made, agreed on and closed."""
+
+    async def main() -> Sample:
+        async with await pyiwarp.serve(_stay, HOST, options=options_of(job)) as server:
+            return await _again_and_again(job, lambda: _connect_once(job, server.port))
+
+    return cast("Sample", run_on(job.loop, main()))
+
+
+def bare_setup_cost_client(job: Job, port: int) -> Sample:
+    """The same with asyncio's streams."""
+
+    async def main() -> Sample:
+        async with await asyncio.start_server(_echo_an_octet, HOST, 0) as server:
+            return await _again_and_again(job, lambda: _bare_connect_once(server.sockets[0].getsockname()[1]))
+
+    return cast("Sample", run_on(job.loop, main()))
+
+
+async def _connect_once(job: Job, port: int) -> None:
+    async with pyiwarp.connect(HOST, port, options=options_of(job)):
+        pass
+
+
+async def _bare_connect_once(port: int) -> None:
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(b"?")
+    await reader.readexactly(1)
+    writer.close()
+    await writer.wait_closed()
 
 
 async def _again_and_again(job: Job, once: Callable[[], Awaitable[None]]) -> Sample:
     until = now() + job.warmup
     while now() < until:
         await once()
-    began, count = now(), 0
-    while now() < began + job.seconds:
+    began, spent, count = now(), process_time(), 0
+    while not count or now() < began + job.seconds:
         await once()
         count += 1
-    return {"connections/s": count / (now() - began)}
+    return {"connections/s": count / (now() - began), "ms": (process_time() - spent) / count * 1e3}
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------
@@ -99,7 +139,7 @@ async def _again_and_again(job: Job, once: Callable[[], Awaitable[None]]) -> Sam
 
 def idle_client(job: Job, port: int) -> Sample:
     """Hold so many connections; what this process has grown by for each."""
-    _allow_files(job.connections)
+    allow_files(job.connections)
 
     async def main() -> Sample:
         async with AsyncExitStack() as stack:
@@ -109,7 +149,7 @@ def idle_client(job: Job, port: int) -> Sample:
                     await stack.enter_async_context(pyiwarp.connect(HOST, port, options=options_of(job)))
 
             await connect(FIRST)
-            before = _resident()
+            before = resident()
             await connect(job.connections)
             sample = _each(before, job)
         return sample
@@ -119,7 +159,7 @@ def idle_client(job: Job, port: int) -> Sample:
 
 def bare_idle_client(job: Job, port: int) -> Sample:
     """The same with sockets alone."""
-    _allow_files(job.connections)
+    allow_files(job.connections)
     sockets: list[socket.socket] = []
 
     def connect(count: int) -> None:
@@ -127,7 +167,7 @@ def bare_idle_client(job: Job, port: int) -> Sample:
             sockets.append(socket.create_connection((HOST, port)))
 
     connect(FIRST)
-    before = _resident()
+    before = resident()
     connect(job.connections)
     sample = _each(before, job)
     for each in sockets:
@@ -135,17 +175,18 @@ def bare_idle_client(job: Job, port: int) -> Sample:
     return sample
 
 
-def _resident() -> int:
+def resident() -> int:
     """Octets of memory that this process has."""
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
 def _each(before: int, job: Job) -> Sample:
-    return {"KiB": (_resident() - before) / job.connections / 1024}
+    return {"KiB": (resident() - before) / job.connections / 1024}
 
 
-def _allow_files(connections: int) -> None:
+def allow_files(connections: int) -> None:
+    """Let this process have so many connections; raises `Absent` if it may not."""
     wanted = connections + FIRST + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < wanted:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from benchmarks.pairs import HOST, Job, Sample
+from benchmarks.pairs import HOST, Job, Sample, filled
 from benchmarks.timing import back_and_forth, now
 from pyiwarp.drivers.tcp import unpace
 
@@ -61,7 +61,7 @@ def bandwidth_client(job: Job, port: int) -> Sample:
 
 def _pour(connection: socket.socket, size: int, seconds: float) -> int:
     """Send messages for so long; how many octets that were."""
-    message = memoryview(bytes(size))
+    message = memoryview(filled(size))
     until, nbytes = now() + seconds, 0
     while now() < until:
         connection.sendall(message)
@@ -71,8 +71,8 @@ def _pour(connection: socket.socket, size: int, seconds: float) -> int:
 
 def _swallow(connection: socket.socket) -> int:
     """Receive until the peer has no more to send; how many octets that were."""
-    memory, nbytes = bytearray(CHUNK), 0
-    while got := connection.recv_into(memory):
+    room, nbytes = filled(CHUNK), 0
+    while got := connection.recv_into(room):
         nbytes += got
     return nbytes
 
@@ -101,28 +101,28 @@ def polled_server(job: Job, announce: Callable[[int], None]) -> None:
         with connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setblocking(False)
-            memory = bytearray(job.size)
-            while _spin(connection, memory):
-                connection.send(memory)
+            message = filled(job.size)
+            while _spin(connection, message):
+                connection.send(message)
 
 
 def polled_client(job: Job, port: int) -> Sample:
     with socket.create_connection((HOST, port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.setblocking(False)
-        memory = bytearray(job.size)
+        message = filled(job.size)
 
         def there_and_back() -> None:
-            connection.send(memory)
-            _spin(connection, memory)
+            connection.send(message)
+            _spin(connection, message)
 
         return back_and_forth(job, there_and_back)
 
 
-def _spin(connection: socket.socket, memory: bytearray) -> bool:
+def _spin(connection: socket.socket, message: bytearray) -> bool:
     """Receive a whole message without ever sleeping; False when the peer has gone."""
-    view, have = memoryview(memory), 0
-    while have < len(memory):
+    view, have = memoryview(message), 0
+    while have < len(message):
         try:
             got = connection.recv_into(view[have:])
         except BlockingIOError:
