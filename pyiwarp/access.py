@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, IntFlag
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from pyiwarp.codes import flag_names
 from pyiwarp.errors import BadWorkRequest
 
 if TYPE_CHECKING:
@@ -66,6 +67,9 @@ class Access(IntFlag):
     REMOTE_ATOMIC = 8
     WINDOW_BIND = 16
     ZERO_BASED = 32
+
+    def __repr__(self) -> str:
+        return flag_names(self)
 
 
 # Plain integers: an operation on flags costs as much as the rest of a check.

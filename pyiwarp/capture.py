@@ -152,7 +152,9 @@ class Capture:
     def _end(self, error: OSError) -> None:
         """End the capture, and nothing else."""
         self.error = error
-        log.warning("the capture ends after %d packets: %s; the connections go on", self.packets, error)
+        log.warning(
+            "the capture ends after %d packets: %s; the connections go on", self.packets, error.strerror or error
+        )
         with suppress(OSError):
             if not self._file.closed and stat.S_ISREG(os.fstat(self._file.fileno()).st_mode):
                 os.ftruncate(self._file.fileno(), self._stored)  # a part of a block makes a file that is damaged

@@ -24,6 +24,7 @@ __all__ = [
     "Opcode",
     "QueueNumber",
     "Rtr",
+    "flag_names",
 ]
 
 MIN_MULPDU: Final = 128
@@ -66,12 +67,20 @@ UNNEGOTIATED: Final = 0x3FFF
 """The IRD or ORD that leaves the value to the ULP (RFC 6581 §9.1)."""
 
 
+def flag_names(flags: IntFlag) -> str:
+    """The names of those that are set, as a message has them: `LOCAL_WRITE|REMOTE_READ`; "none" without any."""
+    return "|".join(name for name, each in type(flags).__members__.items() if each & flags) or "none"
+
+
 class Rtr(IntFlag):
     """The zero-length message with which a peer-to-peer Initiator opens the stream (RFC 6581 §9.2)."""
 
     SEND = 1
     WRITE = 2
     READ = 4
+
+    def __repr__(self) -> str:
+        return flag_names(self)
 
 
 class Layer(IntEnum):

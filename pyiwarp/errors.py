@@ -222,7 +222,9 @@ class Rejected(StartupError):
         super().__init__(private_data, ird, ord)
 
     def __str__(self) -> str:
-        said = f"; it said {self.private_data!r}" if self.private_data else ""
+        text = self.private_data.decode("utf-8", "replace")
+        words = repr(text) if text.isprintable() else f"the octets {self.private_data.hex()}"
+        said = f"; it said {words}" if self.private_data else ""
         return f"the peer rejected the connection (RFC 5044 §7.1.2){said}"
 
 
@@ -305,7 +307,7 @@ class NoMatchingRtr(StartupError, MpaError):
     """The two sides share no opening message (RFC 6581 §9.2); arguments: this side's, the peer's."""
 
     term = Term(Layer.LLP, 0x0, 0x07)
-    rule = "this side can open with {}, the peer takes {}"
+    rule = "this side can open with {!r}, the peer takes {!r}"
 
 
 class DdpError(ProtocolViolation):
@@ -571,3 +573,6 @@ class WorkFailed(IwarpError):
     def __init__(self, completion: object) -> None:
         self.completion = completion
         super().__init__(completion)
+
+    def __str__(self) -> str:
+        return f"a work request failed: {self.completion}"

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from pyiwarp.buffers import Octets
 
-__all__ = ["STEADY_LOOK", "Driver", "Pump", "TimeLimit", "address_word", "no_callback", "socket_name"]
+__all__ = ["STEADY_LOOK", "Driver", "Pump", "TimeLimit", "address_word", "no_callback", "reason_of", "socket_name"]
 
 
 class TimeLimit(NamedTuple):
@@ -125,6 +125,11 @@ def socket_name(name: tuple[str, int] | tuple[str, int, int, int]) -> tuple[str,
     host, port = name[:2]
     scope = name[3] if len(name) == 4 else 0
     return (f"{host}%{scope}" if scope and "%" not in host else host), port
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says, without the number and the brackets that Python puts before the system's words."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 def address_word(name: tuple[Any, ...] | None) -> str:

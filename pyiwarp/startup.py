@@ -34,7 +34,7 @@ from pyiwarp.negotiation import (
     reply_word,
     request_word,
 )
-from pyiwarp.pump import TimeLimit
+from pyiwarp.pump import TimeLimit, reason_of
 
 __all__ = ["Startup", "StartupState"]
 
@@ -197,7 +197,8 @@ class Startup:
     def lost(self, cause: Exception | None) -> None:
         """TCP ended."""
         if (self.state, StartupInput.FAULT) in NEXT:
-            self._fail(ConnectionLost(STREAMING_EOF if cause is None else f"the connection was lost: {cause}"))
+            told = STREAMING_EOF if cause is None else f"the connection was lost: {reason_of(cause)}"
+            self._fail(ConnectionLost(told))
 
     @property
     def steady(self) -> bool:

@@ -34,7 +34,7 @@ class LevelName(StrEnum):
 
 HostArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[HOST[:PORT]]", help="Where the peer listens; [IPv6]:PORT too.", show_default=False),
+    typer.Argument(metavar="HOST[:PORT]", help="Where the peer listens; [IPv6]:PORT too.", show_default=False),
 ]
 PortArgument = Annotated[
     int | None,

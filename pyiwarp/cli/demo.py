@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,8 @@ __all__ = ["demo"]
 
 MIB = 1 << 20
 TIME_LIMIT = 100.0
+INDENT = 10  # of what stands behind the name of a layer
+WIDTH = 79 - INDENT
 
 Facts = dict[str, Any]
 
@@ -127,6 +130,8 @@ def _tell(layer: str, text: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    lines = textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    text = ("\n" + " " * INDENT).join(lines)
     Console(highlight=False, soft_wrap=True).print(Text(f"{layer:>8}  ", style="bold cyan") + Text(text))
 
 

@@ -101,7 +101,7 @@ def serve(
 
 def get(
     server: ServerArgument,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Files below PATH.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME...", help="Files below PATH.")] = None,
     output: Annotated[
         str, typer.Option("--output", "-o", metavar="DEST", help="A directory, or the new name of a single file.")
     ] = ".",

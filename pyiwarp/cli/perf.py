@@ -43,7 +43,7 @@ def perf(
     server: Annotated[
         str | None,
         typer.Argument(
-            metavar="[HOST[:PORT]]", help="The server: ib_TEST -R or pyiwarp perf TEST. Without it this is the server."
+            metavar="HOST[:PORT]", help="The server: ib_TEST -R or pyiwarp perf TEST. Without it this is the server."
         ),
     ] = None,
     size: Annotated[

@@ -13,7 +13,7 @@ from pyiwarp.cli.perftest.session import PerfSession, Result
 
 __all__ = ["measure", "serve_once"]
 
-LINE: Final = "-" * 87
+LINE: Final = "-" * 79
 
 
 async def measure(plan: Plan, options: Options, patience: float, place: Address, *, json: bool) -> None:
@@ -54,7 +54,7 @@ class _Page:
             self._tell({"event": "connected", **self._facts, "peer": peer})
             return
         header = (Latency if self._plan.test.is_latency else Bandwidth).HEADER
-        title = f"{'':20}{self._plan.test.caption}"
+        title = f"{'':20}{self._plan.test.caption}" + (", microseconds" if self._plan.test.is_latency else "")
         print("\n".join([LINE, title, f" {self._role} with {peer}", LINE, header]), flush=True)
 
     def end(self, result: Result) -> None:

@@ -33,7 +33,7 @@ PATIENCE: Final = 30.0
 
 def ping(
     server: Annotated[
-        str | None, typer.Argument(metavar="[HOST[:PORT]]", help="The server: rping -s or pyiwarp ping --serve.")
+        str | None, typer.Argument(metavar="HOST[:PORT]", help="The server: rping -s or pyiwarp ping --serve.")
     ] = None,
     count: Annotated[int, typer.Option("--count", "-C", min=0, help="Number of pings; 0 is until Ctrl-C.")] = 0,
     size: Annotated[int, typer.Option("--size", "-S", min=MIN_SIZE, max=MAX_SIZE, help="Octets of a ping.")] = 64,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from typing import Final
 __all__ = ["explain", "progress_bar", "rate", "shown", "shown_whole"]
 
 TEXT_LIMIT: Final = 1024
+_OBJECT: Final = re.compile(r"<([A-Z][^<>]*)>")
+"""An object of the library's in a message: its brackets are for programmers."""
 
 
 def shown(text: str) -> str:
@@ -36,7 +39,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return shown(where + error.strerror)
-    return shown(str(error)) or type(error).__name__
+    return shown(_OBJECT.sub(r"\1", str(error))) or type(error).__name__
 
 
 def rate(nbytes: int, seconds: float) -> str:

@@ -18,7 +18,7 @@ import typer
 
 from pyiwarp import Connection, Options
 from pyiwarp.cli.address import Address
-from pyiwarp.cli.running import Interrupted, complain
+from pyiwarp.cli.running import Interrupted, complain, fail
 from pyiwarp.cli.terminal import explain, progress_bar, rate, shown
 from pyiwarp.errors import IwarpError
 from pyiwarp.files.client import ClientSettings, FileClient, Progress, connected
@@ -196,8 +196,11 @@ def _agreement(connection: Connection) -> dict[str, object]:
 async def print_listing(place: Address, options: Options, *, patience: float, json: bool) -> None:
     """Print the directory's entries as they arrive, so that a directory of any size needs no memory."""
     async with connected(place.host, place.port, ClientSettings(patience=patience, options=options)) as client:
-        async for entry in client.entries(place.path):
-            print(jsonlib.dumps(entry._asdict()) if json else _line(entry))
+        try:
+            async for entry in client.entries(place.path):
+                print(jsonlib.dumps(entry._asdict()) if json else _line(entry))
+        except Refusal as error:
+            fail(f"{shown(place.path or 'the server')}: {explain(error)}")
 
 
 def _line(entry: Entry) -> str:

@@ -23,7 +23,7 @@ from pyiwarp.memory.atomics import stored
 from pyiwarp.mr import StagTable
 from pyiwarp.negotiation import Agreement, Role
 from pyiwarp.profile import PeerProfile
-from pyiwarp.pump import TimeLimit, no_callback
+from pyiwarp.pump import TimeLimit, no_callback, reason_of
 from pyiwarp.queues.attribution import is_too_long, refused_request, status_of, wrong_answer
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.confirming_sq import ConfirmingSendQueue
@@ -400,7 +400,8 @@ class QpPump:
             self._move_tcp(TcpInput.FINISHED)
             self._flush()
         else:
-            self._lose(ConnectionLost(f"the connection was lost: {cause or 'TCP ended without a graceful close'}"))
+            told = "TCP ended without a graceful close" if cause is None else reason_of(cause)
+            self._lose(ConnectionLost(f"the connection was lost: {told}"))
 
     def _lose(self, error: Exception, *, told: bool = True) -> None:
         """End the stream without a Terminate: TCP is lost, or is to be reset."""

@@ -210,7 +210,8 @@ class Completion(NamedTuple):
 
     def __str__(self) -> str:
         cause = f": {self.error}" if self.error is not None else ""
-        return f"{self.opcode.value} {self.wr_id!r} {self.status.value}, {self.nbytes} octets{cause}"
+        which = f" {self.wr_id!r}" if isinstance(self.wr_id, int | str) else ""
+        return f"{self.opcode.value}{which} {self.status.value}, {self.nbytes} octets{cause}"
 
 
 def check_remote(remote: RemoteRegion, nbytes: int) -> None:

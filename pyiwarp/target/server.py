@@ -150,7 +150,7 @@ class Target:
                 return
             await _converse(commands, reader, writer)
         except ConnectionError as error:
-            log.info("a control connection broke: %s", error)
+            log.info("a control connection broke: %s", error.strerror or error)
         finally:
             self._controls -= 1
             commands.close()

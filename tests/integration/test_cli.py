@@ -331,7 +331,7 @@ def test_a_wrong_key() -> None:
 def test_a_rejection(mine: Path) -> None:
     with answering(b"MPA ID Rep Frame" + bytes([0x60, 1, 0, 4]) + b"full") as address:
         line = complaint("get", address, "x", "-o", str(mine), "--revision", "1")
-    assert line == "the peer rejected the connection (RFC 5044 §7.1.2); it said b'full'"
+    assert line == "the peer rejected the connection (RFC 5044 §7.1.2); it said 'full'"
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:

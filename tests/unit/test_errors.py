@@ -117,7 +117,7 @@ def test_a_term_describes_itself() -> None:
 
 def test_a_rejection_tells_what_the_peer_said() -> None:  # MPA-5044-7.1.2-14
     assert str(Rejected()) == "the peer rejected the connection (RFC 5044 §7.1.2)"
-    assert str(Rejected(b"busy")).endswith("; it said b'busy'")
+    assert str(Rejected(b"busy")).endswith("; it said 'busy'")
     assert Rejected(b"busy").private_data == b"busy"
 
 

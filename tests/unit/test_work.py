@@ -18,6 +18,7 @@ def test_a_completion_prints_as_one_line_of_a_transcript() -> None:
     lost = Completion(7, Status.WR_FLUSH_ERR, WorkOpcode.WRITE, error=ConnectionLost("cut"))
     assert str(lost) == "write 7 work request flushed, 0 octets: cut"
     assert not lost.ok
+    assert str(lost._replace(wr_id=None)) == str(lost._replace(wr_id=object())) == str(lost).replace(" 7 ", " ")
 
 
 def test_the_request_of_a_read() -> None:  # RDMAP-5040-5.2.1-09, RDMAP-5040-5.2.1-10

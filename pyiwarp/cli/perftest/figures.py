@@ -90,10 +90,7 @@ class Latency:
     p99: float
     p99_9: float
 
-    HEADER: ClassVar[str] = (
-        " #bytes #iterations    t_min[usec]    t_max[usec]  t_typical[usec]    t_avg[usec]    t_stdev[usec]"
-        "   99% percentile[usec]   99.9% percentile[usec]"
-    )
+    HEADER: ClassVar[str] = " #bytes  #iterations   t_min   t_max t_typical   t_avg t_stdev     99%   99.9%"
 
     @classmethod
     def of(cls, size: int, posted: Sequence[int], ways: int) -> Latency:
@@ -116,11 +113,17 @@ class Latency:
 
     def __str__(self) -> str:
         return (
-            f" {self.size:<7} {self.iterations:<7}       {self.t_min:<7.2f}        {self.t_max:<7.2f}      "
-            f"{self.t_typical:<7.2f}          {self.t_avg:<7.2f}        {self.t_stdev:<7.2f}          "
-            f"{self.p99:<7.2f}                {self.p99_9:<7.2f}"
+            f" {self.size:<7} {self.iterations:<11} {_narrow(self.t_min)} {_narrow(self.t_max)} "
+            f"  {_narrow(self.t_typical)} {_narrow(self.t_avg)} {_narrow(self.t_stdev)} "
+            f"{_narrow(self.p99)} {_narrow(self.p99_9)}"
         )
 
     def data(self) -> dict[str, float]:
         """The same as JSON takes it."""
         return asdict(self)
+
+
+def _narrow(microseconds: float) -> str:
+    """In seven characters, with two decimals if there is room for them."""
+    texts = [f"{microseconds:>7.{decimals}f}" for decimals in (2, 1, 0)]
+    return next((text for text in texts if len(text) == 7), texts[-1])

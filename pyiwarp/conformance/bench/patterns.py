@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.observed import Closed, Frame, Message, Observation, Reset, Silence
@@ -16,6 +16,7 @@ __all__ = [
     "closed",
     "ended",
     "expect_octets",
+    "in_words",
     "message",
     "one_of",
     "read_response",
@@ -115,7 +116,9 @@ def terminate(*terms: Term, **fields: object) -> Pattern:
         if not isinstance(seen, Message) or seen.terminate is None or (terms and seen.terminate.term not in terms):
             return []
         have = seen.terminate._asdict()
-        return [f"{key} is {_value(have[key])}" for key, value in fields.items() if not _equal(have, {key: value})]
+        return [
+            f"{_name(key)} is {in_words(have[key])}" for key, value in fields.items() if not _equal(have, {key: value})
+        ]
 
     return Pattern(" ".join(filter(None, ("Terminate", names, _written(fields)))), fits, differing)
 
@@ -136,7 +139,7 @@ def message(opcode: int | None = None, **fields: object) -> Pattern:
         if not isinstance(seen, Message) or seen.segment is None or opcode not in (None, seen.segment.opcode):
             return []
         have = {key: getattr(seen.segment, key) for key in shown}
-        return [f"{key} is {_value(have[key])}" for key in shown if have[key] != shown[key]]
+        return [f"{_name(key)} is {in_words(have[key])}" for key in shown if have[key] != shown[key]]
 
     return Pattern(" ".join(filter(None, (name, _written(shown)))), fits, differing)
 
@@ -183,16 +186,38 @@ def _equal(have: Mapping[str, Any], want: Mapping[str, object]) -> bool:
 
 
 def _written(fields: Mapping[str, object]) -> str:
-    if not fields:
-        return ""
-    return "with " + ", ".join(f"{key}={_value(value)}" for key, value in fields.items())
+    return "with " + ", ".join(_fact(key, value) for key, value in fields.items()) if fields else ""
 
 
-def _value(value: object) -> str:
+def _fact(key: str, value: object) -> str:
+    """A field and its value; one that is not there has no value."""
+    if value is None or value == b"":
+        return f"no {_name(key)}"
+    return f"{_name(key)}={in_words(value)}"
+
+
+def _name(key: str) -> str:
+    """What the RFCs call a field."""
+    return _NAMES.get(key, key.replace("_", " "))
+
+
+_NAMES: Final = {"segment_length": "DDP Segment Length", "ddp_header": "DDP header", "rdma_header": "RDMA header"}
+
+
+def in_words(value: object) -> str:
+    """A value that came or is due, as people read it: no word of Python's."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "1" if value else "0"
     if isinstance(value, bytes):
         return f"{value[:16].hex()}{'...' if len(value) > 16 else ''}" or "nothing"
-    if isinstance(value, bool):
-        return str(int(value))
     if callable(value):
-        return getattr(value, "__doc__", "") or "as allowed"
-    return f"{value:#x}" if isinstance(value, int) and value > 9 else str(value)
+        return str(value.__doc__ or "as allowed")
+    if isinstance(value, int):
+        return f"{value:#x}" if value > 9 else str(value)
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return ", ".join(f"{_name(key)} {in_words(each)}" for key, each in value._asdict().items())
+    if isinstance(value, list | tuple):
+        return ", ".join(" ".join(map(in_words, each)) if isinstance(each, tuple) else in_words(each) for each in value)
+    return str(value)

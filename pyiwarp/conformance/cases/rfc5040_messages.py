@@ -9,7 +9,7 @@ from pyiwarp.codes import Opcode, QueueNumber
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import region_pattern
 from pyiwarp.conformance.bench.observed import Message
-from pyiwarp.conformance.bench.patterns import Failed, ended, message, silence, terminate
+from pyiwarp.conformance.bench.patterns import Failed, ended, in_words, message, silence, terminate
 from pyiwarp.conformance.bench.segments import build_read_request, build_tagged, build_untagged
 from pyiwarp.conformance.bench.stream import Stream
 from pyiwarp.conformance.bench.terms import (
@@ -240,7 +240,7 @@ async def solicited(bench: Bench) -> None:
         await stream.send(b"x", opcode=opcode)
     works = await expect_delivered(bench, b"x", b"x", b"x")
     if (came := [work.solicited for work in works]) != [False, True, False]:
-        raise Failed("solicited: no, yes, no", str(came))
+        raise Failed("solicited: 0, 1, 0", in_words(came))
 
 
 @case(
@@ -260,7 +260,7 @@ async def tells_invalidated(bench: Bench) -> None:
     await stream.send(b"y", opcode=Opcode.SEND_SE_INVAL, inval_stag=bench.ro.stag)
     works = await expect_delivered(bench, b"x", b"y")
     if (came := [work.inval_stag for work in works]) != [bench.rw.stag, bench.ro.stag]:
-        raise Failed(f"STags {bench.rw.stag:#x} and {bench.ro.stag:#x}", str(came))
+        raise Failed(f"STags {bench.rw.stag:#x} and {bench.ro.stag:#x}", in_words(came))
     if not works[1].solicited:
         raise Failed("a solicited second Send", "an unsolicited one")
 

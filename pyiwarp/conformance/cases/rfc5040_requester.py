@@ -10,7 +10,7 @@ from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Value
 from pyiwarp.conformance.bench.messages import receive_whole, segment_of
 from pyiwarp.conformance.bench.observed import Message
-from pyiwarp.conformance.bench.patterns import Failed, ended, message, terminate
+from pyiwarp.conformance.bench.patterns import Failed, ended, in_words, message, terminate
 from pyiwarp.conformance.bench.stream import Stream
 from pyiwarp.conformance.bench.terms import (
     DDP_TAGGED_BOUNDS,
@@ -83,7 +83,7 @@ async def header(bench: Bench) -> None:
     await bench.target.post("read", len=77, stag=0x11223344, to=0x5566778899AABBCC)
     asked = parse(await stream.expect_message(message(Opcode.READ_REQUEST)))
     if asked[2:] != (77, 0x11223344, 0x5566778899AABBCC):
-        raise Failed("size 77, STag 0x11223344, TO 0x5566778899aabbcc", str(asked))
+        raise Failed("size 77, STag 0x11223344, TO 0x5566778899aabbcc", in_words(asked))
 
 
 @case("RDMAP-5040-5.2.1-01", "a Read Request is one untagged segment", level=Level.RPING, needs=[Need.READER])
@@ -136,7 +136,7 @@ async def posted_order(bench: Bench) -> None:
     for number in range(1, 5):
         seen = await stream.expect_message(message(Opcode.READ_REQUEST, msn=number))
         if (asked := parse(seen))[2:] != (number, number, number):
-            raise Failed(f"the Request of Read {number}", str(asked), seen.annotated())
+            raise Failed(f"the Request of Read {number}", in_words(asked), seen.annotated())
 
 
 @case("RDMAP-5040-5.2.1-13/2", "a Read of zero octets requests no data", level=TARGET)
@@ -209,7 +209,7 @@ async def two_reads(bench: Bench) -> None:
     await stream.respond(second.sink_stag, second.sink_to, b"secondly")
     works = await bench.target.expect_completions(2)
     if (came := [work.wr_id for work in works]) != [1, 2]:
-        raise Failed("completions 1 and 2", str(came))
+        raise Failed("completions 1, 2", in_words(came))
     await bench.target.expect_memory("scratch", 0, b"firstly secondly")
 
 
@@ -229,7 +229,7 @@ async def completion_order(bench: Bench) -> None:
     await stream.respond(asked.sink_stag, asked.sink_to, b"response")
     works = await bench.target.expect_completions(3)
     if (came := [work.wr_id for work in works]) != [1, 2, 3]:
-        raise Failed("completions 1, 2, 3", str(came))
+        raise Failed("completions 1, 2, 3", in_words(came))
 
 
 @case("RDMAP-5040-5.5-10", "what is posted after a Read leaves after its Request", level=TARGET)

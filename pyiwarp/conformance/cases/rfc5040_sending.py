@@ -7,7 +7,7 @@ from typing import Final
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.messages import WholeMessage, receive_whole, segment_of
-from pyiwarp.conformance.bench.patterns import Failed, message, terminate
+from pyiwarp.conformance.bench.patterns import Failed, in_words, message, terminate
 from pyiwarp.conformance.bench.segments import build_untagged
 from pyiwarp.conformance.bench.testbench import Bench
 from pyiwarp.conformance.case import case
@@ -265,7 +265,7 @@ async def completions(bench: Bench) -> None:
     await stream.respond(int.from_bytes(sink[:4], "big"), int.from_bytes(sink[4:12], "big"), b"abc")
     works = await bench.target.expect_completions(3)
     if (came := [(work.wr_id, work.opcode) for work in works]) != [(1, "send"), (2, "write"), (3, "read")]:
-        raise Failed("send 1, write 2, read 3", str(came))
+        raise Failed("1 send, 2 write, 3 read", in_words(came))
     if more := await bench.target.completions(1, bench.settings.quiet):
         raise Failed("no fourth completion", str(more[0]))
 

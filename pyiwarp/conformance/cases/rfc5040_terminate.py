@@ -10,7 +10,7 @@ from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Region
 from pyiwarp.conformance.bench.messages import WholeMessage, segment_of
-from pyiwarp.conformance.bench.patterns import Failed, closed, message, terminate
+from pyiwarp.conformance.bench.patterns import Failed, closed, in_words, message, terminate
 from pyiwarp.conformance.bench.segments import build_tagged, build_untagged
 from pyiwarp.conformance.bench.stream import Stream
 from pyiwarp.conformance.bench.terminates import TAGGED_SIZE, UNTAGGED_SIZE, Said, take_apart
@@ -182,7 +182,7 @@ async def segment_length(bench: Bench) -> None:
     seen = (await provoked(bench, bad_write(bench))).seen
     answer = take_apart(seen, seen.allowances.read_terminate(segment_of(seen).payload))
     if answer.length not in (None, 114):
-        raise answer.fail("DDP Segment Length 114", str(answer.length))
+        raise answer.fail("DDP Segment Length 114", in_words(answer.length))
 
 
 @case("RDMAP-5040-4.8-10", "with the DDP header comes the DDP Segment Length")
@@ -343,7 +343,7 @@ async def every_error_answered(bench: Bench) -> None:
     """
     layers = [answer.term.layer for answer in await every_error(bench)]
     if layers != [2, 1, 1, 0, 0, 0]:
-        raise Failed("Terminates of layers 2, 1, 1, 0, 0, 0", str(layers))
+        raise Failed("Terminates of layers 2, 1, 1, 0, 0, 0", in_words(layers))
 
 
 def _described(id: str, title: str, sends: str, bits: str, build: Callable[[Bench, Stream], bytes], size: int) -> None:
@@ -505,7 +505,8 @@ async def long_send_quoted(bench: Bench) -> None:
     answer = await said(stream, DDP_UNTAGGED_TOO_LONG, DDP_UNTAGGED_NO_BUFFER)
     if answer.length != 118 or answer.ddp_header != segment[:UNTAGGED_SIZE]:
         raise answer.fail(
-            f"length 118 and {segment[:UNTAGGED_SIZE].hex()}", f"{answer.length} {answer.ddp_header.hex()}"
+            f"length 118 and {segment[:UNTAGGED_SIZE].hex()}",
+            f"length {in_words(answer.length)} and {in_words(answer.ddp_header)}",
         )
 
 

@@ -7,7 +7,7 @@ from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import pattern_octets
 from pyiwarp.conformance.bench.framing import MARKER_SPACING, Marker
 from pyiwarp.conformance.bench.observed import Message
-from pyiwarp.conformance.bench.patterns import Failed, ended, read_response, terminate
+from pyiwarp.conformance.bench.patterns import Failed, ended, in_words, read_response, terminate
 from pyiwarp.conformance.bench.segments import build_tagged
 from pyiwarp.conformance.bench.stream import Stream
 from pyiwarp.conformance.bench.terms import MPA_CRC, MPA_MARKER
@@ -173,7 +173,7 @@ async def same_place(bench: Bench) -> None:
     for seen in came:
         places = {marker.position - marker.marker.fpduptr for marker in seen.fpdu.markers if marker.marker.fpduptr}
         if len(places) > 1:
-            raise Failed("one place", f"{sorted(places)}", seen.annotated())
+            raise Failed("one place", in_words(sorted(places)), seen.annotated())
 
 
 @case("MPA-5044-4.3-12", "a marker points to the FPDU that it lies in", level=Level.TARGET)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyiwarp.conformance.bench.abilities import Direction, Level, Need
 from pyiwarp.conformance.bench.observed import Frame
-from pyiwarp.conformance.bench.patterns import Failed, ended, reply, request
+from pyiwarp.conformance.bench.patterns import Failed, ended, in_words, reply, request
 from pyiwarp.conformance.bench.testbench import Bench
 from pyiwarp.conformance.case import case
 from pyiwarp.wire import REPLY_KEY, REQUEST_KEY
@@ -252,7 +252,7 @@ async def revision_is_reported(bench: Bench) -> None:
         await stream.probe()
         seen = (await bench.target.expect_state("connected")).fields.get("revision")
         if seen != str(revision):
-            raise Failed(f"revision={revision} in the target's report", f"revision={seen}")
+            raise Failed(f"revision={revision} in the target's report", f"revision={in_words(seen)}")
 
 
 # --- flags that are ignored when received, or sent as zero -----------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Direction, Level, Need
 from pyiwarp.conformance.bench.observed import Frame, Message, Silence
-from pyiwarp.conformance.bench.patterns import Failed, ended, message, read_response, reply, terminate
+from pyiwarp.conformance.bench.patterns import Failed, ended, in_words, message, read_response, reply, terminate
 from pyiwarp.conformance.bench.startup_line import build_word
 from pyiwarp.conformance.bench.stream import Stream
 from pyiwarp.conformance.bench.terms import MPA_IRD
@@ -173,7 +173,10 @@ async def _reported(bench: Bench, ird: int, ord: int) -> None:
     state = await bench.target.state()
     came = state.fields.get("peer_ird"), state.fields.get("peer_ord")
     if came != (str(ird), str(ord)):
-        raise Failed(f"peer_ird={ird} peer_ord={ord} in the target's report", f"peer_ird={came[0]} peer_ord={came[1]}")
+        raise Failed(
+            f"peer_ird={ird} peer_ord={ord} in the target's report",
+            f"peer_ird={in_words(came[0])} peer_ord={in_words(came[1])}",
+        )
 
 
 @case(

@@ -27,7 +27,7 @@ async def _probe_responder(bench: Bench, private_data: bytes = b"", **word: Any)
 
 def _check(frame: Frame, what: str, right: bool) -> None:
     if not right:
-        raise Failed(what, f"{frame}, {dict(frame.word or {})}", frame.annotated())
+        raise Failed(what, f"{frame}, the word {frame.octets[20:24].hex() or 'none'}", frame.annotated())
 
 
 # --- which revision, and which format --------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Work
 from pyiwarp.conformance.bench.messages import receive_whole
 from pyiwarp.conformance.bench.observed import Message
-from pyiwarp.conformance.bench.patterns import Failed, message, silence, terminate
+from pyiwarp.conformance.bench.patterns import Failed, in_words, message, silence, terminate
 from pyiwarp.conformance.bench.segments import build_tagged, build_untagged
 from pyiwarp.conformance.bench.terms import (
     DDP_UNTAGGED_MO,
@@ -86,7 +86,7 @@ async def solicited(bench: Bench) -> None:
         await stream.send(EIGHT, opcode=opcode)
     works = await expect_immediate(bench, EIGHT, EIGHT, EIGHT)
     if (came := [work.solicited for work in works]) != [False, True, False]:
-        raise Failed("solicited: no, yes, no", str(came))
+        raise Failed("solicited: 0, 1, 0", in_words(came))
 
 
 @case("EXT-7306-6.3-02", "Immediate Data consumes a receive", level=TARGET, needs=EXTENDED)

@@ -10,7 +10,7 @@ from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Value, Work
 from pyiwarp.conformance.bench.messages import WholeMessage, segment_of
 from pyiwarp.conformance.bench.observed import Message
-from pyiwarp.conformance.bench.patterns import Failed, message
+from pyiwarp.conformance.bench.patterns import Failed, in_words, message
 from pyiwarp.conformance.bench.segments import build_untagged
 from pyiwarp.conformance.bench.stream import Stream
 from pyiwarp.conformance.bench.terms import (
@@ -88,7 +88,7 @@ async def fetch_add_header(bench: Bench) -> None:
     stream = await bench.open()
     asked = await ask(bench, stream, add=0x0102030405060708, mask=0x8000800080008000)
     if (asked.stag, asked.to, asked.data, asked.mask) != (STAG, TO, 0x0102030405060708, 0x8000800080008000):
-        raise Failed("STag, TO, Add Data and Add Mask as posted", str(asked))
+        raise Failed("STag, TO, Add Data and Add Mask as posted", in_words(asked))
 
 
 @case("EXT-7306-5.2.1-01/2", "a CmpSwap has the header of figure 5", level=TARGET, needs=EXTENDED)
@@ -100,7 +100,7 @@ async def compare_swap_header(bench: Bench) -> None:
     stream = await bench.open()
     asked = await ask(bench, stream, "cmpswap", compare=0x11, swap=0x22, compare_mask=0x33, swap_mask=0x44)
     if asked[2:] != (STAG, TO, 0x22, 0x44, 0x11, 0x33):
-        raise Failed("STag, TO, and swap 22/44, compare 11/33", str(asked))
+        raise Failed("STag, TO, and swap 22/44, compare 11/33", in_words(asked))
 
 
 @case("EXT-7306-5.2.1-02", "the reserved bits of an Atomic Request are zero", level=TARGET, needs=EXTENDED)
@@ -263,7 +263,7 @@ async def counts_alone(bench: Bench) -> None:
         await answer(stream, asked.request_id)
     works = await bench.target.expect_completions(4)
     if (came := [work.opcode for work in works]) != ["read", "fetchadd"] * 2:
-        raise Failed("read, fetchadd, read, fetchadd", str(came))
+        raise Failed("read, fetchadd, read, fetchadd", in_words(came))
 
 
 def _wrong(id: str, title: str, sends: str, payload: bytes, qn: int, msn: int, *terms: Term) -> None:
