@@ -37,6 +37,7 @@ from pyiwarp.errors import Closed, IwarpError
 from pyiwarp.negotiation import Offer
 from pyiwarp.pump import Driver
 from pyiwarp.queues.qp import QueuePair
+from pyiwarp.queues.waiting import running_loop
 from pyiwarp.verbs import Context
 
 __all__ = ["CmEvent", "CmEventType", "CmId", "CmState", "ConnParam", "EventChannel", "Step"]
@@ -59,6 +60,7 @@ class EventChannel(BaseChannel):
         while not self._events:
             self._check_more_to_come()
             self._news.clear()
+            running_loop()
             await self._news.wait()
         return self._events.popleft()
 
@@ -104,7 +106,7 @@ class CmId(BaseId):
 
     def __init__(self, channel: EventChannel | None = None, *, context: Context | None = None) -> None:
         super().__init__(channel, context)
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._work: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._listener: cm.Listener | None = None

@@ -23,6 +23,7 @@ from pyiwarp.errors import Closed, IwarpError, WrongProcess
 from pyiwarp.forks import left_behind_in_children
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.qp import QueuePair
+from pyiwarp.queues.waiting import running_loop
 from pyiwarp.startup import Startup
 
 __all__ = ["ConnectRequest", "Listener", "connect", "listen"]
@@ -54,7 +55,7 @@ async def connect(
     """
     check_idle(qp)
     offer = offer or Offer()
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     outcome: asyncio.Future[None] = loop.create_future()
 
     def done(error: IwarpError | None) -> None:
@@ -93,7 +94,7 @@ class Listener:
 
     def __init__(self, offer: Offer, room: Room, make_tap: Callable[[], Tap | None]) -> None:
         self._make_tap = make_tap
-        self._loop = asyncio.get_running_loop()
+        self._loop = running_loop()
         self._room = room
         self._sockets: list[socket.socket] = []
         self._resting: dict[socket.socket, asyncio.TimerHandle] = {}

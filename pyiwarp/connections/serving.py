@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import suppress
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pyiwarp import cm
 from pyiwarp.connections.awaitable import Connection
@@ -19,6 +19,7 @@ from pyiwarp.connections.endpoint import PeerRequest, new_connection
 from pyiwarp.connections.options import Options, options_for
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import ConnectionLost, UsageError, WrongState
+from pyiwarp.queues.waiting import running_loop
 from pyiwarp.verbs import ProtectionDomain
 
 __all__ = ["Listener", "Request", "Server", "connect", "listen", "serve"]
@@ -32,23 +33,50 @@ CLOSING_LINGER: Final = 1.0
 """How long a server that is closed waits for each peer to end its connection, in seconds, if `linger` is not less."""
 
 
-class _Connecting:
-    """What `connect` returns: await it, or enter it with `async with`."""
+T = TypeVar("T", bound=AbstractAsyncContextManager[Any])
 
-    def __init__(self, make: Callable[[], Awaitable[Connection]]) -> None:
-        self._make = make
-        self._connection: Connection | None = None
 
-    def __await__(self) -> Generator[Any, None, Connection]:
-        return self._make().__await__()
+class Opening(Coroutine[Any, Any, T]):
+    """What `connect`, `listen` and `serve` return: await it, or enter it with `async with`."""
 
-    async def __aenter__(self) -> Connection:
-        self._connection = await self._make()
-        return self._connection
+    __slots__ = ("_coroutine", "_opened")
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        assert self._connection is not None
-        await self._connection.__aexit__(kind, error, trace)
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._opened: T | None = None
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._coroutine.__await__()
+
+    async def __aenter__(self) -> T:
+        self._opened = await self._coroutine
+        return self._opened
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        assert self._opened is not None
+        await self._opened.__aexit__(kind, error, trace)
+
+    def send(self, value: Any) -> Any:
+        """Go on, as of any coroutine; for event loops."""
+        return self._coroutine.send(value)
+
+    def throw(self, kind: Any, value: Any = None, trace: Any = None) -> Any:
+        """Go on with an exception, as of any coroutine; for event loops."""
+        return self._coroutine.throw(kind if value is None else value)
+
+    def close(self) -> None:
+        """Give it up, as of any coroutine."""
+        self._coroutine.close()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"{name!r} is not there before it is awaited: `await pyiwarp.connect(...)`, or `async with`; "
+                "pyiwarp.blocking is for programs without an event loop",
+                name=name,
+                obj=self,
+            )
 
 
 def connect(
@@ -58,7 +86,7 @@ def connect(
     private_data: bytes = b"",
     options: Options | None = None,
     pd: ProtectionDomain | None = None,
-) -> _Connecting:
+) -> Opening[Connection]:
     """Connect to the iWARP peer on `host` and `port`; `await` the result or use it with `async with`.
 
     A block that ends normally closes the connection gracefully. One that is left by an exception resets it, so that the
@@ -70,6 +98,7 @@ def connect(
     options = options_for(pd, options)
 
     async def make() -> Connection:
+        running_loop()
         with new_connection(Connection, pd, options) as connection:
 
             def attempt(options: Options) -> Awaitable[AsyncioDriver]:
@@ -86,7 +115,7 @@ def connect(
             connection.attach(llp)
         return connection
 
-    return _Connecting(make)
+    return Opening(make())
 
 
 class Request(PeerRequest[AsyncioDriver]):
@@ -146,7 +175,7 @@ class Listener:
         self._listener.close()
 
 
-async def listen(
+def listen(
     host: str | None = None,
     port: int = 0,
     *,
@@ -154,7 +183,7 @@ async def listen(
     pd: ProtectionDomain | None = None,
     backlog: int = cm.DEFAULT_BACKLOG,
     per_address: int = cm.PER_ADDRESS,
-) -> Listener:
+) -> Opening[Listener]:
     """Listen for peers on `host` (None is every address) and `port` (0 lets the system choose, one for all addresses).
 
     At most `backlog` connections are in startup or wait for a decision, `per_address` of them from one address. When
@@ -162,15 +191,19 @@ async def listen(
     Raises `OSError` if an address cannot be bound, `UsageError` for a bound below 1.
     """
     options = options_for(pd, options)
-    listener = await cm.listen(
-        host,
-        port,
-        options.offer(b""),
-        backlog=backlog,
-        per_address=per_address,
-        make_tap=lambda: options.tap(initiator=False),
-    )
-    return Listener(listener, pd, options)
+
+    async def make() -> Listener:
+        listener = await cm.listen(
+            host,
+            port,
+            options.offer(b""),
+            backlog=backlog,
+            per_address=per_address,
+            make_tap=lambda: options.tap(initiator=False),
+        )
+        return Listener(listener, pd, options)
+
+    return Opening(make())
 
 
 Handler = Callable[[Connection], Awaitable[None]]
@@ -187,7 +220,7 @@ class Server:
         self._max_connections = max_connections
         self._over_limit = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._acceptor: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._accept_all())
+        self._acceptor: asyncio.Task[None] | None = running_loop().create_task(self._accept_all())
 
     async def __aenter__(self) -> Server:
         return self
@@ -206,10 +239,27 @@ class Server:
         return self._listener.counters._replace(over_limit=self._over_limit)
 
     async def serve_forever(self) -> None:
-        """Serve until this is cancelled."""
+        """Serve until this is cancelled, or until `wait_closed` returns after `stop_accepting`."""
         if self._acceptor is None:
             raise UsageError("the server is closed")
         await asyncio.shield(self._acceptor)
+        await self.wait_closed()
+
+    def stop_accepting(self) -> None:
+        """Stop listening; the handlers that run go on. Twice does nothing.
+
+        A peer whose Request was not looked at yet is reset. Use `wait_closed` to wait for the handlers, `close` to
+        cancel them.
+        """
+        self._listener.close()
+
+    async def wait_closed(self) -> None:
+        """Wait until the server accepts nobody any more and the last handler has returned.
+
+        Cancelling stops the wait and nothing else.
+        """
+        while tasks := [task for task in (self._acceptor, *self._tasks) if task is not None and not task.done()]:
+            await asyncio.wait(tasks)
 
     async def close(self) -> None:
         """Stop listening, cancel the handlers, and wait for them. Twice does nothing.
@@ -297,7 +347,7 @@ def _is_cancelled(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
-async def serve(
+def serve(
     handler: Handler,
     host: str | None = None,
     port: int = 0,
@@ -308,9 +358,10 @@ async def serve(
     backlog: int = cm.DEFAULT_BACKLOG,
     per_address: int = cm.PER_ADDRESS,
     max_connections: int | None = MAX_CONNECTIONS,
-) -> Server:
+) -> Opening[Server]:
     """Serve every peer that connects with a call of `handler`, each in a task of its own.
 
+    Await it, or use it with `async with`, which closes the server: `Server.close`.
     `accept` looks at a Request and returns the private data of the Reply, or None to reject; it may be a coroutine
     function. If it raises, or returns anything else, the peer is rejected and the error logged. More than
     `max_connections` at once are rejected; `backlog` and `per_address` bound the peers in startup, as in `listen`.
@@ -322,5 +373,9 @@ async def serve(
     """
     if max_connections is not None and max_connections < 1:
         raise UsageError(f"max_connections is {max_connections}; a server takes 1 or more, None for any number")
-    listener = await listen(host, port, options=options, pd=pd, backlog=backlog, per_address=per_address)
-    return Server(handler, accept, listener, max_connections)
+
+    async def make() -> Server:
+        listener = await listen(host, port, options=options, pd=pd, backlog=backlog, per_address=per_address)
+        return Server(handler, accept, listener, max_connections)
+
+    return Opening(make())

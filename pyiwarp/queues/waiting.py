@@ -1,16 +1,48 @@
-"""Waiting for objects that know no event loop: for their news, and for the end of all work in a queue."""
+"""Waiting for objects that know no event loop: for their news, and for the end of all work in a queue.
+
+What is awaited needs asyncio; `running_loop` says so where a program has none.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
+
+from pyiwarp.errors import WrongState
 
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Drain", "Waiters"]
+__all__ = ["Drain", "Waiters", "running_loop"]
 
 WhenDrained = Callable[[Callable[[], None]], None]
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop that runs in this thread; raises `WrongState` if none of asyncio's does."""
+    import asyncio  # here, so that programs without an event loop never load it
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        other = _other_library()
+        runs = f"{other} runs here" if other else "none runs in this thread"
+        raise WrongState(
+            f"what is awaited needs a running event loop of asyncio or uvloop, and {runs}; "
+            "pyiwarp.blocking has the same connections for programs and threads without an event loop"
+        ) from None
+
+
+def _other_library() -> str:
+    """What runs coroutines here instead of asyncio, as sniffio tells of trio; empty if that is not known."""
+    sniffio = sys.modules.get("sniffio")  # which such a library has imported
+    if sniffio is None:
+        return ""
+    try:
+        return str(sniffio.current_async_library())
+    except sniffio.AsyncLibraryNotFoundError:
+        return ""
 
 
 class Waiters:
@@ -26,9 +58,7 @@ class Waiters:
 
     async def wait(self) -> None:
         """Return after the next `wake`. Cancelling only stops the wait."""
-        import asyncio  # here, so that programs without an event loop never load it
-
-        future = asyncio.get_running_loop().create_future()
+        future = running_loop().create_future()
         self._futures.append(future)
         try:
             await future
