@@ -91,6 +91,7 @@ __getattr__, __dir__ = lazy_exports(
         "files",
         "profile",
         "rdmacm",
+        "sockets",
         "verbs",
     ),
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from asyncio.trsock import TransportSocket
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Final
@@ -129,6 +130,11 @@ class Listener:
         """The TCP port; the one that the system chose if 0 was asked for."""
         port: int = self._sockets[0].getsockname()[1] if self._sockets else 0
         return port
+
+    @property
+    def sockets(self) -> tuple[TransportSocket, ...]:
+        """The sockets that listen, to look at; none once the listener is closed."""
+        return tuple(TransportSocket(sock) for sock in self._sockets)
 
     @property
     def counters(self) -> ListenerCounters:

@@ -192,6 +192,11 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             else:
                 self._transport.abort()
 
+    @property
+    def tcp_socket(self) -> socket.socket | None:
+        """The TCP socket, as the loop's transports give it; None before TCP is established and when it has ended."""
+        return self._socket
+
     # --- when the process forks --------------------------------------------------------------------------------------
 
     @property

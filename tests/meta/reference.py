@@ -34,6 +34,7 @@ DOORS: Final = {
     "pyiwarp.profile": "Peer profiles",
     "pyiwarp.capture": "Captures",
     "pyiwarp.files": "The file service",
+    "pyiwarp.sockets": "Sockets over iWARP",
     "pyiwarp.errors": "Errors",
 }
 """The modules that programs import from, in the order of the page. A name that several have stands under the first."""

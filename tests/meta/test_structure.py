@@ -33,7 +33,7 @@ ROWS = """
     cm/ devices
     connections/ rdmacm blockingcm
     blocking __init__
-    files/
+    files/ sockets/
     target/
     cli/
     __main__
@@ -141,9 +141,24 @@ def test_the_layers_do_not_know_each_other() -> None:
         assert not layers & set(imports(FILES[layer]))
 
 
+ON_ASYNCIO = {f"sockets.{name}" for name in ("connecting", "delivery", "serving", "streams", "transport")}
+
+
+def test_sockets_stand_on_public_names() -> None:
+    public = {"__init__", "cm", "codes", "errors", "exports", "verbs"}
+    for name, path in FILES.items():
+        if home_of(name) == "sockets":
+            within = {each for each in imports(path) if home_of(each) != "sockets"}
+            assert within <= public, f"{name} imports {within - public}"
+
+
 def test_no_sockets_and_no_clocks_in_the_core() -> None:
     waiting = {"drivers", "cm", "connections", "capture", "rdmacm", "blockingcm", "blocking"}
-    apart = {"queues.waiting", "queues.thread_checks"}  # they ask which loop or thread is the caller's
+    apart = {
+        "queues.waiting",
+        "queues.thread_checks",
+        *ON_ASYNCIO,
+    }  # the first ask which loop or thread is the caller's
     forbidden = re.compile(
         r"^\s*(?:import|from) (asyncio|socket|select|selectors|time|threading|uvloop)\b", re.MULTILINE
     )
@@ -159,7 +174,12 @@ def test_asyncio_lives_where_the_page_says() -> None:
     imported = re.compile(r"^(?:import|from) asyncio\b", re.MULTILINE)
     found = {name_of(path) for path in STACK if imported.search(path.read_text())}
     managers = {"cm.asyncio_cm", "cm.asyncio_dialing"}
-    assert found == managers | {"drivers.asyncio_driver", "connections.awaitable", "connections.serving", "rdmacm"}
+    assert found == managers | ON_ASYNCIO | {
+        "drivers.asyncio_driver",
+        "connections.awaitable",
+        "connections.serving",
+        "rdmacm",
+    }
 
 
 def test_what_is_compiled_exists_and_is_of_the_stack() -> None:
@@ -181,7 +201,19 @@ def test_the_public_names_are_these() -> None:
     assert all(hasattr(pyiwarp, name) for name in pyiwarp.__all__)
 
 
-DOORS = ["pyiwarp", "blocking", "blockingcm", "capture", "cm", "devices", "errors", "profile", "rdmacm", "verbs"]
+DOORS = [
+    "pyiwarp",
+    "blocking",
+    "blockingcm",
+    "capture",
+    "cm",
+    "devices",
+    "errors",
+    "profile",
+    "rdmacm",
+    "sockets",
+    "verbs",
+]
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -1,0 +1,121 @@
+"""From an address, or a peer that asks, to a transport: the verbs objects of one stream, and MPA startup with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+from pyiwarp import Context, IwarpError, Rejected, StartupError, cm
+from pyiwarp.codes import Rtr
+from pyiwarp.sockets.engine import Engine, cap_for
+from pyiwarp.sockets.errors import NotSpoken, StreamLost
+from pyiwarp.sockets.options import StreamOptions
+from pyiwarp.sockets.transport import StreamTransport
+
+__all__ = ["Stream", "create_connection"]
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
+class Below(Protocol):
+    """The TCP connection below, as far as programs ask for it."""
+
+    @property
+    def tcp_socket(self) -> Any:
+        """The TCP socket, to look at."""
+
+    @property
+    def peer_addr(self) -> tuple[Any, ...] | None:
+        """The peer's address."""
+
+    @property
+    def local_addr(self) -> tuple[Any, ...] | None:
+        """This side's address."""
+
+
+class Stream:
+    """The verbs objects of one stream: a protection domain that nothing else shares, a queue pair, the engine."""
+
+    def __init__(self, options: StreamOptions) -> None:
+        self.options = options
+        self._pd = Context().alloc_pd()
+        context, cap = self._pd.context, cap_for(options)
+        cq = context.create_cq(cap.max_send_wr + cap.max_recv_wr + 1)
+        self.qp = self._pd.create_qp(cq, cq, cap, options.connection.of_queue_pair())
+        self.engine = Engine(self._pd, self.qp, options)
+
+    def offer(self) -> Any:
+        """What this side brings to MPA startup."""
+        return self.options.connection.offer(self.engine.hello)
+
+    def transport(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        protocol: asyncio.BaseProtocol,
+        below: Below,
+        on_over: Callable[[StreamTransport], object] | None = None,
+    ) -> StreamTransport:
+        """The transport of a stream that is connected; `on_over` is called when it is over."""
+
+        def release() -> None:
+            self.close()
+            if on_over is not None:
+                on_over(transport)
+
+        transport = StreamTransport(loop, self.qp, self.engine, protocol, release, self.options.keepalive)
+        transport.begin(
+            {
+                "peername": below.peer_addr,
+                "sockname": below.local_addr,
+                "socket": below.tcp_socket,
+                "agreement": self.qp.stream.agreement,
+            }
+        )
+        return transport
+
+    def close(self) -> None:
+        """Give everything up; a connection that still is there is reset."""
+        self.qp.close()
+        self._pd.context.close()
+
+
+async def create_connection(
+    protocol_factory: Callable[[], P],
+    host: str,
+    port: int,
+    *,
+    options: StreamOptions | None = None,
+    local_host: str | None = None,
+) -> tuple[StreamTransport, P]:
+    """Connect to the rsockets program that listens on `host` and `port`; as `loop.create_connection`.
+
+    `local_host` is the address to leave from. Raises `ConnectionRefusedError` if nobody listens there, or as
+    `NotSpoken` if the peer rejects the stream, or speaks no MPA or no rsockets; `TimeoutError` if it does not answer
+    in time; another `OSError` if TCP cannot be established. Cancelling leaves nothing behind.
+    """
+    loop = asyncio.get_running_loop()
+    stream = Stream(options or StreamOptions())
+    # nothing opens the connection but the first SGL word, as with librdmacm
+    offer = replace(stream.offer(), rtr=Rtr(0), open_at_once=False)
+    tap = stream.options.connection.tap(initiator=True)
+    try:
+        llp = await cm.connect(stream.qp, host, port, offer, local_host=local_host, tap=tap)
+        stream.engine.begin(stream.qp.stream.agreement.private_data)
+        protocol = protocol_factory()
+        return stream.transport(loop, protocol, llp), protocol
+    except BaseException as error:
+        stream.close()
+        if isinstance(error, IwarpError) and not isinstance(error, OSError):
+            raise _as_os_error(error, host, port) from error
+        raise
+
+
+def _as_os_error(error: IwarpError, host: str, port: int) -> OSError:
+    """What a sockets program is told when there is no stream."""
+    if isinstance(error, Rejected):
+        return NotSpoken(f"{host} port {port} rejects the stream: {error}")
+    if isinstance(error, StartupError):
+        return NotSpoken(f"{host} port {port} speaks no rsockets over MPA: {error}")
+    return StreamLost(f"the connection to {host} port {port} was lost: {error}")

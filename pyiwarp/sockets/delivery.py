@@ -1,0 +1,45 @@
+"""How octets and the end come to a protocol of asyncio's, of either kind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from pyiwarp.sockets.engine import Engine
+
+__all__ = ["Delivery"]
+
+LARGEST: Final = 256 * 1024
+"""Octets that `data_received` gets at once at most, as from asyncio's own transports."""
+
+
+class Delivery:
+    """Gives what the engine has to `protocol`, which may be exchanged at any time."""
+
+    def __init__(self, engine: Engine, protocol: asyncio.BaseProtocol) -> None:
+        self._engine = engine
+        self.protocol = protocol
+
+    def some(self) -> None:
+        """Give the protocol some of what can be read; raises what its method raises."""
+        octets = self._engine.peek()
+        protocol = self.protocol
+        if isinstance(protocol, asyncio.BufferedProtocol):
+            buffer = memoryview(protocol.get_buffer(-1))
+            if not len(buffer):
+                raise RuntimeError("get_buffer() returned an empty buffer")
+            nbytes = min(len(octets), buffer.nbytes)
+            buffer.cast("B")[:nbytes] = octets[:nbytes]
+            self._engine.consume(nbytes)
+            protocol.buffer_updated(nbytes)
+            return
+        assert isinstance(protocol, asyncio.Protocol), "a stream needs a protocol that takes octets"
+        data = bytes(octets[:LARGEST])
+        self._engine.consume(len(data))
+        protocol.data_received(data)
+
+    def eof(self) -> bool:
+        """Tell the protocol that nothing more comes; returns whether it goes on writing."""
+        protocol = self.protocol
+        assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
+        return bool(protocol.eof_received())

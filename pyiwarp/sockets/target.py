@@ -1,0 +1,85 @@
+"""The target SGL: where in the peer's ring this side may write, as the peer tells it by writing here.
+
+The array has two entries, which take turns. An entry is used up before the next one begins, and cleared then, so that
+a new one is seen even if it says the same.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pyiwarp import RemoteRegion
+from pyiwarp.sockets.errors import PeerViolation
+from pyiwarp.sockets.wire import ENTRY_SIZE, Order
+
+__all__ = ["ENTRIES", "TargetSgl"]
+
+ENTRIES: Final = 2
+_NOTHING: Final = RemoteRegion(0, 0, 0)
+_CLEAR: Final = bytes(ENTRY_SIZE)
+_SECTION: Final = "§7 The target SGL"
+
+
+class TargetSgl:
+    """The array in `memory`, which the peer writes in this side's byte `order`; `first` is its data buffer."""
+
+    def __init__(self, memory: memoryview, order: Order, first: RemoteRegion) -> None:
+        self._memory = memory
+        self._order = order
+        self._written = [order.entry(first), _CLEAR]  # what the peer last wrote, as far as it was taken
+        self._left = [first, _NOTHING]
+        self._now = 0  # the entry in use
+        self._overwritten: int | None = None
+        memory[:ENTRY_SIZE] = self._written[0]
+
+    @property
+    def room(self) -> int:
+        """Octets that one Write may have now."""
+        return self._left[self._now].nbytes
+
+    def advance(self, nbytes: int) -> RemoteRegion:
+        """Where the next `nbytes` octets go; they are used."""
+        now = self._now
+        place = self._left[now]
+        self._left[now] = place.at(nbytes)
+        if nbytes == place.nbytes:
+            if self._in_memory(now) != self._written[now]:
+                self._overwritten = now
+            self._written[now] = self._memory[self._slice(now)] = _CLEAR
+            self._now = (now + 1) % ENTRIES
+        return place[:nbytes]
+
+    def look(self) -> None:
+        """The peer may have written entries; raises `PeerViolation` for one that cannot be."""
+        for index in range(ENTRIES):
+            written = self._in_memory(index)
+            if index == self._overwritten or (self._left[index].nbytes and written != self._written[index]):
+                raise PeerViolation(
+                    f"entry {index} of the target SGL became {self._order.read_entry(written)}",
+                    "an entry is not written while its old content is in use",
+                    _SECTION,
+                )
+            if not self._left[index].nbytes:
+                self._take(index, written)
+        if not self.room and self._left[(self._now + 1) % ENTRIES].nbytes:
+            raise PeerViolation(
+                f"entry {(self._now + 1) % ENTRIES} of the target SGL was written, and entry {self._now} is empty",
+                "the entries take turns",
+                _SECTION,
+            )
+
+    def _take(self, index: int, written: bytes) -> None:
+        memory = self._order.read_entry(written)
+        if memory.to + memory.nbytes > 1 << 64:
+            raise PeerViolation(
+                f"entry {index} of the target SGL is {memory}", "memory ends at the last TO or before", _SECTION
+            )
+        self._written[index] = written
+        self._left[index] = memory
+
+    def _in_memory(self, index: int) -> bytes:
+        return bytes(self._memory[self._slice(index)])
+
+    @staticmethod
+    def _slice(index: int) -> slice:
+        return slice(index * ENTRY_SIZE, (index + 1) * ENTRY_SIZE)

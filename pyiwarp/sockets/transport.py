@@ -1,0 +1,307 @@
+"""asyncio's transport above an engine: the whole contract of `asyncio.Transport`.
+
+Completions call `_advance`, which goes on until nothing changes: it takes words, gives the protocol its octets, sends
+what waits, gives credit, and sees to the end. `pause_reading` withholds credit, so a slow reader slows the peer down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from pyiwarp import IwarpError
+from pyiwarp.exports import public_names
+from pyiwarp.sockets.delivery import Delivery
+from pyiwarp.sockets.engine import End, Engine
+from pyiwarp.sockets.errors import PeerViolation, StreamLost
+from pyiwarp.sockets.flow import WriteBuffer
+from pyiwarp.verbs import QueuePair
+
+__all__ = ["StreamTransport"]
+
+log = logging.getLogger(__name__)
+
+_WRITES_INTO_NOTHING: Final = 5
+_INTERNAL: Final = frozenset({"begin"})
+
+
+class StreamTransport(asyncio.Transport):
+    """A stream as asyncio sees it; made by `create_connection` and `create_server`.
+
+    `get_extra_info` knows `peername`, `sockname`, `socket` and `agreement`: what MPA startup has settled.
+    """
+
+    _start_tls_compatible: ClassVar[bool] = True  # asyncio asks for it by this name
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        qp: QueuePair,
+        engine: Engine,
+        protocol: asyncio.BaseProtocol,
+        release: Callable[[], None],
+        keepalive: float | None,
+    ) -> None:
+        super().__init__()
+        self._info: dict[str, Any] = {}
+        self._loop = loop
+        self._qp = qp
+        self._cq = qp.recv_cq  # for sends too
+        self._engine = engine
+        self._delivery = Delivery(engine, protocol)
+        self._release = release
+        self._keepalive = keepalive
+        self._timer: asyncio.TimerHandle | None = None
+        self._buffer = WriteBuffer(self._pause_writing, self._resume_writing)
+        self._begun = False
+        self._reading_paused = False
+        self._eof_written = False
+        self._eof_told = False
+        self._closing = False
+        self._lost = False  # `connection_lost` is called or will be
+        self._ended = False  # the queue pair has ended
+        self._advancing = False
+        self._once_more = False
+        self._writes_into_nothing = 0
+
+    def __repr__(self) -> str:
+        state = "lost" if self._lost else "closing" if self._closing else "open"
+        return f"<{type(self).__name__} {state} with {self._info.get('peername')} {self._engine!r}>"
+
+    def __dir__(self) -> list[str]:
+        return public_names(self, _INTERNAL)
+
+    def begin(self, info: dict[str, Any]) -> None:
+        """The engine has begun: tell the protocol, and take what comes from now on."""
+        self._info = info
+        self._begun = True
+        self._qp.on_ended = self._on_ended
+        self._watch_peer()
+        try:
+            self._delivery.protocol.connection_made(self)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fail(error, "protocol.connection_made() call failed.")
+        self._ended = not self._qp.alive
+        self._advance()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What is known of the stream by this name; see the class."""
+        return self._info.get(name, default)
+
+    # --- the contract: reading ---------------------------------------------------------------------------------------
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """The protocol that is given the octets."""
+        return self._delivery.protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Give the octets to another protocol from now on."""
+        self._delivery.protocol = protocol
+
+    def is_reading(self) -> bool:
+        """Whether octets are given to the protocol as they come."""
+        return not self._reading_paused and not self._closing
+
+    def pause_reading(self) -> None:
+        """Give the protocol no more octets, and the peer no more credit for those that are here."""
+        self._reading_paused = True
+
+    def resume_reading(self) -> None:
+        """Give the protocol octets again, those that wait first."""
+        if self._reading_paused:
+            self._reading_paused = False
+            self._loop.call_soon(self._advance)
+
+    # --- the contract: writing ---------------------------------------------------------------------------------------
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send octets, when there is room for them; they may change after that."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+        if self._eof_written:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if self._closing or self._lost or self._engine.writing is not End.OPEN:
+            if data and self._writes_into_nothing >= _WRITES_INTO_NOTHING:
+                log.warning("octets were written to a stream that has ended: %r", self)
+            self._writes_into_nothing += bool(data)
+            return
+        with memoryview(data).cast("B") if data else memoryview(b"") as octets:
+            taken = 0 if self._buffer or not self._qp.alive else self._engine.send(octets)
+            if taken < len(octets):
+                self._buffer.add(octets[taken:])
+
+    def can_write_eof(self) -> bool:
+        """A stream can be closed in one direction."""
+        return True
+
+    def write_eof(self) -> None:
+        """Shut this direction down when everything written is sent; the other one goes on."""
+        if not self._eof_written and not self._closing:
+            self._eof_written = True
+            self._advance()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Ask the protocol to pause at more than `high` octets that wait for room, to go on at `low`."""
+        self._buffer.set_limits(high, low)
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Low and high, in octets."""
+        return self._buffer.low, self._buffer.high
+
+    def get_write_buffer_size(self) -> int:
+        """Octets that wait for room."""
+        return len(self._buffer)
+
+    # --- the contract: the end ---------------------------------------------------------------------------------------
+
+    def is_closing(self) -> bool:
+        """Whether the stream is closed or about to be."""
+        return self._closing
+
+    def close(self) -> None:
+        """Send what was written, then end both directions; the protocol is given no more octets."""
+        if not self._closing:
+            self._closing = True
+            self._advance()
+
+    def abort(self) -> None:
+        """End at once: the peer's program sees that the connection was reset."""
+        self._end(None)
+
+    # --- from the stack ----------------------------------------------------------------------------------------------
+
+    def _on_ended(self) -> None:
+        self._ended = True
+        self._loop.call_soon(self._advance)
+
+    def _advance(self) -> None:
+        """Go on until nothing changes any more."""
+        if self._advancing or not self._begun:
+            self._once_more = True
+            return
+        self._advancing = True
+        try:
+            self._once_more = True
+            while self._once_more and not self._lost:
+                self._once_more = False
+                self._take_completions()
+                self._deliver()
+                self._send_what_waits()
+                if not self._ended and not self._lost:
+                    self._engine.look()
+                self._see_to_the_end()
+        except PeerViolation as error:
+            log.info("%r ends: %s", self, error)
+            self._end(error)
+        finally:
+            self._advancing = False
+
+    def _take_completions(self) -> None:
+        self._cq.arm(self._advance)
+        for completion in self._cq.poll():
+            self._engine.on_completion(completion)
+
+    def _deliver(self) -> None:
+        """Give the protocol what can be read, then the end."""
+        engine = self._engine
+        try:
+            while engine.readable and self.is_reading() and not self._eof_told:
+                self._delivery.some()
+            if engine.reading is not End.OPEN and self.is_reading() and not self._eof_told and not self._lost:
+                self._eof_told = True
+                if not self._delivery.eof():
+                    self.close()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._fail(error, "Fatal error: a method of the protocol failed.")
+        if self._eof_told and engine.readable:
+            engine.consume(len(engine.peek()))  # the program has been told that nothing comes
+
+    def _send_what_waits(self) -> None:
+        engine = self._engine
+        if self._ended or self._lost:
+            return
+        if engine.writing is End.OPEN:
+            self._buffer.send(engine.send)
+            if not self._buffer:
+                if self._closing:
+                    engine.disconnect()
+                elif self._eof_written:
+                    engine.shut_down()
+        elif engine.writing is End.SHUT and self._closing:
+            engine.disconnect()
+
+    def _see_to_the_end(self) -> None:
+        engine = self._engine
+        if engine.finished and not self._ended:
+            self._qp.disconnect()
+        if not self._ended or self._lost:
+            return
+        if engine.writing is not End.DISCONNECTED:
+            cause = self._qp.error
+            lost = StreamLost(
+                str(cause or "the peer has closed the connection without a word (docs/sockets.md, §8 Ends)")
+            )
+            lost.__cause__ = cause
+            self._end(lost)
+        elif self._buffer:
+            self._end(StreamLost(f"the peer has disconnected; {len(self._buffer)} octets were not sent"))
+        elif self._closing or self._eof_told:
+            self._end(None)
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def _fail(self, error: BaseException, message: str) -> None:
+        """The program's protocol has failed."""
+        if not isinstance(error, OSError):
+            context = {"message": message, "exception": error, "transport": self, "protocol": self.get_protocol()}
+            self._loop.call_exception_handler(context)
+        self._end(error if isinstance(error, Exception) else None)
+
+    def _end(self, error: Exception | None) -> None:
+        """The stream ends now; what is left of the connection is reset."""
+        self._closing = True
+        if self._lost:
+            return
+        self._lost = True
+        self._buffer.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self._ended:
+            self._qp.abort(error if isinstance(error, IwarpError) else StreamLost("the program has aborted the stream"))
+        self._loop.call_soon(self._tell_of_the_end, error)
+
+    def _tell_of_the_end(self, error: Exception | None) -> None:
+        try:
+            self._delivery.protocol.connection_lost(error)
+        finally:
+            self._release()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _pause_writing(self) -> None:
+        self._ask("pause_writing", self._delivery.protocol.pause_writing)
+
+    def _resume_writing(self) -> None:
+        self._ask("resume_writing", self._delivery.protocol.resume_writing)
+
+    def _ask(self, name: str, method: Callable[[], None]) -> None:
+        try:
+            method()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            message = f"protocol.{name}() failed"
+            context = {"message": message, "exception": error, "transport": self, "protocol": self.get_protocol()}
+            self._loop.call_exception_handler(context)
+
+    def _watch_peer(self) -> None:
+        if self._keepalive is not None and not self._lost:
+            if self._timer is not None and self._qp.alive:
+                self._engine.keep_alive()
+            self._timer = self._loop.call_later(self._keepalive, self._watch_peer)
