@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, IntFlag
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, SupportsIndex, cast
 
 from pyiwarp.codes import flag_names
 from pyiwarp.errors import BadWorkRequest
@@ -144,8 +144,8 @@ class RemoteRegion:
 
     def at(self, offset: int) -> RemoteRegion:
         """The part from `offset` octets on; raises `BadWorkRequest` for one that begins outside."""
-        if not 0 <= offset <= self.nbytes:
-            raise BadWorkRequest(f"offset {offset} lies outside the {self.nbytes} octets of {self}")
+        if not isinstance(offset, SupportsIndex) or not 0 <= offset.__index__() <= self.nbytes:
+            raise BadWorkRequest(f"an offset is a number from 0 to {self.nbytes}, not {offset!r}: {self}")
         return RemoteRegion(self.to + offset, self.stag, self.nbytes - offset)
 
     def __str__(self) -> str:

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
-__all__ = ["ATTEMPT_DELAY", "Address", "in_turns", "local_end", "not_connected"]
+from pyiwarp.bounds import check_count
+
+__all__ = ["ATTEMPT_DELAY", "Address", "check_port", "in_turns", "local_end", "not_connected"]
 
 ATTEMPT_DELAY: Final = 0.25
 """How long an attempt to connect has, in seconds, before the next address is tried beside it (RFC 8305 §5)."""
@@ -16,6 +18,11 @@ ATTEMPT_DELAY: Final = 0.25
 _NO_WAY: Final = errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT
 
 SocketAddress = tuple[str, int] | tuple[str, int, int, int]
+
+
+def check_port(port: object) -> None:
+    """Raises `UsageError` for what is no TCP port: some resolvers take 70000 for 4464."""
+    check_count("port", port, 0, 65_535, " (RFC 9293 §3.1)")
 
 
 class Address(NamedTuple):

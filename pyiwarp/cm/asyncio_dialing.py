@@ -7,13 +7,14 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 
-from pyiwarp.cm.addresses import ATTEMPT_DELAY, Address, in_turns, local_end, not_connected
+from pyiwarp.cm.addresses import ATTEMPT_DELAY, Address, check_port, in_turns, local_end, not_connected
 
 __all__ = ["dial", "resolve"]
 
 
 async def resolve(host: str | None, port: int, flags: int = 0) -> list[Address]:
     """The addresses of `host`; raises `OSError` if there is none. A numeric address needs no resolver's thread."""
+    check_port(port)
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags | socket.AI_NUMERICHOST)
     except socket.gaierror:

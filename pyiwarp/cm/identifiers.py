@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from pyiwarp.cm.addresses import Address, local_end
+from pyiwarp.cm.addresses import Address, check_port, local_end
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.codes import UNNEGOTIATED
 from pyiwarp.errors import Closed, Rejected, StartupTimeout, UsageError, WrongState
@@ -270,6 +270,7 @@ class BaseId(ABC):
 
     def bind_addr(self, host: str, port: int = 0) -> None:
         """Choose this side's address and, for `listen`, its port; 0 lets the system choose."""
+        check_port(port)
         self._move("bind_addr")
         self.local_addr = (host, port)
         self._bound = True
@@ -327,6 +328,7 @@ class BaseId(ABC):
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def _begin_resolve(self, host: str, port: int) -> Pending:
+        check_port(port)
         self._move("resolve_addr")
         self.peer_addr = (host, port)
         return Pending()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
-from pyiwarp.cm.addresses import ATTEMPT_DELAY, Address, in_turns, local_end, not_connected
+from pyiwarp.cm.addresses import ATTEMPT_DELAY, Address, check_port, in_turns, local_end, not_connected
 from pyiwarp.cm.handshake import not_established
 from pyiwarp.drivers.poller import NEVER, Poller
 from pyiwarp.drivers.readiness import WRITABLE
@@ -22,6 +22,7 @@ _UNDER_WAY: Final = 0, errno.EINPROGRESS, errno.EWOULDBLOCK  # the last on Windo
 
 def resolve(host: str | None, port: int, flags: int = 0) -> list[Address]:
     """The addresses of `host`; takes the resolver's time. Raises `OSError` if there is none."""
+    check_port(port)
     return Address.each_of(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags))
 
 

@@ -146,7 +146,9 @@ class Options:
         check_private_data_type(private_data)
         room = self.profile.max_private_data - (4 if self.revision > 1 else 0)
         if len(private_data) > room:
-            raise UsageError(f"{len(private_data)} octets of private data; a {self.profile.name} peer takes {room}")
+            raise UsageError(
+                f"{len(private_data)} octets of private data; profile {self.profile.name} has room for {room}"
+            )
         return Offer(
             revision=self.revision,
             crc=self.profile.crc if self.crc is None else self.crc,

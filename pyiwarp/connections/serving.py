@@ -222,6 +222,9 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._acceptor: asyncio.Task[None] | None = running_loop().create_task(self._accept_all())
 
+    def __repr__(self) -> str:
+        return f"<Server port {self.port} {len(self._tasks)} connections>"
+
     async def __aenter__(self) -> Server:
         return self
 

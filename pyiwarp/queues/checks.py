@@ -65,7 +65,7 @@ def check_length(nbytes: int) -> None:
 def check_stag(stag: int) -> None:
     """Judge an STag of the peer's."""
     if stag >> 32:
-        raise BadWorkRequest(f"an STag has 32 bits: {stag:#x}")
+        raise BadWorkRequest(f"an STag is a number from 0 to 2^32 - 1, not {stag:#x} (RFC 5041 §4.2)")
 
 
 def inline_octets(request: Send | Write, cap: QpCap) -> bytes:
@@ -89,4 +89,6 @@ def check_operands(operands: Sequence[object]) -> None:
     """Judge the numbers of an Atomic."""
     for operand in operands:
         if not isinstance(operand, int) or not 0 <= operand <= ALL_ONES:
-            raise BadWorkRequest(f"an operand of an Atomic is 64 bits without sign: {operand!r} (RFC 7306 §5.2.1)")
+            raise BadWorkRequest(
+                f"an operand of an Atomic is a number from 0 to 2^64 - 1, not {operand!r} (RFC 7306 §5.2.1)"
+            )

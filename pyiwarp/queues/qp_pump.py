@@ -109,7 +109,12 @@ class QpPump:
         self._end_told = False  # whether `on_ended` was called
 
     def __repr__(self) -> str:
-        return f"<QueuePair {self.qp_num} {self.state.value} SQ {len(self._sq)} RQ {len(self._rq)}>"
+        return f"<QueuePair {self._who} {self.state.value} SQ {len(self._sq)} RQ {len(self._rq)}>"
+
+    @property
+    def _who(self) -> str:
+        """Its number and, once it was connected, the peer: also when the connection has ended."""
+        return f"{self.qp_num} with {self.peer}" if self.peer else str(self.qp_num)
 
     @property
     def stream(self) -> Stream:
@@ -164,7 +169,7 @@ class QpPump:
             raise WrongState(f"{fed.value}, but {self!r}")
         before, self.state = self.state, NEXT[key]
         if before is not self.state and log.isEnabledFor(logging.DEBUG):
-            log.debug("queue pair %d: %s; %s, was %s", self.qp_num, fed.value, self.state.value, before.value)
+            log.debug("queue pair %s: %s; %s, was %s", self._who, fed.value, self.state.value, before.value)
         return before
 
     def _move_tcp(self, fed: TcpInput) -> None:
@@ -382,7 +387,7 @@ class QpPump:
 
     def _tell(self, event: AsyncEventType, error: Exception) -> None:
         if log.isEnabledFor(logging.INFO):
-            log.info("queue pair %d: %s: %s", self.qp_num, event.value, error)
+            log.info("queue pair %s: %s: %s", self._who, event.value, error)
         self.pd.report(event, self, error)
 
     # --- the end -----------------------------------------------------------------------------------------------------

@@ -218,7 +218,10 @@ def check_remote(remote: RemoteRegion, nbytes: int) -> None:
     """Refuse what does not fit the header or would wrap there, before anything is queued (DDP-5041-7.1-14)."""
     to, stag = remote.to, remote.stag
     if stag >> 32 or to < 0 or to >= TO_LIMIT or to + nbytes > TO_LIMIT:
-        raise BadWorkRequest(f"{nbytes} octets cannot be named by STag {stag:#x} TO {to:#x}")
+        raise BadWorkRequest(
+            f"{nbytes} octets cannot be named by STag {stag:#x} TO {to:#x}: an STag is below 2^32, and the octets lie "
+            "from TO 0 to 2^64 - 1 (RFC 5041 §4.2)"
+        )
 
 
 def read_request_of(request: Read) -> ReadRequest:

@@ -260,7 +260,7 @@ def bad_requests(node: Node) -> dict[str, tuple[SendRequest | Recv, str]]:
         "past 2^64": (Write((part,), RemoteRegion((1 << 64) - 1, 1, 16)), "16 octets cannot be named"),
         "a Read past 2^64": (Read(part, RemoteRegion((1 << 64) - 1, 1, 16)), "16 octets cannot be named"),
         "a wide STag": (Write((part,), RemoteRegion(0, 1 << 32, 16)), "cannot be named by STag 0x100000000"),
-        "a wide STag to invalidate": (Send(inval_stag=1 << 32), "32 bits"),
+        "a wide STag to invalidate": (Send(inval_stag=1 << 32), "an STag is a number from 0 to 2"),
     }
 
 

@@ -158,7 +158,7 @@ ROWS = [
         "An operand of an Atomic with more than 64 bits",
         lambda s: s.qp.post_send(FetchAdd(SOMEWHERE, 1 << 64)),
         BadWorkRequest,
-        "an operand of an Atomic is 64 bits without sign: 18446744073709551616",
+        r"an operand of an Atomic is a number from 0 to 2\^64 - 1, not 18446744073709551616",
     ),
     Row(
         "A Read or Atomic, or a confirmed completion, where ORD is 0",
