@@ -156,10 +156,18 @@ def connection_options(
     )
 
 
+def _profiles() -> list[str]:
+    """The names of the profiles, for the shell to complete."""
+    from pyiwarp.profile import PROFILES
+
+    return list(PROFILES)
+
+
 PeerOption = Annotated[
     str,
     typer.Option(
         metavar="PROFILE",
+        autocompletion=_profiles,
         help="The peer's profile: rfc, or siw for the Linux kernel's soft-iWARP.",
     ),
 ]
