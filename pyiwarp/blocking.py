@@ -11,6 +11,7 @@ nothing moves, and a peer that wants an answer waits.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 
 from pyiwarp.cm import polling_cm
@@ -187,6 +188,7 @@ def listen(
     host: str | None = None,
     port: int = 0,
     *,
+    sock: socket.socket | None = None,
     options: Options | None = None,
     pd: ProtectionDomain | None = None,
     backlog: int = DEFAULT_BACKLOG,
@@ -196,7 +198,9 @@ def listen(
 
     At most `backlog` connections are in startup or wait for a decision, `per_address` of them from one address. When
     there are more, the oldest that owes its MPA Request is closed (RFC 5042 §6.4); `Listener.counters` counts them.
-    Raises `OSError` if an address cannot be bound, `UsageError` for a bound below 1.
+    With `sock` the listener takes over a TCP socket that the program has bound, as systemd does for its services, and
+    closes it at its end; `host` and `port` are not given then.
+    Raises `OSError` if an address cannot be bound, `UsageError` for a bound below 1 or a `sock` that is none.
     """
     options = options_for(pd, options)
     listener = polling_cm.Listener(
@@ -204,6 +208,7 @@ def listen(
         host,
         port,
         options.offer(b""),
+        sock=sock,
         backlog=backlog,
         per_address=per_address,
         make_tap=lambda: options.tap(initiator=False),

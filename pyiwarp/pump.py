@@ -100,6 +100,13 @@ class Driver(Protocol):
         """End TCP at once; what was not sent is lost."""
 
     @property
+    def tcp_socket(self) -> Any:
+        """The socket, for its options; None once TCP has ended."""
+
+    def limit_silence(self, keepalive: float | None, user_timeout: float | None) -> None:
+        """Let TCP find out that the peer is gone; see `Options`."""
+
+    @property
     def left_behind(self) -> bool:
         """Whether this process is a forked child, and the connection is its parent's."""
 

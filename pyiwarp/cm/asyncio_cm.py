@@ -17,7 +17,7 @@ from pyiwarp.cm import handshake
 from pyiwarp.cm.addresses import Address
 from pyiwarp.cm.asyncio_dialing import dial, resolve
 from pyiwarp.cm.handshake import check_idle, initiate, not_established
-from pyiwarp.cm.listening import RETRY_ACCEPT, RETRY_AFTER_ROOM, accept_waiting, listening_sockets
+from pyiwarp.cm.listening import RETRY_ACCEPT, RETRY_AFTER_ROOM, accept_waiting, listening_sockets, taken_over
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS, ListenerCounters, Reception, Room
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import Closed, IwarpError, WrongProcess
@@ -175,9 +175,13 @@ class Listener:
         self._reception.close()
         self._requests.put_nowait(None)
 
-    async def open(self, host: str | None, port: int) -> None:
+    async def open(self, host: str | None, port: int, sock: socket.socket | None) -> None:
         """Begin to listen; `listen` calls this. Raises `OSError` if the address cannot be bound."""
-        self._sockets = listening_sockets(await resolve(host or None, port, socket.AI_PASSIVE), self._room.backlog)
+        backlog = self._room.backlog
+        if sock is not None:
+            self._sockets = taken_over(sock, host, port, backlog)
+        else:
+            self._sockets = listening_sockets(await resolve(host or None, port, socket.AI_PASSIVE), backlog)
         for sock in self._sockets:
             self._watch(sock)
 
@@ -227,6 +231,7 @@ async def listen(
     port: int,
     offer: Offer | None = None,
     *,
+    sock: socket.socket | None = None,
     backlog: int = DEFAULT_BACKLOG,
     per_address: int = PER_ADDRESS,
     make_tap: Callable[[], Tap | None] = lambda: None,
@@ -236,8 +241,9 @@ async def listen(
     All addresses have one port. At most `backlog` connections are in startup or wait for a decision, `per_address` of
     one address; see `Reception` for which one goes when there are more. `offer` gives the time limit of the wait for
     Requests; what a connection offers is said when it is accepted. `make_tap` is called for each TCP connection.
+    With `sock` the listener takes over a TCP socket that the program has bound; see `listening.taken_over`.
     Raises `OSError` if an address cannot be bound.
     """
     listener = Listener(offer or Offer(), Room(backlog, per_address), make_tap)
-    await listener.open(host, port)
+    await listener.open(host, port, sock)
     return listener

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from pyiwarp.cm.addresses import Address, check_port, local_end
 from pyiwarp.cm.handshake import ConnectRequest
+from pyiwarp.cm.silence import check_silence
 from pyiwarp.codes import UNNEGOTIATED
 from pyiwarp.errors import Closed, Rejected, StartupTimeout, UsageError, WrongState
 from pyiwarp.negotiation import Agreement, Offer
@@ -100,13 +101,19 @@ class ConnParam:
 
     `responder_resources` is how many Reads and Atomics of the peer this side takes at once (IRD), `initiator_depth` how
     many of its own it will have outstanding (ORD); None stands for all that the device can, and for a Responder no
-    more than the Initiator has asked for.
+    more than the Initiator has asked for. `keepalive` and `user_timeout` are those of `Options`, in seconds; None
+    leaves the system's. Raises `UsageError` for a time that TCP does not take.
     """
 
     private_data: bytes = b""
     """Octets that go along with the startup frame (RFC 5044 §7.1.1)."""
     responder_resources: int | None = None
     initiator_depth: int | None = None
+    keepalive: float | None = None
+    user_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        check_silence(self.keepalive, self.user_timeout)
 
 
 Id = TypeVar("Id", bound="BaseId", covariant=True)
@@ -221,6 +228,7 @@ class BaseId(ABC):
         self._requests: deque[BaseId] = deque()
         self._peers: list[Address] = []  # what the name stands for
         self._bound = False
+        self._given = ConnParam()  # to connect
         self._request: ConnectRequest[Driver] | None = None
         self._listen_id: BaseId | None = None
         self._stop: Callable[[], object] = no_callback  # ends what is under way
@@ -365,7 +373,8 @@ class BaseId(ABC):
     def _begin_connect(self, param: ConnParam | None, timeout: float) -> tuple[QueuePair, Offer]:
         self._check("connect")
         qp = self.qp
-        offer = self._offer(param or ConnParam(), timeout)
+        self._given = param or ConnParam()
+        offer = self._offer(self._given, timeout)
         self._move("connect")
         return qp, offer
 
@@ -380,6 +389,7 @@ class BaseId(ABC):
         self._move("success")
         if driver is not None:  # which of several addresses has answered
             self.local_addr, self.peer_addr = _name(driver.sockname), _name(driver.peername)
+            driver.limit_silence(self._given.keepalive, self._given.user_timeout)
         self._watch_end()
         agreement = self.agreement
         self._tell(
@@ -440,8 +450,10 @@ class BaseId(ABC):
         self._check("accept")
         assert self._request is not None, "who was requested has a request"
         qp = self.qp
-        offer = self._offer(param or ConnParam(), CONNECT_TIMEOUT, self._asked)
+        given = param or ConnParam()
+        offer = self._offer(given, CONNECT_TIMEOUT, self._asked)
         self._take(self._request, qp, offer)
+        self._request.driver.limit_silence(given.keepalive, given.user_timeout)
         self._move("accept")
         pending = Pending()
         self._watch_end()

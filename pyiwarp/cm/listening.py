@@ -13,9 +13,10 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from pyiwarp.cm.addresses import Address
+from pyiwarp.errors import UsageError
 from pyiwarp.pump import address_word
 
-__all__ = ["RETRY_ACCEPT", "RETRY_AFTER_ROOM", "accept_waiting", "listening_sockets", "network_of"]
+__all__ = ["RETRY_ACCEPT", "RETRY_AFTER_ROOM", "accept_waiting", "listening_sockets", "network_of", "taken_over"]
 
 RETRY_ACCEPT: Final = 1.0
 """How long a listener rests, in seconds, when the process has no file descriptor left."""
@@ -86,6 +87,41 @@ def _listening(addresses: list[Address], backlog: int) -> list[socket.socket]:
             sock.close()
         raise
     return sockets
+
+
+def taken_over(sock: socket.socket, host: str | None, port: int, backlog: int) -> list[socket.socket]:
+    """The socket that the program has bound, which listens from now on, as systemd's may already.
+
+    Raises `UsageError` for what is no TCP socket that is bound and not connected, or if `host` or `port` is given too;
+    it is the program's then.
+    """
+    if host is not None or port:
+        raise UsageError(f"sock says where to listen: host {host!r} and port {port} are not given too")
+    if not isinstance(sock, socket.socket):
+        raise UsageError(f"sock is a socket.socket, not {sock!r}")
+    if sock.fileno() < 0:
+        raise UsageError(f"sock is closed: {sock!r}")
+    wrong = _why_not_to_listen(sock)
+    if wrong:
+        raise UsageError(f"a listener takes a TCP socket that is bound; sock is {wrong}: {sock!r}")
+    sock.listen(max(backlog, SYSTEM_QUEUE))
+    sock.setblocking(False)
+    return [sock]
+
+
+def _why_not_to_listen(sock: socket.socket) -> str:
+    """What keeps a socket from listening for TCP connections; empty if nothing does."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return "of another family than AF_INET and AF_INET6"
+    if sock.type != socket.SOCK_STREAM or sock.proto not in (0, socket.IPPROTO_TCP):
+        return "of another type than SOCK_STREAM, or of another protocol than TCP"
+    if not sock.getsockname()[1]:
+        return "not bound to a port"
+    try:
+        sock.getpeername()
+    except OSError:
+        return ""
+    return "connected"
 
 
 def _bound(address: Address, port: int) -> socket.socket:

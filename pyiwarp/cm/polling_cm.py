@@ -14,7 +14,7 @@ from time import monotonic
 from pyiwarp.capture import Tap
 from pyiwarp.cm.addresses import Address
 from pyiwarp.cm.handshake import ConnectRequest, check_idle, initiate
-from pyiwarp.cm.listening import RETRY_ACCEPT, RETRY_AFTER_ROOM, accept_waiting, listening_sockets
+from pyiwarp.cm.listening import RETRY_ACCEPT, RETRY_AFTER_ROOM, accept_waiting, listening_sockets, taken_over
 from pyiwarp.cm.polled_dialing import Dialer, resolve
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS, ListenerCounters, Reception, Room
 from pyiwarp.drivers.interrupts import waiting
@@ -178,7 +178,8 @@ class Listener:
     At most `backlog` connections are in startup or wait for a decision, `per_address` of one address; see `Reception`
     for which one goes when there are more. All addresses have one port. `offer` gives the time limit of the wait for
     Requests; what a connection offers is said when it is accepted. `make_tap` is called for each TCP connection,
-    `on_request` whenever there is a Request to take. Making one raises `OSError` if an address cannot be bound.
+    `on_request` whenever there is a Request to take. With `sock` it takes over a TCP socket that the program has bound;
+    see `listening.taken_over`. Making one raises `OSError` if an address cannot be bound.
     """
 
     def __init__(
@@ -188,6 +189,7 @@ class Listener:
         port: int,
         offer: Offer | None = None,
         *,
+        sock: socket.socket | None = None,
         backlog: int = DEFAULT_BACKLOG,
         per_address: int = PER_ADDRESS,
         make_tap: Callable[[], Tap | None] = lambda: None,
@@ -200,7 +202,10 @@ class Listener:
         self._requests: deque[ConnectRequest[PollingDriver]] = deque()
         room = Room(backlog, per_address)
         self._reception: Reception[PollingDriver] = Reception(offer or Offer(), room, self._on_request_received)
-        sockets = listening_sockets(resolve(host or None, port, socket.AI_PASSIVE), backlog)
+        if sock is not None:
+            sockets = taken_over(sock, host, port, backlog)
+        else:
+            sockets = listening_sockets(resolve(host or None, port, socket.AI_PASSIVE), backlog)
         self.port: int = sockets[0].getsockname()[1]
         free = self._reception.make_descriptor_free
         self._sockets = [_ListeningSocket(poller, sock, self._receive, free) for sock in sockets]

@@ -144,6 +144,18 @@ class Endpoint(Generic[D]):
         """The peer's address, as `socket.getpeername` gives it; also when the connection has ended."""
         return None if self._llp is None else self._llp.peer_addr
 
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What asyncio's transports tell by these names; `default` for all others, and for what is not there.
+
+        "peername" and "sockname" are the addresses as sockets give them, also when the connection has ended. "socket"
+        is the TCP socket while there is one, for its options: reading, writing or closing it breaks the stream.
+        """
+        if self._llp is None:
+            return default
+        known = {"peername": self.peer_addr, "sockname": self.local_addr, "socket": self._llp.tcp_socket}
+        value = known.get(name)
+        return default if value is None else value
+
     @property
     def is_closed(self) -> bool:
         """Whether the connection was closed here or has ended: no operation can succeed any more."""
@@ -167,6 +179,7 @@ class Endpoint(Generic[D]):
     def attach(self, driver: D) -> None:
         """MPA startup has succeeded, and `driver` moves the octets of the queue pair from now on."""
         self._llp = driver
+        driver.limit_silence(self.options.keepalive, self.options.user_timeout)
 
     def abort(self) -> None:
         """End the connection at once; what is in flight is lost. In a forked child it does nothing."""

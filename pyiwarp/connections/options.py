@@ -7,6 +7,7 @@ from typing import Final
 
 from pyiwarp.bounds import check_count, check_kind, check_offered, check_seconds
 from pyiwarp.capture import Capture, Tap
+from pyiwarp.cm.silence import check_silence
 from pyiwarp.codes import MAX_MESSAGE, MAX_MULPDU, MIN_MULPDU, UNNEGOTIATED, Rtr
 from pyiwarp.errors import UsageError
 from pyiwarp.negotiation import Offer, check_private_data_type
@@ -37,7 +38,10 @@ class Options:
     work requests may be in flight, more wait. `crc`, `markers`, `refuse_markers`, `revision`, `ird`, `ord`, `rtr`,
     `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in
     octets; by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds,
-    and `fpdu_timeout` how long an FPDU that the peer has begun may stay unfinished (None is no bound).
+    and `fpdu_timeout` how long an FPDU that the peer has begun may stay unfinished (None is no bound). With
+    `keepalive` TCP probes a peer that was silent for so many seconds, and again after as many; with `user_timeout` it
+    ends a connection whose peer acknowledges nothing for so many seconds (RFC 5482). Both are the system's where they
+    are None.
     Without `extensions` the messages of RFC 7306 are refused. With `half_close` this side may go on sending when
     the peer has closed its half, until `close`; `recv` raises `Disconnected` then. `capture` takes down every octet
     for Wireshark. `profile` says how to get on with the peer; where `crc` is None it says that too. With `confirm`
@@ -64,6 +68,8 @@ class Options:
     mulpdu: int | None = None
     linger: float = 5.0
     fpdu_timeout: float | None = FPDU_TIMEOUT
+    keepalive: float | None = None
+    user_timeout: float | None = None
     extensions: bool = True
     half_close: bool = False
     capture: Capture | None = None
@@ -85,6 +91,7 @@ class Options:
         for name in ("first_fpdu_timeout", "fpdu_timeout"):
             if getattr(self, name) is not None:
                 check_seconds(name, getattr(self, name), zero=False)
+        check_silence(self.keepalive, self.user_timeout)
         for name in _FLAGS:
             check_kind(name, getattr(self, name), bool, "True or False")
         check_kind("crc", self.crc, bool | None, "True, False, or None for what suits the peer")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -179,6 +180,7 @@ def listen(
     host: str | None = None,
     port: int = 0,
     *,
+    sock: socket.socket | None = None,
     options: Options | None = None,
     pd: ProtectionDomain | None = None,
     backlog: int = cm.DEFAULT_BACKLOG,
@@ -188,7 +190,9 @@ def listen(
 
     At most `backlog` connections are in startup or wait for a decision, `per_address` of them from one address. When
     there are more, the oldest that owes its MPA Request is closed (RFC 5042 §6.4); `Listener.counters` counts them.
-    Raises `OSError` if an address cannot be bound, `UsageError` for a bound below 1.
+    With `sock` the listener takes over a TCP socket that the program has bound, as systemd does for its services, and
+    closes it at its end; `host` and `port` are not given then.
+    Raises `OSError` if an address cannot be bound, `UsageError` for a bound below 1 or a `sock` that is none.
     """
     options = options_for(pd, options)
 
@@ -197,6 +201,7 @@ def listen(
             host,
             port,
             options.offer(b""),
+            sock=sock,
             backlog=backlog,
             per_address=per_address,
             make_tap=lambda: options.tap(initiator=False),
@@ -355,6 +360,7 @@ def serve(
     host: str | None = None,
     port: int = 0,
     *,
+    sock: socket.socket | None = None,
     accept: Accept = lambda request: b"",
     options: Options | None = None,
     pd: ProtectionDomain | None = None,
@@ -367,7 +373,7 @@ def serve(
     Await it, or use it with `async with`, which closes the server: `Server.close`.
     `accept` looks at a Request and returns the private data of the Reply, or None to reject; it may be a coroutine
     function. If it raises, or returns anything else, the peer is rejected and the error logged. More than
-    `max_connections` at once are rejected; `backlog` and `per_address` bound the peers in startup, as in `listen`.
+    `max_connections` at once are rejected; `sock`, `backlog` and `per_address` are as for `listen`.
 
     The connection is closed when the handler returns. If the handler raises, that is logged with its traceback and the
     connection is reset, so that the peer does not take it for a graceful end (RFC 5041 §6.2); an end that is the
@@ -378,7 +384,7 @@ def serve(
         raise UsageError(f"max_connections is {max_connections}; a server takes 1 or more, None for any number")
 
     async def make() -> Server:
-        listener = await listen(host, port, options=options, pd=pd, backlog=backlog, per_address=per_address)
+        listener = await listen(host, port, sock=sock, options=options, pd=pd, backlog=backlog, per_address=per_address)
         return Server(handler, accept, listener, max_connections)
 
     return Opening(make())

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from pyiwarp.buffers import Octets
 from pyiwarp.capture import Tap
-from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, reset_at_end, unpace
+from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, limit_silence, reset_at_end, unpace
 from pyiwarp.drivers.turns import turns_of
 from pyiwarp.errors import WrongProcess
 from pyiwarp.forks import StandIn, left_behind_in_children
@@ -196,6 +196,11 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     def tcp_socket(self) -> socket.socket | None:
         """The TCP socket, as the loop's transports give it; None before TCP is established and when it has ended."""
         return self._socket
+
+    def limit_silence(self, keepalive: float | None, user_timeout: float | None) -> None:
+        """Let TCP find out that the peer is gone; see `tcp.limit_silence`."""
+        if self._socket is not None and self._socket.fileno() >= 0:
+            limit_silence(self._socket, keepalive, user_timeout)
 
     # --- when the process forks --------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from pyiwarp.capture import Tap
 from pyiwarp.drivers.poller import NEVER, Poller
 from pyiwarp.drivers.readiness import READABLE as _IN
 from pyiwarp.drivers.readiness import WRITABLE as _OUT
-from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, reset_at_end, unpace
+from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, limit_silence, reset_at_end, unpace
 from pyiwarp.pump import STEADY_LOOK, Pump, TimeLimit, address_word, no_callback
 
 __all__ = ["PollingDriver"]
@@ -121,6 +121,16 @@ class PollingDriver:
             self._busy = False
 
     # --- from the pump's owner ---------------------------------------------------------------------------------------
+
+    @property
+    def tcp_socket(self) -> Any:
+        """The socket, for its options; None once TCP has ended."""
+        return None if self.closed else self._socket
+
+    def limit_silence(self, keepalive: float | None, user_timeout: float | None) -> None:
+        """Let TCP find out that the peer is gone; see `tcp.limit_silence`."""
+        if not self.closed:
+            limit_silence(self._socket, keepalive, user_timeout)
 
     @property
     def left_behind(self) -> bool:

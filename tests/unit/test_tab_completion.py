@@ -18,9 +18,9 @@ PACKAGE = """
     blocking blockingcm capture cm connect devices errors files listen profile rdmacm serve verbs
 """
 CONNECTION = """
-    abort agreement bind close close_reason compare_swap fetch_add invalidate is_closed local_addr options pd peer_addr
-    peername private_data qp read read_many recv recv_into recv_large recv_message register register_fast send
-    send_immediate send_large wait_closed write write_many write_with_immediate
+    abort agreement bind close close_reason compare_swap fetch_add get_extra_info invalidate is_closed local_addr
+    options pd peer_addr peername private_data qp read read_many recv recv_into recv_large recv_message register
+    register_fast send send_immediate send_large wait_closed write write_many write_with_immediate
 """
 REGION = """
     access advertise close forget_caller is_open is_retired log nbytes pd pins reregister retire stag to view
