@@ -156,8 +156,8 @@ def hold(port: int, count: int, addresses: list[str], octets: bytes, over: Event
         over.wait(max(0.0, 1 - (time.monotonic() - began)))
 
 
-def flood(port: int, count: int, addresses: list[str], request: bytes, over: Event) -> None:
-    """`count` connections that send empty Writes as fast as TCP takes them."""
+def flood(port: int, count: int, addresses: list[str], request: bytes, there: Event, over: Event) -> None:
+    """`count` connections that send empty Writes as fast as TCP takes them; `there` says that no more will come."""
     _allow_files(count)
     source = itertools.cycle(addresses)
     pieces: list[Octets] = []
@@ -169,6 +169,7 @@ def flood(port: int, count: int, addresses: list[str], request: bytes, over: Eve
             while len(sent) < count and (new := _in_full_operation(port, next(source), request)) is not None:
                 sent[new] = 0
                 selector.register(new, selectors.EVENT_WRITE)
+            there.set()
             for key, _ in selector.select(0.2):
                 one = cast("socket.socket", key.fileobj)
                 try:
@@ -204,15 +205,16 @@ def attackers(server: str, port: int, attack: Attack) -> Iterator[None]:
     """All of them, while the block runs."""
     places, request = sources(attack.addresses), request_of(PRIVATE_DATA[server])
     context = multiprocessing.get_context("spawn")
-    over = context.Event()
+    there, over = context.Event(), context.Event()
     processes = [
         context.Process(target=hold, args=(port, attack.silent, places, b"", over), daemon=True),
         context.Process(target=hold, args=(port, attack.trickling, places, request, over), daemon=True),
-        context.Process(target=flood, args=(port, attack.flooding, places, request, over), daemon=True),
+        context.Process(target=flood, args=(port, attack.flooding, places, request, there, over), daemon=True),
     ]
     for process in processes:
         process.start()
     try:
+        there.wait(PATIENCE)
         yield
     finally:
         over.set()
@@ -314,7 +316,7 @@ def besiege(server: str, loop: str, attack: Attack, seconds: float, options: lis
             quiet, _ = asyncio.run(ask(server, port, seconds / 4))
             before = resident(process.pid)
             with attackers(server, port, attack):
-                time.sleep(seconds / 2)  # until all are there
+                time.sleep(seconds / 2)  # they have filled what they can
                 besieged, failed = asyncio.run(ask(server, port, seconds))
                 growth = (resident(process.pid) - before) / 1e6
                 asked = time.monotonic()

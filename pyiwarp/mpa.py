@@ -251,9 +251,34 @@ class Deframer:
             self.view = NO_BUFFER
             self.start = self.end = 0
         elif self._last < self._room:  # all that had come was taken: nobody knows when the rest will come
-            shared = self.view
-            self._move_to(memoryview(bytearray(max(_LOBBY_SIZE, left))))
-            give_buffer(shared)
+            self._leave_pool()
+
+    def wait(self, taken: int) -> None:
+        """What is left waits for the stream's next turn; in the last one `taken` octets were taken.
+
+        A stream that takes few in a turn receives few at once, so that what it holds is what it soon will process.
+        """
+        if taken < self._last:
+            self._last, self._room = taken, taken + 1
+        if taken < _BULK and len(self.view) == BUFFER_SIZE:
+            self._leave_pool()
+
+    def hold(self, ulpdu: memoryview) -> memoryview:
+        """Keep a ULPDU for long, and what is left behind it: in memory of the stream's own, if that is not much.
+
+        Returns the view to use from now on.
+        """
+        if len(self.view) != BUFFER_SIZE or self.end - self.start > _LARGEST_OWN:
+            return ulpdu
+        copy = memoryview(bytes(ulpdu))
+        self._leave_pool()
+        return copy
+
+    def _leave_pool(self) -> None:
+        """Move what is left out of the buffer that streams share."""
+        shared = self.view
+        self._move_to(memoryview(bytearray(max(_LOBBY_SIZE, self.end - self.start))))
+        give_buffer(shared)
 
     @property
     def idle(self) -> bool:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 MAX_CONNECTIONS: Final = 1024
 """How many connections a server has at once by default; each has its receives and its task (RFC 5042 §6.4)."""
 
-CLOSING_LINGER: Final = 1.0
+CLOSING_LINGER: Final = 0.5
 """How long a server that is closed waits for each peer to end its connection, in seconds, if `linger` is not less."""
 
 

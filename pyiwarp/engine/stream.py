@@ -123,6 +123,7 @@ class Stream(SendingHalf):
         self._immediate = b""
         self._atomic_octets = bytearray(ATOMIC_RESPONSE_SIZE)
         self._turn_left = TURN_FPDUS
+        self._turn_began = 0  # at this octet of the stream
         self.behind = False  # the rest of the input waits for the next turn
         self.peer_closed = False
         self.input_discarded = False  # input is discarded, so no outstanding Read or Atomic will be answered
@@ -174,6 +175,7 @@ class Stream(SendingHalf):
     def proceed(self) -> list[Event]:
         """Process what the last turn has left: the next turn begins, and others have had theirs."""
         self._turn_left = TURN_FPDUS
+        self._turn_began = self._deframer.octets
         return self.resume()
 
     def resume(self) -> list[Event]:
@@ -209,6 +211,8 @@ class Stream(SendingHalf):
         except ProtocolViolation as violation:  # the only such clause in the package
             self._fail(violation.with_traceback(None))  # its frames would keep users' memory unresizable
         self.behind = self._turn_left <= 0
+        if self.behind and self._waiting_ulpdu is None and not self.input_discarded:
+            self._deframer.wait(self._deframer.octets - self._turn_began)
         self._segment = b""
         if self._waiting_ulpdu is None:
             self._deframer.release()
@@ -263,6 +267,8 @@ class Stream(SendingHalf):
             if self._finishing:
                 self._stop_input()  # no receive will be posted for it
             else:
+                if self._waiting_ulpdu is None:  # else it was tried again
+                    ulpdu = self._deframer.hold(ulpdu)
                 self._waiting_ulpdu = ulpdu
             return
         self._waiting_ulpdu = None

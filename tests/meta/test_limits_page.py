@@ -12,6 +12,7 @@ import pytest
 
 import pyiwarp
 from pyiwarp import blocking
+from pyiwarp.buffers import BUFFER_SIZE
 from pyiwarp.cli import files as commands
 from pyiwarp.cm.reception import ListenerCounters
 from pyiwarp.connections.options import Options
@@ -27,6 +28,7 @@ LIMITS: Final = [row for row in ROWS if row[0][:5] != "Limit"]
 FIXED: Final = {
     "the end of each connection of a server that is closed": CLOSING_LINGER,
     "octets of an unfinished FPDU": LARGEST_FPDU,
+    "octets that are received at once": BUFFER_SIZE,
     "FPDUs that are processed in one turn": TURN_FPDUS,
 }
 
