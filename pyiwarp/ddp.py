@@ -243,7 +243,7 @@ class UntaggedQueue:
             scatter(buffer, header.mo, payload)
         if not header.last:
             return None
-        if self.extent.due != end:  # DDP-5041-5.4-02: what lies in the hole is another message's, another client's
+        if self.extent.due != end:  # DDP-5041-5.4-02, EXT-7306-8.2-01: another's octets lie in the hole
             raise MisplacedSegment(self.qn, header.msn, header.mo, f"it ends a message of {end} octets with a hole")
         self.close()
         return end  # DDP-5041-5.4-04

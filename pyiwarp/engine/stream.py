@@ -21,7 +21,6 @@ from pyiwarp.engine.responses import Answer, AtomicAnswer, ReadAnswer
 from pyiwarp.engine.sending import SendingHalf
 from pyiwarp.errors import (
     ConnectionLost,
-    InvalidMo,
     MalformedMessage,
     NoBufferForMsn,
     ProtocolViolation,
@@ -59,8 +58,6 @@ _NOTHING: Final = memoryview(b"")
 
 def _immediate_data(opcode: Opcode, header: Untagged, payload: memoryview) -> bytes:
     """The eight octets of Immediate Data; raises `MalformedMessage` for any other number (EXT-7306-6.3-07)."""
-    if header.mo:  # EXT-7306-8.2-01: they are one segment, whatever size the receive has
-        raise InvalidMo(header.qn, header.msn, header.mo, IMMEDIATE_SIZE)
     if len(payload) != IMMEDIATE_SIZE or not header.last:
         raise MalformedMessage(opcode, len(payload), IMMEDIATE_SIZE)
     return bytes(payload)

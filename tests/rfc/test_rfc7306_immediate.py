@@ -105,8 +105,8 @@ def test_immediate_data_in_two_segments_is_refused(scene: Scene, first: int) -> 
         ({"dv": 2}, errors.UntaggedVersion),
         ({"msn": 0}, errors.MsnOutOfRange),
         ({"msn": 2}, errors.MsnOutOfRange),
-        ({"mo": 8}, errors.InvalidMo),
-        ({"mo": 1}, errors.InvalidMo),
+        ({"mo": 8}, errors.MisplacedSegment),
+        ({"mo": 1}, errors.MisplacedSegment),
         ({"qn": 1}, errors.UnexpectedOpcode),
         ({"qn": 2}, errors.UnexpectedOpcode),
         ({"qn": 4, "msn": 1}, errors.InvalidQn),
@@ -120,6 +120,7 @@ def test_header_fields_are_validated(
     scene: Scene, fields: dict[str, Any], violation: type[errors.ProtocolViolation]
 ) -> None:  # EXT-7306-8.2-01, EXT-7306-8.2-03, EXT-7306-8.1-02
     scene.peer.sends(immediate(**fields))
+    assert type(scene.error) is violation
     scene.peer.expects_terminate(violation.term, mdr="110")
     assert ended(scene.node.received()) == [("recv 1", FLUSHED), ("recv 2", FLUSHED)]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyiwarp import mpa, negotiation, wire
+from pyiwarp import faststartup, mpa, negotiation, wire
 from pyiwarp.codes import Opcode, Rtr
 from pyiwarp.conformance.bench.framing import Framer
 from pyiwarp.conformance.bench.observed import Frame, Message
@@ -356,7 +356,14 @@ PICKY_ABOUT_MARKERS = bent(
 )
 
 MARKS_ALWAYS = bent("a target that sends markers to everybody", packing, "Framer", mpa.MarkedFramer)
-TAKES_256 = bent("a target that takes 256 octets of Private Data", wire, "MAX_PRIVATE_DATA", 256)
+
+
+def _takes_256(monkeypatch: pytest.MonkeyPatch) -> None:
+    for each in (wire, faststartup):
+        monkeypatch.setattr(each, "MAX_PRIVATE_DATA", 256)
+
+
+TAKES_256 = target("a target that takes 256 octets of Private Data", _takes_256)
 OPENS_WITH_WRITE = bent(
     "a target that always opens with a Write", negotiation, "_choose_rtr", lambda *settled: Rtr.WRITE
 )

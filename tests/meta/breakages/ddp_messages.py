@@ -330,7 +330,7 @@ MUTATIONS: Final = (
         "ddp",
         "        if self.extent.due != end:",
         "        if False:",
-        ("DDP-5041-5.4-02",),
+        ("DDP-5041-5.4-02", "EXT-7306-8.2-01"),
     ),
     Mutation(
         "octets that came before make up for those of a hole",

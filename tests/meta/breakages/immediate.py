@@ -155,13 +155,6 @@ MUTATIONS: Final = (
         "def _unused_check_immediate(",
         ("EXT-7306-6.3-05",),
     ),
-    Mutation(
-        "any MO of Immediate Data will do",
-        "engine/stream",
-        "    if header.mo:  # EXT-7306-8.2-01",
-        "    if False:  # ",
-        ("EXT-7306-8.2-01",),
-    ),
 )
 
 UNBROKEN: Final[dict[str, str]] = {}
