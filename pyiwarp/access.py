@@ -144,7 +144,8 @@ class RemoteRegion:
 
     def at(self, offset: int) -> RemoteRegion:
         """The part from `offset` octets on; raises `BadWorkRequest` for one that begins outside."""
-        if not isinstance(offset, SupportsIndex) or not 0 <= offset.__index__() <= self.nbytes:
+        known = type(offset) is int or isinstance(offset, SupportsIndex)  # the second question is a slow one
+        if not known or not 0 <= offset.__index__() <= self.nbytes:
             raise BadWorkRequest(f"an offset is a number from 0 to {self.nbytes}, not {offset!r}: {self}")
         return RemoteRegion(self.to + offset, self.stag, self.nbytes - offset)
 

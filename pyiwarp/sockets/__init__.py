@@ -3,9 +3,9 @@
 `open_connection` and `start_server` are the twins of asyncio's, `create_connection` and `create_server` those of the
 event loop's. The peer may be any program on librdmacm's rsockets. Stands on the public names of `pyiwarp` alone.
 
-Read in this order: `wire` (the octets), `credits`, `ring`, `target`, `iomap` (the parts of one end), `engine` (one end,
-without sockets and without a clock), `options`; then `flow`, `delivery` and `transport` (asyncio's transport above an
-engine), `connecting`, `serving` and `streams`.
+Read in this order: `wire` (the octets), `options`, the parts of one end: `credits`, `ring`, `target`, `posting` and
+`iomap`, then `engine` (one end, without sockets and without a clock); `flow`, `delivery` and `transport` (asyncio's
+transport above an engine), `connecting`, `serving` and `streams`.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from pyiwarp.sockets.engine import Engine
@@ -14,11 +15,17 @@ LARGEST: Final = 256 * 1024
 
 
 class Delivery:
-    """Gives what the engine has to `protocol`, which may be exchanged at any time."""
+    """Gives what the engine has to `protocol`, which may be exchanged at any time.
 
-    def __init__(self, engine: Engine, protocol: asyncio.BaseProtocol) -> None:
+    `complain` is told of what a protocol raises when it is asked to pause or to go on.
+    """
+
+    def __init__(
+        self, engine: Engine, protocol: asyncio.BaseProtocol, complain: Callable[[str, BaseException], None]
+    ) -> None:
         self._engine = engine
         self.protocol = protocol
+        self._complain = complain
 
     def some(self) -> None:
         """Give the protocol some of what can be read; raises what its method raises."""
@@ -43,3 +50,19 @@ class Delivery:
         protocol = self.protocol
         assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
         return bool(protocol.eof_received())
+
+    def pause_writing(self) -> None:
+        """Ask the protocol to write no more for now."""
+        self._ask("pause_writing", self.protocol.pause_writing)
+
+    def resume_writing(self) -> None:
+        """Ask the protocol to go on."""
+        self._ask("resume_writing", self.protocol.resume_writing)
+
+    def _ask(self, name: str, method: Callable[[], None]) -> None:
+        try:
+            method()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:
+            self._complain(f"protocol.{name}() failed", error)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from enum import Enum
 from mmap import mmap
-from typing import Final, NamedTuple
+from typing import Final
 
 from pyiwarp import Access, MemoryRegion, RemoteRegion
 from pyiwarp.errors import WrongState
 from pyiwarp.sockets.credits import Granted, Owed
 from pyiwarp.sockets.errors import PeerViolation
-from pyiwarp.sockets.iomap import OfferedByPeer
+from pyiwarp.sockets.iomap import DirectWrites
 from pyiwarp.sockets.options import StreamOptions
-from pyiwarp.sockets.ring import Inbox, Outbox
+from pyiwarp.sockets.posting import MAX_ASIDES, MAX_CONTROLS, Posting
+from pyiwarp.sockets.ring import Inbox
 from pyiwarp.sockets.target import ENTRIES, TargetSgl
 from pyiwarp.sockets.wire import (
     BIG,
@@ -30,20 +31,13 @@ from pyiwarp.sockets.wire import (
     Order,
     iomap_entries,
 )
-from pyiwarp.verbs import Completion, ProtectionDomain, QpCap, QueuePair, Recv, Send, SendRequest, WorkOpcode, Write
+from pyiwarp.verbs import Completion, ProtectionDomain, QpCap, QueuePair, Recv, SendRequest, WorkOpcode, Write
 
 __all__ = ["End", "Engine", "cap_for"]
 
 SPARE_RECEIVES: Final = 8
 """Receives beyond those that the peer is told of: for words that credits do not count."""
 
-MAX_CONTROLS: Final = 4
-"""Control messages on their way at once; an SGL word with its entry counts as two."""
-
-SIGNAL_EACH: Final = 16
-"""Every so many messages one has a completion at least, which stands for those before it."""
-
-_ROOM_FOR_CONTROLS: Final = 2 * MAX_CONTROLS
 _SGL_SIZE: Final = ENTRIES * ENTRY_SIZE
 _WORDS: Final = "§4 The message word"
 
@@ -51,7 +45,7 @@ _WORDS: Final = "§4 The message word"
 def cap_for(options: StreamOptions) -> QpCap:
     """What the queue pair of a stream has to hold."""
     return QpCap(
-        max_send_wr=2 * options.send_queue + _ROOM_FOR_CONTROLS,
+        max_send_wr=2 * (options.send_queue + MAX_CONTROLS + MAX_ASIDES),
         max_recv_wr=options.recv_queue + SPARE_RECEIVES,
         max_sge=1,
         max_inline=ENTRY_SIZE + IOMAP_ENTRY_SIZE,
@@ -66,47 +60,30 @@ class End(Enum):
     DISCONNECTED = "disconnected"
 
 
-class _Sent(NamedTuple):
-    """What a signaled Send completes: messages and octets of DATA, and control messages."""
-
-    messages: int = 0
-    octets: int = 0
-    controls: int = 0
-
-    def plus(self, nbytes: int) -> _Sent:
-        """And one message more."""
-        return _Sent(self.messages + 1, self.octets + nbytes)
-
-
-_NOTHING: Final = _Sent()
-
-
 class Engine:
     """One end of a stream on `qp`, a queue pair that `cap_for` describes and that is not connected yet.
 
     `hello` goes into this side's startup frame; `begin` takes that of the peer. `reading` and `writing` say which
-    directions are open. `order` is this side's byte order, for tests.
+    directions are open, `direct` writes without words. `order` is this side's byte order, for tests.
     """
 
     def __init__(self, pd: ProtectionDomain, qp: QueuePair, options: StreamOptions, order: Order = NATIVE) -> None:
         self._pd = pd
         self._qp = qp
         self._order = order
-        self._max_message = options.max_message
         self.reading = self.writing = End.OPEN
         self._ring, ring = self._register(options.ring, Access.REMOTE_WRITE)
         self._inbox = Inbox(ring)
-        self._source, source = self._register(options.send_memory, Access(0))
-        self._outbox = Outbox(source)
+        self._posting = Posting(qp, order, options, *self._register(options.send_memory, Access(0)))
         iomaps = iomap_entries(options.iomaps)
         self._tables, self._table = self._register(_SGL_SIZE + iomaps * IOMAP_ENTRY_SIZE, Access.REMOTE_WRITE)
-        self._buffers = OfferedByPeer(self._table[_SGL_SIZE:], order)
+        self.direct = DirectWrites(pd, self._posting, self._table[_SGL_SIZE:], order)
         self._receives, self._words = self._post_receives(options.recv_queue + SPARE_RECEIVES)
         self._owed = Owed(options.recv_queue)
         self._hello = Hello(
             credits=options.recv_queue,
             target_sgl=(self._tables.to, self._tables.stag, ENTRIES),
-            data_buffer=_remote(self._ring)[: options.ring // 2],
+            data_buffer=self._ring[: options.ring // 2].remote(),
             big_endian=order is BIG,
             iomaps=iomaps,
         )
@@ -115,13 +92,7 @@ class Engine:
         self._granted = Granted(0)
         self._target: TargetSgl | None = None
         self._next_entry = 1  # of the peer's array
-        self._next_iomap = 0
-        self._controls = 0  # on their way
         self._waiting: Control | None = None  # for room
-        self._unsaid = _NOTHING
-        self._signaled = 0  # Sends that have not completed
-        self._said_messages = min(SIGNAL_EACH, options.send_queue // 4)
-        self._said_octets = options.send_memory // 4
 
     def __repr__(self) -> str:
         peer = "" if self._peer is None else f", the peer takes {self._peer.credits} messages"
@@ -155,6 +126,7 @@ class Engine:
         self._peer_order = self._peer.order
         self._granted = Granted(self._peer.credits)
         self._target = TargetSgl(self._table[:_SGL_SIZE], self._order, self._peer.data_buffer)
+        self.direct.begin(self._peer, self._granted)
         self.look()
 
     # --- sending -----------------------------------------------------------------------------------------------------
@@ -162,11 +134,9 @@ class Engine:
     @property
     def room(self) -> int:
         """How many octets `send` takes as one message now: 0 if it has to wait for the peer or for TCP."""
-        if self._target is None or not self._granted.left or self.writing is not End.OPEN:
+        if self._target is None or self.writing is not End.OPEN or not self._granted.left:
             return 0
-        if self._qp.send_room < _ROOM_FOR_CONTROLS + 2:
-            return 0
-        return min(self._target.room, self._outbox.room, self._max_message)
+        return min(self._target.room, self._posting.room)
 
     def send(self, octets: bytes | bytearray | memoryview) -> int:
         """Take octets for the peer, as many as there is room for; returns how many. They may change after that.
@@ -179,35 +149,12 @@ class Engine:
         done = 0
         with memoryview(octets) as view:
             while done < len(view) and (nbytes := min(self.room, len(view) - done)):
-                requests += self._message(view[done : done + nbytes])
+                assert self._target is not None, "there is room"
+                self._granted.spend()
+                requests += self._posting.message(view[done : done + nbytes], self._target.advance(nbytes))
                 done += nbytes
-                if self._qp.send_room < _ROOM_FOR_CONTROLS + 2 + len(requests):
-                    break
-        self._post(*requests)
+        self._posting.post(*requests)
         return done
-
-    def _message(self, octets: memoryview) -> tuple[Write, Send]:
-        """One message: a Write, and the word that tells of it."""
-        assert self._target is not None, "there is room"
-        nbytes = len(octets)
-        source = self._source[self._outbox.put(octets)]
-        place = self._target.advance(nbytes)
-        self._granted.spend()
-        unsaid = self._unsaid = self._unsaid.plus(nbytes)
-        said = unsaid.messages >= self._said_messages or unsaid.octets >= self._said_octets
-        return Write((source,), place, signaled=False), self._send(Op.DATA, nbytes, signaled=said)
-
-    def _send(self, op: Op, value: int, controls: int = 0, *, signaled: bool = True) -> Send:
-        """A word; one that is signaled brings the completion of all before it."""
-        if not signaled:
-            return Send(inline=self._order.word(op, value), signaled=False)
-        done, self._unsaid = self._unsaid._replace(controls=controls), _NOTHING
-        self._signaled += 1
-        return Send(inline=self._order.word(op, value), wr_id=done)
-
-    def _post(self, *requests: SendRequest) -> None:
-        if requests:
-            self._qp.post_send_many(requests)
 
     def on_completion(self, completion: Completion) -> None:
         """A work request of the queue pair is complete.
@@ -217,19 +164,10 @@ class Engine:
         if completion.opcode is WorkOpcode.RECV:
             self._on_received(completion)
         else:
-            self._on_sent(completion)
-
-    def _on_sent(self, completion: Completion) -> None:
-        """A completion of the send queue: messages are with TCP, or were flushed."""
-        done = completion.wr_id
-        if not isinstance(done, _Sent):
-            return  # what was not signaled, and is flushed
-        self._signaled -= 1
-        self._outbox.release(done.octets)
-        self._controls -= done.controls
-        if self._waiting is not None and self._controls < MAX_CONTROLS:
-            waiting, self._waiting = self._waiting, None
-            self._control(waiting)
+            self._posting.done(completion.wr_id)
+            if self._waiting is not None and self._posting.control_room:
+                waiting, self._waiting = self._waiting, None
+                self._control(waiting)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -276,7 +214,7 @@ class Engine:
         elif op == Op.IOMAP:
             self._owed.came()
             self._owed.read(1)
-            self._buffers.offered(value)
+            self.direct.on_offer(value)
         elif op == Op.CTRL:
             self._on_control(value)
         else:
@@ -302,61 +240,22 @@ class Engine:
         """Tell the peer what it may send, if that is worth a message; to be called when something has changed."""
         if self._peer is None or self.reading is not End.OPEN:
             return
-        while self._controls <= MAX_CONTROLS - 2:
+        while self._posting.control_room >= 2:
             half = self._inbox.offer()
             if half is None:
                 if self._owed.due:
-                    self._controls += 1
-                    self._post(self._send(Op.SGL, self._owed.grant(), controls=1))
+                    self._posting.post(self._posting.word(Op.SGL, self._owed.grant(), controls=1))
                 return
-            self._offer(_remote(self._ring)[half], self._peer)
+            self._offer(self._ring[half].remote(), self._peer)
 
     def _offer(self, half: RemoteRegion, peer: Hello) -> None:
         to, stag, entries = peer.target_sgl
         entry = RemoteRegion(to + self._next_entry * ENTRY_SIZE, stag, ENTRY_SIZE)
         self._next_entry = (self._next_entry + 1) % entries
-        self._controls += 2
-        self._post(
+        self._posting.post(
             Write(remote=entry, inline=peer.order.entry(half), signaled=False),
-            self._send(Op.SGL, self._owed.grant(), controls=2),
+            self._posting.word(Op.SGL, self._owed.grant(), controls=2),
         )
-
-    # --- direct writes -----------------------------------------------------------------------------------------------
-
-    @property
-    def iomap_room(self) -> int:
-        """How many more buffers the peer's table takes."""
-        return 0 if self._peer is None else self._peer.iomaps - self._next_iomap
-
-    def offer(self, region: MemoryRegion, offset: int) -> None:
-        """Let the peer write `region` under `offset`, without a word; it costs one credit.
-
-        Raises `WrongState` if the peer's table or its credits are used up.
-        """
-        if self._peer is None or not self.iomap_room or not self._granted.left or self.writing is not End.OPEN:
-            raise WrongState(f"the peer can be offered no buffer now: {self!r} (docs/sockets.md, §9 Direct writes)")
-        to, stag, entries = self._peer.target_sgl
-        index, self._next_iomap = self._next_iomap, self._next_iomap + 1
-        at = to + entries * ENTRY_SIZE + index * IOMAP_ENTRY_SIZE
-        self._granted.spend()
-        self._post(
-            Write(
-                remote=RemoteRegion(at, stag, IOMAP_ENTRY_SIZE),
-                inline=self._peer.order.iomap(offset, _remote(region)),
-                signaled=False,
-            ),
-            self._send(Op.IOMAP, index),
-        )
-
-    def write_at(self, octets: bytes, offset: int) -> None:
-        """Write octets into the buffer that the peer has offered under `offset`; the peer is not told.
-
-        They are there before what is sent next. Raises `BadWorkRequest` if no one buffer has all of them.
-        """
-        place = self._buffers.find(offset, len(octets))
-        region = self._pd.register(octets, Access(0))
-        self._post(Write((region[:],), place, signaled=False))
-        region.retire()
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -377,22 +276,17 @@ class Engine:
             self._control(Control.DISCONNECT)
 
     def _control(self, control: Control) -> None:
-        if self._controls >= MAX_CONTROLS:
+        if not self._posting.control_room:
             self._waiting = control  # DISCONNECT replaces a SHUTDOWN that waits
             return
-        self._controls += 1
-        self._post(self._send(Op.CTRL, control, controls=1))
+        self._posting.post(self._posting.word(Op.CTRL, control, controls=1))
 
     def keep_alive(self) -> None:
         """Send an empty Write: TCP finds out whether the peer is there."""
-        if self._peer is not None and self._qp.send_room > _ROOM_FOR_CONTROLS:
-            self._post(Write(remote=RemoteRegion(0, 0, 0), signaled=False))
+        if self._peer is not None and not self._posting.asides:  # else TCP has something of ours as it is
+            self._posting.post(self._posting.aside((), RemoteRegion(0, 0, 0)))
 
     @property
     def finished(self) -> bool:
         """Whether both directions have ended and all of this side's messages are with TCP."""
-        return self.writing is End.DISCONNECTED and self._waiting is None and not self._signaled
-
-
-def _remote(region: MemoryRegion) -> RemoteRegion:
-    return RemoteRegion(region.to, region.stag, region.nbytes)
+        return self.writing is End.DISCONNECTED and self._waiting is None and self._posting.idle

@@ -7,29 +7,64 @@ from __future__ import annotations
 
 from typing import Final
 
-from pyiwarp import RemoteRegion
-from pyiwarp.errors import BadWorkRequest
+from pyiwarp import Access, MemoryRegion, ProtectionDomain, RemoteRegion
+from pyiwarp.errors import BadWorkRequest, WrongState
+from pyiwarp.sockets.credits import Granted
 from pyiwarp.sockets.errors import PeerViolation
-from pyiwarp.sockets.wire import IOMAP_ENTRY_SIZE, Order
+from pyiwarp.sockets.posting import Posting
+from pyiwarp.sockets.wire import ENTRY_SIZE, IOMAP_ENTRY_SIZE, Hello, Op, Order
+from pyiwarp.verbs import Write
 
-__all__ = ["OfferedByPeer"]
+__all__ = ["DirectWrites"]
 
 _SECTION: Final = "§9 Direct writes"
 
 
-class OfferedByPeer:
-    """The table in `memory`, which the peer writes: its buffers, each under an offset."""
+class DirectWrites:
+    """The table in `memory`, which the peer writes with its buffers, and the buffers that are offered to the peer."""
 
-    def __init__(self, memory: memoryview, order: Order) -> None:
+    def __init__(self, pd: ProtectionDomain, posting: Posting, memory: memoryview, order: Order) -> None:
+        self._pd = pd
+        self._posting = posting
         self._memory = memory
         self._order = order
-        self._buffers: dict[int, tuple[int, RemoteRegion]] = {}
+        self._buffers: dict[int, tuple[int, RemoteRegion]] = {}  # of the peer, by their entry; each under an offset
+        self._peer: Hello | None = None
+        self._granted = Granted(0)
+        self._next = 0  # entry of the peer's table
 
-    def __len__(self) -> int:
-        return len(self._buffers)
+    def begin(self, peer: Hello, granted: Granted) -> None:
+        """The stream has begun; offers cost what is `granted`."""
+        self._peer = peer
+        self._granted = granted
 
-    def offered(self, index: int) -> None:
-        """An IOMAP word names this entry; raises `PeerViolation` for one that is not there or cannot be."""
+    @property
+    def room(self) -> int:
+        """How many more buffers the peer's table takes."""
+        return 0 if self._peer is None else self._peer.iomaps - self._next
+
+    def offer(self, region: MemoryRegion, offset: int) -> None:
+        """Let the peer write `region` under `offset`, without a word; it costs one credit.
+
+        Raises `WrongState` if the peer's table or its credits are used up, `QueueFull` as `write`.
+        """
+        if self._peer is None or not self.room or not self._granted.left:
+            raise WrongState(
+                f"the peer can be offered no buffer: its table has room for {self.room}, its credits are "
+                f"{self._granted.left} (docs/sockets.md, {_SECTION})"
+            )
+        self._posting.check_asides()
+        to, stag, entries = self._peer.target_sgl
+        index, self._next = self._next, self._next + 1
+        entry = RemoteRegion(to + entries * ENTRY_SIZE + index * IOMAP_ENTRY_SIZE, stag, IOMAP_ENTRY_SIZE)
+        self._granted.spend()
+        self._posting.post(
+            Write(remote=entry, inline=self._peer.order.iomap(offset, region[:].remote()), signaled=False),
+            self._posting.word(Op.IOMAP, index, asides=1),
+        )
+
+    def on_offer(self, index: int) -> None:
+        """The peer has offered a buffer; raises `PeerViolation` for an entry that is not there or cannot be."""
         entries = len(self._memory) // IOMAP_ENTRY_SIZE
         if index >= entries:
             raise PeerViolation(f"IOMAP {index}", f"the table has {entries} entries", _SECTION)
@@ -39,8 +74,19 @@ class OfferedByPeer:
             raise PeerViolation(f"iomap entry {index} is {memory}", "memory ends at the last TO or before", _SECTION)
         self._buffers[index] = offset, memory
 
-    def find(self, offset: int, nbytes: int) -> RemoteRegion:
-        """The memory for `nbytes` octets at `offset`; raises `BadWorkRequest` if no one buffer has them all."""
+    def write(self, octets: bytes, offset: int) -> None:
+        """Write octets into the buffer that the peer has offered under `offset`; the peer is not told.
+
+        They are there before what is sent next. Raises `BadWorkRequest` if no one buffer has all of them, `QueueFull`
+        if too many direct writes are on their way.
+        """
+        place = self._find(offset, len(octets))
+        self._posting.check_asides()
+        region = self._pd.register(octets, Access(0))
+        self._posting.post(self._posting.aside((region,), place))
+        region.retire()  # when the Write is complete
+
+    def _find(self, offset: int, nbytes: int) -> RemoteRegion:
         for start, memory in self._buffers.values():
             if start <= offset and offset + nbytes <= start + memory.nbytes:
                 return memory[offset - start : offset - start + nbytes]

@@ -27,7 +27,7 @@ class TargetSgl:
         self._memory = memory
         self._order = order
         self._written = [order.entry(first), _CLEAR]  # what the peer last wrote, as far as it was taken
-        self._left = [first, _NOTHING]
+        self._left = [first, _NOTHING]  # what of each may still be written
         self._now = 0  # the entry in use
         self._overwritten: int | None = None
         memory[:ENTRY_SIZE] = self._written[0]
@@ -40,14 +40,14 @@ class TargetSgl:
     def advance(self, nbytes: int) -> RemoteRegion:
         """Where the next `nbytes` octets go; they are used."""
         now = self._now
-        place = self._left[now]
-        self._left[now] = place.at(nbytes)
-        if nbytes == place.nbytes:
+        to, stag, left = self._left[now]
+        self._left[now] = RemoteRegion(to + nbytes, stag, left - nbytes)
+        if nbytes == left:
             if self._in_memory(now) != self._written[now]:
                 self._overwritten = now
             self._written[now] = self._memory[self._slice(now)] = _CLEAR
             self._now = (now + 1) % ENTRIES
-        return place[:nbytes]
+        return RemoteRegion(to, stag, nbytes)
 
     def look(self) -> None:
         """The peer may have written entries; raises `PeerViolation` for one that cannot be."""

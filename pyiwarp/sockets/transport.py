@@ -50,11 +50,11 @@ class StreamTransport(asyncio.Transport):
         self._qp = qp
         self._cq = qp.recv_cq  # for sends too
         self._engine = engine
-        self._delivery = Delivery(engine, protocol)
+        self._delivery = Delivery(engine, protocol, self._complain)
         self._release = release
         self._keepalive = keepalive
         self._timer: asyncio.TimerHandle | None = None
-        self._buffer = WriteBuffer(self._pause_writing, self._resume_writing)
+        self._buffer = WriteBuffer(self._delivery.pause_writing, self._delivery.resume_writing)
         self._begun = False
         self._reading_paused = False
         self._eof_written = False
@@ -172,6 +172,10 @@ class StreamTransport(asyncio.Transport):
         """End at once: the peer's program sees that the connection was reset."""
         self._end(None)
 
+    def _force_close(self, exc: Exception | None) -> None:
+        """End at once because of `exc`; asyncio's TLS calls it by this name."""
+        self._end(exc)
+
     # --- from the stack ----------------------------------------------------------------------------------------------
 
     def _on_ended(self) -> None:
@@ -201,7 +205,8 @@ class StreamTransport(asyncio.Transport):
             self._advancing = False
 
     def _take_completions(self) -> None:
-        self._cq.arm(self._advance)
+        if self._qp.alive:  # else its end brings all completions that are left
+            self._cq.arm(self._advance)
         for completion in self._cq.poll():
             self._engine.on_completion(completion)
 
@@ -259,9 +264,12 @@ class StreamTransport(asyncio.Transport):
     def _fail(self, error: BaseException, message: str) -> None:
         """The program's protocol has failed."""
         if not isinstance(error, OSError):
-            context = {"message": message, "exception": error, "transport": self, "protocol": self.get_protocol()}
-            self._loop.call_exception_handler(context)
+            self._complain(message, error)
         self._end(error if isinstance(error, Exception) else None)
+
+    def _complain(self, message: str, error: BaseException) -> None:
+        context = {"message": message, "exception": error, "transport": self, "protocol": self.get_protocol()}
+        self._loop.call_exception_handler(context)
 
     def _end(self, error: Exception | None) -> None:
         """The stream ends now; what is left of the connection is reset."""
@@ -283,22 +291,6 @@ class StreamTransport(asyncio.Transport):
             self._release()
 
     # --- inside ------------------------------------------------------------------------------------------------------
-
-    def _pause_writing(self) -> None:
-        self._ask("pause_writing", self._delivery.protocol.pause_writing)
-
-    def _resume_writing(self) -> None:
-        self._ask("resume_writing", self._delivery.protocol.resume_writing)
-
-    def _ask(self, name: str, method: Callable[[], None]) -> None:
-        try:
-            method()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:
-            message = f"protocol.{name}() failed"
-            context = {"message": message, "exception": error, "transport": self, "protocol": self.get_protocol()}
-            self._loop.call_exception_handler(context)
 
     def _watch_peer(self) -> None:
         if self._keepalive is not None and not self._lost:

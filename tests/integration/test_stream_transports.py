@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from pyiwarp.sockets import (
     open_connection,
 )
 from tests.hosts import HOST
-from tests.integration.loops import Runner, octets, run, silent_listener, soon
+from tests.integration.loops import Runner, octets, run, run_on, silent_listener, soon
 from tests.integration.streamrig import QUICK, SMALL, serving
 
 __all__ = ["run"]  # a fixture
@@ -271,6 +272,60 @@ def test_an_empty_buffer_ends_the_stream(run: Runner) -> None:
             assert "empty buffer" in str(told[0]["exception"])
 
     run(main)
+
+
+def unauthenticated(protocol: int) -> ssl.SSLContext:
+    """TLS without certificates, which no test needs."""
+    context = ssl.SSLContext(protocol)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_ciphers("aNULL:@SECLEVEL=0")
+    return context
+
+
+def test_tls_above_a_stream() -> None:
+    """By asyncio's own `start_tls`; uvloop's takes its own transports only."""
+    data = octets(200_000)
+
+    async def secret(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readline() == b"STARTTLS\n"
+        writer.write(b"go\n")
+        await writer.start_tls(unauthenticated(ssl.PROTOCOL_TLS_SERVER))
+        writer.write(await reader.readexactly(len(data)))
+        await writer.drain()
+        writer.close()
+
+    async def main() -> None:
+        async with serving(secret, SMALL) as server:
+            reader, writer = await open_connection(HOST, server.port, options=SMALL)
+            writer.write(b"STARTTLS\n")
+            assert await reader.readline() == b"go\n"
+            await writer.start_tls(unauthenticated(ssl.PROTOCOL_TLS_CLIENT))
+            assert writer.get_extra_info("cipher") is not None
+            writer.write(data)
+            assert await reader.readexactly(len(data)) == data
+            writer.close()
+            with suppress(ssl.SSLError):
+                await writer.wait_closed()
+
+    run_on(asyncio.new_event_loop, main)
+
+
+def test_a_handshake_that_fails_ends_the_stream() -> None:
+    async def open_text(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"this is no TLS\n")
+        with suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    async def main() -> None:
+        async with serving(open_text, QUICK) as server:
+            _, writer = await open_connection(HOST, server.port, options=QUICK)
+            with pytest.raises(ssl.SSLError):
+                await writer.start_tls(unauthenticated(ssl.PROTOCOL_TLS_CLIENT))
+
+    run_on(asyncio.new_event_loop, main)
 
 
 # --- connecting ------------------------------------------------------------------------------------------------------

@@ -351,7 +351,7 @@ def test_an_advertisement_is_what_rping_sends() -> None:  # SEC-5042-6.3.4-01
 
 @pytest.mark.parametrize("offset", [-1, 21])
 def test_a_part_outside_an_advertisement(offset: int) -> None:
-    with pytest.raises(BadWorkRequest, match=f"offset {offset}"):
+    with pytest.raises(BadWorkRequest, match=f"not {offset}: STag"):
         RemoteRegion(0, 1, 20).at(offset)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pyiwarp import Access, RemoteRegion, UsageError
-from pyiwarp.errors import BadWorkRequest, WrongState
+from pyiwarp.errors import BadWorkRequest, QueueFull, WrongState
 from pyiwarp.sockets.engine import End
 from pyiwarp.sockets.errors import NotSpoken, PeerViolation
 from pyiwarp.sockets.options import StreamOptions
@@ -253,9 +253,9 @@ def test_how_many_iomap_entries_the_private_data_can_say(asked: int, told: int) 
 def test_direct_writes_are_there_before_what_is_sent_next() -> None:
     ends = Ends(SMALL, replace(SMALL, iomaps=2))
     memory = ends.left.node.region(64, Access.REMOTE_WRITE)
-    ends.left.engine.offer(memory, offset=1000)
+    ends.left.engine.direct.offer(memory, offset=1000)
     ends.settle()
-    ends.right.engine.write_at(b"directly", 1010)
+    ends.right.engine.direct.write(b"directly", 1010)
     ends.right.send(b"look")
     ends.settle()
     assert ends.left.take() == b"look"
@@ -264,13 +264,31 @@ def test_direct_writes_are_there_before_what_is_sent_next() -> None:
 
 def test_direct_writes_go_where_a_buffer_was_offered() -> None:
     ends = Ends(SMALL, replace(SMALL, iomaps=1))
-    ends.left.engine.offer(ends.left.node.region(64, Access.REMOTE_WRITE), offset=1000)
+    ends.left.engine.direct.offer(ends.left.node.region(64, Access.REMOTE_WRITE), offset=1000)
     ends.settle()
     for offset in (999, 1057):
         with pytest.raises(BadWorkRequest, match="no buffer of the peer"):
-            ends.right.engine.write_at(b"directly", offset)
-    with pytest.raises(WrongState, match="no buffer now"):
-        ends.left.engine.offer(ends.left.node.region(64, Access.REMOTE_WRITE), offset=2000)
+            ends.right.engine.direct.write(b"directly", offset)
+    with pytest.raises(WrongState, match="its table has room for 0"):
+        ends.left.engine.direct.offer(ends.left.node.region(64, Access.REMOTE_WRITE), offset=2000)
+
+
+def test_no_more_than_eight_direct_writes_are_on_their_way() -> None:
+    """Messages have their room in the send queue all the same, and so do they when these are with TCP."""
+    ends = Ends(SMALL, replace(SMALL, iomaps=1))
+    ends.left.engine.direct.offer(ends.left.node.region(64, Access.REMOTE_WRITE), offset=0)
+    ends.settle()
+    ends.pair.right_end.clogged = True
+    for _ in range(8):
+        ends.right.engine.direct.write(b"x", 0)
+    ends.right.engine.keep_alive()
+    with pytest.raises(QueueFull, match="8 direct writes"):
+        ends.right.engine.direct.write(b"x", 0)
+    assert sum(ends.right.send(b"y") for _ in range(20)) == 12, "credits of 16, four of which are left alone"
+    ends.pair.right_end.clogged = False
+    ends.settle()
+    ends.right.engine.direct.write(b"x", 0)
+    assert ends.left.take() == b"y" * 12
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
