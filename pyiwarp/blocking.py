@@ -19,6 +19,7 @@ from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS, ListenerCounters
 from pyiwarp.connections.blocking import Connection, Region
 from pyiwarp.connections.endpoint import Message, PeerRequest, new_connection
 from pyiwarp.connections.options import Options, options_for
+from pyiwarp.connections.unclosed import warn_unclosed
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import poller
 from pyiwarp.drivers.polling_driver import PollingDriver
@@ -147,6 +148,10 @@ class Listener:
 
     def __repr__(self) -> str:
         return repr(self._listener)
+
+    def __del__(self) -> None:
+        if self._listener.is_open:
+            warn_unclosed(self)
 
     def __enter__(self) -> Listener:
         return self

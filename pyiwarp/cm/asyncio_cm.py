@@ -98,6 +98,7 @@ class Listener:
         self._loop = running_loop()
         self._room = room
         self._sockets: list[socket.socket] = []
+        self._port = 0
         self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
         self._beginning: set[asyncio.Task[object]] = set()  # the loop makes their transports
         self._requests: asyncio.Queue[ConnectRequest | None] = asyncio.Queue()
@@ -128,8 +129,7 @@ class Listener:
     @property
     def port(self) -> int:
         """The TCP port; the one that the system chose if 0 was asked for."""
-        port: int = self._sockets[0].getsockname()[1] if self._sockets else 0
-        return port
+        return self._port if self._sockets else 0
 
     @property
     def sockets(self) -> tuple[TransportSocket, ...]:
@@ -140,6 +140,11 @@ class Listener:
     def counters(self) -> ListenerCounters:
         """What has come, and what became of it."""
         return self._reception.counters
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens, and in this process."""
+        return bool(self._sockets)
 
     async def get_request(self) -> ConnectRequest:
         """The next Request; raises `Closed` once the listener is closed. Cancelling loses none."""
@@ -182,6 +187,7 @@ class Listener:
             self._sockets = taken_over(sock, host, port, backlog)
         else:
             self._sockets = listening_sockets(await resolve(host or None, port, socket.AI_PASSIVE), backlog)
+        self._port = self._sockets[0].getsockname()[1]
         for sock in self._sockets:
             self._watch(sock)
 

@@ -214,6 +214,11 @@ class Listener:
         return f"<Listener port {self.port} {self._reception!r}>"
 
     @property
+    def is_open(self) -> bool:
+        """Whether it listens, and in this process."""
+        return bool(self._sockets) and not self._poller.left_behind
+
+    @property
     def closed(self) -> bool:
         """Whether the listener is closed."""
         return not self._sockets

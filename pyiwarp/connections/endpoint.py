@@ -16,6 +16,7 @@ from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.connections.large import Answer, Arrival, Loan, announced
 from pyiwarp.connections.options import Options
 from pyiwarp.connections.requests import MakeRequest, pair_of
+from pyiwarp.connections.unclosed import warn_unclosed
 from pyiwarp.errors import (
     BadWorkRequest,
     Closed,
@@ -83,6 +84,8 @@ class Endpoint(Generic[D]):
         """SEC-5042-2.2.4-01: one that shares nothing has a protection domain of its own."""
         return cls(pd or Context().alloc_pd(), options, owns_pd=pd is None)
 
+    _closed = True  # until it is whole
+
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
         self.pd = pd
         self.options = options
@@ -109,6 +112,10 @@ class Endpoint(Generic[D]):
         self.qp.post_recv_many(self._slots)
         self._send_cq.taker = self._on_work_done
         self._recv_cq.taker = self._on_received
+
+    def __del__(self) -> None:
+        if not self._closed and self._llp is not None and self.qp.alive and not self._left_behind:
+            warn_unclosed(self)
 
     def __dir__(self) -> list[str]:
         return public_names(self, _INTERNAL)

@@ -18,6 +18,7 @@ from pyiwarp import cm
 from pyiwarp.connections.awaitable import Connection
 from pyiwarp.connections.endpoint import PeerRequest, new_connection
 from pyiwarp.connections.options import Options, options_for
+from pyiwarp.connections.unclosed import warn_unclosed
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import ConnectionLost, UsageError, WrongState
 from pyiwarp.queues.waiting import running_loop
@@ -144,6 +145,10 @@ class Listener:
 
     def __repr__(self) -> str:
         return repr(self._listener)
+
+    def __del__(self) -> None:
+        if self._listener.is_open:
+            warn_unclosed(self)
 
     async def __aenter__(self) -> Listener:
         return self

@@ -15,7 +15,7 @@ PACKAGE = """
     Access Closed Connection ConnectionLost Context Device Disconnected IwarpError Listener MemoryRegion Message Options
     ProtectionDomain ProtocolViolation Region RegionSlice Rejected RemoteRegion Request Server StartupError
     TerminatedByPeer UsageError WorkFailed
-    blocking blockingcm capture cm connect devices errors files listen profile rdmacm serve verbs
+    blocking blockingcm capture cm connect devices errors files listen profile rdmacm serve sockets verbs
 """
 CONNECTION = """
     abort agreement bind close close_reason compare_swap fetch_add get_extra_info invalidate is_closed local_addr
