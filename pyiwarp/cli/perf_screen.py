@@ -19,17 +19,19 @@ LINE: Final = "-" * 79
 async def measure(plan: Plan, options: Options, patience: float, place: Address, *, json: bool) -> None:
     """Be the client, once."""
     page = _Page(plan, "client", json=json)
-    page.end(await PerfSession(plan, options, patience, page.begin).run_client(place.host, place.port))
+    await PerfSession(plan, options, patience, page.begin, page.row).run_client(place.host, place.port)
+    page.end()
 
 
 async def serve_once(plan: Plan, options: Options, patience: float, host: str, port: int, *, json: bool) -> None:
     """Be the server for one client."""
     page = _Page(plan, "server", json=json)
-    session = PerfSession(plan, options, patience, page.begin)
+    session = PerfSession(plan, options, patience, page.begin, page.row)
     listener = await cm.listen(host, port, options.offer(b""), make_tap=lambda: options.tap(initiator=False))
     async with listener:
         page.announce(Address(host, listener.port))
-        page.end(await session.run_server(listener))
+        await session.run_server(listener)
+        page.end()
 
 
 class _Page:
@@ -39,6 +41,7 @@ class _Page:
         self._plan = plan
         self._role = role
         self._json = json
+        self._rows = 0
         self._facts: dict[str, object] = {"test": plan.test.value, "role": role}
 
     def announce(self, place: Address) -> None:
@@ -57,12 +60,20 @@ class _Page:
         title = f"{'':20}{self._plan.test.caption}" + (", microseconds" if self._plan.test.is_latency else "")
         print("\n".join([LINE, title, f" {self._role} with {peer}", LINE, header]), flush=True)
 
-    def end(self, result: Result) -> None:
-        """The figures; the server of read_lat has none."""
+    def row(self, result: Result) -> None:
+        """The figures of one size."""
+        self._rows += 1
         if self._json:
             self._tell({"event": "result", **self._facts, **(result.data() if result else {})})
         else:
-            print("\n".join([*([str(result)] if result else []), LINE]), flush=True)
+            print(result, flush=True)
+
+    def end(self) -> None:
+        """The test is over; the server of read_lat has no figures."""
+        if not self._json:
+            print(LINE, flush=True)
+        elif not self._rows:
+            self._tell({"event": "result", **self._facts})
 
     def _tell(self, facts: dict[str, object]) -> None:
         print(jsonlib.dumps(facts), flush=True)

@@ -40,5 +40,5 @@ class PerfTest(StrEnum):
 
     @property
     def key_exchanges(self) -> int:
-        """How often the records are exchanged before the test begins."""
-        return 3 if self in (PerfTest.WRITE_BW, PerfTest.READ_BW) else 4
+        """How often the records are exchanged before the test begins, or before its first size is begun."""
+        return 4 if self in (PerfTest.WRITE_LAT, PerfTest.READ_LAT) else 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 import time
@@ -21,6 +22,11 @@ from pyiwarp.verbs import Completion, Read, Recv, Send, SendRequest, Write
 __all__ = ["CREDIT_SIZE", "DataConnection", "Plan", "run_client", "run_server"]
 
 CREDIT_SIZE = 4
+CREDIT_GRACE = 200_000_000
+"""How long a client that has several sizes waits for the server's last count, in nanoseconds."""
+
+LEAST_ITERATIONS = 5
+"""Messages of which latency can be told."""
 now = time.perf_counter_ns
 
 
@@ -30,6 +36,8 @@ class Plan:
 
     On each of `qps` connections so many sends may be underway, posted `post_list` at a time, so many receives are
     posted, and each `cq_mod`-th message asks for a completion. With `both_ways` the server does what the client does.
+    With `seconds` the test runs for so long, whatever `iterations` says. `sizes` are the plans for each of several
+    sizes, one after the other on the same connections; `size` is the greatest of them then.
     """
 
     test: PerfTest
@@ -41,6 +49,13 @@ class Plan:
     post_list: int = 1
     qps: int = 1
     both_ways: bool = False
+    seconds: float | None = None
+    sizes: tuple[Plan, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Plan, ...]:
+        """What is run one after the other."""
+        return self.sizes or (self,)
 
 
 class DataConnection:
@@ -57,16 +72,22 @@ class DataConnection:
         self.remote = RemoteRegion(0, 0, 0)
         self._make_end = make_end
         self._receives = 0
+        self.several_sizes = bool(plan.sizes)
         self.end = self.fresh_end()
 
     def fresh_end(self) -> Endpoint:
-        """An endpoint not yet connected, with its receives posted."""
+        """An endpoint not yet connected."""
         self.end = self._make_end()
-        self._receives = 0
-        if self.plan.test.sends:
-            for _ in range(self.plan.rx_depth):
-                self.post_receive()
         return self.end
+
+    def begin(self, plan: Plan, *, client: bool) -> None:
+        """Get ready for a test of one size: receives are posted where Sends will come, and none is counted."""
+        self.plan = plan
+        self._receives = 0
+        self.credit.view[:] = bytes(CREDIT_SIZE)
+        if plan.test is PerfTest.SEND_LAT or (plan.test is PerfTest.SEND_BW and not client):
+            for _ in range(plan.rx_depth):
+                self.post_receive()
 
     def record(self, psn: int, out_reads: int) -> Record:
         """What the peer must know; where Sends are counted, it is told where the count goes."""
@@ -76,7 +97,7 @@ class DataConnection:
     def set_remote(self, record: Record) -> None:
         """Take the peer's record."""
         test = self.plan.test
-        self.remote = record.memory(CREDIT_SIZE if test is PerfTest.SEND_BW else self.terms.buffer_size(self.plan.size))
+        self.remote = record.memory(CREDIT_SIZE if test is PerfTest.SEND_BW else self.target.nbytes)
 
     def local(self, number: int) -> RegionSlice:
         """Where message `number` is sent from or Read into."""
@@ -138,6 +159,8 @@ class _Times(NamedTuple):
 
 def _bandwidth(plan: Plan, runs: Sequence[_Times]) -> Bandwidth:
     """The figures of all connections together."""
+    if plan.seconds is not None:
+        return _within(plan, plan.seconds, runs)
     posted = sorted(at for run in runs for at in run.posted)
     news = sorted(
         (at, count - before)
@@ -148,6 +171,19 @@ def _bandwidth(plan: Plan, runs: Sequence[_Times]) -> Bandwidth:
     completed = [(total, at) for total, (at, _) in zip(totals, news, strict=True)]
     best = peak_interval(posted, completed)
     return Bandwidth.of(plan.size, len(posted), completed[-1][1] - posted[0], best)
+
+
+def _within(plan: Plan, seconds: float, runs: Sequence[_Times]) -> Bandwidth:
+    """The figures of the middle half of the time, as perftest has them: connections are all under way then."""
+    begun = min(run.posted[0] for run in runs)
+    first, last = (begun + int(seconds * quarters / 4 * 1e9) for quarters in (1, 3))
+    count = 0
+    for run in runs:
+        counts = [0, *(done for done, _ in run.completed)]
+        count += sum(
+            done - before for before, (done, at) in zip(counts, run.completed, strict=False) if first < at <= last
+        )
+    return Bandwidth.of(plan.size, count, last - first)
 
 
 def _always(sent: int) -> bool:
@@ -183,11 +219,14 @@ async def _stream(
     plan, end = connection.plan, connection.end
     posted: list[int] = []
     completed: list[tuple[int, int]] = []
-    done = 0
-    while done < plan.iterations:
+    done, total = 0, plan.iterations
+    over = None if plan.seconds is None else now() + int(plan.seconds * 1e9)
+    while done < total:
+        if over is not None and now() > over:
+            over, total = None, -(-max(len(posted), 1) // plan.cq_mod) * plan.cq_mod  # the last asks for a completion
         stalled = False
-        while (sent := len(posted)) < plan.iterations:
-            upto = min(sent + plan.post_list, plan.iterations)
+        while (sent := len(posted)) < total:
+            upto = min(sent + plan.post_list, total)
             if upto > done + plan.tx_depth:
                 break
             if stalled := not may_send(upto - 1):
@@ -195,7 +234,7 @@ async def _stream(
             posted += [now()] * (upto - sent)
             end.qp.post_send_many(
                 [
-                    make(connection, number, (number + 1) % plan.cq_mod == 0 or number == plan.iterations - 1)
+                    make(connection, number, (number + 1) % plan.cq_mod == 0 or number == total - 1)
                     for number in range(sent, upto)
                 ]
             )
@@ -220,20 +259,36 @@ async def _stream_on_credit(connection: DataConnection) -> _Times:
     def may_send(sent: int) -> bool:
         return sent + 1 - int.from_bytes(word, sys.byteorder) < depth
 
-    return await _stream(connection, _send, may_send)
+    times = await _stream(connection, _send, may_send)
+    if connection.several_sizes:
+        await _last_credit(connection)
+    return times
+
+
+async def _last_credit(connection: DataConnection) -> None:
+    """Wait a little for the server's last count: behind the next size's beginning it would be taken for one of that."""
+    plan, word = connection.plan, connection.credit.view
+    last = max(count for count in range(plan.iterations + 1) if _tells_credit(plan, count))
+    over = now() + CREDIT_GRACE
+    while int.from_bytes(word, sys.byteorder) != last and now() < over:
+        await _sent_or_not(connection.end)
+
+
+def _tells_credit(plan: Plan, count: int) -> bool:
+    """Whether the server tells how many messages it has received: three times for each `rx_depth` of them."""
+    return count % plan.rx_depth % (plan.rx_depth // 3) == 0
 
 
 async def _receive_and_give_credit(connection: DataConnection) -> Bandwidth:
     """Take messages, and RDMA Write their count to the client three times per `rx_depth`, in the host's order."""
     plan, end = connection.plan, connection.end
-    every = plan.rx_depth // 3
     begun = count = 0
     while count < plan.iterations:
         for _ in await end.received():
             begun = begun or now()
             count += 1
             connection.post_receive()
-            if count % plan.rx_depth % every == 0:
+            if _tells_credit(plan, count):
                 _give_credit(end.qp.post_send, connection.remote, count)
     return Bandwidth.of(plan.size, plan.iterations, now() - begun)
 
@@ -271,7 +326,8 @@ async def _await_flag(end: Endpoint, flag: memoryview, number: int) -> None:
 async def _read_again_and_again(connection: DataConnection) -> Latency:
     plan, end = connection.plan, connection.end
     posted: list[int] = []
-    for _ in range(plan.iterations):
+    over = math.inf if plan.seconds is None else now() + int(plan.seconds * 1e9)
+    while len(posted) < plan.iterations and (now() < over or len(posted) < LEAST_ITERATIONS):
         posted.append(now())
         end.qp.post_send(Read(connection.source[: plan.size], connection.remote))
         await end.sent()

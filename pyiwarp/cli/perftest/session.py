@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -37,23 +37,31 @@ GRACE: Final = 0.2
 class PerfSession:
     """The test of `plan` with one peer; `run_client` or `run_server` does all of it and returns the result.
 
-    `on_ready` is called with the peer's address when both sides are ready to begin.
+    `on_ready` is called with the peer's address when both sides are ready to begin, `on_result` with the figures of
+    each size.
     Both raise `PeerSilent`, `BadMessage`, or what ended a connection. A server without results of its own returns
     those of the client, if the test has it tell them, or None.
     """
 
     def __init__(
-        self, plan: Plan, options: Options, patience: float, on_ready: Callable[[str], None] = lambda peer: None
+        self,
+        plan: Plan,
+        options: Options,
+        patience: float,
+        on_ready: Callable[[str], None] = lambda peer: None,
+        on_result: Callable[[Result], None] = lambda result: None,
     ) -> None:
         self._plan = plan
         self._patience = patience
         self._on_ready = on_ready
+        self._on_result = on_result
         reads = OUT_READS if plan.test.reads else 0
         self._options = replace(options, ird=0, ord=0)
         self._data_options = replace(options, ird=reads, ord=reads)
         self._out_reads = options.profile.depth(reads) or 1
         self._pd = Context().alloc_pd()
         self._ends: list[Endpoint] = []
+        self._record = Record()  # of the first data connection
 
     async def run_client(self, host: str, port: int) -> Result:
         """Play the client against the server on `host` and `port`."""
@@ -65,7 +73,7 @@ class PerfSession:
             for connection in connections:
                 await self._connect_data(connection, host, port)
             await self._exchange_memory(control, connections)
-            result = await self._finish(control, connections[0], await run_client(connections))
+            result = await self._finish(control, connections[0], await self._run(control, connections, run_client))
             if self._plan.test is PerfTest.WRITE_LAT:
                 # nothing closes this test: a FIN right behind the last Write can overtake the server's last completion
                 await self._await_close(connections[0].end, GRACE)
@@ -85,7 +93,7 @@ class PerfSession:
                 self._ends.append(connection.end)
                 connection.end.accept(await within(self._patience, listener.get_request(), "the data connection"))
             await self._exchange_memory(control, connections)
-            result = await self._finish(control, connections[0], await run_server(connections))
+            result = await self._finish(control, connections[0], await self._run(control, connections, run_server))
             for other in reversed(self._ends):
                 await self._await_close(other, self._options.linger)
                 await other.close()
@@ -140,11 +148,39 @@ class PerfSession:
         first again. A test both ways begins with one more, when both are ready.
         """
         await control.exchange_record(Record())
-        again = self._plan.test.key_exchanges - 2 + self._plan.both_ways
+        again = self._plan.test.key_exchanges - 2
         records = {connection: connection.record(secrets.randbits(24), self._out_reads) for connection in connections}
+        self._record = records[connections[0]]
         for connection in (*connections, *connections, *[connections[0]] * again):
             connection.set_remote(await control.exchange_record(records[connection]))
         self._on_ready(connections[0].end.peername)
+
+    async def _run(
+        self,
+        control: Control,
+        connections: Sequence[DataConnection],
+        side: Callable[[Sequence[DataConnection]], Awaitable[Result]],
+    ) -> Result:
+        """The test with each size; returns the result of the last.
+
+        A test both ways, and one of Sends, begins when both are ready; with several sizes bandwidth has both tell when
+        they are done with each, too.
+        """
+        plan, result = self._plan, None
+        for part in plan.parts:
+            for connection in connections:
+                connection.begin(part, client=side is run_client)
+            if plan.both_ways or plan.test.sends:
+                connections[0].set_remote(await control.exchange_record(self._record))
+            result = await side(connections)
+            if plan.sizes and (plan.both_ways or plan.test is PerfTest.SEND_BW):
+                await control.exchange_record(self._record)
+            if plan.both_ways:
+                assert isinstance(result, Bandwidth), "only bandwidth is measured both ways"
+                result += await control.report(result)
+            if result is not None:
+                self._on_result(result)
+        return result
 
     async def _finish(self, control: Control, connection: DataConnection, result: Result) -> Result:
         """Both are done; where only the client measures bandwidth, the server is told, else each tells the other."""
@@ -156,11 +192,11 @@ class PerfSession:
             await control.exchange_record(record)
         if test in (PerfTest.WRITE_BW, PerfTest.READ_BW):
             assert not isinstance(result, Latency), "these are tests of bandwidth"
-            theirs = await control.report(result)
-            if result is None:
-                result = theirs
-            elif self._plan.both_ways:
-                result += theirs
+            if not self._plan.both_ways:
+                theirs = await control.report(result)
+                if result is None:
+                    result = theirs
+                    self._on_result(result)
             await control.exchange_record(record)
         return result
 
