@@ -14,13 +14,13 @@ from typing import Any, Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
-from pyiwarp.buffers import Octets
+from pyiwarp.buffers import Buffer, Octets
 from pyiwarp.drivers.descriptors import Source
 from pyiwarp.engine.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
 from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import ConnectionLost, FpduTimeout, StartupTimeout, WrongState
 from pyiwarp.memory.atomics import stored
-from pyiwarp.mr import StagTable
+from pyiwarp.mr import Access, MemoryRegion, StagTable
 from pyiwarp.negotiation import Agreement, Role
 from pyiwarp.profile import PeerProfile
 from pyiwarp.pump import TimeLimit, no_callback, reason_of
@@ -54,6 +54,9 @@ class PumpOwner(Protocol):
     """The protection domain that a queue pair belongs to, as far as its pump needs to know it."""
 
     stags: StagTable
+
+    def register(self, buffer: Buffer, access: Access = Access.LOCAL_WRITE) -> MemoryRegion:
+        """Register memory for its queue pairs; see `ProtectionDomain.register`."""
 
     @property
     def queue_pairs(self) -> Sequence[QpPump]:

@@ -56,7 +56,7 @@ def test_two_ids_without_channels(run: Runner) -> None:
                 asked = other.request_param
                 assert (asked.private_data, asked.responder_resources, asked.initiator_depth) == (b"v1", 5, 3)
                 qp = other.create_qp(cap=CAP)
-                memory = qp.pd.register(bytearray(8))  # type: ignore[attr-defined]
+                memory = qp.pd.register(bytearray(8))
                 qp.post_recv(Recv((memory[:],), "r"))
                 assert (await other.accept(ConnParam(private_data=b"ok"))).type is CmEventType.ESTABLISHED
                 event = await connecting
@@ -83,8 +83,8 @@ def test_what_was_posted_is_sent_before_the_end(run: Runner) -> None:  # DDP-504
             connecting = one.connect(ConnParam())
             async with await listener.get_request() as other:
                 qp = other.create_qp(cap=CAP)
-                sink = qp.pd.register(bytearray(1_000_000))  # type: ignore[attr-defined]
-                source = one.qp.pd.register(bytearray(b"x" * 1_000_000))  # type: ignore[attr-defined]
+                sink = qp.pd.register(bytearray(1_000_000))
+                source = one.qp.pd.register(bytearray(b"x" * 1_000_000))
                 qp.post_recv(Recv((sink[:],), "r"))
                 await other.accept(ConnParam())
                 await connecting
