@@ -61,7 +61,7 @@ class StreamTransport(asyncio.Transport):
         self._eof_told = False
         self._closing = False
         self._lost = False  # `connection_lost` is called or will be
-        self._ended = False  # the queue pair has ended
+        self._ended = self._all_sent = False  # the queue pair; before that
         self._advancing = False
         self._once_more = False
         self._writes_into_nothing = 0
@@ -131,8 +131,7 @@ class StreamTransport(asyncio.Transport):
             return
         with memoryview(data).cast("B") if data else memoryview(b"") as octets:
             taken = 0 if self._buffer or not self._qp.alive else self._engine.send(octets)
-            if taken < len(octets):
-                self._buffer.add(octets[taken:])
+            self._buffer.add(octets[taken:])
 
     def can_write_eof(self) -> bool:
         """A stream can be closed in one direction."""
@@ -224,8 +223,8 @@ class StreamTransport(asyncio.Transport):
             raise
         except BaseException as error:
             self._fail(error, "Fatal error: a method of the protocol failed.")
-        if self._eof_told and engine.readable:
-            engine.consume(len(engine.peek()))  # the program has been told that nothing comes
+        while engine.readable and (self._eof_told or self._closing):
+            engine.consume(len(engine.peek()))  # nobody wants it, and the peer may have to send it before it reads
 
     def _send_what_waits(self) -> None:
         engine = self._engine
@@ -244,6 +243,7 @@ class StreamTransport(asyncio.Transport):
     def _see_to_the_end(self) -> None:
         engine = self._engine
         if engine.finished and not self._ended:
+            self._all_sent = True
             self._qp.disconnect()
         if not self._ended or self._lost:
             return
@@ -254,8 +254,8 @@ class StreamTransport(asyncio.Transport):
             )
             lost.__cause__ = cause
             self._end(lost)
-        elif self._buffer:
-            self._end(StreamLost(f"the peer has disconnected; {len(self._buffer)} octets were not sent"))
+        elif self._buffer or (self._closing and not self._all_sent):
+            self._end(StreamLost("the connection has ended before everything was sent"))
         elif self._closing or self._eof_told:
             self._end(None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import pytest
 import pyiwarp
 from pyiwarp.sockets import (
     NotSpoken,
+    StreamLost,
     StreamOptions,
     StreamServer,
     StreamTransport,
@@ -22,7 +24,9 @@ from pyiwarp.sockets import (
     create_server,
     open_connection,
 )
-from tests.hosts import HOST
+from pyiwarp.sockets.wire import Hello
+from tests.golden.test_rsockets import KEEP_ALIVE
+from tests.hosts import HOST, keep_little
 from tests.integration.loops import Runner, octets, run, run_on, silent_listener, soon
 from tests.integration.streamrig import QUICK, SMALL, serving
 
@@ -270,6 +274,40 @@ def test_an_empty_buffer_ends_the_stream(run: Runner) -> None:
             left.calls.end.write(b"x")
             await soon(lambda: "connection_lost" in left.calls.names)
             assert "empty buffer" in str(told[0]["exception"])
+
+    run(main)
+
+
+MPA_REQUEST = bytes.fromhex("4d504120 49442052 65712046 72616d65 5002002c 00010001")
+
+
+def test_what_was_written_before_close_is_lost_with_the_connection(run: Runner) -> None:
+    """The peer takes nothing from TCP and resets it: the program is told that not everything was sent."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        protocol = Plain()
+        server = await create_server(lambda: protocol, HOST, options=QUICK)
+        hello = bytes(Hello(384, (0, 1, 2), pyiwarp.RemoteRegion(0, 2, 1 << 30)))
+        async with server:
+            with socket.socket() as peer:
+                keep_little(peer)
+                peer.setblocking(False)
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                await loop.sock_connect(peer, (HOST, server.port))
+                await loop.sock_sendall(peer, MPA_REQUEST + hello)
+                reply = await loop.sock_recv(peer, 20 + 44)
+                assert reply.startswith(b"MPA ID Rep Frame")
+                await loop.sock_sendall(peer, KEEP_ALIVE)
+                await soon(lambda: protocol.calls.transport)
+                end = protocol.calls.end
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+                end.write(bytes(QUICK.send_memory))
+                end.close()
+                for _ in range(20):
+                    await asyncio.sleep(0)
+            await soon(lambda: "connection_lost" in protocol.calls.names)
+            assert isinstance(protocol.calls.error, StreamLost)
 
     run(main)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pyiwarp.sockets import StreamOptions, StreamTransport, open_connection
+from pyiwarp.sockets import StreamLost, StreamOptions, StreamTransport, open_connection
 from tests.hosts import HOST
 from tests.integration.loops import Runner, octets, run, soon
 from tests.integration.streamrig import QUICK, SMALL, pair, serving
@@ -148,6 +148,20 @@ def test_what_was_written_before_close_arrives(run: Runner) -> None:
     run(main)
 
 
+def test_both_sides_close_with_much_to_send(run: Runner) -> None:
+    """Neither reads any more, and neither waits for ever: the first to have sent everything ends the stream."""
+
+    async def main() -> None:
+        async with pair(SMALL, SMALL) as ((_, writer), (_, other_writer)):
+            for each in (writer, other_writer):
+                each.write(bytes(300_000))
+                each.close()
+            ends = await asyncio.gather(writer.wait_closed(), other_writer.wait_closed(), return_exceptions=True)
+            assert all(end is None or isinstance(end, StreamLost) for end in ends)
+
+    run(main)
+
+
 def test_abort_resets_the_peer(run: Runner) -> None:
     async def main() -> None:
         async with pair() as ((reader, writer), (other_reader, other_writer)):
@@ -264,6 +278,7 @@ def test_what_is_known_of_a_stream(run: Runner) -> None:
             assert writer.get_extra_info("sockname") == other_writer.get_extra_info("peername")
             assert writer.get_extra_info("agreement").revision == 2
             assert writer.get_extra_info("cipher") is None
+            assert writer.get_extra_info("cipher", "none") == "none"
             assert "open" in repr(writer.transport)
 
     run(main)
