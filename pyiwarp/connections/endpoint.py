@@ -381,7 +381,7 @@ class Endpoint(Generic[D]):
         """The oldest large message that no call waits for; None if none has come, or the send queue has no room.
 
         Raises `BadWorkRequest` if the next message is a plain one, which stays; `MessageRefused` for one that is
-        larger than `Options.max_message`, which the peer is told.
+        larger than `Options.max_message`, which the peer is told; the cause if the connection has ended.
         """
         for arrival in self._arrivals:
             if not arrival.claimed:
@@ -393,15 +393,18 @@ class Endpoint(Generic[D]):
         if remote is None:
             self._on_message()  # another may wait for it
             raise BadWorkRequest("the next message does not tell of a large one; receive it by recv")
-        self._take_message()
+        self._check_more_to_come()  # else the peer can neither be read from nor answered
         if remote.nbytes > self.options.max_message:
+            self._take_message()
             self._post_answer(remote, Answer.TOO_LARGE)
             raise MessageRefused(
                 f"the peer's message has {remote.nbytes} octets; Options.max_message is {self.options.max_message}"
             )
-        self._arrivals.append(Arrival(bytearray(remote.nbytes), []))
-        self._begin_reading(self._arrivals[-1], remote)
-        return self._arrivals[-1]
+        arrival = Arrival(bytearray(remote.nbytes))  # if there is no memory the message stays
+        self._take_message()
+        self._begin_reading(arrival, remote)
+        self._arrivals.append(arrival)
+        return arrival
 
     def _begin_reading(self, arrival: Arrival, remote: RemoteRegion) -> None:
         """Read a large message; the answer follows when it is here."""

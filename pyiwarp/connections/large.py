@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
-from pyiwarp.access import ADVERTISEMENT_SIZE, RemoteRegion
+from pyiwarp.access import ADVERTISEMENT_SIZE, TO_LIMIT, RemoteRegion
 from pyiwarp.errors import MessageRefused
 from pyiwarp.mr import MemoryRegion
 from pyiwarp.pump import no_callback
@@ -62,14 +62,15 @@ class Arrival:
 
     __slots__ = ("claimed", "memory", "work")
 
-    def __init__(self, memory: bytearray, work: list[object]) -> None:
+    def __init__(self, memory: bytearray) -> None:
         self.memory = memory
-        self.work = work
+        self.work: list[object] = []
         self.claimed = True
 
 
 def announced(octets: memoryview) -> RemoteRegion | None:
-    """Where the message lies that a Send tells of; None if it tells of none."""
+    """Where the message lies that a Send tells of; None if it tells of none, or of memory that there cannot be."""
     if octets.nbytes != len(MAGIC) + ADVERTISEMENT_SIZE or octets[: len(MAGIC)].tobytes() != MAGIC:
         return None
-    return RemoteRegion.parse(octets[len(MAGIC) :])
+    remote = RemoteRegion.parse(octets[len(MAGIC) :])
+    return remote if remote.to + remote.nbytes <= TO_LIMIT else None

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from pyiwarp import Access, Connection, Options, RemoteRegion, blocking
+from pyiwarp.connections import endpoint
+from pyiwarp.connections.large import Arrival
 from pyiwarp.errors import BadWorkRequest, ConnectionLost, Disconnected, MessageRefused, TerminatedByPeer
 from tests.hosts import HOST
 from tests.integration.forms import AwaitableForm, Form, awaited, form
@@ -146,7 +148,17 @@ def test_an_announcement_of_nothing_ends_the_connection_and_costs_no_more_than_t
     beside(form, left, right, None, SMALL)
 
 
-@pytest.mark.parametrize("octets", [b"", b"pyiwarp\1", b"pyiwarp\1" + bytes(15), b"pyiwarp\2" + bytes(16), bytes(24)])
+NO_ANNOUNCEMENTS = [
+    b"",
+    b"pyiwarp\1",
+    b"pyiwarp\1" + bytes(15),
+    b"pyiwarp\2" + bytes(16),
+    bytes(24),
+    b"pyiwarp\1" + bytes(RemoteRegion((1 << 64) - 1, 0x4711, 2)),  # no memory wraps
+]
+
+
+@pytest.mark.parametrize("octets", NO_ANNOUNCEMENTS)
 def test_what_is_no_announcement_is_a_plain_message(form: Form, octets: bytes) -> None:
     async def body(one: Any, other: Any) -> None:
         await awaited(one.send, octets)
@@ -200,6 +212,43 @@ def test_a_closed_half_ends_it_too(form: Form) -> None:
         await awaited(conn.close)
 
     beside(form, left, right, Options(half_close=True, linger=0.2), Options(linger=0.2))
+
+
+def test_an_announcement_that_stays_when_the_peer_has_left() -> None:
+    with pair(None, Options(half_close=True)) as (one, other):
+        one.send(b"pyiwarp\1" + bytes(RemoteRegion(0x1000, 0x4711, 900)))
+        one.qp.disconnect()
+        soon(lambda: other.qp.stream.peer_closed)
+        with pytest.raises(Disconnected):
+            other.recv_large(timeout=PATIENCE)
+        assert len(other.recv(timeout=PATIENCE)) == 24
+
+
+def test_a_lack_of_memory_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(memory: bytearray) -> Arrival:
+        raise MemoryError
+
+    with pair() as (one, other):
+        with pytest.raises(TimeoutError):
+            one.send_large(b"large", timeout=0.0)
+        with monkeypatch.context() as starved:
+            starved.setattr(endpoint, "Arrival", none_left)
+            with pytest.raises(MemoryError):
+                other.recv_large(timeout=PATIENCE)
+        assert other.recv_large(timeout=PATIENCE) == b"large"
+
+
+@pytest.mark.parametrize("options", [Options(confirm=True), Options(revision=1), Options(ird=1, ord=1)])
+def test_every_kind_of_connection_carries_them(form: Form, options: Options) -> None:
+    async def left(conn: Any) -> None:
+        await awaited(conn.send_large, b"a" * 5000)
+        assert await awaited(conn.recv_large) == b"b" * 5000
+
+    async def right(conn: Any) -> None:
+        assert await awaited(conn.recv_large) == b"a" * 5000
+        await awaited(conn.send_large, b"b" * 5000)
+
+    beside(form, left, right, options, options)
 
 
 # --- given up and taken up again -------------------------------------------------------------------------------------
