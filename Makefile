@@ -16,7 +16,7 @@ PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(i
 QUICK := tests/unit tests/rfc tests/golden
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test tools lint types pytest pythons endurance interop bench mutants fuzz compiled package compliance reference audit format clean distclean
+.PHONY: help demo quick test tools lint types pytest pythons endurance soak interop bench mutants fuzz compiled package compliance reference audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -45,6 +45,11 @@ pytest: $(VENV)/.test  ## the tests alone; TESTS=tests/unit runs a part
 
 pythons: $(VENV)/.test  ## the tests that may depend on it, with each other Python that is here: 3.11, 3.12, 3.13, 3.14
 	.ci/pythons
+
+MINUTES ?= 10
+
+soak: $(VENV)/.test  ## good and hostile clients on each driver: memory, descriptors and tasks stay flat; MINUTES=30
+	nice $(PYTHON) -m tests.hostile.soak --minutes $(MINUTES)
 
 endurance: $(VENV)/.test  ## all tests again and again: shuffled, under load, with one processor, without IPv6 and so on
 	$(PYTHON) -m tests.endurance $(RUNS)

@@ -22,7 +22,7 @@ from pyiwarp.negotiation import Offer, Role
 from pyiwarp.pump import Driver
 from pyiwarp.startup import Startup, StartupState
 
-__all__ = ["DEFAULT_BACKLOG", "PER_ADDRESS", "ListenerCounters", "Reception", "Room"]
+__all__ = ["DEFAULT_BACKLOG", "PER_ADDRESS", "FoldedLog", "ListenerCounters", "Reception", "Room"]
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +99,10 @@ class _Arrival(NamedTuple):
 
 
 @dataclass(slots=True)
-class _FoldedLog:
+class FoldedLog:
     """Says what happens again and again once in `LOG_INTERVAL` seconds, with how often it has."""
 
+    logger: logging.Logger
     due: dict[str, float] = field(default_factory=dict)
     unsaid: dict[str, int] = field(default_factory=dict)
 
@@ -116,7 +117,7 @@ class _FoldedLog:
     def _say(self, level: int, what: str, detail: str) -> None:
         times = self.unsaid.pop(what)
         often = "" if times == 1 else f" ({times} times since the last such line)"
-        log.log(level, "%s: %s%s", what, detail, often)
+        self.logger.log(level, "%s: %s%s", what, detail, often)
 
 
 class Reception(Generic[D]):
@@ -137,7 +138,7 @@ class Reception(Generic[D]):
         self._networks: dict[str, dict[D, None]] = {}
         self._taken: set[D] = set()  # their Request is in the program's hands
         self._waiting: set[ConnectRequest[D]] = set()
-        self._log = _FoldedLog()
+        self._log = FoldedLog(log)
         self._counts = dict.fromkeys(ListenerCounters._fields, 0)
 
     def __repr__(self) -> str:

@@ -24,6 +24,7 @@ from pyiwarp.errors import (
     Disconnected,
     MessageRefused,
     ProtocolViolation,
+    StartupTimeout,
     UsageError,
     WrongProcess,
 )
@@ -181,7 +182,7 @@ class Endpoint(Generic[D]):
             return all(self.tells_of_the_end(each) for each in error.exceptions)
         if isinstance(error, Disconnected):
             return not self.qp.alive or self.qp.stream.peer_closed
-        return error is self.close_reason and isinstance(error, ConnectionLost | ProtocolViolation)
+        return error is self.close_reason and isinstance(error, ConnectionLost | ProtocolViolation | StartupTimeout)
 
     def attach(self, driver: D) -> None:
         """MPA startup has succeeded, and `driver` moves the octets of the queue pair from now on."""

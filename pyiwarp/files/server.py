@@ -13,7 +13,7 @@ from typing import Final
 
 from pyiwarp import Listener, Request, listen
 from pyiwarp.cm.listening import network_of
-from pyiwarp.cm.reception import ListenerCounters
+from pyiwarp.cm.reception import FoldedLog, ListenerCounters
 from pyiwarp.errors import IwarpError
 from pyiwarp.files.messages import HELLO
 from pyiwarp.files.report import Report
@@ -83,6 +83,7 @@ class FileServer:
         self._acceptor: asyncio.Task[None] | None = None
         self._slots: dict[asyncio.Task[None], _Slot] = {}
         self._leaving = set[asyncio.Task[None]]()
+        self._log = FoldedLog(log)
 
     async def __aenter__(self) -> FileServer:
         return self
@@ -148,12 +149,13 @@ class FileServer:
                 await request.reject(b"this is a file server; it serves clients of " + HELLO)
             elif len(self._slots) > self._shared.settings.clients and not self._make_room():
                 self.refusals["full"] += 1
-                log.info("%s: rejected: all %d clients have work", peer, self._shared.settings.clients)
+                what = f"a client is rejected, all {self._shared.settings.clients} clients have work"
+                self._log.say(logging.INFO, what, peer)
                 await request.reject(b"the server is full")
             else:
                 await self._serve(request)
         except (IwarpError, OSError) as error:
-            log.info("%s: %s", peer, error)
+            self._log.say(logging.INFO, f"a client's connection has ended, {type(error).__name__}", f"{peer}: {error}")
         except Exception:
             log.exception("%s: the session failed", peer)
 
@@ -186,7 +188,8 @@ class FileServer:
         self._leaving.add(task)
         task.cancel()
         self.refusals["idle"] += 1
-        log.info("%s: idle for %.1f s, makes room for another client", slot.peer, now - since)
+        what = "a client that is idle makes room for another"
+        self._log.say(logging.INFO, what, f"{slot.peer}, for {now - since:.1f} s")
         return True
 
     async def _serve(self, request: Request) -> None:

@@ -146,6 +146,18 @@ async def test_a_client_with_work_keeps_its_place(
     assert "all 1 clients have work" in caplog.text
 
 
+async def test_strangers_do_not_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with serving(tmp_path) as rig:
+        for _ in range(20):
+            stranger = await rig.raw()
+            await stranger.send(b"no message")
+            with pytest.raises(IwarpError):
+                await asyncio.wait_for(stranger.recv(), PATIENCE)
+            stranger.abort()
+    assert len([record for record in caplog.records if record.name == "pyiwarp.files.server"]) == 1
+
+
 # --- the disk --------------------------------------------------------------------------------------------------------
 
 

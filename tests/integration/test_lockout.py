@@ -312,7 +312,7 @@ def test_what_happens_often_is_logged_once_in_a_while(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(reception, "monotonic", lambda: now)
-    folded = reception._FoldedLog()
+    folded = reception.FoldedLog(logging.getLogger("test"))
     for step in (0.0, 1.0, 2.0, reception.LOG_INTERVAL, 0.5, reception.LOG_INTERVAL):
         now += step
         folded.say(logging.WARNING, "it is full", "by 127.0.0.1")

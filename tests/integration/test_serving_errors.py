@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 import pyiwarp
-from pyiwarp import Connection, ConnectionLost, Disconnected, Rejected, UsageError
+from pyiwarp import Connection, ConnectionLost, Disconnected, Options, Rejected, UsageError
 from pyiwarp.connections.serving import Request, listen
 from tests.hosts import HOST
 from tests.integration.loops import QUICK, Runner, run, soon, start
@@ -76,6 +77,30 @@ def test_a_peer_that_is_not_accepted_is_rejected_at_once(
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert bool(errors) is bool(told)
     assert told in caplog.text
+
+
+def test_a_peer_that_sends_no_fpdu_is_no_failure_of_the_handler(run: Runner, caplog: pytest.LogCaptureFixture) -> None:
+    """Else strangers fill the log with tracebacks."""
+
+    async def main() -> None:
+        ended = asyncio.Event()
+
+        async def handler(conn: Connection) -> None:
+            try:
+                await conn.recv()
+            finally:
+                ended.set()
+
+        options = Options(first_fpdu_timeout=0.1, linger=0.1)
+        async with await pyiwarp.serve(handler, HOST, options=options) as server:
+            with socket.create_connection((HOST, server.port)) as stranger:
+                stranger.sendall(b"MPA ID Req Frame" + bytes((0x40, 1, 0, 0)))
+                await asyncio.wait_for(ended.wait(), PATIENCE)
+
+    caplog.set_level(logging.INFO)
+    run(main)
+    assert "the first FPDU did not come within 0.1 s" in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_closing_a_server_answers_the_peer_whose_accept_is_under_way(run: Runner) -> None:
