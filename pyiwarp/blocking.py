@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator
 
 from pyiwarp.cm import polling_cm
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS, ListenerCounters
+from pyiwarp.cm.unclosed import warn_unclosed
 from pyiwarp.connections.blocking import Connection, Region
 from pyiwarp.connections.endpoint import Message, PeerRequest, new_connection
 from pyiwarp.connections.options import Options, options_for
-from pyiwarp.connections.unclosed import warn_unclosed
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import poller
 from pyiwarp.drivers.polling_driver import PollingDriver

@@ -24,6 +24,7 @@ from pyiwarp.cm.identifiers import (
 )
 from pyiwarp.cm.polled_dialing import resolve
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS
+from pyiwarp.cm.unclosed import warn_unclosed
 from pyiwarp.drivers.descriptors import Bell
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import poller
@@ -127,10 +128,16 @@ class CmId(BaseId):
     channel: EventChannel | None
     """Where its events go; None if steps block."""
 
+    _listener: polling_cm.Listener | None = None
+
     def __init__(self, channel: EventChannel | None = None, *, context: Context | None = None) -> None:
         super().__init__(channel, context)
         self._poller = poller()
-        self._listener: polling_cm.Listener | None = None
+
+    def __del__(self) -> None:
+        listens = self._listener is not None and self._listener.is_open
+        if not self._closed and (listens or self._is_connected):
+            warn_unclosed(self)
 
     def __enter__(self) -> CmId:
         return self

@@ -408,7 +408,10 @@ class RegionSlice(NamedTuple):
     nbytes: int
 
     def __getitem__(self, octets: Any) -> Any:
-        """Some of these octets, as a slice of any sequence is; a number gives the field, as that of any tuple does."""
+        """Some of these octets, as a slice of any sequence is; a number gives the field, as that of any tuple does.
+
+        mypy takes it for a plain tuple, as it does each slice of a named tuple: typed programs slice the region.
+        """
         if not isinstance(octets, slice):
             return tuple.__getitem__(self, octets)
         start, nbytes = slice_of(octets, self.nbytes)

@@ -33,6 +33,7 @@ from pyiwarp.cm.identifiers import (
     Pending,
 )
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS
+from pyiwarp.cm.unclosed import warn_unclosed
 from pyiwarp.errors import Closed, IwarpError
 from pyiwarp.negotiation import Offer
 from pyiwarp.pump import Driver
@@ -104,12 +105,18 @@ class CmId(BaseId):
     channel: EventChannel | None
     """Where its events go; None if steps are awaited alone."""
 
+    _listener: cm.Listener | None = None
+
     def __init__(self, channel: EventChannel | None = None, *, context: Context | None = None) -> None:
         super().__init__(channel, context)
         self._loop = running_loop()
         self._work: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
-        self._listener: cm.Listener | None = None
+
+    def __del__(self) -> None:
+        listens = self._listener is not None and self._listener.is_open
+        if not self._closed and (listens or self._is_connected):
+            warn_unclosed(self)
 
     async def __aenter__(self) -> CmId:
         return self

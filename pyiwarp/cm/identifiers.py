@@ -212,6 +212,8 @@ class BaseId(ABC):
     `context` chooses the device, an unconstrained one by default. Without a channel each step is waited for.
     """
 
+    _closed = True  # until it is whole
+
     def __init__(self, channel: BaseChannel | None, context: Context | None) -> None:
         self.channel = channel
         self.context: Context = context or Context()
@@ -255,6 +257,12 @@ class BaseId(ABC):
     def agreement(self) -> Agreement:
         """What startup settled, once connected."""
         return self.qp.stream.agreement
+
+    @property
+    def _is_connected(self) -> bool:
+        """Whether the identifier has a connection that lasts, and in this process."""
+        driver, qp = self.driver, self._qp
+        return driver is not None and qp is not None and qp.alive and not driver.left_behind
 
     def create_qp(
         self,

@@ -432,7 +432,7 @@ class Connection(Endpoint[AsyncioDriver]):
 
     def _post(self, request: MakeRequest) -> asyncio.Future[Completion]:
         """Post a work request, for which there is room; its completion will be the result of what is returned."""
-        done = self._new_wr_id()
+        done: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         self.qp.post_send(request(done))
         return done
 
@@ -440,7 +440,8 @@ class Connection(Endpoint[AsyncioDriver]):
         return asyncio.get_running_loop().create_future()
 
     def _on_work_done(self, completion: Completion) -> None:
-        done = _future(completion.wr_id)
+        done = completion.wr_id
+        assert isinstance(done, asyncio.Future)
         if not done.done():
             done.set_result(completion)
         if self._room:

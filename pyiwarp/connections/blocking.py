@@ -460,7 +460,7 @@ class Connection(Endpoint[PollingDriver]):
     def _post(self, request: MakeRequest, deadline: float | None) -> _Outcome:
         """Post a work request, when there is room."""
         self._make_room(deadline)
-        done = self._new_wr_id()
+        done = _Outcome()
         self.qp.post_send(request(done))
         return done
 
@@ -508,7 +508,9 @@ class Connection(Endpoint[PollingDriver]):
         return self.poller.wait(done, None if deadline is None else max(0.0, deadline - monotonic()))
 
     def _on_work_done(self, completion: Completion) -> None:
-        _outcome(completion.wr_id).completion = completion
+        done = completion.wr_id
+        assert isinstance(done, _Outcome)
+        done.completion = completion
 
 
 def _outcome(wr_id: object) -> _Outcome:

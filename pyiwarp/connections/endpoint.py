@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
 from pyiwarp.access import check_writable, octets_of
 from pyiwarp.cm.handshake import ConnectRequest
+from pyiwarp.cm.unclosed import warn_unclosed
 from pyiwarp.connections.large import Answer, Arrival, Loan, announced
 from pyiwarp.connections.options import Options
 from pyiwarp.connections.requests import MakeRequest, pair_of
-from pyiwarp.connections.unclosed import warn_unclosed
 from pyiwarp.errors import (
     BadWorkRequest,
     Closed,

@@ -15,10 +15,10 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pyiwarp import cm
+from pyiwarp.cm.unclosed import warn_unclosed
 from pyiwarp.connections.awaitable import Connection
 from pyiwarp.connections.endpoint import PeerRequest, new_connection
 from pyiwarp.connections.options import Options, options_for
-from pyiwarp.connections.unclosed import warn_unclosed
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import ConnectionLost, UsageError, WrongState
 from pyiwarp.queues.waiting import running_loop

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import pytest
 
 import pyiwarp
-from pyiwarp import Connection, blocking
+from pyiwarp import Connection, blocking, blockingcm, rdmacm
 from tests.children import finished
 from tests.hosts import HOST
 from tests.patience import PATIENCE
@@ -29,8 +29,11 @@ def told() -> Iterator[list[str]]:
 
     def show(message: Warning | str, category: type[Warning], *more: object) -> None:
         # recorded warnings would keep what they are about
-        if issubclass(category, ResourceWarning) and ("<Connection" in str(message) or "<Listener" in str(message)):
-            words.append(str(message))
+        word = str(message)
+        if issubclass(category, ResourceWarning) and word.startswith(
+            ("unclosed <Conn", "unclosed <List", "unclosed <CmId")
+        ):
+            words.append(word)
 
     with warnings.catch_warnings(), patch.object(warnings, "showwarning", show):
         warnings.simplefilter("always")
@@ -42,30 +45,34 @@ async def wait(conn: Connection) -> None:
     await conn.recv()
 
 
-def test_a_connection_that_is_dropped_is_told_with_its_peer() -> None:
-    def keep(listener: blocking.Listener) -> None:
-        with listener.get_request(timeout=PATIENCE).accept():
-            dropped.wait(PATIENCE)
+@contextmanager
+def peer() -> Iterator[list[int]]:
+    """A peer that keeps its end until the block is left; the list has the port at which it listens."""
 
     def serve() -> None:
         with blocking.listen(HOST) as listener:
             ports.append(listener.port)
             there.set()
-            keep(listener)
+            with listener.get_request(timeout=PATIENCE).accept():
+                leave.wait(PATIENCE)
 
+    ports: list[int] = []
+    there, leave = threading.Event(), threading.Event()
+    server = threading.Thread(target=serve)
+    server.start()
+    assert there.wait(PATIENCE)
+    yield ports
+    leave.set()
+    server.join()
+
+
+def test_a_connection_that_is_dropped_is_told_with_its_peer() -> None:
     async def main() -> None:
         conn = await pyiwarp.connect(HOST, ports[0])
         await conn.send(b"and no close")
 
-    ports: list[int] = []
-    there, dropped = threading.Event(), threading.Event()
-    server = threading.Thread(target=serve)
-    server.start()
-    assert there.wait(PATIENCE)
-    with told() as words:
+    with peer() as ports, told() as words:
         asyncio.run(main())
-    dropped.set()
-    server.join()
     assert words == [f"unclosed <Connection with {HOST}:{ports[0]} ready to send>"]
 
 
@@ -131,6 +138,45 @@ def test_polled_ones_are_told_when_their_thread_has_ended() -> None:
     assert len(words) == 2
     assert f"unclosed {name[1]}" in words
     assert f"unclosed {name[0].split(' 0 ')[0]}" in {word.split(" 0 ")[0] for word in words}
+
+
+def test_an_identifier_that_listens_is_told() -> None:
+    async def main() -> None:
+        closed, dropped = rdmacm.CmId(), rdmacm.CmId()
+        for each in (closed, dropped):
+            each.bind_addr(HOST)
+            await each.listen()
+        closed.close()
+        rdmacm.CmId().bind_addr(HOST)  # which holds nothing
+
+    def program() -> None:
+        dropped = blockingcm.CmId()
+        dropped.bind_addr(HOST)
+        dropped.listen()
+
+    with told() as words:
+        asyncio.run(main())
+    assert [word.partition("(")[0] for word in words] == ["unclosed <CmId listening at "]
+    with told() as words:
+        thread = threading.Thread(target=program)
+        thread.start()
+        thread.join()
+        del thread
+    assert [word.partition("(")[0] for word in words] == ["unclosed <CmId listening at "]
+
+
+def test_an_identifier_that_is_connected_is_told_with_its_peer() -> None:
+    async def main() -> None:
+        one = rdmacm.CmId()
+        await one.resolve_addr(HOST, ports[0])
+        await one.resolve_route()
+        one.create_qp()
+        await one.connect()
+
+    with peer() as ports, told() as words:
+        asyncio.run(main())
+    assert len(words) == 1
+    assert f"('{HOST}', {ports[0]})" in words[0]
 
 
 @contextmanager
