@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from benchmarks import compare, hotpath, pairs
+from benchmarks import compare, hotpath, pairs, siege
 from benchmarks.hotpath import CASES
 from benchmarks.pairs import Absent, Job, Sample
 from benchmarks.plot import draw_rows, draw_sweep
@@ -241,12 +241,32 @@ def test_a_target_is_judged_by_its_medians(target: AtLeast | AtMost | Ahead, fig
 
 
 @pytest.mark.tools
-@pytest.mark.parametrize("server", ["pyiwarp serve", "pyiwarp.serve"])
-def test_siege_asks_a_server_that_bad_clients_surround(tmp_path: Path, server: str) -> None:
-    attack = ("--silent", "3", "--trickling", "3", "--flooding", "1")
+@pytest.mark.parametrize(("server", "addresses"), [("pyiwarp serve", 1), ("pyiwarp.serve", 3)])
+def test_siege_asks_a_server_that_bad_clients_surround(tmp_path: Path, server: str, addresses: int) -> None:
+    attack = ("--silent", "3", "--trickling", "3", "--flooding", "1", "--addresses", str(addresses))
     facts = run("siege", tmp_path / "siege.json", "--seconds", "0.4", "--server", server, "--loop", "uvloop", *attack)
     (ordeal,) = facts["servers"]
     assert (ordeal["server"], ordeal["loop"]) == (server, "uvloop")
     assert ordeal["quiet"] > 0
     assert ordeal["answered"] > 0
-    assert facts["attack"] == {"silent": 3, "trickling": 3, "flooding": 1}
+    assert (ordeal["failed"], ordeal["why"]) == (0, {})
+    assert facts["attack"] == {"silent": 3, "trickling": 3, "flooding": 1, "addresses": addresses}
+    assert facts["sources"] == siege.sources(addresses)
+    assert ("127.0.0.1" in facts["sources"]) is (addresses == 1 or len(facts["sources"]) == 1)
+
+
+@pytest.mark.parametrize(("server", "private_data"), siege.PRIVATE_DATA.items())
+def test_a_flooding_connection_of_the_siege_is_in_full_operation(
+    tmp_path: Path, server: str, private_data: bytes
+) -> None:
+    process, port = siege.start(server, "asyncio", tmp_path, ["--clients", "1"] if server == "pyiwarp serve" else [])
+    try:
+        one = siege._in_full_operation(port, siege.HOST, siege.request_of(private_data))
+        assert one is not None
+        with one:
+            if server == "pyiwarp serve":
+                refused = siege._in_full_operation(port, siege.HOST, siege.request_of(b"another application"))
+                assert refused is None, "without the private data it would be rejected"
+    finally:
+        process.kill()
+        process.communicate()
