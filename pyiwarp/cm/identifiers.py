@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 
 from pyiwarp.cm.addresses import Address, check_port, local_end
 from pyiwarp.cm.handshake import ConnectRequest
@@ -226,7 +226,7 @@ class BaseId(ABC):
         self.driver: Driver | None = None
         """What moves the octets of the connection, once there is one."""
         self._qp: QueuePair | None = None
-        self._pd: ProtectionDomain | None = None
+        self._pd: ProtectionDomain | None = None  # its own, which closes with it
         self._requests: deque[BaseId] = deque()
         self._peers: list[Address] = []  # what the name stands for
         self._bound = False
@@ -247,6 +247,11 @@ class BaseId(ABC):
         if self._qp is None:
             raise WrongState(f"no queue pair was made: {self!r}")
         return self._qp
+
+    @property
+    def pd(self) -> ProtectionDomain:
+        """That of the queue pair, in which its memory is registered; raises `WrongState` without a queue pair."""
+        return cast("ProtectionDomain", self.qp.pd)
 
     @property
     def _local_host(self) -> str | None:

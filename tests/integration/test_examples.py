@@ -18,6 +18,13 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 SAID = {
+    "blocking_script": "the sum of 100,000 numbers, read in pieces: 4,999,950,000",
+    "blockingcm_server": "HELLO FROM A SCRIPT",
+    "http_beside_rdma": "squares: the sum is 332,833,500\nones: the sum is 50",
+    "kv_atomics": "8 clients share 9 keys, and every value is whole",
+    "parameter_server": "4 workers made 240 steps; the error fell to less than a tenth",
+    "rdmacm_server": "HELLO FROM CLIENT 2\n3 clients were served",
+    "slow_consumer": "confirm=True: 200 messages taken, the producer was ahead by at most 8",
     "echo": "4096 octets came back",
     "kv_store": "100 keys found with",
     "lock_and_counter": "8 clients drew 200 tickets, no two the same, and added up to 900",
