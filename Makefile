@@ -12,6 +12,8 @@ TESTS := tests
 # One process more than there are processors, as tests also wait. SEED repeats a shuffled order; WORKERS=0 runs all in one.
 WORKERS ?= $(shell expr 1 + $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN))
 SEED ?=
+# Bytecode lies below the environment, also where none is to be written beside the sources: a fourth of the time is saved.
+CACHED = env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(VENV)/.pycache
 PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(if $(SEED),--randomly-seed=$(SEED))
 QUICK := tests/unit tests/rfc tests/golden
 
@@ -25,7 +27,7 @@ demo: $(VENV)/.demo  ## a file both ways between two processes on this machine
 	@$(PYTHON) -m pyiwarp demo
 
 quick: lint types  ## a minute while one works: style, types, and the tests that need no network
-	$(PYTEST) $(QUICK) -m 'not siw and not tools' -q
+	$(CACHED) $(PYTEST) $(QUICK) -m 'not siw and not tools' -q
 
 test: lint types pytest  ## style, types and the tests; SEED=7 repeats an order
 
@@ -41,7 +43,7 @@ types: $(VENV)/.test  ## mypy --strict
 	$(VENV)/bin/mypy
 
 pytest: $(VENV)/.test  ## the tests alone; TESTS=tests/unit runs a part
-	$(PYTEST) $(TESTS) --durations 10
+	$(CACHED) $(PYTEST) $(TESTS) --durations 10
 
 pythons: $(VENV)/.test  ## the tests that may depend on it, with each other Python that is here: 3.11, 3.12, 3.13, 3.14
 	.ci/pythons
@@ -55,9 +57,9 @@ endurance: $(VENV)/.test  ## all tests again and again: shuffled, under load, wi
 	$(PYTHON) -m tests.endurance $(RUNS)
 
 interop: $(VENV)/.test  ## the scenarios and the conformance cases against Linux siw in a virtual machine, then the tests that need it
-	$(PYTHON) -m interop
-	$(PYTHON) -m interop.conform
-	$(PYTHON) -m pytest -m siw
+	$(CACHED) $(PYTHON) -m interop
+	$(CACHED) $(PYTHON) -m interop.conform
+	$(CACHED) $(PYTHON) -m pytest -m siw
 
 bench: $(VENV)/.test  ## pyiwarp beside sockets and what else is there: some minutes on a quiet machine
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
