@@ -15,12 +15,13 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pyiwarp import cm
+from pyiwarp.cm.reception import FoldedLog
 from pyiwarp.cm.unclosed import warn_unclosed
 from pyiwarp.connections.awaitable import Connection
 from pyiwarp.connections.endpoint import PeerRequest, new_connection
 from pyiwarp.connections.options import Options, options_for
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
-from pyiwarp.errors import ConnectionLost, UsageError, WrongState
+from pyiwarp.errors import ConnectionLost, TerminatedByPeer, UsageError, WrongState
 from pyiwarp.queues.waiting import running_loop
 from pyiwarp.verbs import ProtectionDomain
 
@@ -229,6 +230,7 @@ class Server:
         self._listener = listener
         self._max_connections = max_connections
         self._over_limit = 0
+        self._log = FoldedLog(log)
         self._tasks: set[asyncio.Task[None]] = set()
         self._acceptor: asyncio.Task[None] | None = running_loop().create_task(self._accept_all())
 
@@ -306,6 +308,9 @@ class Server:
         except BaseException as error:
             if connection.tells_of_the_end(error):
                 log.info("%r ended: %s", request, error)
+            elif isinstance(error, TerminatedByPeer) and error is connection.close_reason:
+                connection.abort()
+                self._log.say(logging.WARNING, "a peer has terminated its stream", f"{request!r}: {error}")
             elif not _is_cancelled(error):
                 # a graceful end would tell the peer that all has been said (RFC 5041 §6.2)
                 connection.abort()
@@ -382,8 +387,9 @@ def serve(
 
     The connection is closed when the handler returns. If the handler raises, that is logged with its traceback and the
     connection is reset, so that the peer does not take it for a graceful end (RFC 5041 §6.2); an end that is the
-    peer's doing (`Disconnected`, `ConnectionLost`, its violation of the protocol) is logged at INFO. Raises `OSError`
-    if an address cannot be bound, `UsageError` for a limit below 1.
+    peer's doing (`Disconnected`, `ConnectionLost`, its violation of the protocol) is logged at INFO, a Terminate of the
+    peer, which may tell of a fault of the program, at WARNING in one line. Raises `OSError` if an address cannot be
+    bound, `UsageError` for a limit below 1.
     """
     if max_connections is not None and max_connections < 1:
         raise UsageError(f"max_connections is {max_connections}; a server takes 1 or more, None for any number")

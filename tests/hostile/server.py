@@ -25,7 +25,7 @@ import uvloop
 
 import pyiwarp
 from pyiwarp import Access, Options, blocking
-from pyiwarp.errors import IwarpError, TerminatedByPeer
+from pyiwarp.errors import IwarpError
 from pyiwarp.files import FileServer, Root, ServerSettings
 from pyiwarp.files.messages import MESSAGE_LIMIT
 from pyiwarp.verbs import Context, MemoryRegion, ProtectionDomain
@@ -94,10 +94,7 @@ def answer_lines(figures: Callable[[], Figures], stop: Callable[[], object]) -> 
 
 async def talk(connection: pyiwarp.Connection) -> None:
     """Answer the first message with an advertisement of the connection's own memory; send each other back."""
-    with (
-        connection.register(bytearray(REGION), RIGHTS, shared=False) as region,
-        suppress(TerminatedByPeer),  # else the server would log that at ERROR
-    ):
+    with connection.register(bytearray(REGION), RIGHTS, shared=False) as region:
         answer = bytes(region[:].remote())
         async for message in connection:
             await connection.send(answer or message)

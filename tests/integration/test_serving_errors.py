@@ -7,13 +7,16 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 import pyiwarp
 from pyiwarp import Connection, ConnectionLost, Disconnected, Options, Rejected, UsageError
+from pyiwarp.codes import Opcode, QueueNumber
 from pyiwarp.connections.serving import Request, listen
+from tests.harness import Segment, fpdu
 from tests.hosts import HOST
 from tests.integration.loops import QUICK, Runner, run, soon, start
 from tests.patience import PATIENCE
@@ -101,6 +104,28 @@ def test_a_peer_that_sends_no_fpdu_is_no_failure_of_the_handler(run: Runner, cap
     run(main)
     assert "the first FPDU did not come within 0.1 s" in caplog.text
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_terminates_of_strangers_do_not_fill_the_log(run: Runner, caplog: pytest.LogCaptureFixture) -> None:
+    terminate = fpdu(Segment(opcode=Opcode.TERMINATE, qn=QueueNumber.TERMINATE, payload=b"\x02\x07\0\0").octets(1))
+
+    def play(port: int) -> None:
+        with socket.create_connection((HOST, port), PATIENCE) as stranger:
+            stranger.sendall(b"MPA ID Req Frame" + bytes((0x40, 1, 0, 0)))
+            assert len(stranger.recv(20, socket.MSG_WAITALL)) == 20
+            stranger.sendall(terminate)
+            with suppress(ConnectionResetError):
+                assert stranger.recv(1) == b"", "that ends the connection"
+
+    async def main() -> None:
+        async with await pyiwarp.serve(stay, HOST, options=QUICK) as server:
+            for _ in range(5):
+                await asyncio.to_thread(play, server.port)
+
+    run(main)
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.getMessage().startswith("a peer has terminated its stream: ")
+    assert record.exc_info is None
 
 
 def test_closing_a_server_answers_the_peer_whose_accept_is_under_way(run: Runner) -> None:
