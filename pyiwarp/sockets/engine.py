@@ -289,4 +289,4 @@ class Engine:
     @property
     def finished(self) -> bool:
         """Whether both directions have ended and all of this side's messages are with TCP."""
-        return self.writing is End.DISCONNECTED and self._waiting is None and self._posting.idle
+        return self.writing is End.DISCONNECTED and self._posting.idle

@@ -220,6 +220,33 @@ def test_half_close() -> None:
     assert ends.right.engine.finished
 
 
+def test_two_shutdowns_that_cross_end_the_stream() -> None:
+    ends = Ends()
+    for end in (ends.left, ends.right):
+        end.send(b"last words")
+        end.engine.shut_down()
+    ends.settle()
+    for end in (ends.left, ends.right):
+        assert end.take() == b"last words"
+        assert end.engine.writing is End.DISCONNECTED
+        assert end.engine.finished
+
+
+def test_the_stream_is_finished_when_its_last_word_is_with_tcp() -> None:
+    """TCP is closed then, and not before: DISCONNECT would be lost."""
+    speaker = Speaker(S_HELLO)
+    speaker.said()
+    speaker.peer.end.clogged = True
+    speaker.engine.disconnect()
+    speaker.peer.hears()
+    speaker.poll()
+    assert not speaker.engine.finished
+    speaker.peer.end.clogged = False
+    speaker.peer.hears()
+    speaker.poll()
+    assert speaker.engine.finished
+
+
 def test_nothing_is_sent_behind_the_end() -> None:
     ends = Ends()
     ends.left.engine.shut_down()
