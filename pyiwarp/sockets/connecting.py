@@ -26,6 +26,9 @@ class Below(Protocol):
     def tcp_socket(self) -> Any:
         """The TCP socket, to look at."""
 
+    def limit_silence(self, keepalive: float | None, user_timeout: float | None) -> None:
+        """Let TCP find out that the peer is gone."""
+
     @property
     def peer_addr(self) -> tuple[Any, ...] | None:
         """The peer's address."""
@@ -64,6 +67,7 @@ class Stream:
             if on_over is not None:
                 on_over(transport)
 
+        below.limit_silence(self.options.connection.keepalive, self.options.connection.user_timeout)
         transport = StreamTransport(loop, self.qp, self.engine, protocol, release, self.options.keepalive)
         transport.begin(
             {

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import socket
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pyiwarp import Options, UsageError
 from pyiwarp.cm.identifiers import ConnParam
+from pyiwarp.sockets import StreamOptions
 from tests.hosts import HOST
 from tests.integration.forms import AwaitableForm, BlockingForm, Form, awaited, form
 from tests.integration.loops import Runner, joined, run
+from tests.integration.streamrig import QUICK, pair
 
 __all__ = ["form", "run"]  # the fixtures
 
@@ -53,6 +56,16 @@ def test_they_are_set_on_either_loop(run: Runner) -> None:
         async with joined(IMPATIENT, Options(user_timeout=0.0005)) as (one, other):
             assert times_of(one.get_extra_info("socket")) == (True, 3, 3, 1500)
             assert times_of(other.get_extra_info("socket")) == (*system()[:3], 1)
+
+    run(main)
+
+
+def test_they_are_those_of_the_connection_below_a_stream(run: Runner) -> None:
+    async def main() -> None:
+        below = replace(StreamOptions().connection, keepalive=4, user_timeout=5)
+        async with pair(replace(QUICK, connection=below), QUICK) as ((_, one), (_, other)):
+            assert times_of(one.get_extra_info("socket")) == (True, 4, 4, 5000)
+            assert times_of(other.get_extra_info("socket")) == system()
 
     run(main)
 
