@@ -220,6 +220,16 @@ class Deframer:
         self.end += nbytes
         self._last = nbytes
 
+    def take_alone(self, nbytes: int) -> None:
+        """As `received`, `advance` and `release`: the octets are one whole FPDU, which was verified and is used up.
+
+        They lie in a buffer of the stream's own, so that their view stays good until the next `receive_view`.
+        """
+        self._last = nbytes
+        self.octets += nbytes
+        self.fpdus += 1
+        self.view = NO_BUFFER
+
     def _buffer_for(self, nbytes: int) -> memoryview:
         """A buffer for about so many octets: a shared one only for a stream that gets many at once."""
         if self._last >= _BULK:

@@ -10,7 +10,20 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from pyiwarp.buffers import Octets
 
-__all__ = ["STEADY_LOOK", "Driver", "Pump", "TimeLimit", "address_word", "no_callback", "reason_of", "socket_name"]
+__all__ = [
+    "HELD",
+    "NOT_NOW",
+    "STEADY_LOOK",
+    "TAKEN",
+    "Driver",
+    "Pump",
+    "TimeLimit",
+    "address_word",
+    "no_callback",
+    "no_writer",
+    "reason_of",
+    "socket_name",
+]
 
 
 class TimeLimit(NamedTuple):
@@ -23,6 +36,16 @@ class TimeLimit(NamedTuple):
 
 STEADY_LOOK: Final = TimeLimit("a look at a steady stream", 5.0)
 """How often a driver asks for the time limit of a stream that is `steady`: seldom, so that bulk data pays nothing."""
+
+
+NOT_NOW: Final = 0
+"""What `Driver.write_small` has done: nothing. The octets go the plain way, by `kick` and `Pump.next_iov`."""
+
+TAKEN: Final = 1
+"""The kernel holds all the octets."""
+
+HELD: Final = 2
+"""The driver holds some of the octets; it calls `Pump.flushed` when the kernel has them."""
 
 
 class Pump(Protocol):
@@ -93,6 +116,12 @@ class Driver(Protocol):
     def kick(self) -> None:
         """There may be something to write."""
 
+    def write_small(self, octets: bytes) -> int:
+        """Write octets at once, past `Pump.next_iov`, if nothing else is being written; returns what was done of it.
+
+        It is NOT_NOW, TAKEN or HELD. It never raises, and calls nothing of the pump but `steady`.
+        """
+
     def exchange(self, pump: Pump) -> None:
         """Drive `pump` from now on."""
 
@@ -149,3 +178,8 @@ def address_word(name: tuple[Any, ...] | None) -> str:
 
 def no_callback() -> None:
     """The value of a callback attribute that nobody has set."""
+
+
+def no_writer(octets: bytes) -> int:
+    """The value of a `write_small` attribute that nobody has set."""
+    return NOT_NOW

@@ -37,6 +37,7 @@ def _begin(qp: QueuePair, driver: Driver, agreement: Agreement, prologue: bytes 
     """Full Operation: the queue pair takes the driver over from startup."""
     qp.peer = driver.peername
     qp.on_output = driver.kick
+    qp.write_small = driver.write_small
     qp.connect(agreement, prologue)
     driver.exchange(qp)
 

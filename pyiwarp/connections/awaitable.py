@@ -178,6 +178,8 @@ class Connection(Endpoint[AsyncioDriver]):
         Returning means that the memory is the caller's again, not that the peer has the message. Cancelling does
         not unsend it. Raises the cause if the connection ends first.
         """
+        if type(data) is bytes and invalidate is None and self.qp.send_small(data, solicited=solicited):
+            return
         inline = self._inline(data)
         if inline is not None:
             await self._do(lambda done: Send((), done, inline, invalidate, solicited))
@@ -441,9 +443,10 @@ class Connection(Endpoint[AsyncioDriver]):
 
     def _on_work_done(self, completion: Completion) -> None:
         done = completion.wr_id
-        assert isinstance(done, asyncio.Future)
-        if not done.done():
-            done.set_result(completion)
+        if done is not None:  # else nobody waits: a small Send that did not leave before the end
+            assert isinstance(done, asyncio.Future)
+            if not done.done():
+                done.set_result(completion)
         if self._room:
             _wake_one(self._room)
 

@@ -208,6 +208,8 @@ class Connection(Endpoint[PollingDriver]):
         Returning means that the memory is the caller's again, not that the peer has the message. Raises the cause if
         the connection ends first.
         """
+        if type(data) is bytes and invalidate is None and self.qp.send_small(data, solicited=solicited):
+            return
         inline = self._inline(data)
         if inline is not None:
             self._do(lambda done: Send((), done, inline, invalidate, solicited), timeout)
@@ -509,8 +511,9 @@ class Connection(Endpoint[PollingDriver]):
 
     def _on_work_done(self, completion: Completion) -> None:
         done = completion.wr_id
-        assert isinstance(done, _Outcome)
-        done.completion = completion
+        if done is not None:  # else nobody waits: a small Send that did not leave before the end
+            assert isinstance(done, _Outcome)
+            done.completion = completion
 
 
 def _outcome(wr_id: object) -> _Outcome:

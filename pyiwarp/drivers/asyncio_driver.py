@@ -19,7 +19,7 @@ from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, limit_silen
 from pyiwarp.drivers.turns import turns_of
 from pyiwarp.errors import WrongProcess
 from pyiwarp.forks import StandIn, left_behind_in_children
-from pyiwarp.pump import STEADY_LOOK, Pump, TimeLimit, address_word, no_callback
+from pyiwarp.pump import HELD, NOT_NOW, STEADY_LOOK, TAKEN, Pump, TimeLimit, address_word, no_callback
 
 __all__ = ["AsyncioDriver", "Pump"]
 
@@ -167,6 +167,33 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         finally:
             self._busy = False
         self._burst = self._written != written
+
+    def write_small(self, octets: bytes) -> int:
+        """Write octets at once, if nothing else is being written; see `Driver`.
+
+        As after `kick`, what is posted behind it with no news from the loop between goes together in the loop's next
+        turn.
+        """
+        transport = self._transport
+        if (
+            not self._steady
+            or self._burst
+            or self._busy
+            or self._kicked
+            or self._writing_paused
+            or self._written >= self._emss_due
+            or self._tap is not None
+            or transport is None
+            or transport.is_closing()
+        ):
+            return NOT_NOW
+        self._written += 1
+        self._burst = True
+        transport.write(octets)
+        if transport.get_write_buffer_size() == 0:
+            return TAKEN
+        self._writing_paused = True  # resume_writing will follow
+        return HELD
 
     def _look_later(self) -> None:
         if not self._kicked:

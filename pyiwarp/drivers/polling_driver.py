@@ -18,7 +18,7 @@ from pyiwarp.drivers.poller import NEVER, Poller
 from pyiwarp.drivers.readiness import READABLE as _IN
 from pyiwarp.drivers.readiness import WRITABLE as _OUT
 from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES, emss_of, limit_silence, reset_at_end, unpace
-from pyiwarp.pump import STEADY_LOOK, Pump, TimeLimit, address_word, no_callback
+from pyiwarp.pump import HELD, NOT_NOW, STEADY_LOOK, TAKEN, Pump, TimeLimit, address_word, no_callback
 
 __all__ = ["PollingDriver"]
 
@@ -54,6 +54,7 @@ class PollingDriver:
         self._sendmsg: Callable[[list[Octets]], int] = getattr(sock, "sendmsg", self._send_joined)
         self._tap = tap
         self._pending: list[Octets] = []  # what the kernel did not take yet
+        self._failed: OSError | None = None  # of a write that is made again
         self._emss_serves = 0  # so many more writes
         self._mask = 0
         self._busy = False
@@ -152,6 +153,36 @@ class PollingDriver:
         finally:
             self._busy = False
 
+    def write_small(self, octets: bytes) -> int:
+        """Give octets to the kernel at once, if nothing else is being written; see `Driver`."""
+        if (
+            not self._steady
+            or self._busy
+            or self._pending
+            or self._emss_serves == 0
+            or self._tap is not None
+            or self.closed
+            or get_ident() != self.poller.ident
+        ):
+            return NOT_NOW
+        try:
+            sent = self._send(octets)
+        except BlockingIOError:
+            return NOT_NOW
+        except OSError as error:
+            self._failed = error  # the plain way writes these octets again, and ends the connection
+            return NOT_NOW
+        self._emss_serves -= 1
+        if sent == len(octets):
+            return TAKEN
+        self._pending = [octets[sent:]]
+        self._busy = True
+        try:
+            self._settle()
+        finally:
+            self._busy = False
+        return HELD
+
     def exchange(self, pump: Pump) -> None:
         """Drive `pump` from now on: Full Operation begins (RFC 5044 §7.1.2 rule 4)."""
         self.pump = pump
@@ -224,6 +255,10 @@ class PollingDriver:
 
     def _write(self, iov: list[Octets]) -> None:
         """Give octets to the kernel, and keep views of what it does not take."""
+        if self._failed is not None:
+            error, self._failed = self._failed, None
+            self._drain(error)
+            return
         try:
             if len(iov) == 1:
                 nbytes, sent = len(iov[0]), self._send(iov[0])

@@ -4,7 +4,7 @@ May import: the layers (`mpa`, `ddp`, `rdmap`, `mr`), `negotiation`, `wire`, `fa
 queues or drivers. Read `events` first (what the engine tells its owner), then `stream` (receiving, and the whole),
 `sending` (the other half), `responses` (answers to Reads and Atomics), `packing` and `fast_receive`.
 
-Three steps have a fast way beside the plain one. The fast way takes what is common and leaves everything else,
+Some steps have a fast way beside the plain one. The fast way takes what is common and leaves everything else,
 untouched, to the plain way, which alone judges and raises. Each pair is held equal by a property test in
 `tests/property/test_fast_ways.py`; to learn the protocol, read the plain way.
 
@@ -18,6 +18,11 @@ Posting   `queues.fast_post` with          `queues.request_kinds` with          
           `Packer.frame_early`: small      `SendQueue.post`, `Stream.write`     completes_the_same`: the same octets,
           Sends and Writes on an idle      and `Stream.send`                    completions, counters, errors
           stream
+Receiving `Stream.receive_alone`: one read `Stream.received`                    `test_any_input_has_the_same_fate`
+alone     is one small Send
+Posting   `SendingHalf.send_alone` with    `SendQueue.post_fast` or `post`,      `test_small_sends_past_the_batches_
+alone     `SendQueue.send_alone`: a small  then `next_iov` and `flushed`        say_and_complete_the_same`
+          Send, past the batches
 Packing   `Packer._pack_contiguous`: many  `Packer._pack_plainly` with          `test_any_messages_become_the_same_
           FPDUs of contiguous payloads     `ddp.Outbound.next_segment` and      octets`
           without markers, in one pass     `mpa.Framer.frame`

@@ -38,10 +38,11 @@ _TRAILERS: Final = tuple(Struct(f"<{pad}xI").pack_into for pad in range(4))
 class Packer:
     """Makes the FPDUs of one batch after the other.
 
-    The pieces of a batch are good until `flushed`.
+    The pieces of a batch are good until `flushed`. `early_fpdus` counts those that were framed early and wait for the
+    next batch.
     """
 
-    __slots__ = ("_at", "_buffer", "_crc", "_early_fpdus", "_fpdus_left", "_mark", "_out", "_plain", "_room", "framer")
+    __slots__ = ("_at", "_buffer", "_crc", "_fpdus_left", "_mark", "_out", "_plain", "_room", "early_fpdus", "framer")
 
     def __init__(self, *, crc: bool, markers: bool) -> None:
         self.framer = (MarkedFramer if markers else Framer)(crc=crc)
@@ -49,7 +50,7 @@ class Packer:
         self._crc = crc
         self._buffer = NO_BUFFER
         self._at = self._mark = 0
-        self._early_fpdus = 0  # FPDUs in the buffer that belong to no batch yet
+        self.early_fpdus = 0  # in the buffer, and of no batch yet
         self._out: list[Octets] = []
         self._room = self._fpdus_left = 0
 
@@ -57,11 +58,6 @@ class Packer:
     def frames_early(self) -> bool:
         """Whether messages can be framed early: not with markers, whose positions depend on the order of batches."""
         return not self._plain
-
-    @property
-    def has_early(self) -> bool:
-        """Whether FPDUs were framed early and wait for the next batch."""
-        return self._early_fpdus > 0
 
     def frame_early(self, lead: Struct, base: int, most: int, messages: Sequence[SmallMessage]) -> int:
         """Frame each of the messages now, with a copy of its octets, while there is room; returns how many were framed.
@@ -94,28 +90,28 @@ class Packer:
             at = stop + pad + CRC_SIZE
             framed += 1
         self._at = at
-        self._early_fpdus += framed
+        self.early_fpdus += framed
         if not at:
             self.flushed()  # an idle stream owns no buffer
         return framed
 
     def take_early(self) -> list[Octets]:
         """The FPDUs that were framed early, as a batch of their own; [] if there are none."""
-        if not self._early_fpdus:
+        if not self.early_fpdus:
             return []
         self._count_early()
         self._mark = self._at
         return [self._buffer[: self._at]]
 
     def _count_early(self) -> None:
-        self.framer.fpdus += self._early_fpdus
+        self.framer.fpdus += self.early_fpdus
         self.framer.octets += self._at
-        self._early_fpdus = 0
+        self.early_fpdus = 0
 
     def discard_early(self) -> None:
         """Discard the FPDUs that were framed early."""
-        if self._early_fpdus:
-            self._early_fpdus = 0
+        if self.early_fpdus:
+            self.early_fpdus = 0
             self.flushed()
 
     def begin(self, out: list[Octets], room: int, fpdus: int) -> None:
@@ -126,7 +122,7 @@ class Packer:
         self._out = out
         self._room = room
         self._fpdus_left = fpdus
-        if self._early_fpdus:
+        if self.early_fpdus:
             self._count_early()
 
     def end(self) -> None:
@@ -145,7 +141,7 @@ class Packer:
     def forget(self) -> None:
         """Drop the buffer without returning it to the pool: a transport may still read it."""
         self._buffer = NO_BUFFER
-        self._at = self._mark = self._early_fpdus = 0
+        self._at = self._mark = self.early_fpdus = 0
 
     def pack(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int, *, one: bool) -> bool:
         """Append FPDUs of the messages at the head of `messages` until the batch is full or none is left.

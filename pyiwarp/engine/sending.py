@@ -7,12 +7,14 @@ messages in turn. A Responder sends nothing before the first FPDU of the Initiat
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from struct import Struct
 from typing import TYPE_CHECKING, Final
 
 from pyiwarp import rdmap
 from pyiwarp.buffers import Octets
 from pyiwarp.codes import MIN_MULPDU, Opcode, QueueNumber, Rtr
+from pyiwarp.crc import crc32c
 from pyiwarp.ddp import MSN_MASK, Outbound, TaggedOutbound, UntaggedOutbound, next_msn
 from pyiwarp.engine.events import Event
 from pyiwarp.engine.packing import Packer, SmallMessage
@@ -29,9 +31,10 @@ from pyiwarp.fastwire import (
     ReadRequest,
     build_read_request,
 )
-from pyiwarp.mpa import mulpdu_for
+from pyiwarp.mpa import LENGTH_SIZE, PADS, mulpdu_for
 from pyiwarp.negotiation import Agreement, Role
 from pyiwarp.profile import PeerProfile
+from pyiwarp.pump import HELD, NOT_NOW
 
 if TYPE_CHECKING:
     from pyiwarp.wire import AtomicRequest
@@ -60,6 +63,8 @@ _LAST_UNTAGGED: Final = (LAST | VERSION) << 40
 _WRITE_LEAD: Final = _LAST_TAGGED | _WRITE << 32
 _SEND_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[False, False] << 32
 _SEND_SE_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[True, False] << 32
+_UNTAGGED_BODY: Final = LENGTH_SIZE + UNTAGGED_SIZE
+_CRC: Final = Struct("<I")
 _NO_PAYLOAD: Final[tuple[Octets, ...]] = ()
 _ANY_STAG: Final = 1  # without octets any STag may be named; 0 upsets a known peer (wire ambiguity 29)
 _READ_OF_NOTHING: Final = ReadRequest(_ANY_STAG, 0, 0, _ANY_STAG, 0)
@@ -129,7 +134,7 @@ class SendingHalf:
             return False
         if self.violation is not None:
             return not self._terminates
-        return self._finishing and not (self._messages or self._answers or self._packer.has_early)
+        return self._finishing and not (self._messages or self._answers or self._packer.early_fpdus)
 
     # --- messages to send ------------------------------------------------------------------------------------------
 
@@ -178,6 +183,38 @@ class SendingHalf:
         if framed:
             self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
         return framed
+
+    def send_alone(self, octets: Octets, nbytes: int, write: Callable[[bytes], int], *, solicited: bool) -> int:
+        """As `send_now`, `next_iov` and `flushed` in one: the FPDU of a Send goes to `write` of the driver at once.
+
+        Returns what `write` returns; with NOT_NOW nothing was sent and nothing is changed, also where something else
+        waits to be sent. With HELD the driver calls `flushed` when the kernel has it.
+        """
+        if (
+            self.in_transit
+            or self._messages
+            or self._answers
+            or self._mute
+            or self._prologue
+            or self.violation is not None  # RDMAP-5040-7.1-05
+            or not self._frames_early
+            or self._packer.early_fpdus
+            or nbytes > self.mulpdu - UNTAGGED_SIZE
+        ):
+            return NOT_NOW
+        msn = self.send_msn  # with QN 0 above
+        lead = UNTAGGED_SIZE + nbytes << 48 | (_SEND_SE_LEAD if solicited else _SEND_LEAD)
+        body = b"".join((UNTAGGED_FIRST.pack(lead, msn), octets, PADS[-(_UNTAGGED_BODY + nbytes) & 3]))
+        # MPA-5044-4.4-13: the pad is covered too; MPA-5044-4.1-06: without CRC the field is there, its content free
+        frame = body + _CRC.pack(crc32c(body) if self.agreement.crc else 0)
+        handed = write(frame)
+        if handed != NOT_NOW:
+            framer = self._packer.framer
+            framer.fpdus += 1
+            framer.octets += len(frame)
+            self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
+            self.in_transit = handed == HELD
+        return handed
 
     def read(self, request: ReadRequest, sink: memoryview, token: object) -> None:
         """Queue a Read Request for the octets of `sink`; the caller has made sure that `reads` is not full."""
@@ -244,10 +281,11 @@ class SendingHalf:
         if self.in_transit:
             return []
         if not (self._messages or self._answers or self._terminates or self._prologue):
-            out = self._packer.take_early()
-            self.in_transit = bool(out)
-            return out
-        out = []
+            if not self._packer.early_fpdus:
+                return []
+            self.in_transit = True
+            return self._packer.take_early()
+        out: list[Octets] = []
         if self._prologue:
             out.append(self._prologue)
             self._prologue = b""

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from pyiwarp import rdmap
-from pyiwarp.buffers import Octets
+from pyiwarp.buffers import BUFFER_SIZE, Octets
 from pyiwarp.codes import ATOMIC_REQUEST_SIZE, ATOMIC_RESPONSE_SIZE, IMMEDIATE_SIZE, Opcode, QueueNumber
-from pyiwarp.ddp import Outbound, UntaggedOutbound, UntaggedQueue, next_msn
+from pyiwarp.crc import crc32c
+from pyiwarp.ddp import MSN_MASK, Outbound, UntaggedOutbound, UntaggedQueue, next_msn
 from pyiwarp.engine.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
-from pyiwarp.engine.fast_receive import FastReceive
+from pyiwarp.engine.fast_receive import INTACT, FastReceive
 from pyiwarp.engine.responses import Answer, AtomicAnswer, ReadAnswer
 from pyiwarp.engine.sending import SendingHalf
 from pyiwarp.errors import (
@@ -27,10 +28,13 @@ from pyiwarp.errors import (
     ReadInvalidStag,
 )
 from pyiwarp.fastwire import (
+    LAST,
     READ_REQUEST_SIZE,
     TAGGED,
     TAGGED_SIZE,
+    UNTAGGED_LEAD,
     UNTAGGED_SIZE,
+    VERSION,
     Untagged,
     build_read_request,
     parse_read_request,
@@ -38,7 +42,7 @@ from pyiwarp.fastwire import (
     parse_untagged,
 )
 from pyiwarp.memory.atomics import perform
-from pyiwarp.mpa import Deframer, Discarder, MarkedDeframer
+from pyiwarp.mpa import LENGTH_SIZE, Deframer, Discarder, MarkedDeframer, fpdu_size
 from pyiwarp.mr import StagTable
 from pyiwarp.negotiation import Agreement
 from pyiwarp.profile import PROFILES, PeerProfile
@@ -55,12 +59,29 @@ _OCTETS_SHIFT: Final = 13  # and so do 8 KiB, so that a turn is 4 MiB of large F
 _LARGEST_TERMINATE: Final = 64  # control, length, DDP and RDMA header make 52 at most; anything longer is no Terminate
 _NOTHING: Final = memoryview(b"")
 
+# the control octets of a Send in one segment, of DDP and RDMAP
+_SEND: Final = (LAST | VERSION) << 8 | rdmap.control_octet(Opcode.SEND)
+_SEND_SE: Final = (LAST | VERSION) << 8 | rdmap.control_octet(Opcode.SEND_SE)
+_SEND_BODY: Final = LENGTH_SIZE + UNTAGGED_SIZE
+_LEAST_SEND: Final = fpdu_size(UNTAGGED_SIZE)
+
 
 def _immediate_data(opcode: Opcode, header: Untagged, payload: memoryview) -> bytes:
     """The eight octets of Immediate Data; raises `MalformedMessage` for any other number (EXT-7306-6.3-07)."""
     if len(payload) != IMMEDIATE_SIZE or not header.last:
         raise MalformedMessage(opcode, len(payload), IMMEDIATE_SIZE)
     return bytes(payload)
+
+
+class Receives(Protocol):
+    """The receive queue, as far as `receive_alone` needs to know it."""
+
+    @property
+    def room_alone(self) -> int:
+        """Octets that the next Send may have to be delivered by `deliver_alone`; -1 if it may not."""
+
+    def deliver_alone(self, payload: memoryview, *, solicited: bool) -> None:
+        """Place and complete a Send."""
 
 
 class Scope(Protocol):
@@ -110,9 +131,10 @@ class Stream(SendingHalf):
             QueueNumber.TERMINATE: UntaggedQueue(QueueNumber.TERMINATE, self._terminate_buffer),
             QueueNumber.ATOMIC_RESPONSE: UntaggedQueue(QueueNumber.ATOMIC_RESPONSE, self._atomic_buffer),
         }
+        self._sends = self._queues[QueueNumber.SEND]
         self._fast_receive: FastReceive | None = None
         if not agreement.receive_markers:
-            self._fast_receive = FastReceive(table, pd, scope, self.reads, self._queues[QueueNumber.SEND])
+            self._fast_receive = FastReceive(table, pd, scope, self.reads, self._sends)
         self._profile = profile
         self._pause_when_starved = pause_when_starved
         self._waiting_ulpdu: memoryview | None = None  # a ULPDU that waits for a receive
@@ -168,6 +190,41 @@ class Stream(SendingHalf):
         self._deframer.received(nbytes)
         self._turn_left -= nbytes >> _OCTETS_SHIFT
         return self.resume()
+
+    def receive_alone(self, nbytes: int, receives: Receives) -> bool:
+        """As `received` and what follows of it, if the octets are one ordinary Send, for which there is a receive.
+
+        Otherwise it returns False, and nothing has happened.
+        """
+        deframer, queue = self._deframer, self._sends
+        if (
+            deframer.start != deframer.end
+            or nbytes < _LEAST_SEND
+            or self._turn_left <= 1  # the plain way ends the turn
+            or self._fast_receive is None
+            or self._events
+            or self.violation is not None
+            or self._waiting_ulpdu is not None
+        ):
+            return False
+        view = deframer.view
+        word, qn_msn, mo = UNTAGGED_LEAD.unpack_from(view)
+        length, kind = word >> 48, word >> 32 & 0xFFFF
+        size = length - UNTAGGED_SIZE
+        if qn_msn != queue.due_msn or mo or (kind != _SEND and kind != _SEND_SE):  # DDP-5041-7.1-09, DDP-5041-5.4-02
+            return False
+        if len(view) == BUFFER_SIZE:  # a shared buffer, which others may use as soon as it is released
+            return False
+        if fpdu_size(length) != nbytes or not 0 <= size <= receives.room_alone:
+            return False
+        if deframer.crc and crc32c(view[:nbytes]) != INTACT:  # MPA-5044-6-01: before anything is placed
+            return False
+        queue.due_msn = qn_msn + 1 & MSN_MASK  # DDP-5041-4.3-09
+        deframer.take_alone(nbytes)
+        self._turn_left -= 1
+        self._mute = False
+        receives.deliver_alone(view[_SEND_BODY : _SEND_BODY + size], solicited=kind == _SEND_SE)
+        return True
 
     def proceed(self) -> list[Event]:
         """Process what the last turn has left: the next turn begins, and others have had theirs."""

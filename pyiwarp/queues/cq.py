@@ -20,7 +20,7 @@ __all__ = ["CompletionQueue"]
 
 log = logging.getLogger(__name__)
 
-_INTERNAL: Final = frozenset({"progress", "push", "taker", "users"})
+_INTERNAL: Final = frozenset({"armed", "progress", "push", "taker", "users"})
 
 
 class Channel(Protocol):
@@ -89,6 +89,11 @@ class CompletionQueue:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    @property
+    def armed(self) -> bool:
+        """Whether a callback waits for a completion."""
+        return bool(self._armed)
 
     @property
     def is_open(self) -> bool:

@@ -23,12 +23,13 @@ from pyiwarp.queues.qp_options import QpOptions
 from pyiwarp.queues.qp_pump import PumpOwner, QpPump
 from pyiwarp.queues.qp_states import QpInput, QpState, TcpInput, TcpState
 from pyiwarp.queues.waiting import Drain
-from pyiwarp.queues.work import Recv, SendRequest
+from pyiwarp.queues.work import Recv, Send, SendRequest
 
 __all__ = ["QpCap", "QpInput", "QpOptions", "QpState", "QueuePair"]
 
 _RTS: Final = QpState.RTS
-_INTERNAL: Final = frozenset(vars(Pump)) | {"on_output", "shares_memory"}
+_OPEN: Final = TcpState.OPEN
+_INTERNAL: Final = frozenset(vars(Pump)) | {"on_output", "send_small", "shares_memory", "write_small"}
 """What drivers and the stack below call; `dir()` of a queue pair does not show it."""
 
 
@@ -215,9 +216,23 @@ class QueuePair(QpPump):
         connected, `QueueFull`, or `BadWorkRequest` for memory that may not be used so; nothing was posted then.
         """
         stream = self._stream
-        if stream is None or self.state is not _RTS or self._closed or not self._sq.post_fast(stream, (request,)):
+        if stream is None or self.state is not _RTS or self._closed:
+            self._post_send(request)
+        elif type(request) is Send and self._tcp is _OPEN and self._sq.send_alone(stream, request, self.write_small):
+            return
+        elif not self._sq.post_fast(stream, (request,)):
             self._post_send(request)
         self.on_output()
+
+    def send_small(self, octets: bytes, *, solicited: bool) -> bool:
+        """Send octets if nothing else waits to be sent, and the kernel has room; False, and nothing done, otherwise.
+
+        There is a completion only if the connection ends before the kernel has all of them: a flush without `wr_id`.
+        """
+        stream = self._stream
+        if stream is None or self.state is not _RTS or self._tcp is not _OPEN or self._closed:
+            return False
+        return self._sq.send_alone(stream, Send((), None, octets, None, solicited, False), self.write_small)
 
     def post_send_many(self, requests: Sequence[SendRequest]) -> None:
         """Post work requests in their order, as `post_send` would one by one, and tell the driver once.

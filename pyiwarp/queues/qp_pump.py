@@ -23,7 +23,7 @@ from pyiwarp.memory.atomics import stored
 from pyiwarp.mr import Access, MemoryRegion, StagTable
 from pyiwarp.negotiation import Agreement, Role
 from pyiwarp.profile import PeerProfile
-from pyiwarp.pump import TimeLimit, no_callback, reason_of
+from pyiwarp.pump import TimeLimit, no_callback, no_writer, reason_of
 from pyiwarp.queues.attribution import is_too_long, refused_request, status_of, wrong_answer
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.confirming_sq import ConfirmingSendQueue
@@ -34,7 +34,7 @@ from pyiwarp.queues.qp_options import QpOptions
 from pyiwarp.queues.qp_states import NEXT, NEXT_TCP, TCP_OVER, QpInput, QpState, TcpInput, TcpState
 from pyiwarp.queues.request_kinds import Posted
 from pyiwarp.queues.rq import ReceiveQueue
-from pyiwarp.queues.sq import SendQueue
+from pyiwarp.queues.sq import LARGEST_ALONE, SendQueue
 from pyiwarp.queues.work import Status
 
 __all__ = ["PumpOwner", "QpPump"]
@@ -73,9 +73,10 @@ class PumpOwner(Protocol):
 class QpPump:
     """A queue pair as a driver sees it: `pump.Pump` says what each method means to the driver.
 
-    `on_output` is set by the driver and called when there may be something to write; `on_ended` is called once, when
-    the queue pair has left RTS for good and everything posted has completed. `on_half_closed` is called when the peer
-    has closed its half and this side goes on.
+    `on_output` is set by the driver and called when there may be something to write, and `write_small` writes a small
+    message past the batches if it is alone (see `pump.Driver`). `on_ended` is called once, when the queue pair has left
+    RTS for good and everything posted has completed. `on_half_closed` is called when the peer has closed its half and
+    this side goes on.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class QpPump:
         self.peer: str = ""
         """The peer's address; empty if it is not known."""
         self.on_output: Callable[[], None] = no_callback
+        self.write_small: Callable[[bytes], int] = no_writer
         self.on_ended: Callable[[], None] = no_callback
         self.on_half_closed: Callable[[], None] = no_callback
         self._stream: Stream | None = None
@@ -196,7 +198,10 @@ class QpPump:
     def received(self, nbytes: int) -> None:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
         self._octets_received += nbytes
-        events = (self._stream or self.stream).received(nbytes)
+        stream = self._stream or self.stream
+        if nbytes <= LARGEST_ALONE and self._tcp is _OPEN and stream.receive_alone(nbytes, self._rq):
+            return
+        events = stream.received(nbytes)
         if events:
             self._take(events)
 

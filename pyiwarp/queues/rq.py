@@ -134,6 +134,26 @@ class ReceiveQueue:
         if self._late:
             self._complete_late()
 
+    @property
+    def room_alone(self) -> int:
+        """Octets that the receive of the next Send takes, if it is one piece of one region; else -1."""
+        if not self._posted or self._taken:
+            return -1
+        sges = self._posted[0].sges
+        return sges[0].nbytes if len(sges) == 1 else -1
+
+    def deliver_alone(self, payload: memoryview, *, solicited: bool) -> None:
+        """As `take` and `delivered`: place a whole Send in the receive that `room_alone` judged, and complete it."""
+        receive = self._posted.popleft()
+        ((region, offset, _),) = receive.sges
+        nbytes = len(payload)
+        region.pinned_view(offset, nbytes)[:] = payload
+        region.unpin()
+        fields = (receive.wr_id, _SUCCESS, _RECV, nbytes, self.qp_num, None, solicited, None, None, None)
+        self.cq.push(tuple.__new__(Completion, fields))
+        if self._late:
+            self._complete_late()
+
     def flush(self, error: Exception | None) -> None:
         """Complete every receive, in order, with a flush: no message will come for it."""
         if self.srq is not None:

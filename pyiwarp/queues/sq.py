@@ -9,15 +9,20 @@ from typing import Any, ClassVar, Final, Protocol
 
 from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import BadWorkRequest, QueueFull, WrongState
+from pyiwarp.pump import HELD, NOT_NOW
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.fast_post import FAST_POST, payload_size
 from pyiwarp.queues.request_kinds import KINDS, Held, Kind, Posted
-from pyiwarp.queues.work import Completion, SendRequest, Status
+from pyiwarp.queues.work import Completion, Send, SendRequest, Status, WorkOpcode
 
-__all__ = ["SendQueue", "unpin"]
+__all__ = ["LARGEST_ALONE", "SendQueue", "unpin"]
 
 _NOTHING_HELD: Final[Held] = ()
+_SUCCESS: Final = Status.SUCCESS
+_SEND: Final = WorkOpcode.SEND
+LARGEST_ALONE: Final = 1024
+"""Payloads of so many octets may go to the kernel past the batches: more of them are cheaper together."""
 
 
 class QpOwner(Protocol):
@@ -113,6 +118,41 @@ class SendQueue:
             done += framed
         self._framed += requests if done == len(requests) else islice(requests, done)
         return done
+
+    def send_alone(self, stream: Stream, request: Send, write: Callable[[bytes], int]) -> bool:
+        """Post a small Send and give it to the kernel by `write`, if it is alone; False and nothing done if it is not.
+
+        What the kernel takes whole is complete. A program that is called at once by its completion goes the plain way,
+        in which the driver sees to it that nothing makes progress beneath.
+        """
+        if self._posted or self._framed or self._sent or self._late or not self.may_post_fast:
+            return False
+        sges, wr_id, inline, inval_stag, solicited, signaled, _ = request
+        told = signaled or self.all_signaled
+        if inval_stag is not None or (told and self.cq.armed):
+            return False
+        octets: Any = inline
+        try:
+            if inline is None:
+                ((region, start, nbytes),) = sges
+                octets = region.source_view(self.pd, start, nbytes) if nbytes <= LARGEST_ALONE else None
+            else:
+                nbytes = len(inline)
+                if sges or type(inline) is not bytes or nbytes > LARGEST_ALONE or nbytes > self.cap.max_inline:
+                    return False
+        except Exception:  # of any kind: the plain way says what is wrong
+            return False
+        if octets is None:
+            return False
+        handed = stream.send_alone(octets, nbytes, write, solicited=solicited)
+        if handed == NOT_NOW:
+            return False
+        if handed == HELD:
+            self._framed.append(request)
+        elif told:
+            fields = (wr_id, _SUCCESS, _SEND, nbytes, self.qp_num, None, False, None, None, None)
+            self.cq.push(tuple.__new__(Completion, fields))
+        return True
 
     def post(self, stream: Stream, request: SendRequest) -> None:
         """Judge a request, pin its memory, and begin it when its turn has come.

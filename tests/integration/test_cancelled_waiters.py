@@ -45,10 +45,13 @@ def objects() -> int:
 async def check_nothing_is_kept(wait: Callable[[], Awaitable[Any]]) -> None:
     """Wait in vain many times; the objects do not become more."""
     await cancelled_once(wait)
-    before = objects()
-    for _ in range(MANY):
-        await cancelled_once(wait)
-    assert objects() - before < MANY / 2, "each wait that is kept is an object, if not several"
+    growth = []
+    for _ in range(2):  # what the other end does meanwhile, as to accept the connection, it does once
+        before = objects()
+        for _ in range(MANY):
+            await cancelled_once(wait)
+        growth.append(objects() - before)
+    assert min(growth) < MANY / 2, "each wait that is kept is an object, if not several"
 
 
 def test_waits_for_a_message(run: Runner) -> None:

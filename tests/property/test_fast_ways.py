@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,11 +16,13 @@ from pyiwarp.codes import Opcode
 from pyiwarp.engine.fast_receive import INTACT
 from pyiwarp.engine.packing import LARGEST_COPY
 from pyiwarp.engine.stream import Stream
-from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, QueueFull
+from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, QueueFull, WrongState
 from pyiwarp.fastwire import ReadRequest
+from pyiwarp.mpa import Deframer
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
+from pyiwarp.pump import HELD, NOT_NOW, TAKEN
 from pyiwarp.queues.qp import QpCap
-from pyiwarp.queues.work import BindMw, Read, Send, SendRequest, Write
+from pyiwarp.queues.work import BindMw, Read, Send, SendRequest, Status, WorkOpcode, Write
 from tests.harness import Node, RawPeer, Segment, agreed, feed, octets_of, read, response, send, terminate, write
 
 MANY = settings(max_examples=300)
@@ -126,28 +129,50 @@ def oddities() -> st.SearchStrategy[Deed]:
     chunks=st.lists(st.integers(1, 300), max_size=30),
     crc=st.booleans(),
     damage=st.none() | st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)),
+    apart=st.booleans(),
 )
 def test_any_input_has_the_same_fate(
-    script: list[Deed], chunks: list[int], crc: bool, damage: tuple[float, int] | None
-) -> None:  # MPA-5044-6-01, MPA-5044-4.4-18, DDP-5041-7.1-12, DDP-5041-7.1-09
-    assert_same_fate(script, chunks, crc=crc, damage=damage)
+    script: list[Deed], chunks: list[int], crc: bool, damage: tuple[float, int] | None, apart: bool
+) -> None:  # MPA-5044-6-01, MPA-5044-4.4-18, DDP-5041-7.1-12, DDP-5041-7.1-09, MPA-5044-3-08, MPA-5044-4.3-14
+    assert_same_fate(script, chunks, crc=crc, damage=damage, apart=apart)
+
+
+def test_a_send_that_comes_by_itself_is_delivered_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    take = Deframer.take_alone
+
+    def note(deframer: Deframer, nbytes: int) -> None:
+        taken.append(nbytes)
+        take(deframer, nbytes)
+
+    monkeypatch.setattr(Deframer, "take_alone", note)
+    side = assert_same_fate([sent(0, nbytes, opcode=Opcode.SEND_SE) for nbytes in (39, 300, 1)], [], apart=True)
+    assert taken == [64, 324, 28]
+    assert side.node.qp.error is None
 
 
 def assert_same_fate(
-    script: list[Deed], chunks: list[int], *, crc: bool = True, damage: tuple[float, int] | None = None
+    script: list[Deed],
+    chunks: list[int],
+    *,
+    crc: bool = True,
+    damage: tuple[float, int] | None = None,
+    apart: bool = False,
 ) -> Side:
-    """Play the script to both; returns the side that took the fast way."""
+    """Play the script to both; returns the side that took the fast way. With `apart` each FPDU comes by itself."""
     sides = []
     for short in (False, True):
         side = Side(short=short, crc=crc)
-        octets = bytearray()
+        octets, sizes = bytearray(), []
         for deed in script:
             deeds = deed(side)
-            octets += deeds if isinstance(deeds, bytes) else side.peer.frames(deeds)
+            fpdu = deeds if isinstance(deeds, bytes) else side.peer.frames(deeds)
+            octets += fpdu
+            sizes.append(len(fpdu))
         if damage is not None and octets:
             octets[int(damage[0] * len(octets))] ^= damage[1]
         side.peer.hears()
-        feed(side.node.qp, octets, chunks)
+        feed(side.node.qp, octets, sizes if apart else chunks)
         sides.append(side)
     plain, shortened = sides
     assert shortened.outcome() == plain.outcome()
@@ -181,7 +206,7 @@ def sent(mo: int, nbytes: int, **fields: Any) -> Deed:
         ([answered(0, 40), answered(60, 40), answered(30, 20)], "came before"),
         ([answered(20, 40), answered(0, 20), answered(0, 1)], "came before"),
         ([answered(0, 40), answered(61, 40)], "outside the region"),
-        ([lambda s: send(bytes(39)), lambda s: send(bytes(300)), lambda s: send(bytes(41))], "41 octets"),
+        ([sent(0, 39), sent(0, 300), sent(0, 41)], "41 octets"),  # DDP-5041-7.1-08
         ([lambda s: send(bytes(39), qn=1, msn=1)], "queue 1"),
         ([lambda s: send(bytes(39)), lambda s: send(bytes(39), dv=0)], "version"),
         ([lambda s: write(s.regions["another domain's"].stag, 0x1000, b"abc")], "not associated"),
@@ -202,17 +227,18 @@ def sent(mo: int, nbytes: int, **fields: Any) -> Deed:
     ],
 )
 def test_what_is_allowed_up_to_the_last_octet_and_what_is_not(script: list[Deed], error: str, crc: bool) -> None:
-    for chunks in ([], [1] * 1500, [37] * 60):
-        side = assert_same_fate(script, chunks, crc=crc)
+    for chunks, apart in (([], False), ([], True), ([1] * 1500, False), ([37] * 60, False)):
+        side = assert_same_fate(script, chunks, crc=crc, apart=apart)
         assert error in str(side.node.qp.error)
         assert (side.node.qp.error is None) is (error == "")
 
 
 @pytest.mark.parametrize("deed", [to_open(0, 40), answered(0, 40), lambda s: send(bytes(40))])
-def test_a_damaged_octet_anywhere_is_noticed_before_anything_is_placed(deed: Deed) -> None:  # MPA-5044-6-01
+def test_a_damaged_octet_anywhere_is_noticed_before_anything_is_placed(deed: Deed) -> None:
+    """MPA-5044-6-01, MPA-5044-4.4-18."""
     script = [deed, deed]
-    for at in range(100, 200):
-        side = assert_same_fate(script, [], damage=(at / 200, 0x40))
+    for at, apart in itertools.product(range(100, 200), (False, True)):
+        side = assert_same_fate(script, [], damage=(at / 200, 0x40), apart=apart)
         assert side.node.qp.stream.fpdus_received == 1
 
 
@@ -439,3 +465,192 @@ def test_small_requests_go_the_fast_way_and_pin_nothing() -> None:
     assert [c.wr_id for c in node.sent()] == [0, 1, 2, 3]
     node.qp.post_send(Send((region[:],), 4))
     assert region.pins == 1
+
+
+# --- posting what is alone -------------------------------------------------------------------------------------------
+
+
+class Kernel:
+    """A driver whose kernel has room for so many octets; `alone` says whether small messages may pass the batches."""
+
+    def __init__(self, node: Node, *, alone: bool) -> None:
+        self.qp = node.qp
+        self.room = 1 << 20
+        self.heard = bytearray()
+        self.passed = 0
+        self._pending = b""
+        self._busy = False
+        self.qp.on_output = self.kick
+        if alone:
+            self.qp.write_small = self.write_small
+
+    def kick(self) -> None:
+        if self._busy:
+            return
+        self._busy = True
+        while not self._pending and (iov := self.qp.next_iov()):
+            self._write(b"".join(iov))
+        self._busy = False
+
+    def write_small(self, octets: bytes) -> int:
+        if self._busy or self._pending or not self.room or not self.qp.steady:
+            return NOT_NOW
+        self.passed += 1
+        self._pending = octets[self._take(octets) :]
+        return HELD if self._pending else TAKEN
+
+    def make_room(self, nbytes: int) -> None:
+        self.room += nbytes
+        if self._pending:
+            self._write(self._pending)
+        self.kick()
+
+    def _write(self, octets: bytes) -> None:
+        self._pending = octets[self._take(octets) :]
+        if not self._pending:
+            self.qp.flushed()
+
+    def _take(self, octets: bytes) -> int:
+        taken = min(self.room, len(octets))
+        self.heard += octets[:taken]
+        self.room -= taken
+        return taken
+
+
+Step = tuple[str, Any]
+steps: st.SearchStrategy[Step] = st.one_of(
+    *[st.tuples(st.just("post"), ordinary | postings)] * 4,
+    st.tuples(st.just("room"), st.sampled_from([0, 1, 30, 100, 1 << 20])),
+    st.tuples(st.just("fill"), st.sampled_from([0, 1, 10, 40])),
+    st.tuples(st.just("input"), st.sampled_from(["send", "read", "violation", "terminate"])),
+    st.tuples(st.just("many"), st.lists(ordinary, max_size=3)),
+    st.tuples(st.just("small"), st.integers(0, 130)),
+    st.tuples(st.just("end"), st.sampled_from(["disconnect", "abort", "lost"])),
+)
+
+
+def lived(
+    script: list[Step], *, alone: bool, early: bool, crc: bool, mulpdu: int, depth: int, sq_sig_all: bool
+) -> tuple[list[object], int]:
+    """What was heard and learnt after each step, and how many messages passed the batches."""
+    cap = QpCap(max_send_wr=depth, max_recv_wr=4, max_inline=200)
+    node = Node(cap=cap, mulpdu=mulpdu, sq_sig_all=sq_sig_all)
+    region = node.pd.register(bytearray(bytes(range(250)) * 20), Access.LOCAL_WRITE | Access.REMOTE_READ)
+    table = node.context.stags
+    table._regions[0x100] = table._regions.pop(region.stag)
+    region.stag, region.to = 0x100, 0x1000
+    peer = RawPeer(node, crc=crc)
+    node.receive(64, "receive")
+    node.qp.stream._frames_early = early
+    kernel = Kernel(node, alone=alone)
+    seen: list[object] = []
+    for number, (kind, what) in enumerate(script):
+        outcome: object = None
+        try:
+            match kind:
+                case "post":
+                    node.qp.post_send(request_of(node, region, what, number))
+                case "many":
+                    node.qp.post_send_many([request_of(node, region, each, number) for each in what])
+                case "small":
+                    if not node.qp.send_small(b"s" * what, solicited=False):
+                        node.qp.post_send(Send(inline=b"s" * what, signaled=False))
+                case "room":
+                    kernel.make_room(what)
+                case "fill":
+                    kernel.room = min(kernel.room, what)
+                case "input":
+                    heard(node, peer, region, what)
+                    kernel.kick()
+                case "end":
+                    end(node, what)
+        except (BadWorkRequest, QueueFull, WrongState) as error:
+            outcome = type(error)
+        done = [(c.wr_id, c.status, c.opcode, c.nbytes, str(c.error)) for c in [*node.sent(), *node.received()]]
+        seen += [outcome, done, bytes(kernel.heard), len(node.qp._sq), node.qp.state, node.qp.counters()]
+    kernel.make_room(1 << 20)
+    return [*seen, region.pins, bytes(kernel.heard)], kernel.passed
+
+
+def end(node: Node, how: str) -> None:
+    if how == "disconnect":
+        node.qp.disconnect()
+    elif how == "abort":
+        node.qp.abort(ConnectionLost("gone"))
+    elif node.qp.alive:
+        node.qp.lost(ConnectionLost("cut"))
+
+
+def heard(node: Node, peer: RawPeer, region: MemoryRegion, what: str) -> None:
+    """The peer says something."""
+    if node.qp.alive and not node.qp.stream.input_discarded:
+        said = {
+            "send": send(b"from the peer"),
+            "read": read(region, size=100),
+            "violation": send(b"x", msn=9),
+            "terminate": terminate(InvalidStag.term),
+        }
+        feed(node.qp, peer.frames(said[what]))
+
+
+@MANY
+@example(
+    script=[("post", ("read", 8, True)), ("post", ("send", 8, True)), ("post", ("inline", 8, True))],
+    crc=True,
+    mulpdu=1442,
+    depth=8,
+    sq_sig_all=False,
+)
+@example(
+    script=[("fill", 40), ("post", ("send", 64, True)), ("post", ("send", 8, True)), ("end", "lost")],
+    crc=True,
+    mulpdu=1442,
+    depth=8,
+    sq_sig_all=False,
+)
+@example(
+    script=[("post", ("send", 64, True)), ("fill", 1), ("small", 8), ("input", "terminate")],
+    crc=True,
+    mulpdu=1442,
+    depth=8,
+    sq_sig_all=False,
+)
+@given(
+    script=st.lists(steps, max_size=10),
+    crc=st.booleans(),
+    mulpdu=st.sampled_from([128, 1442, 64_768]),
+    depth=st.sampled_from([1, 3, 8]),
+    sq_sig_all=st.booleans(),
+)
+def test_small_sends_past_the_batches_say_and_complete_the_same(
+    script: list[Step], crc: bool, mulpdu: int, depth: int, sq_sig_all: bool
+) -> None:
+    """MPA-5044-4.1-01, MPA-5044-4.1-03, MPA-5044-4.1-06, MPA-5044-4.4-13, DDP-5041-4.3-09, DDP-5041-5.2-02.
+
+    RDMAP-5040-5.5-11, RDMAP-5040-5.5-12, RDMAP-5040-7.1-05.
+    """
+    (plain, _), (alone, _) = (
+        lived(script, alone=way, early=way, crc=crc, mulpdu=mulpdu, depth=depth, sq_sig_all=sq_sig_all)
+        for way in (False, True)
+    )
+    assert alone == plain
+
+
+def test_a_small_send_that_is_alone_passes_the_batches() -> None:
+    script: list[Step] = [("post", ("send", 64, True)), ("small", 10), ("fill", 20), ("post", ("inline", 30, True))]
+    seen, passed = lived(script, alone=True, early=True, crc=True, mulpdu=1442, depth=8, sq_sig_all=False)
+    assert passed == 3
+    assert seen[1] == [(0, Status.SUCCESS, WorkOpcode.SEND, 64, "None")]
+    assert seen[-7] == [], "the kernel does not have all of the last one"
+
+
+def test_a_program_that_its_completion_calls_goes_the_plain_way() -> None:
+    node = Node()
+    RawPeer(node)
+    kernel = Kernel(node, alone=True)
+    node.send_cq.arm(lambda: None)
+    node.send(b"with a completion")
+    assert kernel.passed == 0
+    node.send_cq.arm(lambda: None)
+    node.send(b"without", signaled=False)
+    assert kernel.passed == 1

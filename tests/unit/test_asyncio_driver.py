@@ -12,7 +12,7 @@ import pytest
 from pyiwarp.drivers.asyncio_driver import _WRITELINES_NEVER_PAUSES as WRITELINES_NEVER_PAUSES
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES
-from pyiwarp.pump import TimeLimit
+from pyiwarp.pump import HELD, NOT_NOW, TAKEN, TimeLimit
 from tests.integration.loops import soon
 from tests.patience import PATIENCE
 
@@ -350,3 +350,58 @@ async def test_work_posted_while_octets_are_digested_is_written_behind_them() ->
     pump.received = received  # type: ignore[attr-defined]
     driver.buffer_updated(1)
     assert transport.written == [b"one"]
+
+
+# --- small messages past the batches ---------------------------------------------------------------------------------
+
+
+def steady(takes: int = 1 << 30) -> tuple[FakePump, AsyncioDriver, FakeTransport]:
+    """A driver that only moves octets, and whose loop has had news since it last wrote."""
+    pump = FakePump()
+    pump.steady = True
+    driver, transport = driven(pump, takes)
+    driver._socket = None
+    driver.kick()
+    pump.calls.clear()
+    return pump, driver, transport
+
+
+async def test_a_small_message_is_written_at_once() -> None:
+    pump, driver, transport = steady()
+    assert driver.write_small(b"small") == TAKEN
+    assert transport.written == [b"small"]
+    assert pump.calls == []
+
+
+async def test_a_burst_of_small_messages_goes_together_in_the_next_turn() -> None:
+    pump, driver, transport = steady()
+    assert driver.write_small(b"small") == TAKEN
+    assert driver.write_small(b"next") == NOT_NOW
+    pump.batches.append([b"next"])
+    driver.kick()
+    assert transport.written == [b"small"]
+    await turn()
+    assert transport.written == [b"small", b"next"]
+    assert driver.write_small(b"third") == NOT_NOW
+    driver.buffer_updated(0)
+    assert driver.write_small(b"third") == TAKEN, "the loop has had news"
+
+
+async def test_of_a_small_message_that_the_kernel_takes_in_part_the_rest_is_held() -> None:
+    pump, driver, _ = steady(takes=3)
+    assert driver.write_small(b"small") == HELD
+    driver.buffer_updated(0)
+    assert driver.write_small(b"next") == NOT_NOW
+    driver.resume_writing()
+    assert pump.calls.count("flushed") == 1
+
+
+async def test_nothing_small_is_written_before_the_beginning_and_at_the_end() -> None:
+    pump = FakePump()
+    driver, transport = driven(pump)
+    assert driver.write_small(b"small") == NOT_NOW, "the pump is not steady"
+    pump, driver, transport = steady()
+    transport.calls.append("close")
+    assert driver.write_small(b"small") == NOT_NOW
+    driver.connection_lost(None)
+    assert driver.write_small(b"small") == NOT_NOW

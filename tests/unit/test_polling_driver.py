@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pyiwarp.drivers.poller import NEVER, Poller
 from pyiwarp.drivers.polling_driver import PollingDriver
 from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES
 from pyiwarp.errors import UsageError, WrongThread
-from pyiwarp.pump import STEADY_LOOK, TimeLimit
+from pyiwarp.pump import HELD, NOT_NOW, STEADY_LOOK, TAKEN, TimeLimit
 from tests.hosts import HOST, keep_little
 from tests.interrupted import Retries, pythons_interrupts
 from tests.patience import PATIENCE
@@ -389,10 +390,114 @@ def test_an_interrupt_within_a_post_waits_until_the_pump_knows_what_the_kernel_h
             signal.raise_signal(signal.SIGINT)
             return send(octets)
 
-        driver._send = cast("Any", struck)
+        cast("Any", driver)._send = cast("Any", struck)
         pump.batches = [[b"one"]]
         driver.kick()
         assert pump.calls.count("flushed") == 1
         assert far.recv(9) == b"one"
         with pytest.raises(KeyboardInterrupt):
             poller.progress()
+
+
+# --- small messages past the batches ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def steady(pump: FakePump, tap: FakeTap | None = None) -> Iterator[tuple[Poller, PollingDriver, socket.socket]]:
+    """A driver that only moves octets."""
+    pump.steady = True
+    with driven(pump, tap) as (poller, driver, far):
+        driver.kick()
+        pump.calls.clear()
+        yield poller, driver, far
+
+
+def test_a_small_message_is_the_kernels_at_once() -> None:
+    pump = FakePump()
+    with steady(pump) as (_, driver, far):
+        assert driver.write_small(b"small") == TAKEN
+        assert far.recv(10) == b"small"
+        assert "flushed" not in pump.calls, "the pump knows it by what was returned"
+
+
+def test_small_messages_let_the_segment_size_be_read_as_batches_do() -> None:  # MPA-5044-4.5-06
+    pump = FakePump()
+    with steady(pump) as (_, driver, _):
+        taken = [driver.write_small(b"x") for _ in range(EMSS_REFRESH + 2)]
+        assert set(taken[:EMSS_REFRESH]) == {TAKEN}
+        assert set(taken[EMSS_REFRESH:]) == {NOT_NOW}
+        pump.batches.append([b"y"])
+        driver.kick()
+        assert len(pump.emss) == 2
+        assert driver.write_small(b"x") == TAKEN
+
+
+def test_a_small_message_does_not_overtake_what_the_kernel_has_not_taken() -> None:
+    pump = FakePump([bytes(1 << 24)])
+    with steady(pump) as (_, driver, _):
+        assert driver.write_small(b"small") == NOT_NOW
+
+
+def test_of_a_small_message_that_the_kernel_takes_in_part_the_rest_is_held() -> None:
+    pump = FakePump()
+    with steady(pump) as (poller, driver, far):
+        send = driver._send
+        cast("Any", driver)._send = lambda octets: send(octets[:3])
+        assert driver.write_small(b"small") == HELD
+        cast("Any", driver)._send = send
+        assert driver.write_small(b"next") == NOT_NOW
+        assert "flushed" not in pump.calls
+        poller.progress()
+        assert pump.calls.count("flushed") == 1
+        assert far.recv(10) == b"small"
+
+
+def test_a_full_kernel_takes_no_small_message() -> None:
+    with steady(FakePump()) as (_, driver, _):
+        cast("Any", driver)._send = _raising(BlockingIOError())
+        assert driver.write_small(b"small") == NOT_NOW
+        assert not driver.closed
+
+
+def test_a_small_message_that_fails_is_written_again_and_ends_the_connection_with_the_first_error() -> None:
+    pump = FakePump()
+    lost: list[Exception | None] = []
+    cast("Any", pump).lost = lost.append
+    with steady(pump) as (_, driver, _):
+        first = ConnectionResetError("the first")
+        cast("Any", driver)._send = _raising(first)
+        assert driver.write_small(b"small") == NOT_NOW
+        assert not driver.closed, "nobody has been told yet"
+        pump.batches.append([b"small"])
+        driver.kick()
+        assert driver.closed
+        assert lost == [first]
+
+
+def _raising(error: Exception) -> Callable[[object], int]:
+    def send(octets: object) -> int:
+        raise error
+
+    return send
+
+
+def test_who_looks_at_the_octets_sees_small_messages_as_batches() -> None:
+    tap = FakeTap()
+    with steady(FakePump(), tap) as (_, driver, _):
+        assert driver.write_small(b"small") == NOT_NOW
+
+
+def test_another_thread_writes_nothing_small() -> None:
+    with steady(FakePump()) as (_, driver, _):
+        seen: list[int] = []
+        thread = threading.Thread(target=lambda: seen.append(driver.write_small(b"small")))
+        thread.start()
+        thread.join()
+        assert seen == [NOT_NOW]
+
+
+def test_startup_and_the_end_write_nothing_small() -> None:
+    with driven(FakePump()) as (_, driver, _):
+        driver.kick()
+        assert driver.write_small(b"small") == NOT_NOW, "the pump is not steady"
+    assert driver.write_small(b"small") == NOT_NOW, "TCP has ended"

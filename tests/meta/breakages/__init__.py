@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from tests.meta.breakages import (
+    alone,
     atomic_messages,
     atomics,
     ddp_checks,
@@ -57,7 +58,7 @@ _RDMAP: Final = (
     atomics,
     immediate,
 )
-_TABLES: Final = (*_MPA, *_ENHANCED, *_DDP, memory, limits, *_RDMAP)
+_TABLES: Final = (*_MPA, *_ENHANCED, *_DDP, memory, limits, *_RDMAP, alone)
 
 MUTATIONS: Final[tuple[Mutation, ...]] = tuple(mutation for table in _TABLES for mutation in table.MUTATIONS)
 UNBROKEN: Final[Mapping[str, str]] = {rule: reason for table in _TABLES for rule, reason in table.UNBROKEN.items()}

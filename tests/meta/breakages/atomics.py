@@ -309,10 +309,9 @@ MUTATIONS: Final = (
     Mutation(
         "the program hears of a delivery with the next one",
         "queues/qp_pump",
-        "        events = (self._stream or self.stream).received(nbytes)\n        if events:\n"
-        "            self._take(events)\n",
+        "        events = stream.received(nbytes)\n        if events:\n            self._take(events)\n",
         "        late = vars(self).setdefault('late', [])\n"
-        "        events, late[:] = [*late], (self._stream or self.stream).received(nbytes)\n"
+        "        events, late[:] = [*late], stream.received(nbytes)\n"
         "        self._take(events)\n",
         ("EXT-7306-7-03",),
     ),

@@ -409,8 +409,8 @@ MUTATIONS: Final = (
     Mutation(
         "the MSNs of small Sends stand still",
         "engine/sending",
-        "self.send_msn = msn + 1 & MSN_MASK",
-        "self.send_msn = msn",
+        "        if framed:\n            self.send_msn = msn + 1 & MSN_MASK",
+        "        if framed:\n            self.send_msn = msn",
         (
             "DDP-5041-4.3-07",
             "DDP-5041-4.3-09",
@@ -485,8 +485,8 @@ MUTATIONS: Final = (
     Mutation(
         "the MSNs of small Sends wrap to 1",
         "engine/sending",
-        "self.send_msn = msn + 1 & MSN_MASK",
-        "self.send_msn = msn + 1 & MSN_MASK or 1",
+        "        if framed:\n            self.send_msn = msn + 1 & MSN_MASK",
+        "        if framed:\n            self.send_msn = msn + 1 & MSN_MASK or 1",
         ("DDP-5041-4.3-09",),
     ),
     Mutation(

@@ -301,8 +301,8 @@ MUTATIONS: Final = (
     Mutation(
         "what lies ready leaves behind the next batch",
         "engine/packing",
-        "        self._fpdus_left = fpdus\n        if self._early_fpdus:\n            self._count_early()",
-        "        self._fpdus_left = fpdus\n        if self._early_fpdus:\n            self.discard_early()",
+        "        self._fpdus_left = fpdus\n        if self.early_fpdus:\n            self._count_early()",
+        "        self._fpdus_left = fpdus\n        if self.early_fpdus:\n            self.discard_early()",
         ("DDP-5041-5.3-01",),
     ),
     Mutation(

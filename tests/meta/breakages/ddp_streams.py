@@ -50,7 +50,7 @@ MUTATIONS: Final = (
     Mutation(
         "a graceful end does not wait for what is queued",
         "engine/sending",
-        "return self._finishing and not (self._messages or self._answers or self._packer.has_early)",
+        "return self._finishing and not (self._messages or self._answers or self._packer.early_fpdus)",
         "return self._finishing",
         ("DDP-5041-6.2.1-01",),
         (Replacement("queues/qp_pump", "waits = self.state is QpState.CLOSING and self._sq", "waits = False"),),
@@ -93,8 +93,10 @@ MUTATIONS: Final = (
     Mutation(
         "small work is taken after a graceful end was asked for",
         "queues/qp",
-        "if stream is None or self.state is not _RTS or self._closed or not self._sq",
-        "if stream is None or self.state is QpState.IDLE or self._closed or not self._sq",
+        "if stream is None or self.state is not _RTS or self._closed:\n"
+        "            self._post_send(request)\n        elif",
+        "if stream is None or self.state is QpState.IDLE or self._closed:\n"
+        "            self._post_send(request)\n        elif",
         ("DDP-5041-6.2.1-02",),
     ),
     Mutation(
@@ -128,9 +130,10 @@ MUTATIONS: Final = (
         (
             Replacement(
                 "queues/qp",
-                "        if stream is None or self.state is not _RTS or self._closed or not self._sq",
-                "        if stream is None or stream.peer_closed or self.state is not _RTS or "
-                "self._closed or not self._sq",
+                "        if stream is None or self.state is not _RTS or self._closed:\n"
+                "            self._post_send(request)\n        elif type",
+                "        if stream is None or stream.peer_closed or self.state is not _RTS or self._closed:\n"
+                "            self._post_send(request)\n        elif type",
             ),
         ),
     ),

@@ -38,7 +38,7 @@ MUTATIONS: Final = (
     Mutation(
         "the half is closed with messages still queued",
         "engine/sending",
-        "return self._finishing and not (self._messages or self._answers or self._packer.has_early)",
+        "return self._finishing and not (self._messages or self._answers or self._packer.early_fpdus)",
         "return self._finishing",
         ("MPA-5044-7.2-01",),
     ),

@@ -17,8 +17,8 @@ MUTATIONS: Final = (
     Mutation(
         "Sends that are framed early go on the queue of Reads",
         "engine/sending",
-        "        msn = self.send_msn  # with QN 0 above",
-        "        msn = 1 << 32 | self.send_msn",
+        "        msn = self.send_msn  # with QN 0 above\n        most",
+        "        msn = 1 << 32 | self.send_msn\n        most",
         ("RDMAP-5040-3.1-02", "RDMAP-5040-4.1-06", "RDMAP-5040-5.3-08"),
     ),
     Mutation(
@@ -131,8 +131,8 @@ MUTATIONS: Final = (
     Mutation(
         "an early Send SE goes out as a Send",
         "engine/sending",
-        "_SEND_SE_LEAD if solicited else _SEND_LEAD",
-        "_SEND_LEAD",
+        "base = _SEND_SE_LEAD if solicited else _SEND_LEAD",
+        "base = _SEND_LEAD",
         ("RDMAP-5040-3.2-01", "RDMAP-5040-4.1-05"),
     ),
     Mutation(
