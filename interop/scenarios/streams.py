@@ -113,6 +113,7 @@ def _register(name: str, test: _Test) -> None:
     add(name, "streams", about, run, needs=Can.RUN_PROGRAMS, timeout=4 * LIMIT)
 
 
+_register("rstream-short", _Test(64, 1, 5))
 _register("rstream-64", _Test(64, 1, 200))
 _register("rstream-4096", _Test(4096, 100, 2))
 _register("rstream-1000000", _Test(1_000_000, 2, 2))

@@ -5,14 +5,19 @@ The two sides C and S, their STags and TOs are made up. Both are little-endian, 
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
 
+from interop.decode import frames
 from pyiwarp import RemoteRegion
 from pyiwarp.codes import Opcode
 from pyiwarp.sockets.engine import End, Engine, cap_for
 from pyiwarp.sockets.options import StreamOptions
 from pyiwarp.sockets.wire import BIG, LITTLE, Control, Hello, Op
-from tests.harness import Node, RawPeer, send, write
+from tests.golden.test_captures import DIRECTORY, session, startup_size
+from tests.harness import Heard, Node, RawPeer, send, write
 
 C_HELLO = bytes.fromhex(
     "01020180 00000000 00000000 00001000 11111100 00000002 00000000 00200000 22222200 00010000".replace(" ", "")
@@ -188,3 +193,48 @@ def test_the_word_is_a_plain_send() -> None:
     speaker = Speaker(S_HELLO)
     heard = speaker.peer.hears()
     assert [each.opcode for each in heard] == [Opcode.WRITE, Opcode.SEND]
+
+
+# --- librdmacm itself, as it was captured ----------------------------------------------------------------------------
+
+SESSIONS = sorted(DIRECTORY.glob("rstream-*.pcapng"))
+MESSAGES = [16, *[64] * 5]  # rstream's greeting, and what it was told to send
+
+
+def hello_of(octets: bytes) -> Hello:
+    """The private data of a startup frame in revision 2."""
+    end = startup_size(octets)
+    return Hello.parse(octets[end - 40 : end])
+
+
+@pytest.mark.parametrize("file", SESSIONS, ids=lambda file: file.stem)
+@pytest.mark.parametrize("sent", [True, False], ids=["ours", "rstream's"])
+def test_a_session_with_rstream(file: Path, sent: bool) -> None:
+    """Each side offers the second half of its ring, and writes its messages one behind the other."""
+    transcript = session(file)
+    speaker, other = (hello_of(transcript.stream(sent=each)) for each in (sent, not sent))
+    assert speaker.credits == other.credits == 384
+    assert not speaker.iomaps
+    heard = [Heard(frame.ulpdu) for frame in frames(transcript) if frame.number and frame.sent is sent]
+    words, at = [], other.data_buffer.to
+    for written, word in pairwise(heard):
+        if word.tagged:
+            continue
+        op, value = speaker.order.read_word(word.payload)
+        words.append((op, value))
+        if op == Op.SGL:
+            second = speaker.data_buffer
+            entry = RemoteRegion(second.to + second.nbytes, second.stag, second.nbytes)
+            assert (written.stag, written.to) == (other.target_sgl[1], other.target_sgl[0] + 16)
+            assert other.order.read_entry(written.payload) == entry
+        elif op == Op.DATA:
+            assert (written.stag, written.to, len(written.payload)) == (other.data_buffer.stag, at, value)
+            at += value
+    data = [(Op.DATA, nbytes) for nbytes in MESSAGES]
+    assert [word for word in words if word[0] == Op.DATA] == data
+    assert [word for word in words if word[0] == Op.SGL] == [(Op.SGL, 384)]
+    assert words[len(data) + 1 :] in ([], [(Op.CTRL, Control.DISCONNECT)])
+
+
+def test_both_roles_were_captured() -> None:
+    assert [file.stem for file in SESSIONS] == [f"rstream-short-siw-{who}-connects" for who in ("peer", "pyiwarp")]
