@@ -30,51 +30,63 @@ _FLAGS: Final = "markers", "refuse_markers", "fall_back", "extensions", "half_cl
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How a connection is set up; every value has a default that suits a peer of any make.
-    `Options.of` has the defaults of a device instead.
 
-    `recv_depth` receives of `recv_size` octets are posted; a longer Send of the peer ends the connection.
-    `max_message` is the most that `recv_large` takes, in octets. With
-    `fall_back` a peer that hangs up on a Request of revision 2 is tried once more with revision 1. `send_depth`
-    work requests may be in flight, more wait. `crc`, `markers`, `refuse_markers`, `revision`, `ird`, `ord`, `rtr`,
-    `timeout` and `first_fpdu_timeout` go into MPA startup (see `Offer`). `mulpdu` fixes the size of FPDUs in
-    octets; by default it follows TCP. `linger` bounds the wait for the peer when the connection ends, in seconds,
-    and `fpdu_timeout` how long an FPDU that the peer has begun may stay unfinished (None is no bound). With
-    `keepalive` TCP probes a peer that was silent for so many seconds, and again after as many; with `user_timeout` it
-    ends a connection whose peer acknowledges nothing for so many seconds (RFC 5482). Both are the system's where they
-    are None.
-    Without `extensions` the messages of RFC 7306 are refused. With `half_close` this side may go on sending when
-    the peer has closed its half, until `close`; `recv` raises `Disconnected` then. `capture` takes down every octet
-    for Wireshark. `profile` says how to get on with the peer; where `crc` is None it says that too. With `confirm`
-    a `send` or `write` returns when the peer has processed it, and raises if the peer refused it; that takes Reads,
-    so `ord` is 1 or more.
-
-    Raises `UsageError` for a value that is out of its bounds or of another kind.
+    `Options.of` has the defaults of a device instead. Times are in seconds. Raises `UsageError` for a value that is out
+    of its bounds or of another kind.
     """
 
     recv_depth: int = RECV_DEPTH
+    """Receives that are posted; a Send of the peer that finds none waits, and what is behind it."""
     recv_size: int = 4096
+    """Octets of each; a longer Send of the peer ends the connection (RFC 5041 §7.2)."""
     max_message: int = LARGEST_MESSAGE
+    """The most octets that `recv_large` takes."""
     send_depth: int = SEND_DEPTH
+    """Work requests that may be in flight; more wait."""
     crc: bool | None = None
+    """Whether to ask for CRC32C (RFC 5044 §4.4); None is what suits the peer, as `profile` has it."""
     markers: bool = False
+    """Whether to ask the peer for markers (RFC 5044 §4.3)."""
     refuse_markers: bool = False
+    """For emulating an implementation that sends no markers to a peer that asks for them."""
     revision: int = 2
+    """MPA's: that of the Request; a Responder answers each in kind, but with 1 refuses 2 (RFC 6581 §10)."""
     fall_back: bool = False
+    """Whether a peer that hangs up on a Request of revision 2 is tried once more with revision 1 (RFC 6581 §10)."""
     ird: int = READS
+    """Reads and Atomics of the peer at once, at most (RFC 6581 §9.1)."""
     ord: int = READS
+    """Reads and Atomics of this side at once, at most; more wait (RFC 6581 §9.1)."""
     rtr: Rtr = field(default_factory=lambda: Rtr.WRITE | Rtr.READ)
+    """The messages with which an Initiator may open a connection in peer-to-peer mode (RFC 6581 §9.2)."""
     timeout: float = 10.0
+    """How long `connect` and a listener wait for the peer's startup frame; TCP has as long (RFC 5044 §7.1.2)."""
     first_fpdu_timeout: float | None = 60.0
+    """How long a Responder waits for the first FPDU; None is no bound (RFC 5044 §7.1.2)."""
     mulpdu: int | None = None
+    """The size of FPDUs in octets; None is what TCP's segments hold (RFC 5044 §4.5)."""
     linger: float = 5.0
+    """How long the end of the connection waits for the peer; then it is reset."""
     fpdu_timeout: float | None = FPDU_TIMEOUT
+    """How long an FPDU that the peer has begun may stay unfinished; None is no bound."""
     keepalive: float | None = None
+    """After so much silence TCP probes the peer, and again after as much; None is what the system does."""
     user_timeout: float | None = None
+    """TCP ends a connection whose peer acknowledges nothing for so long (RFC 5482); None is what the system does."""
     extensions: bool = True
+    """Whether the messages of RFC 7306 (Atomics, Immediate Data) are taken; without, they are refused."""
     half_close: bool = False
+    """Whether this side may go on sending, until `close`, when the peer has closed its half; `recv` raises
+    `Disconnected` then.
+    """
     capture: Capture | None = None
+    """Takes down every octet for Wireshark."""
     profile: PeerProfile = PROFILES["rfc"]
+    """How to get on with the peer."""
     confirm: bool = False
+    """Whether a `send` or `write` returns when the peer has processed it, and raises if the peer refused it; that takes
+    Reads, so `ord` is 1 or more (RFC 5040 §5.5).
+    """
 
     def __post_init__(self) -> None:
         for name in ("recv_depth", "send_depth"):

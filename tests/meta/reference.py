@@ -81,7 +81,8 @@ is stale or incomplete. The [tutorial](tutorial.md) is the place to begin.
 
 Lengths and offsets are in octets, times in seconds. An argument behind `*` is given by its name. Local memory (`Local`)
 is part of a region (`region[a:b]`), a whole region, or any contiguous buffer (`Buffer`): `bytes`, `bytearray`,
-`memoryview`, `mmap`, arrays.
+`memoryview`, `mmap`, arrays. `Opening[X]` is awaited, or entered with `async with`; both give an `X`. `Handler` is a
+coroutine function of a `Connection`, `Accept` a function of a `Request`.
 """
 
 
