@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from pyiwarp.sockets import StreamLost, StreamOptions, StreamTransport, open_connection
+from pyiwarp.sockets.wire import Op
 from tests.hosts import HOST
 from tests.integration.loops import Runner, octets, run, soon
-from tests.integration.streamrig import QUICK, SMALL, pair, serving
+from tests.integration.streamrig import QUICK, SMALL, pair, serving, speaking_to
 
 __all__ = ["run"]  # a fixture
 
@@ -285,12 +286,14 @@ def test_what_is_known_of_a_stream(run: Runner) -> None:
 
 
 def test_keep_alive_goes_on_until_the_end(run: Runner) -> None:
+    """An idle server sends empty Writes, which a peer's program does not see."""
+
     async def main() -> None:
-        quick = replace(QUICK, keepalive=0.01)
-        async with pair(quick, quick) as ((_, writer), (other_reader, other_writer)):
-            assert isinstance(other_writer.transport, StreamTransport)
-            await asyncio.sleep(0.1)
-            writer.write(b"still here")
-            assert await other_reader.readexactly(10) == b"still here"
+        async with serving(echo, replace(QUICK, keepalive=0.01)) as server, speaking_to(server.port) as speaker:
+            assert (await speaker.heard())[0] == Op.SGL
+            before = speaker.connection.qp.counters().fpdus_received
+            await soon(lambda: speaker.connection.qp.counters().fpdus_received >= before + 3)
+            await speaker.write(b"still here")
+            assert await speaker.heard() == (Op.DATA, 10)
 
     run(main)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from pyiwarp.errors import BadWorkRequest, QueueFull, WrongState
 from pyiwarp.sockets.engine import End
 from pyiwarp.sockets.errors import NotSpoken, PeerViolation
 from pyiwarp.sockets.options import StreamOptions
+from pyiwarp.sockets.serving import MAX_STREAMS
 from pyiwarp.sockets.wire import LITTLE, Control, Hello, Op, iomap_entries
 from tests.golden.test_rsockets import S_HELLO, S, Speaker
 from tests.harness import Segment, send, write
@@ -338,3 +341,13 @@ def test_no_more_than_eight_direct_writes_are_on_their_way() -> None:
 def test_options_out_of_bounds(wrong: dict[str, int]) -> None:
     with pytest.raises(UsageError, match=f"{next(iter(wrong))} is"):
         StreamOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_page_has_the_defaults_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sockets.md").read_text()
+    stated = re.findall(r"^\| [^|]+ \| (\d+)( KiB| MiB|) \| `StreamOptions\.(\w+)`", page, re.MULTILINE)
+    units = {"": 1, " KiB": 1 << 10, " MiB": 1 << 20}
+    found = {name: int(number) * units[unit] for number, unit, name in stated}
+    assert set(found) == {"ring", "recv_queue", "send_memory", "send_queue", "max_message"}
+    assert found == {name: getattr(StreamOptions(), name) for name in found}
+    assert f"| {MAX_STREAMS} | `create_server(max_connections=…)`" in page
