@@ -182,11 +182,18 @@ class CmId(BaseId):
                 self._stop = connecting.cancel
         return self._wait(pending)
 
-    def listen(self, backlog: int = DEFAULT_BACKLOG, *, per_address: int = PER_ADDRESS) -> None:
+    def listen(
+        self,
+        backlog: int = DEFAULT_BACKLOG,
+        *,
+        per_address: int = PER_ADDRESS,
+        sock: socket.socket | None = None,
+    ) -> None:
         """Listen at the address that was bound; each peer is a CONNECT_REQUEST. Raises `OSError` if that fails.
 
         `backlog` and `per_address` bound the peers in startup, as in `pyiwarp.listen`; a backlog of 0 is the default,
-        as for `rdma_listen`.
+        as for `rdma_listen`. With `sock` the identifier takes over a TCP socket that the program has bound, instead of
+        `bind_addr`; raises `UsageError` for what is none.
         """
         host, port, offer = self._begin_listen()
         listener = self._listener = polling_cm.Listener(
@@ -194,11 +201,12 @@ class CmId(BaseId):
             host,
             port,
             offer,
+            sock=sock,
             backlog=backlog or DEFAULT_BACKLOG,
             per_address=per_address,
             on_request=self._look_for_requests,
         )
-        self.local_addr = (host or "", listener.port)
+        self.local_addr = (host or "", listener.port) if sock is None else socket_name(sock.getsockname())
         self._stop = listener.close
 
     def get_request(self, *, timeout: float | None = None) -> CmId:

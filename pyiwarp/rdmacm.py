@@ -15,6 +15,7 @@ A step begins when it is called. It may be awaited, its event may be taken from 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator
 from typing import Any, cast
 
@@ -36,7 +37,7 @@ from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS
 from pyiwarp.cm.unclosed import warn_unclosed
 from pyiwarp.errors import Closed, IwarpError
 from pyiwarp.negotiation import Offer
-from pyiwarp.pump import Driver
+from pyiwarp.pump import Driver, socket_name
 from pyiwarp.queues.qp import QueuePair
 from pyiwarp.queues.waiting import running_loop
 from pyiwarp.verbs import Context
@@ -163,17 +164,24 @@ class CmId(BaseId):
         self._start(connect())
         return Step(pending)
 
-    async def listen(self, backlog: int = DEFAULT_BACKLOG, *, per_address: int = PER_ADDRESS) -> None:
+    async def listen(
+        self,
+        backlog: int = DEFAULT_BACKLOG,
+        *,
+        per_address: int = PER_ADDRESS,
+        sock: socket.socket | None = None,
+    ) -> None:
         """Listen at the address that was bound; each peer is a CONNECT_REQUEST. Raises `OSError` if that fails.
 
         `backlog` and `per_address` bound the peers in startup, as in `pyiwarp.listen`; a backlog of 0 is the default,
-        as for `rdma_listen`.
+        as for `rdma_listen`. With `sock` the identifier takes over a TCP socket that the program has bound, instead of
+        `bind_addr`; raises `UsageError` for what is none.
         """
         host, port, offer = self._begin_listen()
         listener = self._listener = await cm.listen(
-            host, port, offer, backlog=backlog or DEFAULT_BACKLOG, per_address=per_address
+            host, port, offer, sock=sock, backlog=backlog or DEFAULT_BACKLOG, per_address=per_address
         )
-        self.local_addr = (host or "", listener.port)
+        self.local_addr = (host or "", listener.port) if sock is None else socket_name(sock.getsockname())
         self._stop = listener.close
 
         async def take_in() -> None:

@@ -119,3 +119,32 @@ def test_a_socket_and_an_address_are_too_much(form: Form, more: dict[str, Any]) 
             await awaited(listen, sock=sock, **more)
 
     form.run(main)
+
+
+def test_an_identifier_listens_at_it(form: Form) -> None:
+    async def main() -> None:
+        sock = bound()
+        name = sock.getsockname()
+        listener, one = form.rdma_cm.CmId(), form.rdma_cm.CmId()
+        await awaited(listener.listen, sock=sock)
+        assert listener.local_addr == name
+        one.create_qp()
+        await awaited(one.resolve_addr, *name)
+        assert one.peer_addr == name
+        with socket.create_connection(name):
+            one.close()
+        listener.close()
+        assert sock.fileno() == -1
+
+    form.run(main)
+
+
+def test_an_identifier_is_bound_or_given_a_socket(form: Form) -> None:
+    async def main() -> None:
+        listener = form.rdma_cm.CmId()
+        listener.bind_addr(HOST)
+        with bound() as sock, pytest.raises(UsageError, match="sock says where to listen"):
+            await awaited(listener.listen, sock=sock)
+        listener.close()
+
+    form.run(main)
