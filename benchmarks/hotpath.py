@@ -29,7 +29,7 @@ from benchmarks.posting import post_all
 from benchmarks.table import wide_console
 from pyiwarp.codes import Rtr
 from pyiwarp.negotiation import Agreement, Offer, Role
-from pyiwarp.pump import Pump
+from pyiwarp.pump import TAKEN, Pump
 from pyiwarp.startup import Startup
 from pyiwarp.verbs import Access, Context, QpCap, QueuePair, Read, Recv, RegionSlice, RemoteRegion, Send, Write
 
@@ -87,15 +87,23 @@ class Side:
         self.send_cq, self.recv_cq = pd.context.create_cq(DEPTH), pd.context.create_cq(DEPTH)
         cap = QpCap(max_send_wr=DEPTH, max_recv_wr=DEPTH)
         self.qp: QueuePair = pd.create_qp(self.send_cq, self.recv_cq, cap, mulpdu=wire.mulpdu)
+        self._small: list[bytes] = []
+        self.qp.write_small = self._write_small
         self.qp.connect(wire.agreement(role))
         if role is Role.RESPONDER:
             self.qp.speak_first()
 
     def octets(self) -> Iterator[bytes]:
         """All there is to send, as a socket would take it."""
+        while self._small:
+            yield self._small.pop()
         while iov := self.qp.next_iov():
             yield b"".join(iov)
             self.qp.flushed()
+
+    def _write_small(self, octets: bytes) -> int:
+        self._small.append(octets)
+        return TAKEN
 
     def take(self, octets: bytes) -> None:
         """Show `octets` to the queue pair as a socket would, in one piece or as many as it takes."""

@@ -337,9 +337,11 @@ class ProtectionDomain:
 
         Any contiguous buffer will do: bytearray, mmap, array, NumPy, shared memory. Every queue pair of the protection
         domain lets its peer reach the memory, or only `qp` (RFC 5041 §8.2); a peer may invalidate what its stream
-        does not share. What peers do to the memory is noted and counted in `log`, if one is given; that costs a
-        little for each segment, and nothing without. Raises `BadWorkRequest`, or `UsageError` if the device holds as
-        many regions as it can.
+        does not share. A read-only buffer, `memoryview(buffer).toreadonly()` also, promises that its octets stay as
+        they are while a peer reads them: they are sent without a copy. If they change all the same, the peer finds a
+        CRC that does not fit and ends the connection, or, without CRC, gets old and new octets (RFC 5044 §4.4). What
+        peers do to the memory is noted and counted in `log`, if one is given; that costs a little for each segment, and
+        nothing without. Raises `BadWorkRequest`, or `UsageError` if the device holds as many regions as it can.
         """
         return self.register_as(MemoryRegion, buffer, access, qp=qp, log=log)
 

@@ -6,12 +6,13 @@ Each test is a transcript, as in `test_stream`.
 from __future__ import annotations
 
 import pytest
+from crc32c import crc32c
 
 from pyiwarp import errors
 from pyiwarp.codes import Opcode
 from pyiwarp.mr import Access, RemoteRegion
 from pyiwarp.queues.work import Read, Recv, Send, Status
-from tests.harness import RawPeer, cut, ended, octets_of, read, response, send, write
+from tests.harness import RawPeer, cut, ended, feed, octets_of, read, response, send, write
 from tests.unit.stage import Stage, asked, stage
 
 __all__ = ["stage"]  # the fixture
@@ -177,3 +178,18 @@ def test_a_read_whose_region_was_retired_meanwhile(stage: Stage) -> None:
     stage.peer.sends(response(sink.stag, sink.to, b"01234567"))
     assert (bytes(memory), released) == (b"01234567", ["released"])
     assert stage.error is None
+
+
+@pytest.mark.parametrize("promised", [False, True])
+def test_memory_that_is_registered_read_only_is_sent_as_it_lies(promised: bool) -> None:
+    """Its registration promises that it stays as it is: where it does not, the peer finds a CRC that does not fit."""
+    memory = bytearray(b"." * 20_000)
+    peer = RawPeer(mulpdu=64_768)
+    shown = memoryview(memory).toreadonly() if promised else memory
+    region = peer.node.pd.register(shown, Access.REMOTE_READ)
+    feed(peer.node.qp, peer.frames(read(region, size=20_000)))
+    pieces = peer.node.qp.next_iov()
+    memory[10] = 0
+    octets = b"".join(pieces)
+    intact = crc32c(octets[:-4]).to_bytes(4, "little") == octets[-4:]  # MPA-5044-4.4-12
+    assert intact is not promised
