@@ -31,7 +31,7 @@ from pyiwarp.sockets.wire import (
     Order,
     iomap_entries,
 )
-from pyiwarp.verbs import Completion, ProtectionDomain, QpCap, QueuePair, Recv, SendRequest, WorkOpcode, Write
+from pyiwarp.verbs import Completion, ProtectionDomain, QpCap, QueuePair, Recv, SendRequest, Sge, WorkOpcode, Write
 
 __all__ = ["End", "Engine", "cap_for"]
 
@@ -105,7 +105,7 @@ class Engine:
 
     def _post_receives(self, count: int) -> tuple[list[Recv], memoryview]:
         region, words = self._register(count * WORD_SIZE, Access.LOCAL_WRITE)
-        receives = [Recv((region[at * WORD_SIZE : (at + 1) * WORD_SIZE],), wr_id=at) for at in range(count)]
+        receives = [Recv((Sge(region, at * WORD_SIZE, WORD_SIZE),), at) for at in range(count)]
         self._qp.post_recv_many(receives)
         return receives, words
 
