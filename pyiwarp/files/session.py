@@ -119,6 +119,8 @@ class Session:
         """When the last answer was given; None while a request is answered."""
         self.has_asked = False
         """Whether the client has made a request."""
+        self._commit_under_way = False
+        """Whether a Commit is to come that nobody waits for: a client sends that of an empty file without an answer."""
         self.reported: IwarpError | None = None
         """The error that ended the connection, if a report already has it."""
 
@@ -135,8 +137,11 @@ class Session:
                     async with self._reported("get", request.name) as report:
                         await self._send(request, report)
                 case Put():
+                    self._commit_under_way = not request.size
                     async with self._reported("put", request.name) as report:
                         await self._receive(request, report)
+                    if self._commit_under_way:
+                        await self._dialogue.receive(Commit, Cancel)
                 case List():
                     await self._list(request.path)
             self.idle_since = time.monotonic()
@@ -238,6 +243,7 @@ class Session:
 
     async def _fill(self, destination: Destination, request: Put, report: Report) -> None:
         """Read the client's memory into the file, and keep it if the checksum is right."""
+        self._commit_under_way = False
         memory = StagingMemory(request.size, ROOM * CHUNK, ring=True)
         async with WriteBehind(destination, memory) as writing:
             with self._dialogue.moving(request.size):

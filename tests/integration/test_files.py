@@ -437,3 +437,17 @@ async def test_a_server_of_something_else(tmp_path: Path) -> None:
 async def test_a_port_where_nobody_listens() -> None:
     with closed_port() as port, pytest.raises(CannotConnect, match="refused"):
         await connected("127.0.0.1", port).__aenter__()
+
+
+@pytest.mark.parametrize("nbytes", [0, 1])
+@pytest.mark.parametrize("name", ["new/", "", "../x", "nowhere/x"])
+async def test_the_connection_goes_on_after_a_put_that_was_refused(rig: Rig, nbytes: int, name: str) -> None:
+    """Of an empty file too, whose Commit the client sends without waiting."""
+    (rig.mine / "file").write_bytes(bytes(nbytes))
+    async with rig.client() as client:
+        for _ in range(3):
+            with pytest.raises(RefusedByPeer):
+                await client.put(rig.mine / "file", name)
+        await client.put(rig.mine / "file", "kept")
+        await client.get("kept", rig.mine / "back")
+    assert (rig.mine / "back").read_bytes() == bytes(nbytes)
