@@ -18,7 +18,6 @@ from pyiwarp.engine.packing import LARGEST_COPY
 from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, QueueFull, WrongState
 from pyiwarp.fastwire import ReadRequest
-from pyiwarp.mpa import Deframer
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
 from pyiwarp.pump import HELD, NOT_NOW, TAKEN
 from pyiwarp.queues.qp import QpCap
@@ -137,18 +136,14 @@ def test_any_input_has_the_same_fate(
     assert_same_fate(script, chunks, crc=crc, damage=damage, apart=apart)
 
 
-def test_a_send_that_comes_by_itself_is_delivered_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[int] = []
-    take = Deframer.take_alone
-
-    def note(deframer: Deframer, nbytes: int) -> None:
-        taken.append(nbytes)
-        take(deframer, nbytes)
-
-    monkeypatch.setattr(Deframer, "take_alone", note)
-    side = assert_same_fate([sent(0, nbytes, opcode=Opcode.SEND_SE) for nbytes in (39, 300, 1)], [], apart=True)
-    assert taken == [64, 324, 28]
-    assert side.node.qp.error is None
+def test_a_send_that_comes_by_itself_is_delivered_by_itself() -> None:
+    side = Side(short=True, crc=True)
+    qp = side.node.qp
+    for nbytes in (39, 300, 1):
+        octets = side.peer.frames(send(bytes(nbytes), opcode=Opcode.SEND_SE))
+        qp.receive_view()[: len(octets)] = octets
+        assert qp.stream.receive_alone(len(octets), qp._rq)
+    assert [(done.nbytes, done.solicited) for done in side.node.received()] == [(39, True), (300, True), (1, True)]
 
 
 def assert_same_fate(
