@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -38,7 +39,10 @@ DRIVERS: Final = "asyncio", "uvloop", "polling"
 FILE: Final = "file"
 RIGHTS: Final = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
 REGION: Final = 4096
-OPTIONS: Final = Options(timeout=2.0, first_fpdu_timeout=2.0, fpdu_timeout=2.0, linger=0.5, crc=False)
+LIMIT: Final = 20.0
+"""Seconds. Hostile clients leave earlier by themselves; a good one may be slow on a busy machine."""
+
+OPTIONS: Final = Options(timeout=LIMIT, first_fpdu_timeout=LIMIT, fpdu_timeout=LIMIT, linger=0.5, crc=False)
 STEP: Final = 0.005  # seconds that the polled server waits for news
 ROOT: Final = Path(__file__).parents[2]
 
@@ -105,14 +109,7 @@ async def serve(directory: Path, faults: Faults) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     loop.set_exception_handler(lambda _, context: logging.getLogger("loop").error("%r", context))
     pd, memory = open_memory()
-    settings = ServerSettings(
-        patience=2.0,
-        idle=2.0,
-        reserve=0,
-        options=Options(
-            timeout=2.0, first_fpdu_timeout=2.0, fpdu_timeout=2.0, linger=0.5, crc=False, recv_size=MESSAGE_LIMIT
-        ),
-    )
+    settings = ServerSettings(patience=LIMIT, idle=LIMIT, reserve=0, options=replace(OPTIONS, recv_size=MESSAGE_LIMIT))
     with Root(directory) as root:
         async with (
             await pyiwarp.serve(talk, HOST, options=OPTIONS, pd=pd) as server,
