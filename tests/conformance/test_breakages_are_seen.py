@@ -27,6 +27,7 @@ UNSEEN = {  # what a peer may do, or what does not show
     "a log lets everything through": "the target program keeps no logs of its regions",
     "a message with a hole is delivered": "a peer may not look (DDP-5041-5.2-13)",
     "a Response may give an octet twice, the plain way": "a peer may not compare (RDMAP-5040-5.2.2-08)",
+    "a Send that comes by itself may be larger than its receive": "the memoryview of the receive refuses it",
     "a TO that wraps is out of bounds": "it lies outside the region too, and may be told so",
 }
 
