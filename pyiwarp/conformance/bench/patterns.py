@@ -16,6 +16,7 @@ __all__ = [
     "closed",
     "ended",
     "expect_octets",
+    "in_decimal",
     "in_words",
     "message",
     "one_of",
@@ -202,6 +203,11 @@ def _name(key: str) -> str:
 
 
 _NAMES: Final = {"segment_length": "DDP Segment Length", "ddp_header": "DDP header", "rdma_header": "RDMA header"}
+
+
+def in_decimal(value: object) -> str:
+    """A count that came, beside one that is due."""
+    return "none" if value is None else str(value)
 
 
 def in_words(value: object) -> str:

@@ -10,7 +10,7 @@ from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import Region
 from pyiwarp.conformance.bench.messages import WholeMessage, segment_of
-from pyiwarp.conformance.bench.patterns import Failed, closed, in_words, message, terminate
+from pyiwarp.conformance.bench.patterns import Failed, closed, in_decimal, in_words, message, terminate
 from pyiwarp.conformance.bench.segments import build_tagged, build_untagged
 from pyiwarp.conformance.bench.stream import Stream
 from pyiwarp.conformance.bench.terminates import TAGGED_SIZE, UNTAGGED_SIZE, Said, take_apart
@@ -182,7 +182,7 @@ async def segment_length(bench: Bench) -> None:
     seen = (await provoked(bench, bad_write(bench))).seen
     answer = take_apart(seen, seen.allowances.read_terminate(segment_of(seen).payload))
     if answer.length not in (None, 114):
-        raise answer.fail("DDP Segment Length 114", in_words(answer.length))
+        raise answer.fail("DDP Segment Length 114", in_decimal(answer.length))
 
 
 @case("RDMAP-5040-4.8-10", "with the DDP header comes the DDP Segment Length")
@@ -506,7 +506,7 @@ async def long_send_quoted(bench: Bench) -> None:
     if answer.length != 118 or answer.ddp_header != segment[:UNTAGGED_SIZE]:
         raise answer.fail(
             f"length 118 and {segment[:UNTAGGED_SIZE].hex()}",
-            f"length {in_words(answer.length)} and {in_words(answer.ddp_header)}",
+            f"length {in_decimal(answer.length)} and {in_words(answer.ddp_header)}",
         )
 
 

@@ -8,7 +8,7 @@ from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import region_pattern
 from pyiwarp.conformance.bench.messages import receive_whole
-from pyiwarp.conformance.bench.patterns import Failed, closed, in_words, silence, terminate
+from pyiwarp.conformance.bench.patterns import Failed, closed, in_decimal, silence, terminate
 from pyiwarp.conformance.bench.segments import build_tagged, build_untagged
 from pyiwarp.conformance.bench.stream import Stream
 from pyiwarp.conformance.bench.terms import (
@@ -140,7 +140,7 @@ async def _expect_quoted(stream: Stream, segment: bytes, size: int) -> None:
     term = seen.terminate
     assert term is not None, "the pattern admits Terminates alone"
     if term.segment_length != len(segment):
-        raise Failed(f"DDP Segment Length {len(segment)}", in_words(term.segment_length), seen.annotated())
+        raise Failed(f"DDP Segment Length {len(segment)}", in_decimal(term.segment_length), seen.annotated())
     if term.ddp_header != segment[:size]:
         raise Failed(f"the DDP header {segment[:size].hex()}", term.ddp_header.hex() or "none", seen.annotated())
 

@@ -7,7 +7,7 @@ from typing import Any
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Direction, Level, Need
 from pyiwarp.conformance.bench.observed import Frame, Message, Silence
-from pyiwarp.conformance.bench.patterns import Failed, ended, in_words, message, read_response, reply, terminate
+from pyiwarp.conformance.bench.patterns import Failed, ended, in_decimal, message, read_response, reply, terminate
 from pyiwarp.conformance.bench.startup_line import build_word
 from pyiwarp.conformance.bench.stream import Stream
 from pyiwarp.conformance.bench.terms import MPA_IRD
@@ -175,7 +175,7 @@ async def _reported(bench: Bench, ird: int, ord: int) -> None:
     if came != (str(ird), str(ord)):
         raise Failed(
             f"peer_ird={ird} peer_ord={ord} in the target's report",
-            f"peer_ird={in_words(came[0])} peer_ord={in_words(came[1])}",
+            f"peer_ird={in_decimal(came[0])} peer_ord={in_decimal(came[1])}",
         )
 
 
