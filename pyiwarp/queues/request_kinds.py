@@ -190,7 +190,8 @@ def _admit_atomic(request: FetchAdd | CompareSwap, asker: Asker) -> Admitted:
     sge = request.sge
     _check_sink(sge)
     check_remote(request.remote, ATOMIC_SIZE)
-    check_operands((request.add, request.mask) if isinstance(request, FetchAdd) else request[1:5])
+    fields = cast("tuple[object, ...]", request)  # compiled, a field of another type is refused where it is read
+    check_operands(fields[1:3] if isinstance(request, FetchAdd) else fields[1:5])
     if sge is not None and sge.nbytes != ATOMIC_SIZE:
         raise BadWorkRequest(f"the SGE of an Atomic has 8 octets, not {sge.nbytes}")
     _, sges, payload = _admit_sink(sge, asker)
