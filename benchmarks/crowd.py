@@ -15,7 +15,7 @@ from benchmarks.lanes import options_of
 from benchmarks.loops import run_on
 from benchmarks.pairs import HOST, Job, Sample
 from benchmarks.scale import FIRST, allow_files, resident
-from benchmarks.siege import flood, request_of
+from benchmarks.siege import PATIENCE, flood, request_of
 from benchmarks.timing import now
 
 __all__ = ["bare_crowd_client", "bare_crowd_server", "crowd_client"]
@@ -82,16 +82,21 @@ def bare_crowd_client(job: Job, port: int) -> Sample:
 
 @contextlib.contextmanager
 def _flooding(port: int, count: int) -> Iterator[None]:
-    over = threading.Event()
-    thread = threading.Thread(target=flood, args=(port, count, [HOST], request_of(b""), cast("Event", over)))
-    if count:
-        thread.start()
+    if not count:
+        yield
+        return
+    there, over = threading.Event(), threading.Event()
+    thread = threading.Thread(
+        target=lambda: flood(port, count, [HOST], request_of(b""), cast("Event", there), cast("Event", over))
+    )
+    thread.start()
     try:
+        if not there.wait(PATIENCE):
+            raise RuntimeError(f"no flood has begun within {PATIENCE:g} s")
         yield
     finally:
         over.set()
-        if count:
-            thread.join()
+        thread.join()
 
 
 async def _crowd(job: Job, connect: Connect) -> Sample:

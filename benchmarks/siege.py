@@ -180,6 +180,8 @@ def flood(port: int, count: int, addresses: list[str], request: bytes, there: Ev
                     selector.unregister(one)
                     del sent[one]
                     one.close()
+        for one in sent:
+            one.close()
 
 
 def _in_full_operation(port: int, source: str, request: bytes) -> socket.socket | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import sys
@@ -12,7 +13,8 @@ from typing import Any, cast
 
 import pytest
 
-from benchmarks import compare, hotpath, pairs, siege
+import pyiwarp
+from benchmarks import compare, crowd, hotpath, pairs, siege
 from benchmarks.hotpath import CASES
 from benchmarks.pairs import Absent, Job, Sample
 from benchmarks.plot import draw_rows, draw_sweep
@@ -270,3 +272,18 @@ def test_a_flooding_connection_of_the_siege_is_in_full_operation(
     finally:
         process.kill()
         process.communicate()
+
+
+async def test_beside_a_crowd_there_is_the_flood_that_its_row_names() -> None:
+    served: list[pyiwarp.Connection] = []
+
+    async def echo(connection: pyiwarp.Connection) -> None:
+        served.append(connection)
+        async for message in connection:
+            await connection.send(message)
+
+    job = Job(size=64, connections=1, flooding=1, warmup=0.01, seconds=0.01)
+    async with pyiwarp.serve(echo, siege.HOST) as server:
+        sample = await asyncio.to_thread(crowd.crowd_client, job, server.port)
+    assert sample["messages/s"] > 0
+    assert sum(each.qp.counters().sends_received == 0 for each in served) == 1, "it sends empty Writes alone"
