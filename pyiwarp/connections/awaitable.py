@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pyiwarp.connections.endpoint import Endpoint, Message
+from pyiwarp.connections.large import READ_AND_ANSWER
 from pyiwarp.connections.options import Options
 from pyiwarp.connections.requests import (
     MakeRequest,
@@ -328,7 +329,7 @@ class Connection(Endpoint[AsyncioDriver]):
         self._check_may_read()
         while (arrival := self._next_arrival()) is None:
             if self._inbox:
-                await self._make_room(2)
+                await self._make_room(READ_AND_ANSWER)
             else:
                 self._check_more_to_come()
                 await self._wait(self._readers)

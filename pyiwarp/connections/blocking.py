@@ -11,6 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from pyiwarp.connections.endpoint import Endpoint, Message
+from pyiwarp.connections.large import READ_AND_ANSWER
 from pyiwarp.connections.options import Options
 from pyiwarp.connections.requests import (
     MakeRequest,
@@ -374,7 +375,7 @@ class Connection(Endpoint[PollingDriver]):
         self._check_may_read()
         while (arrival := self._next_arrival()) is None:
             if self._inbox:
-                self._make_room(deadline, 2)
+                self._make_room(deadline, READ_AND_ANSWER)
             else:
                 self._wait_for_message(timeout, deadline)
         try:

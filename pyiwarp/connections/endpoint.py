@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 from pyiwarp.access import check_writable, octets_of
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.cm.unclosed import warn_unclosed
-from pyiwarp.connections.large import Answer, Arrival, Loan, announced
+from pyiwarp.connections.large import READ_AND_ANSWER, Answer, Arrival, Loan, announced
 from pyiwarp.connections.options import Options
 from pyiwarp.connections.requests import MakeRequest, pair_of
 from pyiwarp.errors import (
@@ -51,7 +51,6 @@ INLINE_LIMIT: Final = 4096
 """Sends of so many octets are copied, not registered: that costs less."""
 
 MAX_SGE: Final = 16
-_READ_AND_ANSWER: Final = 2  # work requests that a large message takes at its receiver
 
 
 class Message(NamedTuple):
@@ -372,10 +371,10 @@ class Endpoint(Generic[D]):
 
     def _check_may_read(self) -> None:
         """Raise what receiving a large message raises where no Read and answer can be posted."""
-        if not self.agreement.ord or self.qp.cap.max_send_wr < _READ_AND_ANSWER:
+        if not self.agreement.ord or self.qp.cap.max_send_wr < READ_AND_ANSWER:
             raise BadWorkRequest(
                 f"ORD is {self.agreement.ord} and send_depth {self.qp.cap.max_send_wr}: a large message takes 1 and "
-                f"{_READ_AND_ANSWER} (Options.ord, Options.send_depth)"
+                f"{READ_AND_ANSWER} (Options.ord, Options.send_depth)"
             )
 
     def _next_arrival(self) -> Arrival | None:
@@ -388,7 +387,7 @@ class Endpoint(Generic[D]):
             if not arrival.claimed:
                 arrival.claimed = True
                 return arrival
-        if not self._inbox or self.qp.send_room < _READ_AND_ANSWER:
+        if not self._inbox or self.qp.send_room < READ_AND_ANSWER:
             return None
         remote = announced(self._octets_of(self._inbox[0]))
         if remote is None:

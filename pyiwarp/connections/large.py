@@ -13,10 +13,13 @@ from pyiwarp.errors import MessageRefused
 from pyiwarp.mr import MemoryRegion
 from pyiwarp.pump import no_callback
 
-__all__ = ["Answer", "Arrival", "Loan", "announced"]
+__all__ = ["READ_AND_ANSWER", "Answer", "Arrival", "Loan", "announced"]
 
 MAGIC: Final = b"pyiwarp\x01"
 """How the Send begins that tells of a message; the last octet is the version."""
+
+READ_AND_ANSWER: Final = 2
+"""Work requests that a message takes at its receiver."""
 
 
 class Answer(IntEnum):
