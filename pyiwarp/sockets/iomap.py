@@ -12,7 +12,7 @@ from pyiwarp.errors import BadWorkRequest, WrongState
 from pyiwarp.sockets.credits import Granted
 from pyiwarp.sockets.errors import PeerViolation
 from pyiwarp.sockets.posting import Posting
-from pyiwarp.sockets.wire import ENTRY_SIZE, IOMAP_ENTRY_SIZE, Hello, Op, Order
+from pyiwarp.sockets.wire import ENTRY_SIZE, IOMAP_ENTRY_SIZE, Hello, Op, Order, can_be
 from pyiwarp.verbs import Write
 
 __all__ = ["DirectWrites"]
@@ -70,7 +70,7 @@ class DirectWrites:
             raise PeerViolation(f"IOMAP {index}", f"the table has {entries} entries", _SECTION)
         octets = self._memory[index * IOMAP_ENTRY_SIZE : (index + 1) * IOMAP_ENTRY_SIZE]
         offset, memory = self._order.read_iomap(octets)
-        if memory.to + memory.nbytes > 1 << 64:
+        if not can_be(memory):
             raise PeerViolation(f"iomap entry {index} is {memory}", "memory ends at the last TO or before", _SECTION)
         self._buffers[index] = offset, memory
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from pyiwarp import RemoteRegion
 from pyiwarp.sockets.errors import PeerViolation
-from pyiwarp.sockets.wire import ENTRY_SIZE, Order
+from pyiwarp.sockets.wire import ENTRY_SIZE, Order, can_be
 
 __all__ = ["ENTRIES", "TargetSgl"]
 
@@ -70,7 +70,7 @@ class TargetSgl:
 
     def _take(self, index: int, written: bytes) -> None:
         memory = self._order.read_entry(written)
-        if memory.to + memory.nbytes > 1 << 64:
+        if not can_be(memory):
             raise PeerViolation(
                 f"entry {index} of the target SGL is {memory}", "memory ends at the last TO or before", _SECTION
             )

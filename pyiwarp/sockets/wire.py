@@ -29,6 +29,7 @@ __all__ = [
     "Hello",
     "Op",
     "Order",
+    "can_be",
     "iomap_entries",
 ]
 
@@ -73,6 +74,11 @@ class Control(IntEnum):
     DISCONNECT = 0
     KEEPALIVE = 1
     SHUTDOWN = 2
+
+
+def can_be(memory: RemoteRegion) -> bool:
+    """Whether memory of the peer ends at the last TO or before, so that a Write can name all of it."""
+    return memory.to + memory.nbytes <= 1 << 64
 
 
 def iomap_entries(count: int) -> int:
@@ -147,7 +153,7 @@ class Hello(NamedTuple):
             raise NotSpoken(f"the target SGL has {entries} entries, not 2 or more (docs/sockets.md, {_SETUP})")
         array = RemoteRegion(to, stag, entries * ENTRY_SIZE + self.iomaps * IOMAP_ENTRY_SIZE)
         for memory in (array, self.data_buffer):
-            if memory.to + memory.nbytes > 1 << 64:
+            if not can_be(memory):
                 raise NotSpoken(f"memory that ends behind the last TO: {memory} (docs/sockets.md, {_SETUP})")
 
 
