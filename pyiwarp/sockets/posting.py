@@ -95,8 +95,7 @@ class Posting:
         return Send(inline=self._order.word(op, value), wr_id=self._stands_for(controls, asides))
 
     def aside(self, sges: tuple[MemoryRegion, ...], place: RemoteRegion) -> Write:
-        """A Write to be posted that no word tells of; raises `QueueFull` if too many are on their way."""
-        self.check_asides()
+        """A Write to be posted that no word tells of; `check_asides` has found room for it."""
         return Write(tuple(region[:] for region in sges), place, wr_id=self._stands_for(0, 1))
 
     def check_asides(self) -> None:
