@@ -7,6 +7,7 @@ in a file which the table does not name. Compiled code cannot be traced: there t
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import inspect
 import re
@@ -268,12 +269,17 @@ def runs() -> Runs:
     if COMPILED:
         pytest.skip("compiled functions cannot be traced")
     asyncio.run(_warm_up())
-    return {
-        "small": Ends(SMALL, Options()).run(awaited),
-        "large": Ends(LARGE, Options()).run(awaited),
-        "marked": Ends(SMALL, Options(markers=True)).run(awaited),
-        "polled": Ends(SMALL, Options()).run(polled),
-    }
+    gc.collect()
+    gc.disable()  # a collection on the way would call the `__del__` of what earlier runs and tests have left
+    try:
+        return {
+            "small": Ends(SMALL, Options()).run(awaited),
+            "large": Ends(LARGE, Options()).run(awaited),
+            "marked": Ends(SMALL, Options(markers=True)).run(awaited),
+            "polled": Ends(SMALL, Options()).run(polled),
+        }
+    finally:
+        gc.enable()
 
 
 async def _warm_up() -> None:
