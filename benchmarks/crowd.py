@@ -7,7 +7,6 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
-from multiprocessing.synchronize import Event
 from typing import cast
 
 import pyiwarp
@@ -86,9 +85,7 @@ def _flooding(port: int, count: int) -> Iterator[None]:
         yield
         return
     there, over = threading.Event(), threading.Event()
-    thread = threading.Thread(
-        target=lambda: flood(port, count, [HOST], request_of(b""), cast("Event", there), cast("Event", over))
-    )
+    thread = threading.Thread(target=lambda: flood(port, count, [HOST], request_of(b""), there, over))
     thread.start()
     try:
         if not there.wait(PATIENCE):
@@ -96,7 +93,7 @@ def _flooding(port: int, count: int) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(PATIENCE)
 
 
 async def _crowd(job: Job, connect: Connect) -> Sample:

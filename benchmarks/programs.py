@@ -5,6 +5,7 @@ Their own figures are read from what they print. Debian has them in `ucx-utils` 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -83,6 +84,9 @@ def _both(serve: Sequence[str], measure: Sequence[str], environment: dict[str, s
         raise RuntimeError(f"{measure[0]} took more than {PATIENCE:g} s") from error
     finally:
         server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(10)
+        server.kill()
         server.wait(10)
     if client.returncode:
         raise RuntimeError(f"{' '.join(measure)} ended with {client.returncode}: {client.stderr or client.stdout}")

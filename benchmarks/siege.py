@@ -28,6 +28,7 @@ import json
 import multiprocessing
 import os
 import resource
+import select
 import selectors
 import signal
 import socket
@@ -36,6 +37,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -66,6 +68,7 @@ ENHANCED: Final = struct.pack(">HH", 0x8010, 0x4010)
 HEADER_SIZE: Final = 20  # octets of an MPA Reply before its private data
 REJECTED: Final = 0x20  # the R flag of an MPA Reply
 PRIVATE_DATA: Final = {"pyiwarp serve": HELLO, "pyiwarp.serve": b""}
+AnyEvent = Event | threading.Event
 EMPTY_WRITE: Final = bytes((0xC1, 0x40)) + struct.pack(">IQ", 1, 0)
 
 
@@ -156,7 +159,7 @@ def hold(port: int, count: int, addresses: list[str], octets: bytes, over: Event
         over.wait(max(0.0, 1 - (time.monotonic() - began)))
 
 
-def flood(port: int, count: int, addresses: list[str], request: bytes, there: Event, over: Event) -> None:
+def flood(port: int, count: int, addresses: list[str], request: bytes, there: AnyEvent, over: AnyEvent) -> None:
     """`count` connections that send empty Writes as fast as TCP takes them; `there` says that no more will come."""
     _allow_files(count)
     source = itertools.cycle(addresses)
@@ -216,7 +219,8 @@ def attackers(server: str, port: int, attack: Attack) -> Iterator[None]:
     for process in processes:
         process.start()
     try:
-        there.wait(PATIENCE)
+        if not there.wait(PATIENCE):
+            raise RuntimeError(f"the flooding connections are not there after {PATIENCE:g} s")
         yield
     finally:
         over.set()
@@ -259,8 +263,15 @@ def start(server: str, loop: str, directory: Path, options: list[str]) -> tuple[
         [sys.executable, *commands[server]], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     assert process.stdout is not None
-    line = process.stdout.readline()
-    port = json.loads(line)["port"] if line.startswith("{") else int(line.rsplit(":", 1)[1])
+    try:
+        if not select.select([process.stdout], [], [], PATIENCE)[0]:
+            raise RuntimeError(f"{server} has not said within {PATIENCE:g} s where it listens")
+        line = process.stdout.readline()
+        port = json.loads(line)["port"] if line.startswith("{") else int(line.rsplit(":", 1)[1])
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
     return process, port
 
 
