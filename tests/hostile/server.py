@@ -30,6 +30,7 @@ from pyiwarp.errors import IwarpError
 from pyiwarp.files import FileServer, Root, ServerSettings
 from pyiwarp.files.messages import MESSAGE_LIMIT
 from pyiwarp.verbs import Context, MemoryRegion, ProtectionDomain
+from tests.children import first_line, started
 from tests.hosts import HOST
 from tests.patience import PATIENCE
 
@@ -187,8 +188,7 @@ class Server:
         self.stag, self.to = int(facts["stag"]), int(facts["to"])
 
     def _read(self) -> Any:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = first_line(self.process)
         assert line, f"the server ended with {self.process.wait(PATIENCE)}"
         return json.loads(line)
 
@@ -221,14 +221,11 @@ def serving(driver: str, directory: Path) -> Iterator[Server]:
     """A server in a process of its own; `directory` is what its file server serves."""
     (directory / FILE).write_bytes(b"what is served")
     command = [sys.executable, "-m", "tests.hostile.server", driver, str(directory)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Server(process)
-            assert process.stdin is not None
-            process.stdin.close()
-            assert process.wait(PATIENCE) == 0, "it ends in order"
-        finally:
-            process.kill()
+    with started(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        yield Server(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(PATIENCE) == 0, "it ends in order"
 
 
 if __name__ == "__main__":

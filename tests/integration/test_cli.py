@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from pyiwarp.files.messages import HELLO
-from tests.children import ENVIRONMENT, finished, kill, start, started
+from tests.children import ENVIRONMENT, finished, first_line, kill, start, started
 from tests.hosts import closed_port, ipv6
 from tests.patience import PATIENCE
 
@@ -231,7 +231,7 @@ def test_a_reader_that_leaves_early(served: Served) -> None:
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as listing:
         assert listing.stdout is not None
         assert listing.stderr is not None
-        listing.stdout.readline()
+        first_line(listing)
         listing.stdout.close()
         assert listing.wait(PATIENCE) == 1
         assert listing.stderr.read() == ""
@@ -283,11 +283,13 @@ def answering(answer: bytes) -> Iterator[str]:
         with suppress(OSError):
             peer, _ = server.accept()
             with peer:
+                peer.settimeout(PATIENCE)
                 peer.recv(1000)
                 peer.sendall(answer)
                 peer.recv(1000)
 
     with listening() as (server, address):
+        server.settimeout(PATIENCE)
         thread = threading.Thread(target=serve)
         thread.start()
         yield address
@@ -296,6 +298,7 @@ def answering(answer: bytes) -> Iterator[str]:
 
 def test_a_web_server() -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        server.timeout = PATIENCE
         thread = threading.Thread(target=server.handle_request)
         thread.start()
         # It waits for the end of a line, which an MPA Request has not.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.children import ENVIRONMENT, started
+from tests.children import ENVIRONMENT, first_line, started
 from tests.patience import PATIENCE
 
 SLOW = '''
@@ -26,8 +26,7 @@ def test_an_interrupted_import_is_silent(start: list[str], tmp_path: Path) -> No
     environment = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment}
     with started([sys.executable, *start, "info"], **pipes) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "importing\n"
+        assert first_line(child) == "importing\n"
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=PATIENCE)
         assert (child.returncode, errors) == (130, "")

@@ -113,6 +113,7 @@ def test_the_request_of_a_script_asks_for_crc(context: Context) -> None:
         one.resolve_route()
         one.create_qp(cap=CAP)
         one.connect()
+        server.settimeout(PATIENCE)
         peer, _ = server.accept()
         with peer:
             check_request(polled_frame_from(peer), context)

@@ -61,9 +61,11 @@ def peer() -> Iterator[list[int]]:
     server = threading.Thread(target=serve)
     server.start()
     assert there.wait(PATIENCE)
-    yield ports
-    leave.set()
-    server.join()
+    try:
+        yield ports
+    finally:
+        leave.set()
+        server.join(PATIENCE)
 
 
 def test_a_connection_that_is_dropped_is_told_with_its_peer() -> None:
@@ -133,7 +135,7 @@ def test_polled_ones_are_told_when_their_thread_has_ended() -> None:
     with told() as words:
         thread = threading.Thread(target=program)
         thread.start()
-        thread.join()
+        thread.join(PATIENCE)
         del thread
     assert len(words) == 2
     assert f"unclosed {name[1]}" in words
@@ -160,7 +162,7 @@ def test_an_identifier_that_listens_is_told() -> None:
     with told() as words:
         thread = threading.Thread(target=program)
         thread.start()
-        thread.join()
+        thread.join(PATIENCE)
         del thread
     assert [word.partition("(")[0] for word in words] == ["unclosed <CmId listening at "]
 
@@ -185,15 +187,17 @@ def server_at(port: int) -> Iterator[None]:
 
     def visit() -> None:
         conn = blocking.connect(HOST, port)
-        leave.wait()
+        leave.wait(PATIENCE)
         conn.abort()
 
     leave = threading.Event()
     visitor = threading.Thread(target=visit)
     visitor.start()
-    yield
-    leave.set()
-    visitor.join()
+    try:
+        yield
+    finally:
+        leave.set()
+        visitor.join(PATIENCE)
 
 
 AT_EXIT = """

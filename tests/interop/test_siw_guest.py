@@ -30,6 +30,7 @@ from interop.siw.verbs import (
     UnexpectedEvent,
     pattern,
 )
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.siw
 
@@ -449,7 +450,7 @@ async def connect_by_hand(
     for n in range(receives):
         await there.receive(n, Sge(region, 0, 4096))
     accepted = asyncio.create_task(there.accept())
-    assert (await reader.readexactly(20)).startswith(b"MPA ID Rep Frame")
+    assert (await asyncio.wait_for(reader.readexactly(20), PATIENCE)).startswith(b"MPA ID Rep Frame")
     writer.write(send_message(1, b"first"))  # at once: this is what stock siw may overlook
     await accepted
     await listener.destroy()

@@ -16,10 +16,10 @@ import pytest
 
 from interop.siw import ADDRESS, HOST_ADDRESS, Image, fresh
 from interop.siw.guest import Guest
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.siw
 
-PATIENCE = 60.0
 ENVIRONMENT = {**os.environ, "PYTHONUNBUFFERED": "1"}
 PEERS = [pytest.param(("siw", "siw"), id="siw"), pytest.param(("siw_fix", "rfc"), id="siw_fix")]
 TESTS = ["write_bw", "read_bw", "send_bw", "write_lat", "read_lat", "send_lat"]
@@ -51,13 +51,14 @@ class Peer:
         """A command of ours to its end: what it tells."""
         async with self.ours(*words) as process:
             assert process.stdout is not None
-            return [json.loads(line) async for line in process.stdout]
+            async with asyncio.timeout(PATIENCE):
+                return [json.loads(line) async for line in process.stdout]
 
 
 async def told(process: Process) -> dict[str, Any]:
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
-    assert line, (await process.communicate())[1].decode()
+    assert line, (await asyncio.wait_for(process.communicate(), PATIENCE))[1].decode()
     facts: dict[str, Any] = json.loads(line)
     return facts
 
