@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
@@ -80,7 +80,7 @@ def wait_with_epoll(fd: int) -> bool:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("wait", [wait_with_select, wait_with_poll, wait_with_epoll])
-def test_a_channel_is_waited_for_without_a_loop(wait, when) -> None:  # type: ignore[no-untyped-def]
+def test_a_channel_is_waited_for_without_a_loop(wait: Callable[[int], bool], when: str) -> None:
     """The descriptor is asked for before or after the queue pair is connected."""
     tell = threading.Event()
     with speaker(tell) as port, connected(port) as (channel, qp):
@@ -137,7 +137,7 @@ def test_a_time_limit_wakes_who_waits() -> None:
         types: list[CmEventType] = []
         while CmEventType.UNREACHABLE not in types:
             assert monotonic() < deadline, types
-            select.select([channel], [], [])
+            assert wait_with_select(channel.fileno())
             try:
                 types.append(channel.get_event(timeout=0).type)
             except TimeoutError:
@@ -152,7 +152,8 @@ def test_an_event_channel_of_rdma_cm() -> None:
         with CmId(channel) as listener, CmId(channel) as one:
             listener.bind_addr(HOST)
             listener.listen()
-            one.resolve_addr(HOST, listener.local_addr[1])  # type: ignore[index]
+            assert listener.local_addr is not None
+            one.resolve_addr(HOST, listener.local_addr[1])
             types: list[CmEventType] = []
             others = []
             while CmEventType.ESTABLISHED not in types or len(types) < 5:
