@@ -33,7 +33,7 @@ def resolve(apt: Apt) -> Kernel:
     headers = f"linux-headers-{release}"
     under = apt.depends([headers])[headers]
     build = [headers, *(name for name in under if name.startswith(("linux-headers-", "linux-kbuild-")))]
-    source = f"linux-source-{re.match(r'[0-9]+[.][0-9]+', release)[0]}"  # type: ignore[index]
+    source = f"linux-source-{re.findall(r'^[0-9]+[.][0-9]+', release)[0]}"
     # CONFIG_MODVERSIONS: a module fits only the very build its headers come from
     found = {
         package.name: package for package in apt.candidates([f"{name}={image.version}" for name in [*build, source]])

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import uvloop
@@ -24,6 +24,7 @@ from tests.patience import PATIENCE
 BOTH_WAYS = Access.LOCAL_WRITE | Access.REMOTE_WRITE | Access.REMOTE_READ
 QUICK = Options(timeout=PATIENCE, linger=0.3)
 
+T = TypeVar("T")
 Main = Callable[[], Coroutine[Any, Any, None]]
 Runner = Callable[[Main], None]
 
@@ -140,7 +141,7 @@ def octets(nbytes: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(nbytes)
 
 
-def start(awaitable: Awaitable[object]) -> asyncio.Future[object]:
+def start(awaitable: Awaitable[T]) -> asyncio.Future[T]:
     """Let it run beside the test."""
     return asyncio.ensure_future(awaitable)
 

@@ -33,7 +33,7 @@ from tests.patience import PATIENCE
 __all__ = ["run"]  # the fixture
 
 
-async def cancelled(task: asyncio.Future[object]) -> None:
+async def cancelled(task: asyncio.Future[Any]) -> None:
     await asyncio.sleep(0.02)
     assert not task.done()
     task.cancel()
@@ -55,7 +55,7 @@ def test_cancelling_recv_loses_nothing(run: Runner) -> None:
             results = await asyncio.gather(*readers[:2], return_exceptions=True)
             got = [result for result in results if isinstance(result, bytes)]
             if len(got) < 2:
-                got.append(await readers[2])  # type: ignore[arg-type]
+                got.append(await readers[2])
             else:
                 readers[2].cancel()
             assert got == [b"1", b"2"]

@@ -151,7 +151,7 @@ def test_the_backlog_is_a_bound(run: Runner) -> None:  # RFC 5042 §6.4
             async with connecting(listener, None) as (one, other):
                 await one.send(b"there is room again")
                 await other.recv()
-            await asyncio.gather(*(conn.close() for conn in [*kept, *mine]))  # type: ignore[attr-defined]
+            await asyncio.gather(*(conn.close() for conn in [*kept, *mine]))
 
     run(main)
 
@@ -178,7 +178,7 @@ def test_closing_a_listener(run: Runner) -> None:
         assert len([request async for request in listener]) <= 1
         other = await request.accept()
         one = await taken
-        await asyncio.gather(other.close(), one.close())  # type: ignore[attr-defined]
+        await asyncio.gather(other.close(), one.close())
 
     run(main)
 
@@ -211,8 +211,8 @@ def test_every_address(run: Runner) -> None:
             task = start(pyiwarp.connect("::1", listener.port).__aenter__())
             other = await (await anext(listener)).accept()
             one = await task
-            assert one.peername == f"[::1]:{listener.port}"  # type: ignore[attr-defined]
-            await asyncio.gather(one.close(), other.close())  # type: ignore[attr-defined]
+            assert one.peername == f"[::1]:{listener.port}"
+            await asyncio.gather(one.close(), other.close())
 
     run(main)
 

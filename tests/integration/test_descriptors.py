@@ -7,7 +7,7 @@ import gc
 import os
 import resource
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 
@@ -55,7 +55,7 @@ def asks_to_connect(sock: socket.socket, port: int) -> None:
 # --- used up ---------------------------------------------------------------------------------------------------------
 
 
-async def _takes_in_afterwards(port: int, next_request: Callable[[], object]) -> None:
+async def _takes_in_afterwards(port: int, next_request: Callable[[], Awaitable[object]]) -> None:
     """The loop's listener: one came in vain, the next one is heard."""
     complaints: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context["message"]))
@@ -66,7 +66,7 @@ async def _takes_in_afterwards(port: int, next_request: Callable[[], object]) ->
                 await asyncio.sleep(0.005)
         asks_to_connect(late, port)
         async with asyncio.timeout(PATIENCE):
-            await next_request()  # type: ignore[misc]
+            await next_request()
 
 
 def test_an_awaited_listener_goes_on(run: Runner) -> None:
@@ -211,7 +211,7 @@ def hears_the_refusal(sock: socket.socket) -> bool:
     return octets[:16] == b"MPA ID Rep Frame" and bool(octets[16] & REJECTED)
 
 
-async def _refuses(port: int, refuse: Callable[[], object]) -> None:
+async def _refuses(port: int, refuse: Callable[[], Awaitable[object]]) -> None:
     """The peers read the refusal and do not close; the listener stays open, and holds no descriptor for them."""
     gc.collect()
     peers = [socket.socket() for _ in range(REFUSED)]
@@ -219,7 +219,7 @@ async def _refuses(port: int, refuse: Callable[[], object]) -> None:
     try:
         for peer in peers:
             asks_to_connect(peer, port)
-            await refuse()  # type: ignore[misc]
+            await refuse()
             assert await asyncio.to_thread(hears_the_refusal, peer)
         async with asyncio.timeout(PATIENCE):
             while open_sockets() - before:  # noqa: ASYNC110 - the kernel signals nothing

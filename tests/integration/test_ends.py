@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_a_peer_that_is_killed(run: Runner) -> None:
             source = other.register(bytearray(1000), BOTH_WAYS)
             for _ in range(17):
                 await one.send(b"the other side starves")
-            pending = [
+            pending: list[asyncio.Future[Any]] = [
                 start(one.recv()),
                 start(one.read(region[:], source[:].remote())),
                 start(one.send(region[:])),
@@ -188,7 +189,7 @@ def test_the_first_fpdu_is_waited_for_a_while(run: Runner) -> None:  # MPA-5044-
             with pytest.raises(StartupTimeout, match="the first FPDU"):
                 await other.recv()
             await other.close()
-            await llp.closed  # type: ignore[attr-defined]
+            await llp.closed
             node.qp.close()
 
     run(main)

@@ -12,7 +12,7 @@ from pyiwarp.codes import Opcode
 from pyiwarp.engine.sending import BATCH_OCTETS
 from pyiwarp.mr import RemoteRegion
 from pyiwarp.negotiation import Offer
-from pyiwarp.queues.work import Read, Send, Write
+from pyiwarp.queues.work import Completion, Read, Send, Write
 from tests.harness import Node, Pair, RawPeer, cut, octets_of, read, send, unframe, write
 from tests.rfc.scene import Scene
 
@@ -110,8 +110,8 @@ def converse(pair: Pair) -> list[object]:
     return [octets_of(there), octets_of(here), [replace_qp(each) for each in done]]
 
 
-def replace_qp(completion: object) -> object:
-    return completion._replace(qp_num=0)  # type: ignore[attr-defined]
+def replace_qp(completion: Completion) -> Completion:
+    return completion._replace(qp_num=0)
 
 
 def test_a_program_does_not_see_whether_crcs_are_used() -> None:  # MPA-5044-4.4-07

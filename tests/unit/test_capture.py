@@ -20,6 +20,7 @@ from pcapng.blocks import EnhancedPacket, InterfaceDescription
 
 from pyiwarp.capture import SEGMENT, Capture, Flow
 
+Ends = tuple[tuple[str, int], tuple[str, int]]
 V4 = (("192.0.2.1", 40_000), ("198.51.100.7", 4420))
 V6 = (("2001:db8::1", 40_000), ("2001:db8::2%eth0", 4420))
 SYN, SYN_ACK, PUSH_ACK, FIN_ACK = 0x02, 0x12, 0x18, 0x11
@@ -70,7 +71,7 @@ def packets(path: Path) -> list[Packet]:
 
 @pytest.mark.parametrize("ends", [V4, V6], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("initiator", [True, False])
-def test_a_connection_from_its_handshake_to_its_end(tmp_path: Path, ends: tuple, initiator: bool) -> None:  # type: ignore[type-arg]
+def test_a_connection_from_its_handshake_to_its_end(tmp_path: Path, ends: Ends, initiator: bool) -> None:
     here, there = ((host.partition("%")[0], port) for host, port in ends)
     with Capture(tmp_path / "c.pcapng") as capture:
         flow = capture.flow(initiator=initiator)

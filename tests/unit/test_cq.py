@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+from typing import Any
 
 import pytest
 
@@ -282,7 +283,7 @@ async def test_cancelling_an_iteration_loses_nothing() -> None:
 
 
 async def test_two_tasks_share_what_comes() -> None:
-    cq, seen = CompletionQueue(100), list[tuple[str, object]]()
+    cq, seen = CompletionQueue(100), list[tuple[str, Any]]()
 
     async def take(name: str) -> None:
         async for done in cq:
@@ -298,7 +299,7 @@ async def test_two_tasks_share_what_comes() -> None:
             await asyncio.sleep(0)
         cq.close()
         await asyncio.gather(*tasks)
-    assert sorted(number for _, number in seen) == list(range(10))  # type: ignore[type-var]
+    assert sorted(number for _, number in seen) == list(range(10))
     assert {name for name, _ in seen} == {"a", "b"}
 
 
