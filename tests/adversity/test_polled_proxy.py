@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.patience import PATIENCE
 
 
 @contextmanager
-def proxied(options: Options = OPTIONS, **proxy: object) -> Iterator[int]:
+def proxied(options: Options = OPTIONS, **proxy: Any) -> Iterator[int]:
     """A server that answers, and the port of a proxy before it."""
     ports: list[int] = []
     end = []
@@ -31,7 +32,7 @@ def proxied(options: Options = OPTIONS, **proxy: object) -> Iterator[int]:
         loop = asyncio.get_running_loop()
         async with (
             await pyiwarp.serve(handler, HOST, options=options) as server,
-            Proxy(server.port, **proxy) as between,  # type: ignore[arg-type]
+            Proxy(server.port, **proxy) as between,
         ):
             end.append(lambda: loop.call_soon_threadsafe(ended.set))
             ports.append(between.port)

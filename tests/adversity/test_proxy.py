@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 
@@ -144,7 +145,7 @@ async def answer(conn: Connection) -> None:
         await conn.send(b"bye")
 
 
-async def session(options: Options = OPTIONS, **proxy: object) -> Session:
+async def session(options: Options = OPTIONS, **proxy: Any) -> Session:
     """Run both programs to their ends, whatever the proxy does."""
     result = Session()
     started, served = asyncio.Event(), asyncio.Event()
@@ -163,7 +164,7 @@ async def session(options: Options = OPTIONS, **proxy: object) -> Session:
 
     async with (
         await pyiwarp.serve(handler, HOST, options=options) as server,
-        Proxy(server.port, **proxy) as between,  # type: ignore[arg-type]
+        Proxy(server.port, **proxy) as between,
     ):
         try:
             async with pyiwarp.connect(HOST, between.port, options=options) as conn:

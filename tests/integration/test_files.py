@@ -10,6 +10,7 @@ import mmap
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,8 +122,8 @@ async def test_odd_times_of_a_file_hide_no_listing(rig: Rig, monkeypatch: pytest
         (rig.served / name).touch()
     real = os.stat
 
-    def odd(path: str, *args: object, **kwargs: object) -> os.stat_result:
-        status = real(path, *args, **kwargs)  # type: ignore[arg-type]
+    def odd(path: str, *args: Any, **kwargs: Any) -> os.stat_result:
+        status = real(path, *args, **kwargs)
         if path != "odd":
             return status
         seconds = 1 << 62

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from crc32c import crc32c
@@ -36,8 +37,8 @@ CELLS = [cell for cell in cells([PYIWARP], scenarios.ALL.values()) if not cell.s
 BOTH = {role: Can.NOTHING for role in Role}
 
 
-def play(chosen: list[Cell], declared: list[Deviation] | None = None, **options: object) -> list[Result]:
-    runner = Runner(declared or [], lambda: GuestPool(None), **options)  # type: ignore[arg-type]
+def play(chosen: list[Cell], declared: list[Deviation] | None = None, **options: Any) -> list[Result]:
+    runner = Runner(declared or [], lambda: GuestPool(None), **options)
     return asyncio.run(runner.run(chosen))
 
 

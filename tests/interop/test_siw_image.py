@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -212,9 +213,9 @@ def test_no_kernel_behind_the_meta_package_is_explained() -> None:
 # -- the key
 
 
-def a_plan(**changes: object) -> plan.Plan:
+def a_plan(**changes: Any) -> plan.Plan:
     chosen = kernel.Kernel("6.1", deb("image"), (deb("headers"),), deb("source"), "gcc-12")
-    return replace(plan.Plan(chosen, (deb("perftest"), deb("busybox-static")), "12.2.0"), **changes)  # type: ignore[arg-type]
+    return replace(plan.Plan(chosen, (deb("perftest"), deb("busybox-static")), "12.2.0"), **changes)
 
 
 def test_the_key_is_the_same_for_the_same_inputs() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pyiwarp.mr import Access
@@ -11,8 +13,8 @@ from tests.harness import Node, RawPeer, cut, ended, octets_of, send, write
 SIZES = [1, 100, 1400, 2000, 2047, 2048, 2049, 5000, 60_000]
 
 
-def starved(**agreement: object) -> RawPeer:
-    return RawPeer(Node(pause_when_starved=True), **agreement)  # type: ignore[arg-type]
+def starved(**agreement: Any) -> RawPeer:
+    return RawPeer(Node(pause_when_starved=True), **agreement)
 
 
 def others_come_and_go(count: int = 12) -> None:
