@@ -339,7 +339,8 @@ class Connection(Endpoint[AsyncioDriver]):
             arrival.claimed = False
             _wake_every(self._readers)
             raise
-        self._arrivals.remove(arrival)
+        if not self._closed:  # else there are none any more
+            self._arrivals.remove(arrival)
         succeeded([_future(done).result() for done in arrival.work])
         return arrival.memory
 

@@ -12,7 +12,7 @@ import pytest
 from pyiwarp import Access, Connection, Options, RemoteRegion, blocking
 from pyiwarp.connections import endpoint
 from pyiwarp.connections.large import Arrival
-from pyiwarp.errors import BadWorkRequest, ConnectionLost, Disconnected, MessageRefused, TerminatedByPeer
+from pyiwarp.errors import BadWorkRequest, Closed, ConnectionLost, Disconnected, MessageRefused, TerminatedByPeer
 from tests.hosts import HOST
 from tests.integration.forms import AwaitableForm, Form, awaited, form
 from tests.integration.loops import joined, run_on
@@ -306,6 +306,21 @@ def test_closing_takes_back_what_was_lent() -> None:
             with pytest.raises(BufferError):
                 memory.clear()
         memory.clear()
+
+    run_on(asyncio.new_event_loop, main)
+
+
+def test_aborting_ends_the_wait_for_a_large_message() -> None:
+    async def main() -> None:
+        async with joined() as (one, other):
+            sending = asyncio.ensure_future(one.send_large(bytes(10_000)))
+            receiving = asyncio.ensure_future(other.recv_large())
+            await until(lambda: other._arrivals)
+            other.abort()
+            with pytest.raises(Closed):
+                await receiving
+            with pytest.raises((ConnectionLost, Disconnected)):
+                await sending
 
     run_on(asyncio.new_event_loop, main)
 
