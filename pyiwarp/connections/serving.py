@@ -231,7 +231,7 @@ class Server:
         self._max_connections = max_connections
         self._over_limit = 0
         self._log = FoldedLog(log)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Request] = {}
         self._acceptor: asyncio.Task[None] | None = running_loop().create_task(self._accept_all())
 
     def __repr__(self) -> str:
@@ -283,9 +283,12 @@ class Server:
         """
         self._listener.close()
         tasks = [*self._tasks, *([self._acceptor] if self._acceptor else [])]
+        requests = list(self._tasks.values())
         self._acceptor = None
         for task in tasks:
             task.cancel()
+        for request in requests:  # a task that is cancelled before it has begun answers nobody
+            await _refuse(request)
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _accept_all(self) -> None:
@@ -295,8 +298,8 @@ class Server:
                 await _refuse(request)
                 continue
             task = asyncio.get_running_loop().create_task(self._serve_one(request))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = request
+            task.add_done_callback(self._tasks.pop)
 
     async def _serve_one(self, request: Request) -> None:
         """One peer from its Request to its end; its errors are its own."""

@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
@@ -38,8 +39,12 @@ class _Slot:
     """The place of one client; in startup it has no session."""
 
     began: float
-    peer: str = "?"
+    request: Request
     session: Session | None = None
+
+    @property
+    def peer(self) -> str:
+        return self.request.peername
 
     @property
     def idle_since(self) -> float | None:
@@ -125,7 +130,9 @@ class FileServer:
         """Stop listening and interrupt the transfers that are going on. Closing twice does nothing."""
         if self._listener is not None:
             self._listener.close()
-        tasks = [task for task in (*self._slots, *self._leaving, self._acceptor) if task is not None]
+        for task, slot in list(self._slots.items()):
+            await self._end(task, slot)
+        tasks = [task for task in (*self._leaving, self._acceptor) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -133,7 +140,7 @@ class FileServer:
     async def _accept_all(self, listener: Listener) -> None:
         async for request in listener:
             task = asyncio.get_running_loop().create_task(self._answer(request))
-            self._slots[task] = _Slot(time.monotonic(), request.peername)
+            self._slots[task] = _Slot(time.monotonic(), request)
             task.add_done_callback(self._forget)
 
     def _forget(self, task: asyncio.Task[None]) -> None:
@@ -147,7 +154,7 @@ class FileServer:
             if request.private_data != HELLO:
                 self.refusals["other_application"] += 1
                 await request.reject(b"this is a file server; it serves clients of " + HELLO)
-            elif len(self._slots) > self._shared.settings.clients and not self._make_room():
+            elif len(self._slots) > self._shared.settings.clients and not await self._make_room():
                 self.refusals["full"] += 1
                 what = f"a client is rejected, all {self._shared.settings.clients} clients have work"
                 self._log.say(logging.INFO, what, peer)
@@ -159,7 +166,16 @@ class FileServer:
         except Exception:
             log.exception("%s: the session failed", peer)
 
-    def _make_room(self) -> bool:
+    async def _end(self, task: asyncio.Task[None], slot: _Slot) -> None:
+        """End a session; a task that is cancelled before it has begun answers nobody, so its client is rejected."""
+        del self._slots[task]
+        self._leaving.add(task)
+        task.cancel()
+        if slot.session is None:
+            with suppress(IwarpError):  # it has left, or has its answer
+                await slot.request.reject(b"the server is full")
+
+    async def _make_room(self) -> bool:
         """End a client that is idle, one in startup included; returns False if none may be ended.
 
         It is the one that has been idle longest, if that was for `GRACE`. Else it is one that never made a request: for
@@ -184,9 +200,8 @@ class FileServer:
             _, since, task = min(silent, key=lambda each: each[:2], default=(0, now, me))
         if task is me:
             return False
-        slot = self._slots.pop(task)
-        self._leaving.add(task)
-        task.cancel()
+        slot = self._slots[task]
+        await self._end(task, slot)
         self.refusals["idle"] += 1
         what = "a client that is idle makes room for another"
         self._log.say(logging.INFO, what, f"{slot.peer}, for {now - since:.1f} s")

@@ -146,6 +146,35 @@ async def test_a_client_with_work_keeps_its_place(
     assert "all 1 clients have work" in caplog.text
 
 
+def asking(port: int, stack: ExitStack) -> socket.socket:
+    """A client that has sent its MPA Request."""
+    sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE))
+    sock.sendall(b"MPA ID Req Frame" + bytes((0x40, 1, 0, len(HELLO))) + HELLO)
+    return sock
+
+
+async def test_each_of_several_that_ask_at_once_has_an_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One makes room for another before the server has looked at it."""
+    monkeypatch.setattr(server_module, "FIRST_GRACE", 0.0)
+    async with serving(tmp_path, ServerSettings(clients=1)) as rig:
+        with ExitStack() as stack:
+            socks = [asking(rig.server.port, stack) for _ in range(4)]
+            for sock in socks:
+                assert len(await asyncio.to_thread(sock.recv, 20, socket.MSG_WAITALL)) == 20
+
+
+async def test_who_has_asked_has_an_answer_when_the_server_ends(tmp_path: Path) -> None:
+    async with serving(tmp_path) as rig:
+        with ExitStack() as stack:
+            socks = [asking(rig.server.port, stack) for _ in range(2)]
+            async with asyncio.timeout(PATIENCE):
+                while len(rig.server._slots) < 2:  # noqa: ASYNC110 - the server has no event for tests
+                    await asyncio.sleep(0)
+            await rig.server.close()
+            for sock in socks:
+                assert len(await asyncio.to_thread(sock.recv, 20, socket.MSG_WAITALL)) == 20
+
+
 async def test_strangers_do_not_fill_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     async with serving(tmp_path) as rig:

@@ -59,6 +59,26 @@ def test_neither_silent_nor_flooding_peers_hold_up_the_end(run: Runner) -> None:
     run(main)
 
 
+def test_who_has_asked_has_an_answer_when_the_server_ends(run: Runner) -> None:
+    """Their tasks are cancelled before they have begun."""
+
+    async def main() -> None:
+        async with await pyiwarp.serve(receives_one, HOST) as server:
+            peers = [socket.create_connection((HOST, server.port), PATIENCE) for _ in range(2)]
+            for peer in peers:
+                peer.sendall(REQUEST)
+            async with asyncio.timeout(PATIENCE):
+                while "2 connections" not in repr(server):  # noqa: ASYNC110 - the server has no event for tests
+                    await asyncio.sleep(0)
+            await server.close()
+            for peer in peers:
+                reply = await asyncio.to_thread(peer.recv, 20, socket.MSG_WAITALL)
+                assert reply[16] & 0x20, "the R flag"
+                peer.close()
+
+    run(main)
+
+
 def test_a_server_that_stops_accepting_lets_its_handlers_end(run: Runner) -> None:
     async def main() -> None:
         async def echo(conn: pyiwarp.Connection) -> None:
