@@ -245,6 +245,8 @@ class StreamTransport(asyncio.Transport):
         if engine.finished and not self._ended:
             self._all_sent = True
             self._qp.disconnect()
+        elif engine.writing is End.DISCONNECTED and not self._ended and self._qp.stream.muted:
+            self._qp.disconnect()  # the peer has `Options.linger` to speak: before that DISCONNECT may not go
         if not self._ended or self._lost:
             return
         if engine.writing is not End.DISCONNECTED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -10,11 +11,12 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 import pyiwarp
-from pyiwarp.sockets import PeerViolation, StreamLost, StreamServer, StreamTransport, open_connection
-from pyiwarp.sockets.wire import Control, Op
+from pyiwarp.sockets import PeerViolation, StreamLost, StreamOptions, StreamServer, StreamTransport, open_connection
+from pyiwarp.sockets.wire import Control, Hello, Op
 from tests.hosts import HOST
 from tests.integration.loops import Runner, run, soon
 from tests.integration.streamrig import QUICK, SMALL, RawSpeaker, serving, speaking_to
+from tests.patience import PATIENCE
 
 __all__ = ["run"]  # a fixture
 
@@ -113,6 +115,30 @@ def test_a_peer_that_never_gives_credit(run: Runner, credits: int, room: int) ->
             await writer.wait_closed()
             assert echo.writers[0].transport.get_write_buffer_size() <= 1500
             echo.writers[0].transport.abort()
+
+    run(main)
+
+
+def test_a_peer_that_never_speaks_holds_up_no_close(run: Runner) -> None:
+    """After MPA startup the Responder may not speak first, DISCONNECT included (RFC 5044 §7.1.2)."""
+
+    async def main() -> None:
+        closed = asyncio.Event()
+
+        async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.close()
+            with suppress(StreamLost):
+                await writer.wait_closed()
+            closed.set()
+
+        options = StreamOptions(connection=pyiwarp.Options(ird=1, ord=1, first_fpdu_timeout=None, linger=0.2))
+        async with serving(close, options) as server:
+            hello = Hello(384, (0x1000, 1, 2), pyiwarp.RemoteRegion(0x2000, 2, 4096))
+            request = b"MPA ID Req Frame\x40\x01\0" + bytes([len(bytes(hello))]) + bytes(hello)
+            with socket.create_connection((HOST, server.port), PATIENCE) as peer:
+                peer.sendall(request)
+                async with asyncio.timeout(PATIENCE):
+                    await closed.wait()
 
     run(main)
 
