@@ -339,8 +339,7 @@ class Connection(Endpoint[AsyncioDriver]):
             arrival.claimed = False
             _wake_every(self._readers)
             raise
-        if not self._closed:  # else there are none any more
-            self._arrivals.remove(arrival)
+        self._drop(arrival)
         succeeded([_future(done).result() for done in arrival.work])
         return arrival.memory
 

@@ -383,7 +383,7 @@ class Connection(Endpoint[PollingDriver]):
         except BaseException:
             arrival.claimed = False
             raise
-        self._arrivals.remove(arrival)
+        self._drop(arrival)
         succeeded([self._completion(_outcome(done), deadline) for done in arrival.work])
         return arrival.memory
 

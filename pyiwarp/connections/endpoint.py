@@ -406,6 +406,11 @@ class Endpoint(Generic[D]):
         self._arrivals.append(arrival)
         return arrival
 
+    def _drop(self, arrival: Arrival) -> None:
+        """A large message has its reader, or the connection was aborted meanwhile, which has dropped them all."""
+        if not self._closed:
+            self._arrivals.remove(arrival)
+
     def _begin_reading(self, arrival: Arrival, remote: RemoteRegion) -> None:
         """Read a large message; the answer follows when it is here."""
         if remote.nbytes:

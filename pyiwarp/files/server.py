@@ -131,7 +131,7 @@ class FileServer:
         if self._listener is not None:
             self._listener.close()
         for task, slot in list(self._slots.items()):
-            await self._end(task, slot)
+            await self._end(task, slot, b"the server is closed")
         tasks = [task for task in (*self._leaving, self._acceptor) if task is not None]
         for task in tasks:
             task.cancel()
@@ -166,14 +166,14 @@ class FileServer:
         except Exception:
             log.exception("%s: the session failed", peer)
 
-    async def _end(self, task: asyncio.Task[None], slot: _Slot) -> None:
+    async def _end(self, task: asyncio.Task[None], slot: _Slot, reason: bytes) -> None:
         """End a session; a task that is cancelled before it has begun answers nobody, so its client is rejected."""
         del self._slots[task]
         self._leaving.add(task)
         task.cancel()
         if slot.session is None:
             with suppress(IwarpError):  # it has left, or has its answer
-                await slot.request.reject(b"the server is full")
+                await slot.request.reject(reason)
 
     async def _make_room(self) -> bool:
         """End a client that is idle, one in startup included; returns False if none may be ended.
@@ -201,7 +201,7 @@ class FileServer:
         if task is me:
             return False
         slot = self._slots[task]
-        await self._end(task, slot)
+        await self._end(task, slot, b"the server is full")
         self.refusals["idle"] += 1
         what = "a client that is idle makes room for another"
         self._log.say(logging.INFO, what, f"{slot.peer}, for {now - since:.1f} s")

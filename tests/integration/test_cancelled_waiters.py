@@ -145,7 +145,7 @@ def test_waits_for_the_end_of_a_connection(run: Runner) -> None:
             await one.resolve_addr(HOST, listener.local_addr[1])
             await one.resolve_route()
             one.create_qp(cap=QpCap(8, 8))
-            connecting = one.connect()
+            connecting = one.connect(timeout=2 * PATIENCE)  # the waits below take long on a busy machine
 
             async def step() -> None:
                 await connecting

@@ -325,6 +325,21 @@ def test_aborting_ends_the_wait_for_a_large_message() -> None:
     run_on(asyncio.new_event_loop, main)
 
 
+def test_aborting_ends_a_polled_wait_for_a_large_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    wait = blocking.Connection._completion
+
+    def aborted(conn: blocking.Connection, *args: Any) -> Any:
+        conn.abort()  # as a signal handler may; a second time it does nothing
+        return wait(conn, *args)
+
+    with pair() as (one, other):
+        one._lend(bytes(10_000))
+        monkeypatch.setattr(blocking.Connection, "_completion", aborted)
+        with pytest.raises(Closed):
+            other.recv_large(timeout=PATIENCE)
+        monkeypatch.undo()
+
+
 def test_many_at_once_each_have_their_answer() -> None:
     async def main() -> None:
         async with joined() as (one, other):
