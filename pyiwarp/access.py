@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum, IntFlag
 from typing import TYPE_CHECKING, Any, Final, Protocol, SupportsIndex, cast
 
-from pyiwarp.codes import flag_names
+from pyiwarp.codes import ATOMIC_SIZE, flag_names
 from pyiwarp.errors import BadWorkRequest
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ __all__ = [
     "AccessKind",
     "AccessNotes",
     "RemoteRegion",
+    "check_aligned",
+    "check_base",
     "check_writable",
     "octets_of",
     "page_offset",
@@ -246,6 +248,29 @@ def check_writable(view: memoryview, access: Access) -> None:
         raise BadWorkRequest(
             f"the buffer is read-only, {access!r} would have it written (RFC 5042 §7.3)"
         )  # SEC-5042-7.3-01
+
+
+def check_base(to: int, nbytes: int, access: Access) -> None:
+    """Raises `BadWorkRequest` if memory of `nbytes` octets cannot have `to` as the TO of its first octet."""
+    if not isinstance(to, int):
+        raise BadWorkRequest(f"a TO is a number below 2^64, not of type {type(to).__name__!r} (RFC 5041 §3)")
+    if access & Access.ZERO_BASED and to:
+        raise BadWorkRequest(f"a region that is zero based begins at TO 0, not {to:#x}")
+    if to < 0 or to + nbytes > TO_LIMIT:  # DDP-5041-7.1-14: no octet of the region is beyond the last TO
+        raise BadWorkRequest(f"{nbytes} octets do not fit behind TO {to:#x}: TOs end at 2^64 (RFC 5041 §3)")
+
+
+def check_aligned(to: int, view: memoryview, access: Access) -> None:
+    """Raises `BadWorkRequest` if Atomics are allowed, and TOs and memory are not aligned alike.
+
+    A peer aligns its Atomics by their TO, the memory must be aligned by its address (EXT-7306-8.2-04).
+    """
+    misaligned = (to - page_offset(view)) % ATOMIC_SIZE
+    if access & Access.REMOTE_ATOMIC and misaligned:
+        raise BadWorkRequest(
+            f"TO {to:#x} lies {misaligned} octets past where the memory's address would be for Atomics: both must be "
+            f"the same past a multiple of {ATOMIC_SIZE} (RFC 7306 §8.2)"
+        )
 
 
 def page_offset(view: memoryview) -> int:

@@ -24,30 +24,22 @@ from pyiwarp.access import (
     AccessKind,
     AccessNotes,
     RemoteRegion,
+    check_aligned,
+    check_base,
     check_writable,
     octets_of,
     page_offset,
     slice_of,
     with_key,
 )
+from pyiwarp.check_errors import DDP_ERRORS, RDMAP_ERRORS, CheckErrors
 from pyiwarp.codes import ATOMIC_SIZE
 from pyiwarp.errors import (
     BadWorkRequest,
-    BaseOrBounds,
     CannotInvalidate,
     Closed,
-    InvalidStag,
-    NoWriteRight,
-    ProtocolViolation,
-    ReadAccessRights,
-    ReadBounds,
-    ReadInvalidStag,
-    ReadStagNotAssociated,
-    ReadWrap,
     RegionInUse,
-    StagNotAssociated,
     StreamCatastrophe,
-    TaggedOffsetWrap,
     UsageError,
 )
 from pyiwarp.exports import public_names
@@ -68,25 +60,11 @@ _LOCAL_WRITE: Final = int(Access.LOCAL_WRITE)
 _NO_CALLS: Final[tuple[Callable[[], None], ...]] = ()
 
 
-class _CheckErrors(NamedTuple):
-    """Which error each failed check is, by the layer that makes the check."""
-
-    invalid: type[ProtocolViolation]
-    association: type[ProtocolViolation]
-    wrap: type[ProtocolViolation]
-    bounds: type[ProtocolViolation]
-    rights: type[ProtocolViolation]
-
-
-DDP_ERRORS: Final = _CheckErrors(InvalidStag, StagNotAssociated, TaggedOffsetWrap, BaseOrBounds, NoWriteRight)
 _KINDS: Final = {
     REMOTE_WRITE: AccessKind.WRITE,
     REMOTE_READ: AccessKind.READ,
     REMOTE_ATOMIC: AccessKind.ATOMIC,
 }
-
-RDMAP_ERRORS: Final = _CheckErrors(ReadInvalidStag, ReadStagNotAssociated, ReadWrap, ReadBounds, ReadAccessRights)
-
 
 _INTERNAL: Final = frozenset(
     {
@@ -461,17 +439,19 @@ class StagTable:
         kind: type[Region],
         stream: object = None,
         log: AccessNotes | None = None,
+        to: int | None = None,
     ) -> Region:
         """Make a region, of class `kind`, of any C-contiguous buffer, without copying it.
 
         With `stream` no other stream may use the STag, whatever its protection domain (DDP-5041-8.2-04). What peers
-        do to the memory is noted in `log`.
+        do to the memory is noted in `log`. `to` is the TO of the first octet; by default one like an address.
         Raises `BadWorkRequest` for a buffer that is not contiguous, or that is read-only while `access` would
-        have it written.
+        have it written, and for a `to` that cannot be.
         """
         view = octets_of(buffer)
         check_writable(view, access)
-        region = kind(self, pd, view, access, self.base_for(view, access), self._new_stag(), log)
+        base = self.base_for(view, access) if to is None else self.chosen_base(to, view, access)
+        region = kind(self, pd, view, access, base, self._new_stag(), log)
         if stream is not None:
             region.scope = stream  # DDP-5041-8.3-03
         region.publish()
@@ -503,6 +483,12 @@ class StagTable:
         if access & Access.ZERO_BASED:
             return 0
         return self._new_base(view, view.nbytes if nbytes is None else nbytes)
+
+    def chosen_base(self, to: int, view: memoryview, access: Access) -> int:
+        """`to`, if memory in one piece may begin there; raises `BadWorkRequest` if not."""
+        check_base(to, view.nbytes, access)
+        check_aligned(to, view, access)
+        return to
 
     def get(self, stag: int) -> MemoryRegion | None:
         """The region that `stag` names, if any."""
@@ -566,7 +552,7 @@ class StagTable:
         region.retire(by_peer=True)  # RDMAP-5040-5.3-14
 
     def _reach(
-        self, stag: int, to: int, nbytes: int, pd: object, right: int, errors: _CheckErrors, stream: object
+        self, stag: int, to: int, nbytes: int, pd: object, right: int, errors: CheckErrors, stream: object
     ) -> tuple[memoryview, MemoryRegion]:
         region = self._regions.get(stag)
         if region is None:  # DDP-5041-7.1-10, RDMAP-5040-7.2-09

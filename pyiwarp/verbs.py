@@ -332,6 +332,7 @@ class ProtectionDomain:
         *,
         qp: QueuePair | None = None,
         log: AccessLog | None = None,
+        to: int | None = None,
     ) -> MemoryRegion:
         """Register the memory of `buffer`, without copying it; read-only buffers need `Access(0)` or REMOTE_READ.
 
@@ -341,9 +342,11 @@ class ProtectionDomain:
         they are while a peer reads them: they are sent without a copy. If they change all the same, the peer finds a
         CRC that does not fit and ends the connection, or, without CRC, gets old and new octets (RFC 5044 §4.4). What
         peers do to the memory is noted and counted in `log`, if one is given; that costs a little for each segment, and
-        nothing without. Raises `BadWorkRequest`, or `UsageError` if the device holds as many regions as it can.
+        nothing without. `to` is the TO of the first octet; by default one like an address that tells nothing of the
+        memory's, or 0 with ZERO_BASED (RFC 5042 §6.4). With REMOTE_ATOMIC it must be aligned to eight octets as the
+        memory is. Raises `BadWorkRequest`, or `UsageError` if the device holds as many regions as it can.
         """
-        return self.register_as(MemoryRegion, buffer, access, qp=qp, log=log)
+        return self.register_as(MemoryRegion, buffer, access, qp=qp, log=log, to=to)
 
     def register_as(
         self,
@@ -353,10 +356,11 @@ class ProtectionDomain:
         *,
         qp: QueuePair | None = None,
         log: AccessLog | None = None,
+        to: int | None = None,
     ) -> Region:
         """As `register`, for a class of regions with more abilities."""
         self._check_stag_for(qp)
-        region = self.stags.register(self, buffer, access, kind, qp, log)
+        region = self.stags.register(self, buffer, access, kind, qp, log, to)
         self.adopt(region)
         return region
 

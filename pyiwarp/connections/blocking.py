@@ -137,13 +137,14 @@ class Connection(Endpoint[PollingDriver]):
         *,
         shared: bool = True,
         log: AccessLog | None = None,
+        to: int | None = None,
     ) -> Region:
         """Register the memory of `buffer` for this connection's protection domain; see `ProtectionDomain.register`.
 
         Without `shared` no other connection of the protection domain lets its peer reach it. What peers do to it is
-        noted in `log`.
+        noted in `log`. `to` is the TO of its first octet.
         """
-        region = self._register(Region, buffer, access, shared=shared, log=log)
+        region = self._register(Region, buffer, access, shared=shared, log=log, to=to)
         region.poller = self.poller
         return region
 

@@ -279,9 +279,9 @@ class Endpoint(Generic[D]):
             yield lambda wr_id: Send(sges, wr_id)
 
     def _register(
-        self, kind: type[Region], buffer: Buffer, access: Access, *, shared: bool, log: AccessLog | None
+        self, kind: type[Region], buffer: Buffer, access: Access, *, shared: bool, log: AccessLog | None, to: int | None
     ) -> Region:
-        return self.pd.register_as(kind, buffer, access, qp=None if shared else self.qp, log=log)
+        return self.pd.register_as(kind, buffer, access, to=to, qp=None if shared else self.qp, log=log)
 
     def _post_receive(self, slot: int) -> None:
         if self._receives.is_open:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from pyiwarp.access import TO_LIMIT, Access, RemoteRegion, check_writable, octets_of, with_key
+from pyiwarp.access import Access, RemoteRegion, check_base, check_writable, octets_of, with_key
 from pyiwarp.errors import BadWorkRequest, Closed, WrongState
 from pyiwarp.memory.handles import Assignment, StagHandle
 from pyiwarp.memory.paged import PagedRegion
@@ -158,8 +158,5 @@ class RegMr(NamedTuple):
     def _base(self, first: memoryview, nbytes: int) -> int:
         if self.to is None:
             return self.region.table.base_for(first, self.access, nbytes)
-        if self.access & Access.ZERO_BASED and self.to:
-            raise BadWorkRequest(f"a region that is zero based begins at TO 0, not {self.to:#x}")
-        if self.to < 0 or self.to + nbytes > TO_LIMIT:
-            raise BadWorkRequest(f"{nbytes} octets do not fit behind TO {self.to:#x} (RFC 5041 §3)")
+        check_base(self.to, nbytes, self.access)
         return self.to

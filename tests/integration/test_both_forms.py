@@ -149,6 +149,21 @@ def test_a_window_is_bound_and_invalidated(form: Form) -> None:
     form.connected(body)
 
 
+def test_a_region_begins_at_the_to_that_was_chosen(form: Form) -> None:
+    async def body(one: Any, other: Any) -> None:
+        with other.register(bytearray(8), REMOTE, to=0x5000) as region:
+            remote = await advertised(region, other, one)
+            assert remote.to == 0x5000
+            await awaited(one.write, b"x", remote.at(7))
+            await awaited(one.send, b"done")
+            await awaited(other.recv)
+            assert bytes(region.view) == bytes(7) + b"x"
+        with pytest.raises(BadWorkRequest, match="do not fit behind TO"):
+            other.register(bytearray(8), to=-1)
+
+    form.connected(body)
+
+
 def test_a_region_is_given_memory_by_fast_registration(form: Form) -> None:
     async def body(one: Any, other: Any) -> None:
         region = other.pd.alloc_stag()

@@ -24,7 +24,7 @@ STACK = [
 ROWS = """
     codes buffers exports extent crc forks
     errors pump capture faststartup
-    wire fastwire access bounds profile drivers/
+    wire fastwire access check_errors bounds profile drivers/
     negotiation mpa ddp rdmap mr
     startup memory/
     engine/

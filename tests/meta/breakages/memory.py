@@ -216,11 +216,11 @@ MUTATIONS: Final = (
     Mutation(
         "a region shows its whole buffer",
         "mr",
-        "        view = octets_of(buffer)\n        check_writable(view, access)\n        region",
+        "        view = octets_of(buffer)\n        check_writable(view, access)\n        base",
         "        view = octets_of(buffer)\n"
         "        view = octets_of(view.obj) if view.readonly is False and len(octets_of(view.obj)) > "
         "len(view) else view\n"
-        "        check_writable(view, access)\n        region",
+        "        check_writable(view, access)\n        base",
         ("SEC-5042-6.3.4-01",),
     ),
     Mutation(
