@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from hypothesis import Phase, settings
@@ -17,6 +18,7 @@ from tests.limits import (
 )
 
 __all__ = [
+    "pytest_collection_finish",
     "pytest_configure",
     "pytest_runtest_call",
     "pytest_runtest_setup",
@@ -30,3 +32,9 @@ settings.register_profile("pyiwarp", deadline=None)  # a busy machine is no find
 # where it matters alone that a test fails, as for a breakage made on purpose, the smallest example is not looked for
 settings.register_profile("unshrunk", deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 settings.load_profile(os.environ.get("PYIWARP_HYPOTHESIS", "pyiwarp"))
+
+
+def pytest_collection_finish() -> None:
+    """Tests look for what they leave with `gc.collect`, which need not go through all tests and modules each time."""
+    gc.collect()
+    gc.freeze()
