@@ -1,72 +1,24 @@
-"""What asyncio offers without RDMA: streams for bandwidth, a `BufferedProtocol` for latency."""
+"""What asyncio offers without RDMA and without streams: a `BufferedProtocol`."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import uvloop
 
 from benchmarks.pairs import HOST, Job, Sample, filled
-from benchmarks.timing import back_and_forth_awaited, now
+from benchmarks.timing import back_and_forth_awaited
 
-__all__ = ["protocol_client", "protocol_server", "run_on", "streams_client", "streams_server", "task_server"]
-
-CHUNK: Final = 1 << 20
+__all__ = ["protocol_client", "protocol_server", "run_on", "task_server"]
 
 
 def run_on(loop: str, main: Coroutine[Any, Any, Any]) -> Any:
     """Run `main` on the loop of that name: uvloop or asyncio."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if loop == "uvloop" else asyncio.new_event_loop) as runner:
         return runner.run(main)
-
-
-# --- streams ---------------------------------------------------------------------------------------------------------
-
-
-def streams_server(job: Job, announce: Callable[[int], None]) -> None:
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.read(CHUNK):
-            pass
-        writer.write(b"!")
-        await writer.drain()
-        writer.close()
-
-    async def main() -> None:
-        server = await asyncio.start_server(take, HOST, 0, limit=2 * CHUNK)
-        announce(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-
-    run_on(job.loop, main())
-
-
-def streams_client(job: Job, port: int) -> Sample:
-    async def phase(seconds: float) -> float:
-        reader, writer = await asyncio.open_connection(HOST, port, limit=2 * CHUNK)
-        message, nbytes = memoryview(filled(job.size)), 0
-        began = now()
-        while now() < began + seconds:
-            writer.write(message)
-            await writer.drain()
-            nbytes += job.size
-        writer.write_eof()
-        await reader.readexactly(1)
-        rate = nbytes / (now() - began)
-        writer.close()
-        await writer.wait_closed()
-        return rate
-
-    async def main() -> Sample:
-        await phase(job.warmup)
-        rate = await phase(job.seconds)
-        return {"GB/s": rate / 1e9, "messages/s": rate / job.size}
-
-    return cast("Sample", run_on(job.loop, main()))
-
-
-# --- a protocol of its own -------------------------------------------------------------------------------------------
 
 
 class Echo(asyncio.BufferedProtocol):

@@ -1,6 +1,6 @@
-"""Programs that others wrote: UCX's `ucx_perftest` and libfabric's `fi_pingpong`, both over TCP on loopback.
+"""Programs that others wrote: `ucx_perftest`, `fi_pingpong`, both over TCP on loopback, and `rstream` over siw there.
 
-Their own figures are read from what they print. Debian has them in `ucx-utils` and `libfabric-bin`.
+Their own figures are read from what they print. Debian has them in `ucx-utils`, `libfabric-bin` and `rdmacm-utils`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from benchmarks.pairs import HOST, Absent, Job, Sample, cpu_of
 
-__all__ = ["fabric_ping_pong", "ucx"]
+__all__ = ["fabric_ping_pong", "rstream", "rstream_latency", "ucx"]
 
 MIB: Final = 1 << 20
 PATIENCE: Final = 120.0
@@ -26,6 +27,8 @@ GUESS: Final = 0.4e9
 
 UCX_ROUND_TRIPS: Final = 30_000
 FABRIC_ROUND_TRIPS: Final = 10_000
+RSTREAM_ROUND_TRIPS: Final = 10_000
+DEVICES: Final = Path("/sys/class/infiniband")
 
 
 def ucx(test: str, job: Job) -> Sample:
@@ -54,6 +57,28 @@ def fabric_ping_pong(job: Job) -> Sample:
     how = ["-p", "tcp", "-e", "msg", "-S", str(job.size), "-I", str(count)]
     said = _both([program, *how, "-B", str(port)], [program, *how, "-P", str(port), HOST], dict(os.environ))
     return {"µs": _last_numbers(said, 3)[1]}
+
+
+def rstream(job: Job) -> Sample:
+    """rstream's messages there, then as many back: GB/s."""
+    count = max(2, int(GUESS * job.seconds / job.size / 2))
+    return {"GB/s": _rstream(job, count, 1)[0] / 8}
+
+
+def rstream_latency(job: Job) -> Sample:
+    """One message of rstream's there and one back, again and again: µs of one way."""
+    return {"µs": _rstream(job, 1, max(100, int(RSTREAM_ROUND_TRIPS * job.seconds)))[1]}
+
+
+def _rstream(job: Job, count: int, iterations: int) -> list[float]:
+    """Gb/s, and µs of a message."""
+    program = _found("rstream", "rdmacm-utils")
+    if not any(DEVICES.glob("siw*")):
+        raise Absent("this system has no siw device (rdma link add siw0 type siw netdev lo)")
+    port = str(_free_port())
+    what = ["-T", "b", "-S", str(job.size), "-C", str(count), "-I", str(iterations), "-p", port]
+    said = _both([program, *what], [program, "-s", HOST, *what], dict(os.environ))
+    return _last_numbers(said, 2)
 
 
 def _found(program: str, package: str) -> str:

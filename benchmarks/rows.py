@@ -21,6 +21,7 @@ from benchmarks import (
     programs,
     scale,
     sockets,
+    streams,
 )
 from benchmarks.pairs import Client, Job, Sample, Server, run_pair
 from benchmarks.targets import TARGETS, Target
@@ -85,7 +86,15 @@ def _polling(name: str, **changes: Any) -> Candidate:
     return _pair(name, iwarp_polling.stream_server, iwarp_polling.stream_client, **changes)
 
 
-STREAMS: Final = _pair("asyncio streams", loops.streams_server, loops.streams_client)
+def _streams(name: str, family: str, **changes: Any) -> Candidate:
+    return _pair(name, partial(streams.bulk_server, family), partial(streams.bulk_client, family), **changes)
+
+
+def _echo(name: str, family: str, **changes: Any) -> Candidate:
+    return _pair(name, partial(streams.echo_server, family), partial(streams.echo_client, family), **changes)
+
+
+STREAMS: Final = _streams("asyncio streams", "tcp")
 UCXX: Final = _pair("ucxx", messaging.ucxx_server, messaging.ucxx_client)
 ZMQ: Final = _pair(
     "pyzmq", messaging.zmq_server, messaging.zmq_client, "its input and output have threads of their own"
@@ -100,6 +109,17 @@ AWAITED: Final = _pair("pyiwarp, awaited", iwarp.awaited_server, iwarp.awaited_c
 POLLING: Final = _pair("pyiwarp, polling", iwarp_polling.latency_server, iwarp_polling.latency_client)
 BLOCKING: Final = _pair("pyiwarp.blocking", iwarp_blocking.latency_server, iwarp_blocking.latency_client)
 UCX_LATENCY: Final = _ucx("UCX put", "ucp_put_lat")
+OVER_IWARP: Final = (
+    _streams("pyiwarp.sockets", "iwarp"),
+    _streams("pyiwarp.sockets, no CRC", "iwarp", crc=False),
+)
+ON_ASYNCIO: Final = (
+    _streams("asyncio streams, asyncio", "tcp", loop="asyncio"),
+    _streams("pyiwarp.sockets, asyncio", "iwarp", loop="asyncio"),
+    _streams("pyiwarp.sockets, no CRC, asyncio", "iwarp", loop="asyncio", crc=False),
+)
+RSTREAM: Final = Candidate("C rstream over siw", programs.rstream)
+RSTREAM_LATENCY: Final = Candidate("C rstream over siw", programs.rstream_latency)
 FABRIC: Final = Candidate("libfabric tcp", programs.fabric_ping_pong)
 
 MIB: Final = Job()
@@ -255,6 +275,35 @@ ROWS: Final[tuple[Row, ...]] = (
         "GB/s",
         MIB,
         (_iwarp("1 queue pair"), _iwarp("64 queue pairs", qps=64, outstanding=4)),
+    ),
+    Row(
+        "streams-64k",
+        "Streams: 64 KiB written and drained, read as it comes, uvloop",
+        "GB/s",
+        replace(MIB, size=65536),
+        (UNPACED, _bare(), STREAMS, *OVER_IWARP, *ON_ASYNCIO, RSTREAM),
+    ),
+    Row(
+        "streams-1m",
+        "Streams: 1 MiB written and drained, read as it comes, uvloop",
+        "GB/s",
+        MIB,
+        (UNPACED, _bare(), STREAMS, *OVER_IWARP, *ON_ASYNCIO, RSTREAM),
+    ),
+    Row(
+        "streams-64",
+        "Streams: 64 octets back and forth, uvloop: one way",
+        "µs",
+        SMALL,
+        (
+            _echo("asyncio streams", "tcp"),
+            _pair("bare socket", sockets.echo_server, sockets.echo_client),
+            _echo("pyiwarp.sockets", "iwarp"),
+            _echo("pyiwarp.sockets, no CRC", "iwarp", crc=False),
+            _echo("asyncio streams, asyncio", "tcp", loop="asyncio"),
+            _echo("pyiwarp.sockets, asyncio", "iwarp", loop="asyncio"),
+            RSTREAM_LATENCY,
+        ),
     ),
     # --- without a target: what else one would like to know ---
     Row(

@@ -15,7 +15,14 @@ from benchmarks.pairs import HOST, Job, Sample, filled
 from benchmarks.timing import back_and_forth, now
 from pyiwarp.drivers.tcp import unpace
 
-__all__ = ["bandwidth_client", "bandwidth_server", "polled_client", "polled_server"]
+__all__ = [
+    "bandwidth_client",
+    "bandwidth_server",
+    "echo_client",
+    "echo_server",
+    "polled_client",
+    "polled_server",
+]
 
 CHUNK: Final = 1 << 20
 
@@ -93,6 +100,28 @@ def _both_ways(connection: socket.socket, job: Job, seconds: float) -> int:
 
 
 # --- latency ---------------------------------------------------------------------------------------------------------
+
+
+def echo_server(job: Job, announce: Callable[[int], None]) -> None:
+    with _listening(announce) as listener:
+        connection, _ = listener.accept()
+        with connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            message = filled(job.size)
+            while connection.recv_into(message, job.size, socket.MSG_WAITALL) == job.size:
+                connection.sendall(message)
+
+
+def echo_client(job: Job, port: int) -> Sample:
+    with socket.create_connection((HOST, port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        message = filled(job.size)
+
+        def there_and_back() -> None:
+            connection.sendall(message)
+            connection.recv_into(message, job.size, socket.MSG_WAITALL)
+
+        return back_and_forth(job, there_and_back)
 
 
 def polled_server(job: Job, announce: Callable[[int], None]) -> None:

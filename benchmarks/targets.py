@@ -129,6 +129,13 @@ _WRITE, _READ = (0.55, 0.45) if _COMPILED else (0.50, 0.42)
 _NO_CRC_WRITE, _NO_CRC_READ = 0.55, 0.45
 _POLLED, _AWAITED = (2.1, 1.6) if _COMPILED else (2.5, 1.8)
 
+_STREAMS: Final = (
+    AtLeast("pyiwarp.sockets", 0.8, of="asyncio streams"),
+    AtLeast("pyiwarp.sockets, no CRC", 1.0, of="asyncio streams"),
+    AtLeast("pyiwarp.sockets, asyncio", 0.8, of="asyncio streams, asyncio"),
+    AtLeast("pyiwarp.sockets, no CRC, asyncio", 1.0, of="asyncio streams, asyncio"),
+)
+
 TARGETS: Final[Mapping[str, tuple[Target, ...]]] = {
     "write-1m": (AtLeast("pyiwarp", _WRITE, of=_BARE), Ahead("pyiwarp", "asyncio streams", "ucxx", "UCX put")),
     "read-1m": (AtLeast("pyiwarp", _READ, of=_BARE), Ahead("pyiwarp", "asyncio streams", "ucxx", "UCX get")),
@@ -147,6 +154,12 @@ TARGETS: Final[Mapping[str, tuple[Target, ...]]] = {
     "file": (Ahead("pyiwarp get", "asyncio streams"),),
     "flood-64": (AtLeast("one floods", 0.8, of="nobody floods"),),
     "idle-memory": (AtMost("pyiwarp", 40, beyond="bare sockets"),),
+    "streams-64k": _STREAMS,
+    "streams-1m": _STREAMS,
+    "streams-64": (
+        AtMost("pyiwarp.sockets", 2.5, of="asyncio streams"),
+        AtMost("pyiwarp.sockets, asyncio", 2.5, of="asyncio streams, asyncio"),
+    ),
     "qps-64": (
         AtLeast("64 queue pairs", 0.85, of="1 queue pair"),
         AtLeast("64 queue pairs", 0.5, key="slowest / fastest"),
