@@ -15,6 +15,7 @@ from pyiwarp.cli.running import LoopName
 if TYPE_CHECKING:
     from pyiwarp import Options
     from pyiwarp.capture import Capture
+    from pyiwarp.sockets import StreamOptions
 
 __all__ = [
     "CrcOption",
@@ -37,6 +38,7 @@ __all__ = [
     "connection_options",
     "endpoint_address",
     "octets",
+    "stream_options",
     "tool_options",
 ]
 
@@ -222,3 +224,26 @@ def tool_options(
         profile=profile,
         capture=capture_in(pcapng),
     )
+
+
+def stream_options(
+    peer: str,
+    timeout: float,
+    crc: bool | None,
+    *,
+    mulpdu: int | None = None,
+    pcapng: Path | None = None,
+    keepalive: float | None = None,
+) -> StreamOptions:
+    """Options of a stream to a peer with the profile `peer`, which may be silent; raises a usage error."""
+    from dataclasses import replace
+
+    from pyiwarp.errors import UsageError
+    from pyiwarp.sockets import StreamOptions
+
+    below = tool_options(peer, timeout, crc, mulpdu=mulpdu, pcapng=pcapng)
+    try:
+        below = replace(below, ird=1, ord=1, first_fpdu_timeout=None, extensions=False, keepalive=keepalive)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
+    return StreamOptions(connection=below)

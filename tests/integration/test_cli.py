@@ -108,6 +108,10 @@ class Process:
         assert "Traceback" not in errors
         return errors
 
+    def rest(self) -> str:
+        """What it has told and nobody has read yet."""
+        return os.pread(self._told.fileno(), 100_000, self.read).decode()
+
     def stop(self) -> None:
         """End it, whatever it is at."""
         kill(self.popen)

@@ -30,6 +30,13 @@ runner = CliRunner()
         ("serve", "/", "--port", "65536"),
         ("fetch",),
         ("demo", "--mib", "0"),
+        ("tunnel", "tcp:localhost:1", "tcp:localhost:2"),
+        ("tunnel", "iwarp:localhost:1", "iwarp:localhost:2"),
+        ("tunnel", "tcp:localhost", "iwarp:localhost:2"),
+        ("tunnel", "udp:localhost:1", "iwarp:localhost:2"),
+        ("tunnel", "tcp:localhost:0", "iwarp:localhost:0"),
+        ("tunnel", "tcp:localhost:0/x", "iwarp:localhost:1"),
+        ("tunnel", "tcp:localhost:0", "iwarp:localhost:1", "--clients", "0"),
     ],
 )
 def test_usage_errors_end_with_2(words: tuple[str, ...]) -> None:
@@ -38,7 +45,7 @@ def test_usage_errors_end_with_2(words: tuple[str, ...]) -> None:
     assert "Usage" in result.output
 
 
-@pytest.mark.parametrize("command", ["serve", "get", "put", "ls", "info", "demo"])
+@pytest.mark.parametrize("command", ["serve", "get", "put", "ls", "tunnel", "info", "demo"])
 def test_every_command_has_help(command: str) -> None:
     assert command in runner.invoke(app, ["--help"]).output
     result = runner.invoke(app, [command, "--help"], terminal_width=200)
