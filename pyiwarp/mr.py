@@ -280,14 +280,22 @@ class MemoryRegion:
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def reregister(
-        self, buffer: Buffer | None = None, *, access: Access | None = None, pd: Domain | None = None
+        self,
+        buffer: Buffer | None = None,
+        *,
+        access: Access | None = None,
+        pd: Domain | None = None,
+        to: int | None = None,
+        keep_stag: bool = False,
     ) -> None:
         """Give the region other memory, other rights, another protection domain; what is not named stays.
 
-        The STag gets another key, so what peers knew before is void. The base TO is a new one if the memory is, or
-        if ZERO_BASED changes. Raises `RegionInUse` while work in flight pins the memory or windows are bound to it,
-        `Closed`, or `BadWorkRequest` for what `register` would refuse and for a protection domain of another context;
-        nothing has changed then.
+        The STag gets another key, so what peers knew before is void. With `keep_stag` it stays what it was: a peer
+        that knows it reaches the new memory at once, by the new TOs and rights. The base TO becomes `to`, which is
+        judged as by `register`; by default it is a new one if the memory is, or if ZERO_BASED changes.
+        Raises `RegionInUse` while work in flight pins the memory or windows are bound to it, `Closed`, or
+        `BadWorkRequest` for what `register` would refuse and for a protection domain of another context; nothing has
+        changed then.
         """
         if not self._open:
             raise Closed(f"the region is closed: {self!r}")
@@ -303,8 +311,8 @@ class MemoryRegion:
         access = self.access if access is None else access
         view = self._view if buffer is None else octets_of(buffer)
         check_writable(view, access)
-        if buffer is not None or (access ^ self.access) & Access.ZERO_BASED:
-            self.to = self.table.base_for(view, access)
+        if to is not None or buffer is not None or (access ^ self.access) & Access.ZERO_BASED:
+            self.to = self.table.base_for(view, access, to=to)
         if buffer is not None:
             self._view.release()
             self._view, self.nbytes = view, view.nbytes
@@ -313,9 +321,10 @@ class MemoryRegion:
             pd.adopt(self)
         self.access = access
         self.rights = int(access) if self.log is None else int(access & ~REMOTE)
-        self.table.forget(self.stag)
-        self.stag = with_key(self.stag)
-        self.table.publish(self)
+        if not keep_stag:
+            self.table.forget(self.stag)
+            self.stag = with_key(self.stag)
+            self.table.publish(self)
 
     def _check_unused(self) -> None:
         if self._pins:
@@ -450,7 +459,7 @@ class StagTable:
         """
         view = octets_of(buffer)
         check_writable(view, access)
-        base = self.base_for(view, access) if to is None else self.chosen_base(to, view, access)
+        base = self.base_for(view, access, to=to)
         region = kind(self, pd, view, access, base, self._new_stag(), log)
         if stream is not None:
             region.scope = stream  # DDP-5041-8.3-03
@@ -478,17 +487,18 @@ class StagTable:
         self._regions[region.stag] = region
         self._indices.add(region.stag >> 8)
 
-    def base_for(self, view: memoryview, access: Access, nbytes: int | None = None) -> int:
-        """The TO of the first octet of memory that begins with `view` and has `nbytes`: by default those of `view`."""
+    def base_for(self, view: memoryview, access: Access, nbytes: int | None = None, *, to: int | None = None) -> int:
+        """The TO of the first octet of memory that begins with `view` and has `nbytes`: by default those of `view`.
+
+        It is `to`, if memory in one piece may begin there; raises `BadWorkRequest` if not.
+        """
+        if to is not None:
+            check_base(to, view.nbytes, access)
+            check_aligned(to, view, access)
+            return to
         if access & Access.ZERO_BASED:
             return 0
         return self._new_base(view, view.nbytes if nbytes is None else nbytes)
-
-    def chosen_base(self, to: int, view: memoryview, access: Access) -> int:
-        """`to`, if memory in one piece may begin there; raises `BadWorkRequest` if not."""
-        check_base(to, view.nbytes, access)
-        check_aligned(to, view, access)
-        return to
 
     def get(self, stag: int) -> MemoryRegion | None:
         """The region that `stag` names, if any."""

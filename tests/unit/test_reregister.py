@@ -50,6 +50,61 @@ def test_the_old_stag_is_void() -> None:  # DDP-5041-7.1-10, SEC-5042-6.2.2-02
     assert isinstance(pair.right.qp.error, InvalidStag)
 
 
+def test_an_stag_that_is_kept_stands_for_the_new_memory() -> None:
+    pair = Pair()
+    old, new = bytearray(8), bytearray(8)
+    region = pair.right.pd.register(old, REMOTE, to=0x8000)
+    remote = region[:].remote()
+    region.reregister(new, keep_stag=True, to=0x8000)
+    assert region[:].remote() == remote
+    pair.left.post(Write(inline=b"x", remote=remote))
+    pair.run()
+    assert old == bytes(8)
+    assert new == b"x" + bytes(7)
+    old.clear()
+    region.reregister(keep_stag=True, to=0x9000)
+    assert (region.stag, region.to) == (remote.stag, 0x9000)
+    pair.left.post(Write(inline=b"y", remote=region[1:].remote()))
+    pair.run()
+    assert new[:2] == b"xy"
+    assert pair.right.qp.error is None
+    region.reregister(access=Access.LOCAL_WRITE, keep_stag=True)
+    assert (region.stag, region.to) == (remote.stag, 0x9000)
+    pair.left.post(Write(inline=b"z", remote=region[:].remote()))
+    pair.run()
+    assert isinstance(pair.right.qp.error, NoWriteRight)
+    assert new[:2] == b"xy"
+
+
+def test_an_stag_that_is_kept_moves_to_another_protection_domain() -> None:  # DDP-5041-8.2-01
+    pair = Pair()
+    region, second = pair.right.region(8), pair.right.context.alloc_pd()
+    stag = region.stag
+    region.reregister(pd=second, keep_stag=True)
+    assert (region.stag, second.regions) == (stag, [region])
+    pair.left.post(Write(inline=b"x", remote=region[:].remote()))
+    pair.run()
+    assert isinstance(pair.right.qp.error, StagNotAssociated)
+
+
+@pytest.mark.parametrize("keep_stag", [False, True])
+def test_a_to_that_cannot_be_changes_nothing(keep_stag: bool) -> None:  # DDP-5041-7.1-14
+    pd = Pair().left.pd
+    region = pd.register(bytearray(8), REMOTE, to=8)
+    before = region[:].remote()
+    with pytest.raises(BadWorkRequest, match=r"16 octets do not fit behind TO 0xfffffffffffffff8: .*\(RFC 5041 §3\)"):
+        region.reregister(bytearray(16), access=Access(0), pd=pd.context.alloc_pd(), to=2**64 - 8, keep_stag=keep_stag)
+    assert (region[:].remote(), region.access, region.pd) == (before, REMOTE, pd)
+
+
+@pytest.mark.parametrize("keep_stag", [False, True])
+def test_memory_in_use_is_not_exchanged(keep_stag: bool) -> None:
+    node = Pair().left
+    region = node.receive(8)
+    with pytest.raises(RegionInUse):
+        region.reregister(bytearray(8), keep_stag=keep_stag)
+
+
 def test_other_rights() -> None:  # DDP-5041-7.1-11
     pair = Pair()
     region = pair.right.region(8)
