@@ -15,7 +15,7 @@ from enum import Enum, IntFlag
 from typing import TYPE_CHECKING, Any, Final, Protocol, SupportsIndex, cast
 
 from pyiwarp.codes import ATOMIC_SIZE, flag_names
-from pyiwarp.errors import BadWorkRequest
+from pyiwarp.errors import BadWorkRequest, UsageError
 
 if TYPE_CHECKING:
     import typing_extensions
@@ -33,9 +33,11 @@ __all__ = [
     "Access",
     "AccessKind",
     "AccessNotes",
+    "Grantor",
     "RemoteRegion",
     "check_aligned",
     "check_base",
+    "check_granted",
     "check_writable",
     "octets_of",
     "page_offset",
@@ -95,6 +97,14 @@ class AccessNotes(Protocol):
 
     def note(self, kind: AccessKind, stream: object, stag: int, to: int, offset: int, nbytes: int) -> None:
         """Note an access that was granted; `stream` is the queue pair it came by, if it is known."""
+
+
+class Grantor(Protocol):
+    """A queue pair, whose peer has no more rights by it than it grants, whatever regions allow."""
+
+    @property
+    def granted(self) -> int:
+        """The REMOTE rights that it grants, as a number."""
 
 
 def with_key(stag: int, key: int | None = None) -> int:
@@ -248,6 +258,13 @@ def check_writable(view: memoryview, access: Access) -> None:
         raise BadWorkRequest(
             f"the buffer is read-only, {access!r} would have it written (RFC 5042 §7.3)"
         )  # SEC-5042-7.3-01
+
+
+def check_granted(access: Access) -> None:
+    """Raises `UsageError` for rights that a queue pair cannot grant: others than those of its peer."""
+    if int(access) & ~int(REMOTE | Access.LOCAL_WRITE):
+        given = f"{access!r} ({int(access):#x})"
+        raise UsageError(f"a queue pair grants its peer {REMOTE!r} or some of them, not {given} (RFC 5040 §7.2)")
 
 
 def check_base(to: int, nbytes: int, access: Access) -> None:

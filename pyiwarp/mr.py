@@ -23,6 +23,7 @@ from pyiwarp.access import (
     Access,
     AccessKind,
     AccessNotes,
+    Grantor,
     RemoteRegion,
     check_aligned,
     check_base,
@@ -311,7 +312,7 @@ class MemoryRegion:
         access = self.access if access is None else access
         view = self._view if buffer is None else octets_of(buffer)
         check_writable(view, access)
-        if to is not None or buffer is not None or (access ^ self.access) & Access.ZERO_BASED:
+        if buffer is not None or to is not None or (access ^ self.access) & Access.ZERO_BASED:
             self.to = self.table.base_for(view, access, to=to)
         if buffer is not None:
             self._view.release()
@@ -511,25 +512,25 @@ class StagTable:
             self._indices.discard(stag >> 8)
 
     def sink(
-        self, stag: int, to: int, nbytes: int, pd: object, right: int = REMOTE_WRITE, stream: object = None
+        self, stag: int, to: int, nbytes: int, pd: object, right: int = REMOTE_WRITE, stream: Grantor | None = None
     ) -> memoryview:
         """Where `nbytes` octets that come on `stream` shall be placed (RFC 5041 §7.1, tagged checks)."""
         return self._reach(stag, to, nbytes, pd, right, DDP_ERRORS, stream)[0]
 
-    def writable(self, stag: int, pd: object, stream: object = None) -> MemoryRegion | None:
+    def writable(self, stag: int, pd: object, stream: Grantor | None = None) -> MemoryRegion | None:
         """The region that a peer may write by `stag` on `stream`, if `sink` would find one."""
         region = self._regions.get(stag)
         if region is None or not (region.scope is pd or region.scope is stream) or not region.rights & REMOTE_WRITE:
             return None
-        return region
+        return region if stream is None or stream.granted & REMOTE_WRITE else None
 
     def source(
-        self, stag: int, to: int, nbytes: int, pd: object, stream: object = None
+        self, stag: int, to: int, nbytes: int, pd: object, stream: Grantor | None = None
     ) -> tuple[memoryview, MemoryRegion]:
         """The octets that the peer asked to read, and their region (RFC 5040 §7.2)."""
         return self._reach(stag, to, nbytes, pd, REMOTE_READ, RDMAP_ERRORS, stream)
 
-    def atomic(self, stag: int, to: int, pd: object, stream: object = None) -> memoryview:
+    def atomic(self, stag: int, to: int, pd: object, stream: Grantor | None = None) -> memoryview:
         """The eight octets that the peer wants changed (EXT-7306-8.2-06), judged as a Read's source is.
 
         Raises `StreamCatastrophe` if their address is not a multiple of eight: that of the buffer, not the TO.
@@ -562,7 +563,7 @@ class StagTable:
         region.retire(by_peer=True)  # RDMAP-5040-5.3-14
 
     def _reach(
-        self, stag: int, to: int, nbytes: int, pd: object, right: int, errors: CheckErrors, stream: object
+        self, stag: int, to: int, nbytes: int, pd: object, right: int, errors: CheckErrors, stream: Grantor | None
     ) -> tuple[memoryview, MemoryRegion]:
         region = self._regions.get(stag)
         if region is None:  # DDP-5041-7.1-10, RDMAP-5040-7.2-09
@@ -574,6 +575,8 @@ class StagTable:
             if to + nbytes > TO_LIMIT:  # DDP-5041-7.1-14: asked first among the bounds, it names the cause best
                 raise errors.wrap(stag, to, nbytes)
             raise errors.bounds(stag, to, nbytes)  # DDP-5041-7.1-12, DDP-5041-7.1-13
+        if stream is not None and not stream.granted & right:
+            raise errors.rights(stag)
         if not region.rights & right:  # DDP-5041-7.1-11, RDMAP-5040-7.2-14
             if region.log is None or not region.access & right:
                 raise errors.rights(stag)

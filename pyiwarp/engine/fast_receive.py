@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pyiwarp.access import Grantor
 from pyiwarp.codes import MAX_MULPDU, Opcode
 from pyiwarp.crc import crc32c
 from pyiwarp.ddp import UntaggedQueue, scatter
@@ -53,7 +54,7 @@ class FastReceive:
     __slots__ = ("_pd", "_queue", "_reads", "_scope", "_table")
 
     def __init__(
-        self, table: StagTable, pd: object, scope: object, reads: OutstandingReads, queue: UntaggedQueue
+        self, table: StagTable, pd: object, scope: Grantor | None, reads: OutstandingReads, queue: UntaggedQueue
     ) -> None:
         self._table = table
         self._pd = pd

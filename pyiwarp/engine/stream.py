@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from pyiwarp import rdmap
+from pyiwarp.access import Grantor
 from pyiwarp.buffers import BUFFER_SIZE, Octets
 from pyiwarp.codes import ATOMIC_REQUEST_SIZE, ATOMIC_RESPONSE_SIZE, IMMEDIATE_SIZE, Opcode, QueueNumber
 from pyiwarp.crc import crc32c
@@ -84,7 +85,7 @@ class Receives(Protocol):
         """Place and complete a Send."""
 
 
-class Scope(Protocol):
+class Scope(Grantor, Protocol):
     """Whose stream it is, as far as memory is concerned."""
 
     @property

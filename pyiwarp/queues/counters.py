@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pyiwarp.access import Access
 from pyiwarp.codes import QueueNumber
 from pyiwarp.ddp import MSN_MASK
 from pyiwarp.engine.stream import Stream
@@ -75,7 +76,8 @@ class QpAttributes(NamedTuple):
     """A queue pair as it is now; `agreement` is what startup settled, None before there was a connection.
 
     `sends_posted` and `receives_posted` are work requests not yet complete, `send_room` says how many more go in.
-    `reads_outstanding` is how much of ORD is in use, `mulpdu` is in octets, `linger` in seconds.
+    `reads_outstanding` is how much of ORD is in use, `mulpdu` is in octets, `linger` in seconds. `access` is what the
+    peer may do by this queue pair at most.
     """
 
     state: QpState
@@ -88,6 +90,7 @@ class QpAttributes(NamedTuple):
     receives_posted: int
     send_room: int
     linger: float
+    access: Access
     agreement: Agreement | None
     reads_outstanding: int
     mulpdu: int

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
+from pyiwarp.access import Access, check_granted
 from pyiwarp.errors import Closed, LocalCatastrophe, UsageError, WrongState
 from pyiwarp.exports import public_names
 from pyiwarp.negotiation import Agreement
@@ -29,7 +30,7 @@ __all__ = ["QpCap", "QpInput", "QpOptions", "QpState", "QueuePair"]
 
 _RTS: Final = QpState.RTS
 _OPEN: Final = TcpState.OPEN
-_INTERNAL: Final = frozenset(vars(Pump)) | {"on_output", "send_small", "shares_memory", "write_small"}
+_INTERNAL: Final = frozenset(vars(Pump)) | {"granted", "on_output", "send_small", "shares_memory", "write_small"}
 """What drivers and the stack below call; `dir()` of a queue pair does not show it."""
 
 
@@ -130,18 +131,24 @@ class QueuePair(QpPump):
                 used.users -= 1
         self._on_closed(self)
 
-    def modify(self, state: QpState | None = None, *, linger: float | None = None) -> None:
-        """Move the queue pair to `state`, as far as a program may; change `linger`, in seconds.
+    def modify(
+        self, state: QpState | None = None, *, linger: float | None = None, access: Access | None = None
+    ) -> None:
+        """Move the queue pair to `state`, as far as a program may; change `linger`, in seconds, and `access`.
 
         CLOSING is `disconnect`. TERMINATE ends the stream with a Terminate (local catastrophic error), ERROR at once
         and without a Terminate; either flushes what is posted. IDLE makes a queue pair in ERROR ready for the next
-        `connect`, once its driver has closed TCP. RTS is reached by `connect` alone. Raises `WrongState` for all
-        else.
+        `connect`, once its driver has closed TCP. RTS is reached by `connect` alone. `access` judges what comes from
+        then on; a Read that is being answered goes on. Raises `WrongState` for all else, `UsageError` for a `linger`
+        or an `access` that cannot be.
         """
         self._check_open()
+        if linger is not None and linger < 0:
+            raise UsageError(f"a wait of {linger:g} seconds")
+        if access is not None:
+            check_granted(access)
+            self.granted = int(access)
         if linger is not None:
-            if linger < 0:
-                raise UsageError(f"a wait of {linger:g} seconds")
             self.linger = linger
         if state is None:
             return
@@ -180,6 +187,7 @@ class QueuePair(QpPump):
             receives_posted=self._rq.unfinished,
             send_room=self.send_room,
             linger=self.linger,
+            access=Access(self.granted),
             agreement=None if stream is None else stream.agreement,
             reads_outstanding=0 if stream is None else len(stream.reads),
             mulpdu=0 if stream is None else stream.mulpdu,

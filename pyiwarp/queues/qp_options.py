@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
+from pyiwarp.access import REMOTE, Access, check_granted
 from pyiwarp.bounds import check_count, check_seconds
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU
 from pyiwarp.profile import PROFILES, PeerProfile
@@ -34,6 +35,10 @@ class QpOptions:
     With `srq` receives are taken from there. With `sq_sig_all` every work request has a completion, unsignaled or not.
     With `confirm` a Write or Send completes only when the peer has processed it, so that an error of the peer fails
     the work request that caused it; this takes Reads, and ORD must be 1 at least.
+
+    `access` names the REMOTE rights that the peer has by this queue pair at most, whatever its regions and windows
+    allow: `qp_access_flags` of libibverbs, where nothing is allowed by default. LOCAL_WRITE may be
+    among them and means nothing. `QueuePair.modify` changes it.
     """
 
     pause_when_starved: bool = False
@@ -46,6 +51,7 @@ class QpOptions:
     srq: SharedReceiveQueue | None = None
     sq_sig_all: bool = False
     confirm: bool = False
+    access: Access = REMOTE
 
     def __post_init__(self) -> None:
         if self.mulpdu is not None:
@@ -53,6 +59,7 @@ class QpOptions:
         check_seconds("linger", self.linger)
         if self.fpdu_timeout is not None:
             check_seconds("fpdu_timeout", self.fpdu_timeout, zero=False)
+        check_granted(self.access)
 
 
 class QpKeywords(TypedDict, total=False):
@@ -68,3 +75,4 @@ class QpKeywords(TypedDict, total=False):
     srq: SharedReceiveQueue | None
     sq_sig_all: bool
     confirm: bool
+    access: Access

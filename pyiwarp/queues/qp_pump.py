@@ -92,6 +92,7 @@ class QpPump:
         """How long the end of the connection may take, in seconds."""
         self.profile: PeerProfile = options.profile
         """How to get on with the peer."""
+        self.granted: int = int(options.access)
         self.qp_num: int = next(_qp_numbers)
         self.state: QpState = QpState.IDLE
         """Its state, as RDMAP's are in RFC 5040 §6.2."""

@@ -11,12 +11,13 @@ from crc32c import crc32c
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pyiwarp.access import REMOTE
 from pyiwarp.buffers import give_buffer, take_buffer
 from pyiwarp.codes import Opcode
 from pyiwarp.engine.fast_receive import INTACT
 from pyiwarp.engine.packing import LARGEST_COPY
 from pyiwarp.engine.stream import Stream
-from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, QueueFull, WrongState
+from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, NoWriteRight, QueueFull, WrongState
 from pyiwarp.fastwire import ReadRequest
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
 from pyiwarp.pump import HELD, NOT_NOW, TAKEN
@@ -35,8 +36,8 @@ Deed = Callable[["Side"], Segment | bytes]
 class Side:
     """A queue pair with memory of every kind; `short` says which way it takes."""
 
-    def __init__(self, *, short: bool, crc: bool) -> None:
-        self.node = Node(mulpdu=128, pause_when_starved=False)
+    def __init__(self, *, short: bool, crc: bool, **qp_options: Any) -> None:
+        self.node = Node(mulpdu=128, pause_when_starved=False, **qp_options)
         self.peer = RawPeer(self.node, crc=crc)
         self.regions = {
             "open": self.node.region(600),
@@ -129,11 +130,12 @@ def oddities() -> st.SearchStrategy[Deed]:
     crc=st.booleans(),
     damage=st.none() | st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)),
     apart=st.booleans(),
+    access=st.sampled_from([REMOTE, REMOTE, Access.REMOTE_READ]),
 )
 def test_any_input_has_the_same_fate(
-    script: list[Deed], chunks: list[int], crc: bool, damage: tuple[float, int] | None, apart: bool
+    script: list[Deed], chunks: list[int], crc: bool, damage: tuple[float, int] | None, apart: bool, access: Access
 ) -> None:  # MPA-5044-6-01, MPA-5044-4.4-18, DDP-5041-7.1-12, DDP-5041-7.1-09, MPA-5044-3-08, MPA-5044-4.3-14
-    assert_same_fate(script, chunks, crc=crc, damage=damage, apart=apart)
+    assert_same_fate(script, chunks, crc=crc, damage=damage, apart=apart, access=access)
 
 
 def test_a_send_that_comes_by_itself_is_delivered_by_itself() -> None:
@@ -153,11 +155,12 @@ def assert_same_fate(
     crc: bool = True,
     damage: tuple[float, int] | None = None,
     apart: bool = False,
+    **qp_options: Any,
 ) -> Side:
     """Play the script to both; returns the side that took the fast way. With `apart` each FPDU comes by itself."""
     sides = []
     for short in (False, True):
-        side = Side(short=short, crc=crc)
+        side = Side(short=short, crc=crc, **qp_options)
         octets, sizes = bytearray(), []
         for deed in script:
             deeds = deed(side)
@@ -226,6 +229,12 @@ def test_what_is_allowed_up_to_the_last_octet_and_what_is_not(script: list[Deed]
         side = assert_same_fate(script, chunks, crc=crc, apart=apart)
         assert error in str(side.node.qp.error)
         assert (side.node.qp.error is None) is (error == "")
+
+
+def test_a_queue_pair_that_grants_no_writes_grants_none_the_fast_way() -> None:  # DDP-5041-7.1-11
+    side = assert_same_fate([to_open(0, 40)], [], access=Access.REMOTE_READ)
+    assert isinstance(side.node.qp.error, NoWriteRight)
+    assert octets_of(side.regions["open"]) == bytes(600)
 
 
 @pytest.mark.parametrize("deed", [to_open(0, 40), answered(0, 40), lambda s: send(bytes(40))])

@@ -179,7 +179,7 @@ def test_type_1_serves_every_queue_pair_of_its_protection_domain() -> None:  # S
     window = bound(pair.right, region, 0, 8, kind=WindowType.TYPE_1)
     scope: object = window.binding.scope
     assert scope is pair.right.pd
-    assert pair.right.context.stags.sink(window.stag, window.to, 1, pair.right.pd, stream=object()) is not None
+    assert pair.right.context.stags.sink(window.stag, window.to, 1, pair.right.pd, stream=Node().qp) is not None
     own = pair.right.pd.register(bytearray(8), BINDABLE, qp=pair.right.qp)
     window.bind(pair.right.qp, own[:], ALL)
     assert window.binding.scope is pair.right.qp, "no wider than the region"
@@ -193,7 +193,7 @@ def test_type_2_serves_the_queue_pair_that_bound_it(kind: WindowType) -> None:
     stags = pair.right.context.stags
     stags.sink(window.stag, window.to, 1, pair.right.pd, stream=pair.right.qp)
     with pytest.raises(StagNotAssociated):
-        stags.sink(window.stag, window.to, 1, pair.right.pd, stream=object())
+        stags.sink(window.stag, window.to, 1, pair.right.pd, stream=Node().qp)
 
 
 @pytest.mark.parametrize("kind", TYPES_2)

@@ -186,15 +186,15 @@ MUTATIONS: Final = (
     Mutation(
         "a region that is registered anew keeps its STag",
         "mr",
-        "        self.table.forget(self.stag)\n        self.stag = with_key(self.stag)\n",
+        "            self.table.forget(self.stag)\n            self.stag = with_key(self.stag)\n",
         "",
         ("DDP-5041-7.1-10",),
     ),
     Mutation(
         "the STag of before stands beside the new one",
         "mr",
-        "        self.table.forget(self.stag)\n        self.stag = with_key(self.stag)\n",
-        "        self.stag = with_key(self.stag)\n",
+        "            self.table.forget(self.stag)\n            self.stag = with_key(self.stag)\n",
+        "            self.stag = with_key(self.stag)\n",
         ("DDP-5041-7.1-10",),
     ),
     Mutation(

@@ -381,8 +381,8 @@ MUTATIONS: Final = (
     Mutation(
         "memory that is registered anew is reached by its old STag",
         "mr",
-        "        self.table.forget(self.stag)\n        self.stag = with_key",
-        "        self.stag = with_key",
+        "            self.table.forget(self.stag)\n            self.stag = with_key",
+        "            self.stag = with_key",
         ("SEC-5042-6.2.2-02",),
     ),
     Mutation(
