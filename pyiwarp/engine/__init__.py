@@ -13,7 +13,9 @@ Step      Fast way                         Plain way                            
 ========= ================================ ==================================== ======================================
 Receiving `fast_receive.FastReceive.run`:  `Stream._on_tagged`, `_on_untagged`  `test_any_input_has_the_same_fate`:
           Writes, Read Responses, Sends    with `mpa.Deframer.next_ulpdu`       the same memory, events, violations
-          in whole FPDUs without markers
+          in whole FPDUs
+Receiving `MarkedDeframer.unmarked`: many  `MarkedDeframer.next_ulpdu`          the same, and `test_fast_markers.py`
+markers   FPDUs whose markers are usual
 Posting   `queues.fast_post` with          `queues.request_kinds` with          `test_posting_the_fast_way_says_and_
           `Packer.frame_early`: small      `SendQueue.post`, `Stream.write`     completes_the_same`: the same octets,
           Sends and Writes on an idle      and `Stream.send`                    completions, counters, errors
@@ -23,9 +25,9 @@ alone     is one small Send
 Posting   `SendingHalf.send_alone` with    `SendQueue.post_fast` or `post`,      `test_small_sends_past_the_batches_
 alone     `SendQueue.send_alone`: a small  then `next_iov` and `flushed`        say_and_complete_the_same`
           Send, past the batches
-Packing   `Packer._pack_contiguous`: many  `Packer._pack_plainly` with          `test_any_messages_become_the_same_
-          FPDUs of contiguous payloads     `ddp.Outbound.next_segment` and      octets`
-          without markers, in one pass     `mpa.Framer.frame`
+Packing   `Packer._pack_contiguous`, with  `Packer._pack_plainly` with          `test_any_messages_become_the_same_
+          markers `_pack_marked`: many     `ddp.Outbound.next_segment` and      octets`, and `test_fast_markers.py`
+          FPDUs of contiguous payloads     `mpa.Framer.frame`
 ========= ================================ ==================================== ======================================
 
 `MemoryRegion.source_view`, `pin_source` and `pin_sink` are the fast twins of `queues.checks.check_sges` for a request

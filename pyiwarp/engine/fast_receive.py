@@ -1,8 +1,9 @@
-"""The fast way of receiving: RDMA Writes, Read Responses and Sends in FPDUs without markers.
+"""The fast way of receiving: RDMA Writes, Read Responses and Sends.
 
 `FastReceive` takes whole FPDUs from the staging buffer as long as they are common ones. It makes no object and no call
 per FPDU that it can avoid. An FPDU that is incomplete, damaged, forbidden, out of bounds or of another kind stays in
-the buffer for the plain way of `Stream`, which alone judges and raises. Both ways give the same memory, events and
+the buffer for the plain way of `Stream`, which alone judges and raises. With markers, `MarkedDeframer.unmarked` gives
+FPDUs that it has verified and taken the markers out of. Both ways give the same memory, events and
 violations for any octets; `tests/property/test_fast_ways.py` holds them equal.
 """
 
@@ -25,14 +26,11 @@ from pyiwarp.fastwire import (
     VERSION,
     VERSION_MASK,
 )
-from pyiwarp.mpa import CRC_SIZE, LENGTH_SIZE, Deframer, fpdu_size
+from pyiwarp.mpa import CRC_SIZE, INTACT, LENGTH_SIZE, Deframer, MarkedDeframer, fpdu_size
 from pyiwarp.mr import StagTable
 from pyiwarp.rdmap import TAGGED_ADMISSION, OutstandingRead, OutstandingReads, admission
 
 __all__ = ["FastReceive"]
-
-INTACT: Final = 0x4867_4BC7
-"""The CRC32C of any octets that are followed by their own CRC32C, least significant octet first."""
 
 _KIND: Final = TAGGED | VERSION_MASK
 _TAGGED_BODY: Final = LENGTH_SIZE + TAGGED_SIZE
@@ -68,13 +66,18 @@ class FastReceive:
         Appends an event to `events` for each message that was delivered.
         """
         fpdus = 0
-        while fpdus < most and deframer.end - deframer.start > _TAGGED_BODY:
-            if deframer.view[deframer.start + LENGTH_SIZE] & TAGGED:
-                taken = self._place(deframer, events, most - fpdus)
+        while fpdus < most:
+            source = deframer.unmarked(most - fpdus)
+            if source.end - source.start <= _TAGGED_BODY:
+                break
+            if source.view[source.start + LENGTH_SIZE] & TAGGED:
+                taken = self._place(source, events, most - fpdus)
             else:
-                taken = self._deliver(deframer, events, most - fpdus)
+                taken = self._deliver(source, events, most - fpdus)
             if not taken:
                 break
+            if isinstance(deframer, MarkedDeframer):
+                deframer.follow(taken)
             fpdus += taken
         return fpdus
 

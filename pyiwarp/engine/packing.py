@@ -1,10 +1,9 @@
 """Batches of FPDUs: what is written in one go.
 
-Without markers `Packer` makes many FPDUs in one pass. It writes headers, trailers and small payloads one behind the
-other into one buffer, so that a batch of small FPDUs is one piece to write. It does not copy large payloads: they go
-out as views. The plain way, `Outbound.next_segment` and `Framer.frame`, gives the same octets;
-`tests/property/test_fast_ways.py` holds the two equal. Streams with markers and payloads in several pieces go the
-plain way.
+`Packer` makes many FPDUs in one pass. It writes headers, trailers and small payloads one behind the other into one
+buffer, so that a batch of small FPDUs is one piece to write. It does not copy large payloads: they go out as views,
+except where markers fall into them. The plain way, `Outbound.next_segment` and `Framer.frame`, gives the same octets;
+`tests/property/test_fast_ways.py` holds the two equal. Payloads in several pieces go the plain way.
 """
 
 from __future__ import annotations
@@ -18,7 +17,20 @@ from pyiwarp.buffers import BUFFER_SIZE, NO_BUFFER, Octets, give_buffer, spare_b
 from pyiwarp.crc import crc32c
 from pyiwarp.ddp import TO_MASK, Outbound, TaggedOutbound
 from pyiwarp.fastwire import TAGGED_LEAD, TAGGED_SIZE
-from pyiwarp.mpa import CRC_SIZE, LARGEST_FPDU, LENGTH_SIZE, PADS, Framer, MarkedFramer, fpdu_size
+from pyiwarp.mpa import (
+    BETWEEN_MARKERS,
+    CRC_SIZE,
+    LARGEST_FPDU,
+    LENGTH_SIZE,
+    MARKER_SIZE,
+    MARKER_SPACING,
+    PADS,
+    Framer,
+    MarkedFramer,
+    fpdu_size,
+    markers_between,
+    markers_from,
+)
 
 __all__ = ["LARGEST_COPY", "Packer"]
 
@@ -42,11 +54,24 @@ class Packer:
     next batch.
     """
 
-    __slots__ = ("_at", "_buffer", "_crc", "_fpdus_left", "_mark", "_out", "_plain", "_room", "early_fpdus", "framer")
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_crc",
+        "_fpdus_left",
+        "_mark",
+        "_marks",
+        "_out",
+        "_plain",
+        "_room",
+        "early_fpdus",
+        "framer",
+    )
 
     def __init__(self, *, crc: bool, markers: bool) -> None:
         self.framer = (MarkedFramer if markers else Framer)(crc=crc)
-        self._plain = markers
+        self._marks = self.framer.marks
+        self._plain = False  # whether no batch is made the fast way
         self._crc = crc
         self._buffer = NO_BUFFER
         self._at = self._mark = 0
@@ -57,7 +82,7 @@ class Packer:
     @property
     def frames_early(self) -> bool:
         """Whether messages can be framed early: not with markers, whose positions depend on the order of batches."""
-        return not self._plain
+        return not self._marks
 
     def frame_early(self, lead: Struct, base: int, most: int, messages: Sequence[SmallMessage]) -> int:
         """Frame each of the messages now, with a copy of its octets, while there is room; returns how many were framed.
@@ -151,6 +176,10 @@ class Packer:
         """
         if self._plain or messages[0].single is None:
             self._pack_plainly(messages, given, mulpdu)
+        elif self._marks:
+            self._pack_marked(messages[0], mulpdu)
+            if messages[0].last_given:
+                given.append(messages.popleft())
         else:
             self._pack_contiguous(messages, given, mulpdu, one=one)
         return self._room > 0 and self._fpdus_left > 0 and self._at <= _FULL
@@ -263,6 +292,47 @@ class Packer:
             offset += most
         message.sent = end
         return at, mark, count
+
+    def _pack_marked(self, message: Outbound, mulpdu: int) -> None:
+        """FPDUs of a contiguous message with their markers: the fast twin of `MarkedFramer.frame`."""
+        if not self._buffer:
+            self._buffer = take_buffer()
+        buffer, at, checked, framer = self._buffer, self._at, self._crc, self.framer
+        room, fpdus_left = self._room, self._fpdus_left
+        payload = memoryview(message.single or b"")
+        largest = mulpdu - message.HEADER_SIZE  # DDP-5041-5.2-02
+        octets = framer.octets
+        crc = 0
+        while room > 0 and fpdus_left > 0 and at <= _FULL and not message.last_given:
+            begin, sent = at, message.sent
+            nbytes = min(message.nbytes - sent, largest)
+            first = -octets % MARKER_SPACING  # MPA-5044-4.3-06: 0 is a marker in front of the FPDU
+            count = markers_between(first, fpdu_size(message.HEADER_SIZE + nbytes))
+            # first without markers, behind the room for them; then what is in front of each marker moves forward
+            place = at + count * MARKER_SIZE
+            body = message.put_header(buffer, place, nbytes)
+            stop = body + nbytes
+            buffer[body:stop] = payload[sent : sent + nbytes]
+            if pad := place - stop & 3:  # MPA-5044-4.1-05
+                buffer[stop : stop + pad] = PADS[pad]
+                stop += pad
+            for marker in markers_from(first)[:count]:  # MPA-5044-4.3-03, -04
+                end = at + first
+                buffer[at:end] = buffer[place : place + first]
+                place += first
+                at = end + MARKER_SIZE
+                buffer[end:at] = marker
+                first = BETWEEN_MARKERS
+            if checked:
+                crc = crc32c(buffer[begin:stop])  # MPA-5044-4.4-13..15: every marker up to the CRC field is covered
+            _TRAILERS[0](buffer, stop, crc)
+            at = stop + CRC_SIZE
+            octets += at - begin
+            room -= at - begin
+            fpdus_left -= 1
+        framer.fpdus += self._fpdus_left - fpdus_left
+        framer.octets = octets
+        self._at, self._room, self._fpdus_left = at, room, fpdus_left
 
     def _pack_plainly(self, messages: deque[Outbound], given: list[Outbound], mulpdu: int) -> None:
         if self._at > self._mark:

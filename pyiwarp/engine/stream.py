@@ -18,7 +18,7 @@ from pyiwarp.codes import ATOMIC_REQUEST_SIZE, ATOMIC_RESPONSE_SIZE, IMMEDIATE_S
 from pyiwarp.crc import crc32c
 from pyiwarp.ddp import MSN_MASK, Outbound, UntaggedOutbound, UntaggedQueue, next_msn
 from pyiwarp.engine.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
-from pyiwarp.engine.fast_receive import INTACT, FastReceive
+from pyiwarp.engine.fast_receive import FastReceive
 from pyiwarp.engine.responses import Answer, AtomicAnswer, ReadAnswer
 from pyiwarp.engine.sending import SendingHalf
 from pyiwarp.errors import (
@@ -43,7 +43,7 @@ from pyiwarp.fastwire import (
     parse_untagged,
 )
 from pyiwarp.memory.atomics import perform
-from pyiwarp.mpa import LENGTH_SIZE, Deframer, Discarder, MarkedDeframer, fpdu_size
+from pyiwarp.mpa import INTACT, LENGTH_SIZE, Deframer, Discarder, MarkedDeframer, fpdu_size
 from pyiwarp.mr import StagTable
 from pyiwarp.negotiation import Agreement
 from pyiwarp.profile import PROFILES, PeerProfile
@@ -133,9 +133,7 @@ class Stream(SendingHalf):
             QueueNumber.ATOMIC_RESPONSE: UntaggedQueue(QueueNumber.ATOMIC_RESPONSE, self._atomic_buffer),
         }
         self._sends = self._queues[QueueNumber.SEND]
-        self._fast_receive: FastReceive | None = None
-        if not agreement.receive_markers:
-            self._fast_receive = FastReceive(table, pd, scope, self.reads, self._sends)
+        self._fast_receive: FastReceive | None = FastReceive(table, pd, scope, self.reads, self._sends)
         self._profile = profile
         self._pause_when_starved = pause_when_starved
         self._waiting_ulpdu: memoryview | None = None  # a ULPDU that waits for a receive
@@ -203,6 +201,7 @@ class Stream(SendingHalf):
             or nbytes < _LEAST_SEND
             or self._turn_left <= 1  # the plain way ends the turn
             or self._fast_receive is None
+            or self.agreement.receive_markers
             or self._events
             or self.violation is not None
             or self._waiting_ulpdu is not None

@@ -181,9 +181,10 @@ class Way:
 class Ends:
     """Both ends of a connection and what they called, operation by operation."""
 
-    def __init__(self, size: int, options: Options) -> None:
+    def __init__(self, size: int, options: Options, *, plain: bool = False) -> None:
         self.size = size
         self.options = options
+        self.plain = plain  # both ends take the plain ways of framing and of receiving
         self.here = Trace()
         self.peer = Peer(options, bytearray(size))
         self.ways: dict[str, Way] = {}
@@ -229,6 +230,10 @@ async def _await_each(ends: Ends) -> None:
     conn = await pyiwarp.connect("127.0.0.1", peer.port, options=ends.options)
     ends.end("connect", ends.connected)
     remote = RemoteRegion.parse(peer.advertised)
+    if ends.plain:
+        assert peer.conn is not None
+        conn.qp.stream._packer._plain = True
+        peer.conn.qp.stream._fast_receive = None
     async with conn.register(bytearray(b"w" * size), Access.LOCAL_WRITE) as region:
         ends.begin()
         await conn.write(region[:], remote)
@@ -276,6 +281,7 @@ def runs() -> Runs:
             "small": Ends(SMALL, Options()).run(awaited),
             "large": Ends(LARGE, Options()).run(awaited),
             "marked": Ends(SMALL, Options(markers=True)).run(awaited),
+            "plain": Ends(SMALL, Options(markers=True), plain=True).run(awaited),
             "polled": Ends(SMALL, Options()).run(polled),
         }
     finally:
@@ -306,12 +312,20 @@ MAY_BE_IDLE: Final = {
 TOLD: Final = [
     ("A small Write, here: the fast way", "small", "write", HERE, []),
     ("A large Write, here", "large", "write", HERE, []),
-    ("A Write with markers, here: the plain way", "marked", "write", HERE, ["A large Write, here"]),
+    ("A Write with markers, here: the fast way", "marked", "write", HERE, ["A large Write, here"]),
+    ("A Write with markers, here: the plain way", "plain", "write", HERE, ["A large Write, here"]),
     ("A Write, at the peer: the fast way", "small", "write", THERE, []),
     ("A Write, at the peer: the fast way", "large", "write", THERE, []),
     (
-        "A Write, at the peer: the plain way",
+        "A Write with markers, at the peer: the fast way",
         "marked",
+        "write",
+        THERE,
+        ["A Write, at the peer: the fast way"],
+    ),
+    (
+        "A Write, at the peer: the plain way",
+        "plain",
         "write",
         THERE,
         ["A Write, at the peer: the fast way"],

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from pyiwarp.access import REMOTE
 from pyiwarp.buffers import give_buffer, take_buffer
 from pyiwarp.codes import Opcode
-from pyiwarp.engine.fast_receive import INTACT
 from pyiwarp.engine.packing import LARGEST_COPY
 from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, NoWriteRight, QueueFull, WrongState
 from pyiwarp.fastwire import ReadRequest
+from pyiwarp.mpa import INTACT
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
 from pyiwarp.pump import HELD, NOT_NOW, TAKEN
 from pyiwarp.queues.qp import QpCap
@@ -36,9 +36,9 @@ Deed = Callable[["Side"], Segment | bytes]
 class Side:
     """A queue pair with memory of every kind; `short` says which way it takes."""
 
-    def __init__(self, *, short: bool, crc: bool, **qp_options: Any) -> None:
+    def __init__(self, *, short: bool, crc: bool, markers: bool = False, **qp_options: Any) -> None:
         self.node = Node(mulpdu=128, pause_when_starved=False, **qp_options)
-        self.peer = RawPeer(self.node, crc=crc)
+        self.peer = RawPeer(self.node, crc=crc, send_markers=markers, receive_markers=markers)
         self.regions = {
             "open": self.node.region(600),
             "small": self.node.region(24),
@@ -130,12 +130,19 @@ def oddities() -> st.SearchStrategy[Deed]:
     crc=st.booleans(),
     damage=st.none() | st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)),
     apart=st.booleans(),
+    markers=st.booleans(),
     access=st.sampled_from([REMOTE, REMOTE, Access.REMOTE_READ]),
 )
 def test_any_input_has_the_same_fate(
-    script: list[Deed], chunks: list[int], crc: bool, damage: tuple[float, int] | None, apart: bool, access: Access
+    script: list[Deed],
+    chunks: list[int],
+    crc: bool,
+    damage: tuple[float, int] | None,
+    apart: bool,
+    markers: bool,
+    access: Access,
 ) -> None:  # MPA-5044-6-01, MPA-5044-4.4-18, DDP-5041-7.1-12, DDP-5041-7.1-09, MPA-5044-3-08, MPA-5044-4.3-14
-    assert_same_fate(script, chunks, crc=crc, damage=damage, apart=apart, access=access)
+    assert_same_fate(script, chunks, crc=crc, damage=damage, apart=apart, markers=markers, access=access)
 
 
 def test_a_send_that_comes_by_itself_is_delivered_by_itself() -> None:
@@ -155,12 +162,13 @@ def assert_same_fate(
     crc: bool = True,
     damage: tuple[float, int] | None = None,
     apart: bool = False,
+    markers: bool = False,
     **qp_options: Any,
 ) -> Side:
     """Play the script to both; returns the side that took the fast way. With `apart` each FPDU comes by itself."""
     sides = []
     for short in (False, True):
-        side = Side(short=short, crc=crc, **qp_options)
+        side = Side(short=short, crc=crc, markers=markers, **qp_options)
         octets, sizes = bytearray(), []
         for deed in script:
             deeds = deed(side)
@@ -269,7 +277,9 @@ kinds = st.sampled_from(["write", "write", "send", "send_se", "send_inval", "ans
 messages: st.SearchStrategy[Message] = st.tuples(kinds, st.lists(sizes, min_size=1, max_size=3) | st.just([]))
 
 
-def said(script: list[Message], *, short: bool, mulpdu: int, crc: bool) -> tuple[list[bytes], list[Any], int, int]:
+def said(
+    script: list[Message], *, short: bool, mulpdu: int, crc: bool, markers: bool = False
+) -> tuple[list[bytes], list[Any], int, int]:
     """The batches that a stream gives for these messages, the tokens that come back, and its counts."""
     node = Node(mulpdu=mulpdu)
     source = memoryview(bytearray(bytes(range(251)) * 300))
@@ -277,7 +287,7 @@ def said(script: list[Message], *, short: bool, mulpdu: int, crc: bool) -> tuple
     for readonly, stag in ((False, 0x500), (True, 0x600)):
         region = node.pd.register(source.toreadonly() if readonly else source, Access.REMOTE_READ | Access.ZERO_BASED)
         table._regions[stag] = table._regions.pop(region.stag)
-    stream = Stream(agreed(crc=crc, ird=100), table, node.pd, lambda: None, mulpdu=mulpdu)
+    stream = Stream(agreed(crc=crc, ird=100, send_markers=markers), table, node.pd, lambda: None, mulpdu=mulpdu)
     peer = RawPeer(Node())
     stream._packer._plain = not short
     for number, (kind, parts) in enumerate(script):
@@ -303,13 +313,19 @@ def said(script: list[Message], *, short: bool, mulpdu: int, crc: bool) -> tuple
 
 
 @MANY
-@example(script=[("write", [20_000])], mulpdu=5000, crc=True)
-@example(script=[("answer", [20_000])], mulpdu=5000, crc=True)
-@given(script=st.lists(messages, max_size=8), mulpdu=st.sampled_from([128, 129, 500, 5000, 64_768]), crc=st.booleans())
-def test_any_messages_become_the_same_octets(script: list[Message], mulpdu: int, crc: bool) -> None:
+@example(script=[("write", [20_000])], mulpdu=5000, crc=True, markers=False)
+@example(script=[("answer", [20_000])], mulpdu=5000, crc=True, markers=False)
+@given(
+    script=st.lists(messages, max_size=8),
+    mulpdu=st.sampled_from([128, 129, 500, 5000, 64_768]),
+    crc=st.booleans(),
+    markers=st.booleans(),
+)
+def test_any_messages_become_the_same_octets(script: list[Message], mulpdu: int, crc: bool, markers: bool) -> None:
     # MPA-5044-4.1-01, -02, -03, -05, -06, MPA-5044-4.4-13, MPA-5044-3-03, DDP-5041-5.2-02, -07, -09, DDP-5041-4.1-03
-    plain = said(script, short=False, mulpdu=mulpdu, crc=crc)
-    assert said(script, short=True, mulpdu=mulpdu, crc=crc) == plain
+    # MPA-5044-4.3-03, -04, -06, -09, -12
+    plain = said(script, short=False, mulpdu=mulpdu, crc=crc, markers=markers)
+    assert said(script, short=True, mulpdu=mulpdu, crc=crc, markers=markers) == plain
 
 
 def test_small_messages_are_one_piece_and_large_payloads_are_not_copied() -> None:
