@@ -82,7 +82,7 @@ class Packer:
     @property
     def frames_early(self) -> bool:
         """Whether messages can be framed early: not with markers, whose positions depend on the order of batches."""
-        return not self._marks
+        return not (self._marks or self._plain)
 
     def frame_early(self, lead: Struct, base: int, most: int, messages: Sequence[SmallMessage]) -> int:
         """Frame each of the messages now, with a copy of its octets, while there is room; returns how many were framed.

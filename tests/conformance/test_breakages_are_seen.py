@@ -23,6 +23,7 @@ UNSEEN = {  # what a peer may do, or what does not show
     "RV is not checked": "the table of lawful octets is made when the module is loaded",
     "one Read more than IRD is served": "whoever serves it keeps to the rule that none is lost",
     "a Read of withdrawn memory goes on": "its octets may have been fetched before",
+    "packed markers are little-endian": "the markers are made once, when the first FPDU needs them",
     "windows stay open when their region is retired": "the target program binds no windows",
     "a log lets everything through": "the target program keeps no logs of its regions",
     "a message with a hole is delivered": "a peer may not look (DDP-5041-5.2-13)",

@@ -316,27 +316,15 @@ OVERLOOKS_CRC = bent("a target that does not look at CRCs", mpa.Deframer, "_veri
 GOES_ON_AFTER_ERRORS = bent("a target that does not mind errors", Stream, "_fail", lambda self, violation: None)
 SENDS_NO_MARKERS = bent("a target that sends no markers", packing, "MarkedFramer", mpa.Framer)
 TAKES_NO_MARKERS = bent("a target that overlooks the markers that come", stream, "MarkedDeframer", mpa.Deframer)
-
-
-def bent_markers(name: str, marker: Callable[[int], bytes]) -> Breaker:
-    """The target with other markers, the fast way and the plain way; those between FPDUs stay."""
-
-    def markers_from(fpduptr: int) -> list[bytes]:
-        usual = [int.from_bytes(octets, "big") for octets in mpa.markers_from(fpduptr)]
-        return [marker(each) if each else bytes(4) for each in usual]
-
-    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(mpa, "_marker", marker)
-        monkeypatch.setattr(packing, "markers_from", markers_from)
-
-    return target(name, patch)
-
-
-MARKERS_POINT_ELSEWHERE = bent_markers(
-    "a target whose markers point elsewhere", lambda fpduptr: (fpduptr + 4).to_bytes(4, "big")
+MARKERS_POINT_ELSEWHERE = bent(
+    "a target whose markers point elsewhere", mpa, "_marker", lambda fpduptr: (fpduptr + 4).to_bytes(4, "big")
 )
-MARKERS_OF_ONES = bent_markers("a target that sets RESERVED", lambda fpduptr: (fpduptr | 1 << 31).to_bytes(4, "big"))
-LOW_BITS_SET = bent_markers("a target that sets FPDUPTR's low bits", lambda fpduptr: (fpduptr | 3).to_bytes(4, "big"))
+MARKERS_OF_ONES = bent(
+    "a target that sets RESERVED", mpa, "_marker", lambda fpduptr: (fpduptr | 1 << 31).to_bytes(4, "big")
+)
+LOW_BITS_SET = bent(
+    "a target that sets FPDUPTR's low bits", mpa, "_marker", lambda fpduptr: (fpduptr | 3).to_bytes(4, "big")
+)
 SMALL_ULPDUS = bent("a target whose MULPDU is 100", sending, "mulpdu_for", lambda emss, *, markers: 100)
 LARGE_ULPDUS = bent("a target whose MULPDU is 65000", sending, "mulpdu_for", lambda emss, *, markers: 65000)
 

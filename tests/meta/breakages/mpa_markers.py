@@ -59,7 +59,7 @@ MUTATIONS: Final = (
     Mutation(
         "what is framed early has no markers",
         "engine/packing",
-        "        return not self._marks\n",
+        "        return not (self._marks or self._plain)\n",
         "        return True\n",
         ("MPA-5044-4.3-01", "MPA-5044-7.1.1-06"),
     ),
