@@ -45,14 +45,15 @@ async def connect(
     local_host: str | None = None,
     tap: Tap | None = None,
     addresses: Sequence[Address] | None = None,
+    sock: socket.socket | None = None,
 ) -> AsyncioDriver:
     """Connect `qp` to the iWARP peer that listens on `host` and `port` (RFC 5044 §7.1.2, Initiator).
 
     All addresses of the name are tried, each with a head start over the next (RFC 8305), within `timeout` of the
-    offer. `addresses` are those of a name that was looked up before. Returns when the accepting Reply has come; its
-    private data is in `qp.stream.agreement`. Raises `OSError` if TCP cannot be established, `Rejected`,
-    `StartupTimeout` or another `StartupError`, or `ConnectionLost`. Cancelling aborts the connection; the queue pair is
-    then as it was.
+    offer. `addresses` are those of a name that was looked up before. `sock` is a TCP socket that the program has
+    connected; it is the connection's from now on. Returns when the accepting Reply has come; its private data is in
+    `qp.stream.agreement`. Raises `OSError` if TCP cannot be established, `Rejected`, `StartupTimeout` or another
+    `StartupError`, or `ConnectionLost`. Cancelling aborts the connection; the queue pair is then as it was.
     """
     check_idle(qp)
     offer = offer or Offer()
@@ -71,8 +72,9 @@ async def connect(
     try:
         try:
             async with asyncio.timeout(offer.timeout):
-                found = await resolve(host, port) if addresses is None else addresses
-                sock = await dial(host, port, found, local_host)
+                if sock is None:
+                    found = await resolve(host, port) if addresses is None else addresses
+                    sock = await dial(host, port, found, local_host)
         except TimeoutError as error:
             raise not_established(host, port, offer.timeout) from error
         await loop.create_connection(lambda: llp, sock=sock)

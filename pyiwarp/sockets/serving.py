@@ -6,15 +6,13 @@ import asyncio
 import logging
 from asyncio.trsock import TransportSocket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, Self
 
-from pyiwarp import ConnectionLost, IwarpError, UsageError, cm
-from pyiwarp.sockets.connecting import Stream
+from pyiwarp import IwarpError, UsageError, cm
+from pyiwarp.sockets.connecting import accept, reject
 from pyiwarp.sockets.errors import NotSpoken
 from pyiwarp.sockets.options import StreamOptions
 from pyiwarp.sockets.transport import StreamTransport
-from pyiwarp.sockets.wire import Hello
 
 __all__ = ["MAX_STREAMS", "StreamServer", "create_server"]
 
@@ -143,23 +141,11 @@ class StreamServer(asyncio.AbstractServer):
 
     def _take(self, request: cm.ConnectRequest) -> None:
         """Make a stream of what the peer asks for; it is rejected if that fails."""
-        stream: Stream | None = None
-        try:
-            if self._max_connections is not None and len(self._transports) >= self._max_connections:
-                self._over_limit += 1
-                raise NotSpoken(f"the server has {self._max_connections} streams")
-            Hello.parse(request.private_data)
-            protocol = self._protocol_factory()
-            stream = Stream(self._options)
-            llp = request.accept(stream.qp, stream.offer())
-            stream.engine.begin(request.private_data)
-        except BaseException:
-            if stream is not None:
-                stream.close()
-            with suppress(UsageError, ConnectionLost):  # it has its answer, or has left
-                request.reject()
-            raise
-        self._transports.add(stream.transport(self._loop, protocol, llp, self._over))
+        if self._max_connections is not None and len(self._transports) >= self._max_connections:
+            self._over_limit += 1
+            reject(request)
+            raise NotSpoken(f"the server has {self._max_connections} streams")
+        self._transports.add(accept(request, self._options, self._protocol_factory, self._over))
 
     def _over(self, transport: StreamTransport) -> None:
         self._transports.discard(transport)

@@ -141,7 +141,20 @@ def test_the_layers_do_not_know_each_other() -> None:
         assert not layers & set(imports(FILES[layer]))
 
 
-ON_ASYNCIO = {f"sockets.{name}" for name in ("connecting", "delivery", "serving", "streams", "transport")}
+ON_ASYNCIO = {
+    f"sockets.{name}"
+    for name in (
+        *("connecting", "delivery", "serving", "streams", "transport"),
+        *("bridge", "enginethread", "startupbridge"),
+    )
+}
+OF_SOCKETS = {
+    f"sockets.{name}"
+    for name in (
+        *("families", "socketclass", "streamsock", "streamops", "blocking", "installing"),
+        *("af_iwarp", "iwarpproto", "iwarpsock", "sockoptions"),
+    )
+}
 
 
 def test_sockets_stand_on_public_names() -> None:
@@ -158,6 +171,7 @@ def test_no_sockets_and_no_clocks_in_the_core() -> None:
         "queues.waiting",
         "queues.thread_checks",
         *ON_ASYNCIO,
+        *OF_SOCKETS,
     }  # the first ask which loop or thread is the caller's
     forbidden = re.compile(
         r"^\s*(?:import|from) (asyncio|socket|select|selectors|time|threading|uvloop)\b", re.MULTILINE

@@ -1,0 +1,67 @@
+"""AF_IWARP, the family that pyiwarp registers: streams of octets over iWARP, addresses as those of TCP.
+
+An example for families of one's own: a number, a table of operations, a `create`, and `sock_register`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Final
+
+from pyiwarp.sockets.families import NetProtoFamily, proto_register, sock_register
+from pyiwarp.sockets.iwarpproto import RSOCKETS
+from pyiwarp.sockets.iwarpsock import IwarpSock
+from pyiwarp.sockets.socketclass import Socket
+from pyiwarp.sockets.streamops import stream_ops
+
+__all__ = ["AF_IWARP", "FAMILY", "IWARP_OPS"]
+
+AF_IWARP: Final = 256
+"""The number of the family: one that no family of the kernel's has."""
+
+_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
+
+
+def _create(sock: Socket, protocol: int) -> None:
+    """Make `sock` a socket of this family, as the kernel's `inet_create`."""
+    if sock.type & ~(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) != socket.SOCK_STREAM:
+        raise OSError(errno.ESOCKTNOSUPPORT, os.strerror(errno.ESOCKTNOSUPPORT))
+    if protocol not in (0, socket.IPPROTO_TCP):
+        raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
+    sk = IwarpSock(RSOCKETS, sock.family if sock.family in _INTERNET else None)
+    sock.graft(IWARP_OPS, sk, sk.new_pair())
+
+
+def _socketpair(one: Socket, other: Socket) -> None:
+    """Two ends of one stream over loopback."""
+    with Socket(one.family, one.type, one.proto) as listener:
+        listener.bind(("127.0.0.1", 0) if one.family != socket.AF_INET6 else ("::1", 0))
+        listener.listen(1)
+        one.connect(listener.getsockname())
+        while True:
+            accepted, address = listener.accept()
+            if address == one.getsockname():
+                break
+            accepted.close()  # somebody else's
+        with accepted:
+            assert isinstance(accepted, Socket)
+            other.exchange(os.dup(accepted.fileno()), accepted.sk)
+
+
+def _describe(sock: Socket) -> str:
+    """What MPA startup has settled."""
+    agreed = sock.sk.agreement
+    if agreed is None:
+        return str(sock.sk.state.value)
+    crc = "with CRC" if agreed.crc else "without CRC"
+    markers = ", markers" if agreed.send_markers or agreed.receive_markers else ""
+    return f"iWARP as {agreed.role.name.lower()}, MPA revision {agreed.revision} {crc}{markers}"
+
+
+IWARP_OPS: Final = stream_ops(AF_IWARP, __name__, _socketpair, _describe)
+FAMILY: Final = NetProtoFamily(AF_IWARP, _create)
+
+proto_register(RSOCKETS)
+sock_register(FAMILY)

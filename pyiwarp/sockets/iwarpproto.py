@@ -1,0 +1,154 @@
+"""The rsockets protocol as a `Proto`: what connect, listen and accept do in the engine thread; names of TCP below."""
+
+from __future__ import annotations
+
+import array
+import errno
+import json
+import os
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from pyiwarp.sockets.enginethread import engine
+from pyiwarp.sockets.families import Proto
+from pyiwarp.sockets.iwarpsock import IwarpSock
+from pyiwarp.sockets.socketclass import KernelSocket, Socket
+from pyiwarp.sockets.sockoptions import getsockopt, setsockopt
+from pyiwarp.sockets.startupbridge import NEWS_SIZE, Dialing, Listening
+from pyiwarp.sockets.streamsock import State, StreamSock, pair_recvmsg, pair_sendmsg, pair_shutdown
+
+__all__ = ["RSOCKETS"]
+
+_ANY: Final[dict[int, str]] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+
+_accepted: Final[WeakValueDictionary[int, IwarpSock]] = WeakValueDictionary()
+# The connections of this process, by the inode of the program's end: whoever accepts finds what belongs to it.
+
+
+def _failed(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def _init(sk: IwarpSock) -> None:
+    """Nothing beyond what the class does: TCP's socket is made when it is needed."""
+
+
+def _destroy(sk: IwarpSock) -> None:
+    sk.close_carrier()
+
+
+def _found(sk: IwarpSock, address: Any, flags: int) -> tuple[int, tuple[Any, ...]]:
+    """The domain and the address of TCP for what a program calls an address."""
+    if not isinstance(address, tuple):
+        raise TypeError(f"an address is a tuple of host and port, not {type(address).__name__}")
+    if len(address) < 2 or not isinstance(address[1], int):
+        raise TypeError(f"an address is a tuple of host and port, not {address!r}")
+    host, port, *rest = address
+    if not 0 <= port <= 0xFFFF:
+        raise OverflowError("port must be 0-65535.")
+    if not host:
+        domain = sk.domain or socket.AF_INET
+        return domain, (_ANY[domain], port, *rest)
+    wanted = sk.domain or 0
+    domain, *_, found = socket.getaddrinfo(host, port, wanted, socket.SOCK_STREAM, flags=flags)[0]
+    return domain, (*found[:2], *(rest or found[2:]))
+
+
+def _get_port(sk: IwarpSock, address: Any) -> None:
+    if sk.bound:
+        raise _failed(errno.EINVAL)
+    domain, place = _found(sk, address, socket.AI_PASSIVE)
+    carrier = sk.tcp(domain)
+    carrier.bind(place)
+    sk.sockname = carrier.getsockname()
+
+
+def _connect(sk: IwarpSock, address: Any) -> None:
+    domain, place = _found(sk, address, 0)
+    sk.tcp(domain)
+    options = sk.stream_options()
+    sk.thread = engine()
+    sk.state = State.CONNECTING
+    sk.thread.begin(Dialing(sk.thread, sk, sk.give_carrier(), place, options).run)
+
+
+def _disconnect(sk: IwarpSock) -> None:
+    sk.lose_carrier()
+
+
+def _hash(sk: IwarpSock, backlog: int) -> None:
+    if sk.state is State.LISTENING:
+        return
+    carrier = sk.tcp()
+    if not sk.bound:
+        _get_port(sk, ("", 0))
+    carrier.listen(backlog)
+    sk.thread = engine()
+    sk.state = State.LISTENING
+    listening = Listening(sk.thread, sk, sk.give_carrier(), sk.stream_options(), _accepting(sk))
+    listening.set_backlog(backlog)
+    sk.thread.begin(listening.run)
+
+
+def _unhash(sk: IwarpSock) -> None:
+    thread = engine()
+    if sk.thread is thread:
+        thread.ask(thread.look_for_hang_ups)
+
+
+def _accepting(listener: IwarpSock) -> Callable[[int], IwarpSock]:
+    """What makes the `sk` of a connection that a listener has taken, by the inode of the program's end."""
+
+    def accepted(inode: int) -> IwarpSock:
+        sk = _child(listener)
+        _accepted[inode] = sk
+        return sk
+
+    return accepted
+
+
+def _child(listener: IwarpSock) -> IwarpSock:
+    sk = IwarpSock(RSOCKETS, listener.domain)
+    sk.options, sk.linger, sk.thread = listener.options, listener.linger, listener.thread
+    return sk
+
+
+def _accept(sock: Socket, sk: IwarpSock) -> tuple[StreamSock, int]:
+    flags = socket.MSG_CMSG_CLOEXEC
+    news, ancillary, said, _ = KernelSocket.recvmsg(sock, NEWS_SIZE, socket.CMSG_LEN(array.array("i").itemsize), flags)
+    if not news:
+        raise sk.take_error() or _failed(errno.EINVAL)  # as the kernel when a listener was shut down
+    if not ancillary or said & socket.MSG_CTRUNC:
+        raise _failed(errno.EMFILE)
+    (fileno,) = array.array("i", ancillary[0][2])
+    child = _accepted.get(os.fstat(fileno).st_ino)
+    if child is None:  # taken by the process that has forked this one
+        child = _child(sk)
+        child.state = State.CONNECTED
+        child.sockname, child.peername = (tuple(name) for name in json.loads(news))
+    return child, fileno
+
+
+def _close(sk: IwarpSock, seconds: float) -> None:
+    sk.finished.wait(seconds)
+
+
+RSOCKETS: Final = Proto(
+    name="rsockets",
+    init=_init,
+    destroy=_destroy,
+    get_port=_get_port,
+    sendmsg=pair_sendmsg,
+    recvmsg=pair_recvmsg,
+    shutdown=pair_shutdown,
+    hash=_hash,
+    unhash=_unhash,
+    connect=_connect,
+    disconnect=_disconnect,
+    accept=_accept,
+    setsockopt=setsockopt,
+    getsockopt=getsockopt,
+    close=_close,
+)

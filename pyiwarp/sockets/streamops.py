@@ -1,0 +1,224 @@
+"""The operations of every stream socket, as the kernel's `inet_stream_ops`: states, checks and waiting.
+
+What the protocol below does is in its `Proto`. `stream_ops` makes the table for one family.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+from pyiwarp.sockets.families import ProtoOps
+from pyiwarp.sockets.socketclass import Buffer, Socket, unsupported, wait_ready
+from pyiwarp.sockets.streamsock import State, StreamSock
+
+__all__ = ["stream_ops"]
+
+_EVENTS: Final = select.POLLIN | select.POLLOUT | select.POLLPRI | select.POLLRDHUP
+_BOTH: Final = {socket.SHUT_RD, socket.SHUT_WR}
+
+
+def _failed(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+def _bind(sock: Socket, address: Any) -> None:
+    sk: StreamSock = sock.sk
+    if sk.state is not State.UNCONNECTED:
+        raise _failed(errno.EINVAL)
+    if sk.prot.get_port is None:
+        raise unsupported("bind")
+    sk.prot.get_port(sk, address)
+
+
+def _connect(sock: Socket, address: Any) -> None:
+    sk: StreamSock = sock.sk
+    if sk.prot.connect is None:
+        raise unsupported("connect")
+    if sk.state in (State.CONNECTED, State.LISTENING):
+        raise _failed(errno.EISCONN)
+    if sk.state is State.CONNECTING:
+        raise _failed(errno.EALREADY)
+    if sk.near is None:  # an attempt before this one has failed
+        if sk.prot.disconnect is not None:
+            sk.prot.disconnect(sk)
+        sock.exchange(sk.new_pair(), sk)
+    sk.error = None
+    sk.prot.connect(sk, address)
+    if sock.gettimeout() == 0:
+        raise _failed(errno.EINPROGRESS)
+    _wait_connected(sock, sk)
+
+
+def _wait_connected(sock: Socket, sk: StreamSock) -> None:
+    """Wait until the connection is there; raises what has prevented it."""
+    wait_ready(sock, select.POLLOUT, sock.gettimeout())
+    if (error := sk.take_error()) is not None:
+        raise error
+
+
+def _accept(sock: Socket) -> tuple[Socket, Any]:
+    sk: StreamSock = sock.sk
+    if sk.state is not State.LISTENING:
+        raise _failed(errno.EINVAL)
+    if sk.prot.accept is None:
+        raise unsupported("accept")
+    child, fileno = sk.prot.accept(sock, sk)
+    return Socket.grafted(sk, child, fileno), child.peername
+
+
+def _getname(sock: Socket, peer: bool) -> Any:
+    sk: StreamSock = sock.sk
+    if peer and sk.state is not State.CONNECTED:
+        raise _failed(errno.ENOTCONN)
+    return sk.peername if peer else sk.sockname
+
+
+def _poll(sock: Socket) -> int:
+    poll = select.poll()
+    poll.register(sock, _EVENTS)
+    ready = poll.poll(0)
+    return (ready[0][1] if ready else 0) | (select.POLLERR if sock.sk.error is not None else 0)
+
+
+def _ioctl(sock: Socket, request: int, argument: bytes) -> int | bytes:
+    return fcntl.ioctl(sock.fileno(), request, argument)
+
+
+def _listen(sock: Socket, backlog: int) -> None:
+    sk: StreamSock = sock.sk
+    if sk.state not in (State.UNCONNECTED, State.LISTENING):
+        raise _failed(errno.EINVAL)
+    if sk.prot.hash is None:
+        raise unsupported("listen")
+    sk.prot.hash(sk, max(backlog, 0))
+
+
+def _shutdown(sock: Socket, how: int) -> None:
+    sk: StreamSock = sock.sk
+    directions = {socket.SHUT_RD: {socket.SHUT_RD}, socket.SHUT_WR: {socket.SHUT_WR}, socket.SHUT_RDWR: _BOTH}.get(how)
+    if directions is None:
+        raise _failed(errno.EINVAL)
+    if sk.state not in (State.CONNECTED, State.LISTENING):
+        raise _failed(errno.ENOTCONN)
+    sk.shut |= directions
+    sk.prot.shutdown(sock, how)
+
+
+def _setsockopt(sock: Socket, level: int, name: int, value: int | bytes) -> None:
+    sk: StreamSock = sock.sk
+    if sk.prot.setsockopt is None:
+        raise _failed(errno.ENOPROTOOPT)
+    sk.prot.setsockopt(sk, level, name, value)
+
+
+def _getsockopt(sock: Socket, level: int, name: int) -> int | bytes:
+    sk: StreamSock = sock.sk
+    if level == socket.SOL_SOCKET and name in _OF_ANY:
+        return _OF_ANY[name](sock, sk)
+    if sk.prot.getsockopt is None:
+        raise _failed(errno.ENOPROTOOPT)
+    return sk.prot.getsockopt(sk, level, name)
+
+
+def _so_error(sock: Socket, sk: StreamSock) -> int:
+    error = sk.take_error()
+    return 0 if error is None else error.errno or errno.EIO
+
+
+_OF_ANY: Final[dict[int, Callable[[Socket, StreamSock], int]]] = {
+    socket.SO_ERROR: _so_error,
+    socket.SO_TYPE: lambda sock, sk: int(sock.type),
+    socket.SO_DOMAIN: lambda sock, sk: int(sock.family),
+    socket.SO_PROTOCOL: lambda sock, sk: sock.proto,
+    socket.SO_ACCEPTCONN: lambda sock, sk: int(sk.state is State.LISTENING),
+}
+
+
+def _check_flags(flags: int) -> None:
+    if flags & socket.MSG_OOB:
+        raise unsupported("MSG_OOB")
+
+
+def _sendmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:
+    sk: StreamSock = sock.sk
+    _check_flags(flags)
+    if sk.state is State.CONNECTING:
+        if sock.gettimeout() == 0 or flags & socket.MSG_DONTWAIT:
+            raise _failed(errno.EAGAIN)
+        _wait_connected(sock, sk)
+    if (error := sk.take_error()) is not None:
+        raise error
+    if sk.state is not State.CONNECTED:
+        raise _failed(errno.EPIPE if socket.SHUT_WR in sk.shut else errno.ENOTCONN)
+    try:
+        return sk.prot.sendmsg(sock, buffers, flags)
+    except BrokenPipeError:
+        raise _why_refused(sk) from None
+
+
+def _why_refused(sk: StreamSock) -> OSError:
+    """What a program is told whose octets nobody takes."""
+    if (error := sk.take_error()) is not None:
+        return error
+    if socket.SHUT_WR in sk.shut or sk.told_of_end:
+        return _failed(errno.EPIPE)
+    sk.told_of_end = True
+    return _failed(errno.ECONNRESET)
+
+
+def _recvmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:
+    sk: StreamSock = sock.sk
+    _check_flags(flags)
+    if sk.state in (State.UNCONNECTED, State.LISTENING):
+        raise sk.take_error() or _failed(errno.ENOTCONN)
+    nbytes = sk.prot.recvmsg(sock, buffers, flags)
+    if not nbytes and (error := sk.error) is not None and any(map(len, buffers)):
+        sk.error = None
+        raise error
+    return nbytes
+
+
+def _release(sock: Socket) -> None:
+    sk: StreamSock = sock.sk
+    sk.holders -= 1
+    if not sk.holders:
+        if sk.state is State.LISTENING and sk.prot.unhash is not None:
+            sk.prot.unhash(sk)
+        if sk.linger[0] and sk.state is State.CONNECTED and sk.prot.close is not None:
+            sk.prot.close(sk, sk.linger[1])
+        sk.prot.destroy(sk)
+        sk.close_near()
+
+
+def stream_ops(
+    family: int,
+    owner: str,
+    socketpair: Callable[[Socket, Socket], None] | None = None,
+    describe: Callable[[Socket], str] = lambda sock: "",
+) -> ProtoOps:
+    """The table of a family of streams; `describe` is what `repr` says beside the addresses."""
+    return ProtoOps(
+        family=family,
+        owner=owner,
+        release=_release,
+        bind=_bind,
+        connect=_connect,
+        socketpair=socketpair,
+        accept=_accept,
+        getname=_getname,
+        poll=_poll,
+        ioctl=_ioctl,
+        listen=_listen,
+        shutdown=_shutdown,
+        setsockopt=_setsockopt,
+        getsockopt=_getsockopt,
+        sendmsg=_sendmsg,
+        recvmsg=_recvmsg,
+        describe=describe,
+    )
