@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
+from tests import prepared
 from tests.patience import PATIENCE
 
-__all__ = ["ENVIRONMENT", "finished", "first_line", "kill", "start", "started"]
+__all__ = ["COMMAND", "ENVIRONMENT", "finished", "first_line", "kill", "prepared_pid", "start", "started"]
+
+COMMAND: Final = (sys.executable, "-m", "pyiwarp")
+"""The start of a command line of `pyiwarp`."""
 
 SENT: Final = (signal.SIGINT, signal.SIGTERM)
 """The signals with which tests end children."""
@@ -41,10 +47,14 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
     """Start `command`; whoever calls this calls `kill` in the end. `options` are those of `subprocess.Popen`.
 
     A child inherits which signals are ignored and blocked: a shell ignores SIGINT for the jobs in its background.
+    `COMMAND` is forked by a process that has imported it, unless its environment says how Python is to start.
     """
+    options = _with_defaults(options)
+    if tuple(command[:3]) == COMMAND and _can_be_prepared(options):
+        return _Forked(command, **options)
     if _deaf():
         command = [sys.executable, "-I", "-S", "-c", _RESTORE, *command]
-    return subprocess.Popen(command, **_with_defaults(options))
+    return subprocess.Popen(command, **options)
 
 
 def _deaf() -> bool:
@@ -56,6 +66,83 @@ def _deaf() -> bool:
 def _with_defaults(options: dict[str, Any]) -> dict[str, Any]:
     usual = {"stdin": subprocess.DEVNULL, "env": ENVIRONMENT, "text": True, "process_group": 0}
     return usual | options
+
+
+# --- a command that is imported already ------------------------------------------------------------------------------
+
+
+def _can_be_prepared(options: Mapping[str, Any]) -> bool:
+    """Whether its environment leaves Python as it is, nothing is to be done in it first, and nobody measures it."""
+    here, there = ({key: env[key] for key in env if key.startswith("PYTHON")} for env in (ENVIRONMENT, options["env"]))
+    alone = not options.keys() - {"stdin", "stdout", "stderr", "env", "text", "process_group", "cwd"}
+    return here == there and alone and hasattr(os, "pidfd_open") and "MUTANTS_NOW" not in os.environ
+
+
+class _Server:
+    """The process that forks, in a process of tests; started when it is first needed."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.socket: socket.socket | None = None
+
+    def ask(self, asked: prepared.Asked, streams: Sequence[int]) -> socket.socket:
+        """Have a command started; returns the socket that tells of it."""
+        if self.process is None or self.process.poll() is not None:  # it may have ended with a test that hung
+            self.end()
+            self.socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with far:
+                command = [sys.executable, "-m", "tests.prepared", str(far.fileno())]
+                self.process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, env=ENVIRONMENT, process_group=0, pass_fds=[far.fileno()]
+                )
+        assert self.socket is not None
+        return prepared.ask(self.socket, asked, streams)
+
+    def end(self) -> None:
+        """End it, as nobody asks any more."""
+        if self.process is not None and self.socket is not None:
+            self.socket.close()
+            self.process.wait(PATIENCE)
+            self.process = None
+
+
+_server = _Server()
+atexit.register(_server.end)
+
+
+def prepared_pid() -> int | None:
+    """The process that forks commands; it is needed until the last test."""
+    return None if _server.process is None else _server.process.pid
+
+
+class _Forked(subprocess.Popen[str]):
+    """A command that `tests.prepared` has forked: what `Popen` asks the system about a child is asked there."""
+
+    _told: socket.socket
+
+    def _execute_child(self, args: Sequence[str], *more: Any) -> None:
+        _, _, _, _, cwd, env, _, _, _, *pipes = more[:15]
+        p2cread, _, _, c2pwrite, _, errwrite = pipes
+        streams = [own if own >= 0 else number for number, own in enumerate((p2cread, c2pwrite, errwrite))]
+        asked = prepared.Asked([*args[len(COMMAND) :]], dict(env), cwd or os.getcwd())
+        self._told = _server.ask(asked, streams)
+        self.pid = prepared.heard(self._told)
+        self._child_created = True
+        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+
+    def _wait(self, timeout: float | None) -> int:
+        if self.returncode is None:
+            if not select.select([self._told], [], [], timeout)[0]:
+                assert timeout is not None
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            self.returncode = prepared.heard(self._told)
+            self._told.close()
+        return self.returncode
+
+    def _internal_poll(self, _deadstate: int | None = None) -> int | None:
+        with suppress(subprocess.TimeoutExpired):
+            return self._wait(0)
+        return None
 
 
 @contextmanager

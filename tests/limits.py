@@ -30,6 +30,8 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
+from tests.children import prepared_pid
+
 __all__ = [
     "pytest_configure",
     "pytest_runtest_call",
@@ -210,7 +212,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     with _told(item):
         done = yield
     if nextitem is None or nextitem.path != item.path:
-        left = [process for process in descendants() if not process.zombie and not _of_the_library(process)]
+        left = [process for process in descendants() if not process.zombie and not _of_all_tests(process)]
         if left:
             said = "\n".join(f"{process.pid}: {process.command}" for process in left)
             kill(left)
@@ -218,5 +220,5 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     return done
 
 
-def _of_the_library(process: Process) -> bool:
-    return any(name in process.command for name in OF_THE_LIBRARY)
+def _of_all_tests(process: Process) -> bool:
+    return process.pid == prepared_pid() or any(name in process.command for name in OF_THE_LIBRARY)

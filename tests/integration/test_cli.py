@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -22,11 +21,9 @@ from typing import Any
 import pytest
 
 from pyiwarp.files.messages import HELLO
-from tests.children import ENVIRONMENT, finished, first_line, kill, start, started
+from tests.children import COMMAND, ENVIRONMENT, finished, first_line, kill, start, started
 from tests.hosts import closed_port, ipv6
 from tests.patience import PATIENCE
-
-COMMAND = (sys.executable, "-m", "pyiwarp")
 
 
 def run(

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.children import ENVIRONMENT, finished, first_line, kill, start, started
+from tests.children import COMMAND, ENVIRONMENT, finished, first_line, kill, start, started
 from tests.patience import PATIENCE
 
-COMMAND = (sys.executable, "-m", "pyiwarp")
 ALL = ["serve", "get", "put", "ls", "ping", "perf", "conform", "target", "info", "demo"]
 NAME = "日本"
 OCTETS = b"served"
