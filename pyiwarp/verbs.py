@@ -33,6 +33,7 @@ from pyiwarp.queues.work import (
     FetchAdd,
     Immediate,
     LocalInvalidate,
+    LocalSge,
     Read,
     Recv,
     RegMr,
@@ -66,6 +67,7 @@ __all__ = [
     "FetchAdd",
     "Immediate",
     "LocalInvalidate",
+    "LocalSge",
     "MemoryRegion",
     "MemoryWindow",
     "ProtectionDomain",
@@ -432,10 +434,13 @@ class ProtectionDomain:
         self._qps.add(qp)
         return qp
 
-    def create_srq(self, max_wr: int | None = None, max_sge: int | None = None) -> SharedReceiveQueue:
+    def create_srq(
+        self, max_wr: int | None = None, max_sge: int | None = None, *, judge_receives_late: bool = False
+    ) -> SharedReceiveQueue:
         """A shared receive queue for `max_wr` receives of at most `max_sge` elements; give it to `create_qp`.
 
-        By default as much as `create_qp` gives a receive queue without `cap`.
+        By default as much as `create_qp` gives a receive queue without `cap`. `judge_receives_late` is that of
+        `QpOptions`.
         """
         self.check_open()
         device = self.context.device
@@ -444,7 +449,10 @@ class ProtectionDomain:
         if max_sge > device.max_sge:
             raise UsageError(f"{max_sge} SGEs; {device.name} offers {device.max_sge}")
         kind = watched(SharedReceiveQueue, *_WATCHED_SRQ) if self.context.debug else SharedReceiveQueue
-        srq = kind(self, max_wr, max_sge, self._on_srq_limit, self._srqs.discard, device.max_qp_wr)
+        srq = kind(
+            *(self, max_wr, max_sge, self._on_srq_limit, self._srqs.discard, device.max_qp_wr),
+            judged_late=judge_receives_late,
+        )
         self._srqs.add(srq)
         return srq
 

@@ -292,8 +292,8 @@ class Endpoint(Generic[D]):
         completion = self._inbox.popleft()
         slot = completion.wr_id
         assert isinstance(slot, int), "receives are numbered by their slot"
-        sge = self._slots[slot].sges[0]
-        data = bytes(self._receives.pinned_view(sge.offset, completion.nbytes))  # a copy: the slot is used again
+        start = slot * self.options.recv_size
+        data = bytes(self._receives.pinned_view(start, completion.nbytes))  # a copy: the slot is used again
         self._post_receive(slot)
         if completion.immediate is not None:
             return Message(completion.immediate, completion.solicited, immediate=True)
@@ -335,7 +335,7 @@ class Endpoint(Generic[D]):
         if completion.immediate is not None:
             return memoryview(completion.immediate)
         assert isinstance(completion.wr_id, int), "receives are numbered by their slot"
-        return self._receives.pinned_view(self._slots[completion.wr_id].sges[0].offset, completion.nbytes)
+        return self._receives.pinned_view(completion.wr_id * self.options.recv_size, completion.nbytes)
 
     # --- messages larger than a receive ------------------------------------------------------------------------------
 

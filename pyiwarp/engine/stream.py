@@ -100,7 +100,7 @@ class Stream(SendingHalf):
     stops the reading instead of the stream, until `resume`. `mulpdu` fixes the FPDU size; by default it follows
     `set_emss`. `prologue` is sent before the first FPDU: a Responder's Reply. `profile` says how the peer departs from
     the RFCs. Without `extensions` the messages of RFC 7306 are unexpected opcodes. `scope` is what a region names that
-    belongs to this stream alone.
+    belongs to this stream alone. `receive_fault` says what is wrong if there is a receive that cannot be used.
     """
 
     def __init__(
@@ -116,11 +116,13 @@ class Stream(SendingHalf):
         profile: PeerProfile = PROFILES["rfc"],
         extensions: bool = True,
         scope: Scope | None = None,
+        receive_fault: Callable[[], ProtocolViolation | None] = lambda: None,
     ) -> None:
         super().__init__(agreement, mulpdu, prologue, profile)
         self._table = table
         self._pd = pd
         self._scope = scope
+        self._receive_fault = receive_fault
         self._deframer = (MarkedDeframer if agreement.receive_markers else Deframer)(crc=agreement.crc)
         self._extensions = extensions
         # one buffer serves for all Requests: each is used up on delivery
@@ -316,6 +318,9 @@ class Stream(SendingHalf):
         try:
             nbytes = queue.place(header, payload)
         except NoBufferForMsn:
+            fault = self._receive_fault() if queue.qn == QueueNumber.SEND else None
+            if fault is not None:
+                raise fault from None
             if not self._pause_when_starved or queue.qn != QueueNumber.SEND:
                 raise
             if self._finishing:

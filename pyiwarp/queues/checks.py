@@ -9,17 +9,21 @@ from pyiwarp.access import octets_of
 from pyiwarp.codes import IMMEDIATE_SIZE, MAX_MESSAGE
 from pyiwarp.errors import BadWorkRequest, Closed
 from pyiwarp.memory.atomics import ALL_ONES
-from pyiwarp.mr import Access
-from pyiwarp.queues.work import Immediate, Send, Sge, Write
+from pyiwarp.memory.handles import Domain
+from pyiwarp.mr import Access, RegionSlice
+from pyiwarp.queues.work import Immediate, LocalSge, Send, Sge, Write
 
 __all__ = [
     "QpCap",
+    "check_count_of_sges",
     "check_immediate",
     "check_length",
     "check_operands",
     "check_sges",
     "check_stag",
     "inline_octets",
+    "pinned_sinks",
+    "slices_of",
 ]
 
 
@@ -37,10 +41,38 @@ class QpCap:
     """Octets that a work request carries itself."""
 
 
-def check_sges(sges: Sequence[Sge], needed: Access, pd: object, cap: QpCap) -> int:
-    """Judge a list of elements that need the right `needed`; returns their octets."""
+def check_count_of_sges(sges: Sequence[object], cap: QpCap) -> None:
+    """Judge how many elements a list has."""
     if len(sges) > cap.max_sge:
         raise BadWorkRequest(f"{len(sges)} SGEs; this queue pair takes {cap.max_sge}")
+
+
+def slices_of(sges: Sequence[Sge | LocalSge], pd: Domain) -> tuple[Sge, ...]:
+    """Elements as slices of regions; those that name an STag are looked up, and dropped if they have no octets."""
+    found = []
+    for sge in sges:
+        if not isinstance(sge, LocalSge):
+            found.append(sge)
+        elif sge.nbytes:
+            region = pd.stags.get(sge.lkey)
+            if region is None:
+                raise BadWorkRequest(f"STag {sge.lkey:#x} names no region here: {sge!r}")
+            found.append(RegionSlice(region, sge.to - region.to, sge.nbytes))
+    return tuple(found)
+
+
+def pinned_sinks(sges: Sequence[Sge | LocalSge], pd: Domain, cap: QpCap) -> tuple[Sge, ...]:
+    """The memory of a receive, judged, and pinned only then; raises `BadWorkRequest`, or `Closed` if it is gone."""
+    slices = slices_of(sges, pd)
+    check_sges(slices, Access.LOCAL_WRITE, pd, cap)
+    for sge in slices:
+        sge.region.pin()
+    return slices
+
+
+def check_sges(sges: Sequence[Sge], needed: Access, pd: object, cap: QpCap) -> int:
+    """Judge a list of elements that need the right `needed`; returns their octets."""
+    check_count_of_sges(sges, cap)
     rights = int(needed)
     total = 0
     for region, offset, nbytes in sges:

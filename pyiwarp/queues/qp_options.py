@@ -39,6 +39,11 @@ class QpOptions:
     `access` names the REMOTE rights that the peer has by this queue pair at most, whatever its regions and windows
     allow: `qp_access_flags` of libibverbs, where nothing is allowed by default. LOCAL_WRITE may be
     among them and means nothing. `QueuePair.modify` changes it.
+
+    With `judge_receives_late` the memory of a receive is judged, and pinned, when a message takes the receive, not when
+    it is posted. If it may not be written then, the receive completes with LOC_PROT_ERR, all else is flushed, and the
+    stream ends with a Terminate for a local catastrophic error (RFC 5040 §4.8). Receives of `srq` are judged as that
+    was told by `create_srq`.
     """
 
     pause_when_starved: bool = False
@@ -52,6 +57,7 @@ class QpOptions:
     sq_sig_all: bool = False
     confirm: bool = False
     access: Access = REMOTE
+    judge_receives_late: bool = False
 
     def __post_init__(self) -> None:
         if self.mulpdu is not None:
@@ -76,3 +82,4 @@ class QpKeywords(TypedDict, total=False):
     sq_sig_all: bool
     confirm: bool
     access: Access
+    judge_receives_late: bool

@@ -109,7 +109,10 @@ class QpPump:
         kind = ConfirmingSendQueue if options.confirm else SendQueue
         self._sq = kind(pd, self.cap, send_cq, self.qp_num, self, all_signaled=options.sq_sig_all)
         self._confirming = self._sq if isinstance(self._sq, ConfirmingSendQueue) else None
-        self._rq = ReceiveQueue(pd, self.cap, recv_cq, self.qp_num, srq, lambda: self.on_output())
+        self._rq = ReceiveQueue(
+            *(pd, self.cap, recv_cq, self.qp_num, srq, lambda: self.on_output()),
+            judged_late=options.judge_receives_late,
+        )
         self._past = QpCounters()  # of the connections before this one
         self._octets_received = 0
         self._end_told = False  # whether `on_ended` was called
@@ -162,6 +165,7 @@ class QpPump:
             profile=self.profile,
             extensions=self.options.extensions,
             scope=self,
+            receive_fault=lambda: self._rq.fault,
         )
         if agreement.role is not Role.INITIATOR or not self.profile.settle:
             self._move_tcp(TcpInput.SETTLED)
@@ -391,6 +395,8 @@ class QpPump:
             self._sq.failed_request = found, Status.BAD_RESP_ERR
         elif is_too_long(error):
             self._rq.flush_status = Status.LOC_LEN_ERR
+        elif error is self._rq.fault:
+            self._rq.flush_status = Status.LOC_PROT_ERR
         self._tell(event_of_violation(error), error)
         self._flush_when_let_go()
 

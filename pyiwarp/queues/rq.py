@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from pyiwarp.engine.events import Delivered
-from pyiwarp.errors import BadWorkRequest, QueueFull
-from pyiwarp.mr import Access
-from pyiwarp.queues.checks import QpCap, check_sges
+from pyiwarp.errors import BadWorkRequest, Closed, LocalCatastrophe, QueueFull
+from pyiwarp.memory.handles import Domain
+from pyiwarp.mr import RegionSlice
+from pyiwarp.queues.checks import QpCap, check_count_of_sges, pinned_sinks
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.sq import unpin
 from pyiwarp.queues.srq import SharedReceiveQueue
@@ -27,6 +28,8 @@ class ReceiveQueue:
     With `srq` nothing is posted here (`cap.max_recv_wr` is 0): receives are taken from there when a Send arrives, and
     `on_posted` is called when there is one for a Send that found none. `flush_status` is the status of
     the oldest receive that a message has taken, when the receives are flushed; all others have WR_FLUSH_ERR.
+    `judged_late` says that receives are judged, and their memory is pinned, when a message takes them. One that is bad
+    then is taken without memory, and `fault` says what was wrong.
     """
 
     __slots__ = (
@@ -35,8 +38,10 @@ class ReceiveQueue:
         "_taken",
         "cap",
         "cq",
+        "fault",
         "flush_status",
         "flushes",
+        "judged_late",
         "on_posted",
         "pd",
         "qp_num",
@@ -45,12 +50,14 @@ class ReceiveQueue:
 
     def __init__(
         self,
-        pd: object,
+        pd: Domain,
         cap: QpCap,
         cq: CompletionQueue,
         qp_num: int,
         srq: SharedReceiveQueue | None,
         on_posted: Callable[[], None],
+        *,
+        judged_late: bool = False,
     ) -> None:
         self.pd = pd
         self.cap = cap
@@ -58,6 +65,8 @@ class ReceiveQueue:
         self.qp_num = qp_num
         self.srq = srq
         self.on_posted = on_posted
+        self.judged_late = judged_late if srq is None else srq.judged_late
+        self.fault: LocalCatastrophe | None = None
         self.flush_status = Status.WR_FLUSH_ERR
         self.flushes = 0
         self._posted: deque[Recv] = deque()
@@ -94,10 +103,12 @@ class ReceiveQueue:
         if len(self._posted) + len(self._late) >= self.cap.max_recv_wr:
             self.check_room()
         sges = request.sges
-        if len(sges) != 1 or not sges[0].region.pin_sink(self.pd, sges[0].offset, sges[0].nbytes):
-            check_sges(sges, Access.LOCAL_WRITE, self.pd, self.cap)
-            for sge in sges:
-                sge.region.pin()
+        if self.judged_late:
+            check_count_of_sges(sges, self.cap)
+        else:
+            sge = sges[0] if len(sges) == 1 else None
+            if type(sge) is not RegionSlice or not sge.region.pin_sink(self.pd, sge.offset, sge.nbytes):
+                request = Recv(pinned_sinks(sges, self.pd, self.cap), request.wr_id)
         self._posted.append(request)
 
     def post_late(self, request: Recv, error: Exception | None) -> None:
@@ -107,26 +118,46 @@ class ReceiveQueue:
         self._complete_late()
 
     def take(self) -> Sequence[memoryview] | None:
-        """The memory of the oldest receive, for a message that has begun to come; None if there is no receive."""
-        if self._posted:
+        """The memory of the oldest receive, for a message that has begun to come.
+
+        None if there is no receive, or if it is bad: `fault` says so.
+        """
+        receive: Recv | None
+        if self.judged_late:
+            receive = self._judged()
+        elif self._posted:
             receive = self._posted.popleft()
         else:
-            shared = None if self.srq is None else self.srq.take(self.on_posted)
-            if shared is None:
-                return None
-            receive = shared
+            receive = None if self.srq is None else self.srq.take(self.on_posted)
+        if receive is None:
+            return None
         self._taken.append(receive)
-        sges = receive.sges
+        sges: Any = receive.sges
         if len(sges) == 1:
             region, offset, nbytes = sges[0]
             return (region.pinned_view(offset, nbytes),)
         return [region.pinned_view(offset, nbytes) for region, offset, nbytes in sges]
 
+    def _judged(self) -> Recv | None:
+        """The oldest receive, whose memory was judged now; None if there is none, or if it is bad."""
+        if self.fault is not None or not self.is_ready():
+            return None
+        receive = self._posted.popleft() if self.srq is None else self.srq.take(self.on_posted)
+        assert receive is not None, "is_ready has seen to it"
+        try:
+            sges = pinned_sinks(receive.sges, self.pd, self.cap if self.srq is None else self.srq.cap)
+        except (BadWorkRequest, Closed) as error:
+            self.fault = LocalCatastrophe(f"the receive of this message names memory that may not be written: {error}")
+            self._taken.append(Recv((), receive.wr_id))
+            return None
+        return Recv(sges, receive.wr_id)
+
     def delivered(self, event: Delivered) -> None:
         """Complete the receive of the oldest message that took one (RDMAP-5040-5.3-05)."""
         receive = self._taken.popleft()
-        for sge in receive.sges:
-            sge.region.unpin()
+        sges: Any = receive.sges
+        for region, _, _ in sges:
+            region.unpin()
         _, _, nbytes, solicited, inval_stag, immediate = event
         fields = (receive.wr_id, _SUCCESS, _RECV, nbytes, self.qp_num, inval_stag, solicited, None, immediate, None)
         # once for each message: `Completion(...)` takes nearly twice as long as `tuple.__new__`
@@ -137,7 +168,7 @@ class ReceiveQueue:
     @property
     def room_alone(self) -> int:
         """Octets that the receive of the next Send takes, if it is one piece of one region; else -1."""
-        if not self._posted or self._taken:
+        if not self._posted or self._taken or self.judged_late:
             return -1
         sges = self._posted[0].sges
         return sges[0].nbytes if len(sges) == 1 else -1
@@ -145,7 +176,8 @@ class ReceiveQueue:
     def deliver_alone(self, payload: memoryview, *, solicited: bool) -> None:
         """As `take` and `delivered`: place a whole Send in the receive that `room_alone` judged, and complete it."""
         receive = self._posted.popleft()
-        ((region, offset, _),) = receive.sges
+        sges: Any = receive.sges
+        ((region, offset, _),) = sges
         nbytes = len(payload)
         region.pinned_view(offset, nbytes)[:] = payload
         region.unpin()
@@ -158,13 +190,17 @@ class ReceiveQueue:
         """Complete every receive, in order, with a flush: no message will come for it."""
         if self.srq is not None:
             self.srq.forget(self.on_posted)
+        held = len(self._taken) if self.judged_late else len(self._taken) + len(self._posted)
         receives = [*self._taken, *self._posted]
+        self.fault = None
         status, self.flush_status = (self.flush_status if self._taken else Status.WR_FLUSH_ERR), Status.WR_FLUSH_ERR
         self.flushes += len(receives)
         self._taken.clear()
         self._posted.clear()
-        for receive in receives:
-            unpin(receive.sges)
+        for number, receive in enumerate(receives):
+            sges: Any = receive.sges
+            if number < held:
+                unpin(sges)
             self.cq.push(self._flushed(receive, error, status))
             status = Status.WR_FLUSH_ERR  # only the oldest one failed
         self._complete_late()

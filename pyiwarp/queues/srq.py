@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyiwarp.errors import Closed, QueueFull, RegionInUse, UsageError
-from pyiwarp.mr import Access
-from pyiwarp.queues.checks import QpCap, check_sges
+from pyiwarp.memory.handles import Domain
+from pyiwarp.queues.checks import QpCap, check_count_of_sges, pinned_sinks
+from pyiwarp.queues.sq import unpin
 from pyiwarp.queues.work import Recv
 
 __all__ = ["SharedReceiveQueue", "SrqAttributes"]
@@ -33,23 +34,29 @@ class SharedReceiveQueue:
     When a Send begins to arrive, its queue pair takes the oldest receive. From then on the receive is that queue
     pair's: it completes in that queue pair's receive completion queue, in order or flushed. What was not taken stays.
     `on_limit` is called when fewer receives than the limit are left. `max_wr` and `max_sge` bound what can be posted.
+    `judged_late` says that receives are judged when they are taken: see `QpOptions`.
     """
 
     def __init__(
         self,
-        pd: object,
+        pd: Domain,
         max_wr: int,
         max_sge: int,
         on_limit: Callable[[SharedReceiveQueue], None],
         on_closed: Callable[[SharedReceiveQueue], None],
         device_wr: int,
+        *,
+        judged_late: bool = False,
     ) -> None:
         self.pd = pd
         self.users = 0
         """How many queue pairs take receives from it."""
         self.limit = 0
         """Below so many receives an event is due, once; 0 is never."""
-        self._cap = QpCap(max_recv_wr=max_wr, max_sge=max_sge)
+        self.cap: QpCap = QpCap(max_recv_wr=max_wr, max_sge=max_sge)
+        """What it was made for; `max_wr` may have changed since."""
+        self.judged_late: bool = judged_late
+        """Whether receives are judged when they are taken."""
         self._device_wr = device_wr
         self._on_limit = on_limit
         self._on_closed = on_closed
@@ -86,9 +93,10 @@ class SharedReceiveQueue:
         self._check_open()
         if len(self._posted) >= self.max_wr:
             raise QueueFull(f"the shared receive queue holds {self.max_wr} work requests already")
-        check_sges(request.sges, Access.LOCAL_WRITE, self.pd, self._cap)
-        for sge in request.sges:
-            sge.region.pin()
+        if self.judged_late:
+            check_count_of_sges(request.sges, self.cap)
+        else:
+            request = Recv(pinned_sinks(request.sges, self.pd, self.cap), request.wr_id)
         self._posted.append(request)
         if self._starved:
             starved, self._starved = self._starved, {}
@@ -114,7 +122,7 @@ class SharedReceiveQueue:
     def query(self) -> SrqAttributes:
         """Its figures now."""
         self._check_open()
-        return SrqAttributes(self.max_wr, self._cap.max_sge, self.limit, len(self._posted))
+        return SrqAttributes(self.max_wr, self.cap.max_sge, self.limit, len(self._posted))
 
     def offers(self, on_posted: Callable[[], None]) -> bool:
         """Whether there is a receive; if not, `on_posted` is called when one is posted."""
@@ -146,8 +154,9 @@ class SharedReceiveQueue:
             return
         self._open = False
         while self._posted:
-            for sge in self._posted.popleft().sges:
-                sge.region.unpin()
+            sges: Any = self._posted.popleft().sges
+            if not self.judged_late:
+                unpin(sges)
         self._on_closed(self)
 
     def _look_at_limit(self) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "Immediate",
     "LocalInvalidate",
     "LocalRequest",
+    "LocalSge",
     "Read",
     "Recv",
     "RegMr",
@@ -43,6 +44,21 @@ __all__ = [
 
 Sge = RegionSlice
 """A scatter/gather element: octets of a region, made by `region[a:b]`."""
+
+
+class LocalSge(NamedTuple):
+    """Octets of this side's memory as `ibv_sge` names them: TO of the first, how many, and the STag of their region.
+
+    A receive may have such elements instead of slices of regions: what the STag stands for is looked up when the
+    receive is judged.
+    """
+
+    to: int
+    """The TO of the first octet: in a region that began at an address, an address."""
+    nbytes: int
+    """How many octets; 0 are dropped, whatever the STag is."""
+    lkey: int
+    """The STag of a region of this side."""
 
 
 class WorkOpcode(Enum):
@@ -171,7 +187,7 @@ class Immediate(NamedTuple):
 class Recv(NamedTuple):
     """Let one Send of the peer be placed into `sges`."""
 
-    sges: tuple[Sge, ...] = ()
+    sges: tuple[Sge | LocalSge, ...] = ()
     wr_id: object = None
 
 

@@ -16,7 +16,15 @@ from pyiwarp.buffers import give_buffer, take_buffer
 from pyiwarp.codes import Opcode
 from pyiwarp.engine.packing import LARGEST_COPY
 from pyiwarp.engine.stream import Stream
-from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, NoWriteRight, QueueFull, WrongState
+from pyiwarp.errors import (
+    BadWorkRequest,
+    ConnectionLost,
+    InvalidStag,
+    LocalCatastrophe,
+    NoWriteRight,
+    QueueFull,
+    WrongState,
+)
 from pyiwarp.fastwire import ReadRequest
 from pyiwarp.mpa import INTACT
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
@@ -54,6 +62,9 @@ class Side:
         self.inbox = [self.node.receive(size, number) for number, size in enumerate((40, 300, 40, 0, 40))]
         for number, sink in enumerate(self.sinks):
             self.node.post(Read(sink[: 100 + number], RemoteRegion(0, 5, 100 + number), f"read {number}"))
+        if qp_options.get("judge_receives_late"):
+            self.inbox[2].close()
+            self.inbox[2].stag, self.inbox[2].to = 0x900, 0x1000  # the same in every message
         if not short:
             self.node.qp.stream._fast_receive = None
 
@@ -132,17 +143,12 @@ def oddities() -> st.SearchStrategy[Deed]:
     apart=st.booleans(),
     markers=st.booleans(),
     access=st.sampled_from([REMOTE, REMOTE, Access.REMOTE_READ]),
+    judge_receives_late=st.booleans(),
 )
 def test_any_input_has_the_same_fate(
-    script: list[Deed],
-    chunks: list[int],
-    crc: bool,
-    damage: tuple[float, int] | None,
-    apart: bool,
-    markers: bool,
-    access: Access,
+    script: list[Deed], chunks: list[int], crc: bool, damage: tuple[float, int] | None, apart: bool, **options: Any
 ) -> None:  # MPA-5044-6-01, MPA-5044-4.4-18, DDP-5041-7.1-12, DDP-5041-7.1-09, MPA-5044-3-08, MPA-5044-4.3-14
-    assert_same_fate(script, chunks, crc=crc, damage=damage, apart=apart, markers=markers, access=access)
+    assert_same_fate(script, chunks, crc=crc, damage=damage, apart=apart, **options)
 
 
 def test_a_send_that_comes_by_itself_is_delivered_by_itself() -> None:
@@ -237,6 +243,13 @@ def test_what_is_allowed_up_to_the_last_octet_and_what_is_not(script: list[Deed]
         side = assert_same_fate(script, chunks, crc=crc, apart=apart)
         assert error in str(side.node.qp.error)
         assert (side.node.qp.error is None) is (error == "")
+
+
+def test_a_receive_whose_memory_went_ends_both_ways_alike() -> None:
+    for chunks, apart in (([], False), ([], True), ([37] * 60, False)):
+        side = assert_same_fate([sent(0, 9)] * 4, chunks, apart=apart, judge_receives_late=True)
+        assert isinstance(side.node.qp.error, LocalCatastrophe)
+        assert side.node.qp.stream.fpdus_received == 3
 
 
 def test_a_queue_pair_that_grants_no_writes_grants_none_the_fast_way() -> None:  # DDP-5041-7.1-11

@@ -378,8 +378,8 @@ MUTATIONS: Final = (
     Mutation(
         "connections tell all octets of a receive",
         "connections/endpoint",
-        "self._receives.pinned_view(sge.offset, completion.nbytes)",
-        "self._receives.pinned_view(sge.offset, sge.nbytes)",
+        "self._receives.pinned_view(start, completion.nbytes)",
+        "self._receives.pinned_view(start, self.options.recv_size)",
         ("RDMAP-5040-3.2-03",),
     ),
 )
