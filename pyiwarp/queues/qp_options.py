@@ -34,7 +34,8 @@ class QpOptions:
 
     With `srq` receives are taken from there. With `sq_sig_all` every work request has a completion, unsignaled or not.
     With `confirm` a Write or Send completes only when the peer has processed it, so that an error of the peer fails
-    the work request that caused it; this takes Reads, and ORD must be 1 at least.
+    the work request that caused it: the one whose header the peer's Terminate quotes, or if it quotes none the oldest
+    that is not confirmed. This takes Reads, and ORD must be 1 at least.
 
     `access` names the REMOTE rights that the peer has by this queue pair at most, whatever its regions and windows
     allow: `qp_access_flags` of libibverbs, where nothing is allowed by default. LOCAL_WRITE may be

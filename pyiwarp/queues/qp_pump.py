@@ -379,6 +379,8 @@ class QpPump:
         self.error = self.error or event.error
         sq, stream = self._sq, self.stream
         found = refused_request(event.error, sq.begun(), sq.requests(), stream.send_msn, stream.read_msn)
+        if found is None and not event.error.header and self._confirming is not None:
+            found = next(iter(sq.begun()), None)  # the peer has processed all before it (RDMAP-5040-5.5-07)
         if found is not None:
             sq.failed_request = found, status_of(event.error.term)
         stream.drop_output()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pyiwarp.codes import Opcode
-from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, TerminatedByPeer, WrongState
+from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, Term, TerminatedByPeer, WrongState
 from pyiwarp.mr import Access, RemoteRegion
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.qp import QpState
@@ -102,6 +102,55 @@ def test_without_ord_nothing_can_be_confirmed() -> None:
     with pytest.raises(BadWorkRequest, match="ORD is 0"):
         peer.node.send(b"x")
     peer.expects_nothing()
+
+
+@pytest.mark.parametrize(
+    ("term", "status"),
+    [(Term(0, 0, 0), Status.REM_OP_ERR), (Term(1, 0, 0), Status.REM_OP_ERR), (Term(2, 0, 2), Status.FATAL_ERR)],
+)
+def test_a_terminate_without_a_header_is_about_the_oldest_that_is_not_confirmed(term: Term, status: Status) -> None:
+    # RDMAP-5040-4.8-12, RDMAP-5040-5.5-07
+    peer = confirming()
+    sink = peer.node.region(4)
+    peer.node.send(b"", 1)
+    peer.hears()
+    peer.node.post(Write((), SOMEWHERE, 2, b"x"), Read(sink[:], SOMEWHERE, 3), Send(wr_id=4))
+    peer.hears()
+    peer.sends(ANSWER)
+    peer.hears()
+    assert ended(peer.node.sent()) == [(1, OK)]
+    peer.sends(terminate(term))
+    assert ended(peer.node.sent()) == [(2, status), (3, FLUSHED), (4, FLUSHED)]
+
+
+def test_a_terminate_without_a_header_and_nothing_unconfirmed() -> None:
+    peer = confirming()
+    peer.sends(terminate(Term(0, 0, 0)))
+    assert peer.node.sent() == []
+    assert isinstance(peer.node.qp.error, TerminatedByPeer)
+
+
+def test_without_confirmation_nobody_is_blamed_for_a_terminate_without_a_header() -> None:
+    peer = RawPeer(Node())
+    sink = peer.node.region(4)
+    peer.node.post(Read(sink[:], SOMEWHERE, 1), Read(sink[:], SOMEWHERE, 2))
+    peer.sends(terminate(Term(0, 0, 0)))
+    assert ended(peer.node.sent()) == [(1, FLUSHED), (2, FLUSHED)]
+
+
+def test_the_receive_that_the_peer_could_not_use_fails_the_send() -> None:
+    pair = Pair(nodes=(Node(confirm=True), Node(judge_receives_late=True)))
+    for _ in range(2):
+        pair.right.receive(4)
+    pair.left.send(b"a", 1)
+    pair.run()
+    assert ended(pair.left.sent()) == [(1, OK)]
+    for region in pair.right.pd.regions:
+        region.close()
+    pair.left.send(b"b", 2)
+    pair.left.send(b"c", 3)
+    pair.run()
+    assert ended(pair.left.sent()) == [(2, Status.REM_OP_ERR), (3, FLUSHED)]
 
 
 def test_errors_are_laid_on_the_write_that_caused_them() -> None:
