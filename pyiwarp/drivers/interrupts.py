@@ -57,7 +57,7 @@ def take_over() -> bool:
 
     Does nothing but in the main thread, where signals are handled.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not _in_main_thread():
         return False
     _holders.append(True)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -66,15 +66,32 @@ def take_over() -> bool:
 
 
 def give_back() -> None:
-    """Undo one `take_over`; the last one restores Python's own handler."""
+    """Undo one `take_over`, in any thread; the last one restores Python's own handler.
+
+    Python lets no thread but the main one do that. In another one the handler stays, which raises at once when nothing
+    is owed, and gives way at the next SIGINT.
+    """
     _holders.pop()
-    if not _holders and not pending and signal.getsignal(signal.SIGINT) is _on_interrupt:
+    _give_way()
+
+
+def _give_way() -> None:
+    """Restore Python's own handler, if nobody needs this one."""
+    unneeded = not _holders and not pending and _in_main_thread()
+    if unneeded and signal.getsignal(signal.SIGINT) is _on_interrupt:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 def raise_pending() -> None:
-    """Raise the `KeyboardInterrupt` that found the stack at work, if one did and it may be raised here."""
-    if pending and not _inside_stack(sys._getframe(1), calling=True):
+    """Raise the `KeyboardInterrupt` that found the stack at work, if one did and it may be raised here.
+
+    It is the main thread's alone: in another one this does nothing.
+    """
+    if pending and _in_main_thread() and not _inside_stack(sys._getframe(1), calling=True):
         pending.clear()
         raise KeyboardInterrupt
 
@@ -86,6 +103,7 @@ def _on_interrupt(signum: int, frame: FrameType | None) -> None:
             return  # the stack has raised it meanwhile
     if not _inside_stack(frame):
         pending.clear()
+        _give_way()
         raise KeyboardInterrupt
     pending.append(True)
     retry = threading.Timer(RETRY, _strike_again)

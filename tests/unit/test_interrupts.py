@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -147,6 +147,57 @@ def test_the_handler_is_given_back_with_the_last_socket() -> None:
     listeners[1].close()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert interrupts.take_over()
+
+
+def in_another_thread(call: Callable[[], object]) -> list[object]:
+    """What a call returns in a thread of its own, or raises there."""
+    results: list[object] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:
+            results.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(PATIENCE)
+    return results
+
+
+def test_another_thread_gives_back_what_the_main_thread_took() -> None:
+    interrupts.give_back()  # the fixture's
+    try:
+        poller = Poller()
+        listener = Listener(poller, "127.0.0.1", 0)
+        poller.ident = -1
+        sockets = list(poller._masks)
+        assert in_another_thread(lambda: [poller.forget(each) for each in sockets]) == [[None] * len(sockets)]
+        assert not interrupts._holders
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, "it gave way"
+        for each in listener._sockets:
+            each.sock.close()
+    finally:
+        assert interrupts.take_over()
+
+
+def test_a_handler_that_stayed_gives_way_to_the_next_owner() -> None:
+    assert in_another_thread(interrupts.give_back) == [None]  # the fixture's
+    assert interrupts.take_over()
+    interrupts.give_back()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert interrupts.take_over()
+
+
+def test_an_interrupt_is_not_raised_in_another_thread(retries: Retries) -> None:
+    inside(STRIKE, signal=signal, done=[]).work()
+    assert in_another_thread(interrupts.raise_pending) == [None]
+    assert in_another_thread(lambda: Poller().progress()) == [0]
+    assert interrupts.pending, "it still is the main thread's"
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.raise_pending()
 
 
 def test_other_threads_leave_signals_alone() -> None:
