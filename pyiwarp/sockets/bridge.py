@@ -15,7 +15,7 @@ from typing import Final
 
 from pyiwarp.sockets.enginethread import EngineThread
 from pyiwarp.sockets.iwarpsock import IwarpSock
-from pyiwarp.sockets.streamsock import State, hang_up, hung_up, make_writable
+from pyiwarp.sockets.streamsock import State, hang_up, hung_up
 from pyiwarp.sockets.transport import StreamTransport
 
 __all__ = ["ORPHAN_TIMEOUT", "Bridge"]
@@ -56,9 +56,11 @@ class Bridge(asyncio.BufferedProtocol):
         sk = self._sk
         sk.peername, sk.sockname = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         sk.agreement, sk.carrier = transport.get_extra_info("agreement"), transport.get_extra_info("socket")
+        if sk.rcvbuf is not None:
+            self.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sk.rcvbuf)
         connecting, sk.state = sk.state is State.CONNECTING, State.CONNECTED
         if connecting:
-            make_writable(self.near)
+            sk.make_writable(self.near)
         self._thread.watch(self)
         self._loop.add_reader(self.near, self._on_program)
 
@@ -112,6 +114,7 @@ class Bridge(asyncio.BufferedProtocol):
         """The stream has ended; `exc` is what the program is told."""
         self._lost = True
         if exc is not None:
+            self._sk.sent_to_nobody = True  # what follows the error is known to be lost
             self._sk.error = exc if isinstance(exc, OSError) else ConnectionResetError(*exc.args)
         self._loop.remove_reader(self.near)
         self._tell_end()

@@ -13,9 +13,9 @@ import select
 import selectors
 import socket
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 __all__ = ["EngineThread", "Served", "SocketCounters", "counters", "engine", "in_engine_thread"]
 
@@ -82,9 +82,9 @@ class EngineThread:
 
     # --- from other threads ------------------------------------------------------------------------------------------
 
-    def begin(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a coroutine in the thread; its errors are its own matter."""
-        asyncio.run_coroutine_threadsafe(main(), self.loop)
+    def call(self, what: Callable[[], object]) -> None:
+        """Call `what` in the thread, soon."""
+        self.loop.call_soon_threadsafe(what)
 
     def ask(self, what: Callable[[], T]) -> T:
         """Call `what` in the thread; returns or raises what it does."""

@@ -71,7 +71,7 @@ def _connect(sk: IwarpSock, address: Any) -> None:
     options = sk.stream_options()
     sk.thread = engine()
     sk.state = State.CONNECTING
-    sk.thread.begin(Dialing(sk.thread, sk, sk.give_carrier(), place, options).run)
+    sk.thread.call(Dialing(sk.thread, sk, sk.give_carrier(), place, options).start)
 
 
 def _disconnect(sk: IwarpSock) -> None:
@@ -87,9 +87,9 @@ def _hash(sk: IwarpSock, backlog: int) -> None:
     carrier.listen(backlog)
     sk.thread = engine()
     sk.state = State.LISTENING
-    listening = Listening(sk.thread, sk, sk.give_carrier(), sk.stream_options(), _accepting(sk))
+    listening = Listening(sk.thread, sk, sk.give_carrier(), _accepting(sk))
     listening.set_backlog(backlog)
-    sk.thread.begin(listening.run)
+    sk.thread.call(listening.start)
 
 
 def _unhash(sk: IwarpSock) -> None:
@@ -112,6 +112,7 @@ def _accepting(listener: IwarpSock) -> Callable[[int], IwarpSock]:
 def _child(listener: IwarpSock) -> IwarpSock:
     sk = IwarpSock(RSOCKETS, listener.domain)
     sk.options, sk.linger, sk.thread = listener.options, listener.linger, listener.thread
+    sk.rcvbuf, sk.sndbuf = listener.rcvbuf, listener.sndbuf
     return sk
 
 

@@ -40,11 +40,12 @@ class IwarpSock(StreamSock):
     `domain` is AF_INET or AF_INET6, None as long as no address has said which.
     """
 
+    carrier: Any = None  # also if making one was interrupted
+    carrier_is_here = False
+
     def __init__(self, prot: Proto, domain: int | None = None) -> None:
         self.domain = domain
         self.options = stream_options()
-        self.carrier: Any = None
-        self.carrier_is_here = False
         self.told: dict[tuple[int, int], int | bytes] = {}
         """Options of TCP that the program has set."""
         self.keepalive = False

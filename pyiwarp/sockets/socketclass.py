@@ -26,7 +26,6 @@ KernelSocket: Final = socket.socket
 """The class as Python has it, whatever `install` puts into its place."""
 
 _FLAGS: Final = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-_ANCILLARY: Final = "ancillary data"
 
 
 def _created(sock: Socket) -> None:
@@ -162,8 +161,8 @@ class Socket(socket.socket):
 
     @property
     def sk(self) -> Any:
-        """What its family keeps of it."""
-        return _sks[self]
+        """What its family keeps of it; None if that is one of the kernel's."""
+        return _sks.get(self)
 
     # --- what it is --------------------------------------------------------------------------------------------------
 
@@ -263,7 +262,7 @@ class Socket(socket.socket):
         if (ops := self.ops) is None:
             return super().shutdown(how)
         self._check_open()
-        _has(ops.shutdown, "shutdown")(self, how)
+        _has(ops.shutdown, "shutdown")(self, _c_int(how))
 
     # --- options -----------------------------------------------------------------------------------------------------
 
@@ -330,13 +329,13 @@ class Socket(socket.socket):
                 done += self._send(ops, [left[done:]], flags)
 
     def sendmsg(self, buffers: Iterable[Any], ancdata: Iterable[Any] = (), flags: int = 0, address: Any = None) -> int:
-        """As `socket.socket.sendmsg`; a stream of a registered family takes no ancillary data."""
+        """As `socket.socket.sendmsg`; a connected stream passes the address over, and takes no ancillary data."""
         if (ops := self.ops) is None:
             return super().sendmsg(buffers, ancdata, flags, address)
-        if list(ancdata):
-            raise unsupported(_ANCILLARY)
-        if address is not None:
-            raise OSError(errno.EISCONN, os.strerror(errno.EISCONN))
+        if list(map(_checked_ancillary, ancdata)):
+            raise unsupported("ancillary data")
+        if not isinstance(address, tuple | None):
+            raise TypeError(f"sendmsg(): an address is a tuple, not {type(address).__name__}")
         return self._send(ops, list(buffers), flags)
 
     def sendto(self, data: Any, *flags_and_address: Any) -> int:
@@ -419,6 +418,20 @@ class Socket(socket.socket):
     def _check_open(self) -> None:
         if self.fileno() < 0:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+def _c_int(value: int) -> int:
+    """A number that the system call takes; raises `OverflowError` for a larger one."""
+    if not -(1 << 31) <= value < 1 << 31:
+        raise OverflowError(f"{value} is no C int")
+    return value
+
+
+def _checked_ancillary(item: Any) -> Any:
+    """Raises `TypeError` for what is no ancillary data at all."""
+    if not isinstance(item, tuple) or len(item) != 3 or not all(isinstance(number, int) for number in item[:2]):
+        raise TypeError("an item of ancillary data is a tuple of two numbers and octets")
+    return memoryview(item[2])
 
 
 def _check_ancillary(ancbufsize: int) -> None:

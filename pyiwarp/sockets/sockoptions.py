@@ -69,11 +69,13 @@ def _memory(value: int, least: int = 1024) -> int:
 
 
 def _set_rcvbuf(sk: IwarpSock, value: int) -> None:
-    _resize(sk, ring=_memory(value))
+    """For this socket's stream if it is not connected yet; later it is kept, and changes nothing, as in C."""
+    sk.options, sk.rcvbuf = replace(sk.options, ring=_memory(value)), value
 
 
 def _set_sndbuf(sk: IwarpSock, value: int) -> None:
-    _resize(sk, send_memory=_memory(value))
+    """As `_set_rcvbuf`."""
+    sk.options, sk.sndbuf = replace(sk.options, send_memory=_memory(value)), value
 
 
 def _set_keepalive(sk: IwarpSock, value: int) -> None:

@@ -17,7 +17,7 @@ from pyiwarp.sockets.connecting import accept, create_connection
 from pyiwarp.sockets.enginethread import EngineThread
 from pyiwarp.sockets.iwarpsock import IwarpSock
 from pyiwarp.sockets.options import StreamOptions
-from pyiwarp.sockets.streamsock import State, hang_up, pair
+from pyiwarp.sockets.streamsock import pair
 
 __all__ = ["NEWS_SIZE", "Dialing", "Listening"]
 
@@ -49,18 +49,25 @@ class Dialing:
         self._options = options
         self._task: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Connect; the program sees at its end that this is over."""
-        self._task = asyncio.current_task()
+    def start(self) -> None:
+        """Begin; the program sees at its end when this is over."""
         self._thread.watch(self)
-        try:
-            await self._tcp()
-            await create_connection(self._bridge, sock=self._carrier, options=self._options)
-            self._thread.count("connected")
-        except asyncio.CancelledError:
+        self._task = self._thread.loop.create_task(self._run())
+        self._task.add_done_callback(self._over)
+
+    async def _run(self) -> None:
+        await self._tcp()
+        await create_connection(self._bridge, sock=self._carrier, options=self._options)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
             self._failed(ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)))
-        except (OSError, IwarpError) as error:
-            self._failed(error if isinstance(error, OSError) else OSError(errno.EPROTO, str(error)))
+        elif (error := task.exception()) is None:
+            self._thread.count("connected")
+        elif isinstance(error, OSError):
+            self._failed(error if error.errno is not None else _with_number(error))
+        else:
+            self._failed(OSError(errno.EPROTO, str(error)))
 
     async def _tcp(self) -> None:
         limit = self._options.connection.timeout
@@ -79,10 +86,8 @@ class Dialing:
     def _failed(self, error: OSError) -> None:
         self._thread.count("refused")
         self._carrier.close()
-        self._sk.error = error if error.errno is not None else _with_number(error)
-        self._sk.state = State.UNCONNECTED
         self._thread.unwatch(self)
-        hang_up(self.near)
+        self._sk.failed(self.near, error)
 
     def on_hang_up(self) -> None:
         """The program does not wait any more."""
@@ -111,13 +116,12 @@ class Listening:
         thread: EngineThread,
         sk: IwarpSock,
         carrier: socket.socket,
-        options: StreamOptions,
         accepted: Callable[[int], IwarpSock],
     ) -> None:
         self._thread = thread
+        self._sk = sk
         self.near = sk.take_near()
         self._carrier = carrier
-        self._options = options
         self._accepted = accepted
         self._task: asyncio.Task[None] | None = None
         self._listener: cm.Listener | None = None
@@ -126,11 +130,13 @@ class Listening:
         """So many connections wait for the program, about; more wait in the system's queue."""
         self.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, max(backlog, 1) * _FOR_ONE)
 
-    async def run(self) -> None:
+    def start(self) -> None:
         """Take peers until the program hangs up."""
-        self._task = asyncio.current_task()
         self._thread.watch(self)
-        connection = self._options.connection
+        self._task = self._thread.loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        connection = self._sk.options.connection
         try:
             self._listener = await cm.listen(
                 None,
@@ -143,8 +149,6 @@ class Listening:
             async for request in self._listener:
                 self._take(request)
                 await self._room()
-        except asyncio.CancelledError:
-            return
         except OSError as error:
             log.error("%r listens no more: %s", self._carrier, error)
         finally:
@@ -159,8 +163,10 @@ class Listening:
             return
         with far:
             sk = self._accepted(os.fstat(far.fileno()).st_ino)
+            if sk.sndbuf is not None:
+                far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, sk.sndbuf)
             try:
-                transport = accept(request, self._options, lambda: Bridge(self._thread, sk, near))
+                transport = accept(request, self._sk.stream_options(), lambda: Bridge(self._thread, sk, near))
             except (IwarpError, OSError) as error:
                 near.close()
                 log.info("%r is not served: %s", request, error)

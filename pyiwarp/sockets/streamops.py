@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pyiwarp.sockets.families import ProtoOps
-from pyiwarp.sockets.socketclass import Buffer, Socket, unsupported, wait_ready
+from pyiwarp.sockets.socketclass import Buffer, KernelSocket, Socket, unsupported, wait_ready
 from pyiwarp.sockets.streamsock import State, StreamSock
 
 __all__ = ["stream_ops"]
@@ -44,10 +44,10 @@ def _connect(sock: Socket, address: Any) -> None:
         raise _failed(errno.EISCONN)
     if sk.state is State.CONNECTING:
         raise _failed(errno.EALREADY)
-    if sk.near is None:  # an attempt before this one has failed
+    if sk.attempt_failed:
         if sk.prot.disconnect is not None:
             sk.prot.disconnect(sk)
-        sock.exchange(sk.new_pair(), sk)
+        sk.try_again(sock)
     sk.error = None
     sk.prot.connect(sk, address)
     if sock.gettimeout() == 0:
@@ -115,6 +115,8 @@ def _setsockopt(sock: Socket, level: int, name: int, value: int | bytes) -> None
     if sk.prot.setsockopt is None:
         raise _failed(errno.ENOPROTOOPT)
     sk.prot.setsockopt(sk, level, name, value)
+    if (level, name) == (socket.SOL_SOCKET, socket.SO_SNDBUF):
+        KernelSocket.setsockopt(sock, level, name, value)  # what the program may write before it has to wait
 
 
 def _getsockopt(sock: Socket, level: int, name: int) -> int | bytes:
@@ -159,17 +161,17 @@ def _sendmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:
     try:
         return sk.prot.sendmsg(sock, buffers, flags)
     except BrokenPipeError:
-        raise _why_refused(sk) from None
+        return _lost(sk, buffers)
 
 
-def _why_refused(sk: StreamSock) -> OSError:
-    """What a program is told whose octets nobody takes."""
+def _lost(sk: StreamSock, buffers: list[Buffer]) -> int:
+    """Nobody takes the octets; as with TCP the first send to a peer that has closed does not know it yet."""
     if (error := sk.take_error()) is not None:
-        return error
-    if socket.SHUT_WR in sk.shut or sk.told_of_end:
-        return _failed(errno.EPIPE)
-    sk.told_of_end = True
-    return _failed(errno.ECONNRESET)
+        raise error
+    if socket.SHUT_WR in sk.shut or sk.sent_to_nobody:
+        raise _failed(errno.EPIPE)
+    sk.sent_to_nobody = True
+    return sum(memoryview(buffer).nbytes for buffer in buffers)
 
 
 def _recvmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:

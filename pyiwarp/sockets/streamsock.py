@@ -20,7 +20,6 @@ __all__ = [
     "StreamSock",
     "hang_up",
     "hung_up",
-    "make_writable",
     "pair",
     "pair_recvmsg",
     "pair_sendmsg",
@@ -29,6 +28,10 @@ __all__ = [
 
 _FILLING: Final = 1 << 16
 """Octets that make a program's end look not writable: a fourth of what the system lets it hold, and more."""
+
+
+_NEWS: Final = b"!"
+"""What makes a program's end readable when there is something to be told; nobody reads it."""
 
 
 class State(Enum):
@@ -46,6 +49,8 @@ class StreamSock(Sock):
     `error` is what SO_ERROR tells, and what the next call raises.
     """
 
+    near: socket.socket | None = None  # also if making one was interrupted
+
     def __init__(self, prot: Proto) -> None:
         super().__init__()
         self.prot = prot
@@ -53,13 +58,19 @@ class StreamSock(Sock):
         self.state: State = State.UNCONNECTED
         """What has become of it."""
         self.error: OSError | None = None
-        self.told_of_end = False
-        """Whether a send has failed because the stream has ended in both directions."""
+        self.sent_to_nobody = False
+        """Whether the program has sent something since the peer has closed."""
         self.shut: set[int] = set()
         """The directions that the program has shut: SHUT_RD, SHUT_WR."""
         self.linger: tuple[int, int] = (0, 0)
         """SO_LINGER: whether, and for how many seconds."""
-        self.near: socket.socket | None = None
+        self._filling = 0
+        self.rcvbuf: int | None = None
+        """SO_RCVBUF, if the program has set it: what the pair holds for the program."""
+        self.sndbuf: int | None = None
+        """SO_SNDBUF, if the program has set it: what the pair holds of the program's."""
+        self.attempt_failed = False
+        """Whether the last attempt to connect has failed."""
         self.peername: Any = None
         """The address of the peer."""
         self.sockname: Any = None
@@ -71,12 +82,34 @@ class StreamSock(Sock):
 
     def new_pair(self) -> int:
         """Make the pair of a socket that is not connected: it is neither readable nor writable. Returns its far end."""
-        far, near = pair()
-        far.setblocking(False)
-        far.send(bytes(_FILLING))
-        far.setblocking(True)
-        self.near = near
+        far, self.near = pair()
+        self._fill(far)
         return far.detach()
+
+    def _fill(self, far: socket.socket) -> None:
+        self._filling = KernelSocket.send(far, bytes(_FILLING), socket.MSG_DONTWAIT)
+
+    def make_writable(self, near: socket.socket) -> None:
+        """Take the filling away, and nothing of what the program sends as soon as it can."""
+        while self._filling:
+            self._filling -= len(near.recv(self._filling))
+
+    def failed(self, near: socket.socket, error: OSError) -> None:
+        """An attempt to connect has failed: the socket is readable and writable, and the next call tells why."""
+        self.error = error
+        if hung_up(near):
+            near.close()
+            return
+        self.attempt_failed = True
+        self.state, self.near = State.UNCONNECTED, near
+        self.make_writable(near)
+        near.send(_NEWS)
+
+    def try_again(self, sock: Socket) -> None:
+        """Let the pair be as it was before an attempt that has failed."""
+        self.attempt_failed = False
+        KernelSocket.recv(sock, len(_NEWS), socket.MSG_DONTWAIT)
+        self._fill(sock)
 
     def take_near(self) -> socket.socket:
         """Give the near end to the protocol."""
@@ -129,13 +162,6 @@ def drain(near: socket.socket) -> None:
             pass
     except OSError:  # there is no more, or the other end was closed with octets that nobody has read
         return
-
-
-def make_writable(near: socket.socket) -> None:
-    """Take the filling of `new_pair` away, and nothing of what the program sends as soon as it can."""
-    left = _FILLING
-    while left:
-        left -= len(near.recv(left))
 
 
 def hang_up(near: socket.socket) -> None:
