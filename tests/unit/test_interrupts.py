@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -172,7 +173,7 @@ def test_another_thread_gives_back_what_the_main_thread_took() -> None:
         listener = Listener(poller, "127.0.0.1", 0)
         poller.ident = -1
         sockets = list(poller._masks)
-        assert in_another_thread(lambda: [poller.forget(each) for each in sockets]) == [[None] * len(sockets)]
+        assert [in_another_thread(partial(poller.forget, each)) for each in sockets] == [[None]] * len(sockets)
         assert not interrupts._holders
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
