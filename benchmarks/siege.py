@@ -55,7 +55,7 @@ from benchmarks.targets import SIEGE
 from pyiwarp.buffers import Octets
 from pyiwarp.errors import IwarpError
 from pyiwarp.files.client import connected
-from pyiwarp.files.messages import HELLO
+from pyiwarp.files.hello import HELLO
 from pyiwarp.mpa import Framer
 
 HOST: Final = "127.0.0.1"

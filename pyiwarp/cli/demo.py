@@ -144,6 +144,7 @@ def _tell_startup(facts: Facts) -> None:
 
 def _tell_transfer(client: Facts, right: str, what: str, server: Facts) -> None:
     from pyiwarp.cli.terminal import rate
+    from pyiwarp.files.digests import Digest
     from pyiwarp.files.session import CHUNK
 
     nbytes, seconds = client["nbytes"], client["seconds"]
@@ -154,7 +155,9 @@ def _tell_transfer(client: Facts, right: str, what: str, server: Facts) -> None:
     )
     _tell("RDMAP", f"{server['operations']} {kind} of at most {CHUNK // MIB} MiB; Sends tell how far they are")
     _tell("MPA", f"the client sent {client['fpdus_sent']:,} FPDUs and received {client['fpdus_received']:,}")
-    _tell("file", f"{seconds:.2f} s, {rate(nbytes, seconds)}, SHA-256 {client['sha256'][:16]}… the same on both sides")
+    digest = next(digest for digest in Digest if client[digest.value])
+    told = f"{digest.title} {client[digest.value][:16]}"
+    _tell("file", f"{seconds:.2f} s, {rate(nbytes, seconds)}, {told}… the same on both sides")
 
 
 def _compare(directory: Path) -> None:

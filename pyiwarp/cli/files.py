@@ -19,6 +19,7 @@ from pyiwarp.cli.options import (
     PcapngOption,
     RevisionOption,
     ServerArgument,
+    Sha256Option,
     TimeoutOption,
     TimesOption,
     address,
@@ -34,6 +35,12 @@ PATIENCE = 30.0
 IDLE = 300.0
 IdleOption = Annotated[
     float, typer.Option(min=0.1, help="Seconds without a request after which a client is disconnected.")
+]
+ReserveOption = Annotated[
+    int | None,
+    typer.Option(
+        parser=octets, metavar="SIZE", help="Disk space that puts leave free: 1GiB or 5 % of the disk by default."
+    ),
 ]
 
 
@@ -59,13 +66,9 @@ def serve(
         int | None,
         typer.Option(parser=octets, metavar="SIZE", help="The most octets that one host may put at the same time."),
     ] = None,
-    reserve: Annotated[
-        int | None,
-        typer.Option(
-            parser=octets, metavar="SIZE", help="Disk space that puts leave free: 1GiB or 5 % of the disk by default."
-        ),
-    ] = None,
+    reserve: ReserveOption = None,
     fsync: FsyncOption = False,
+    sha256: Sha256Option = False,
     json: JsonOption = False,
     timeout: TimeoutOption = PATIENCE,
     idle: IdleOption = IDLE,
@@ -86,6 +89,7 @@ def serve(
     settings = ServerSettings(
         read_only=read_only,
         fsync=fsync,
+        sha256=sha256,
         patience=timeout,
         idle=idle,
         clients=clients,
@@ -108,6 +112,7 @@ def get(
     mode: ModeOption = False,
     times: TimesOption = False,
     fsync: FsyncOption = False,
+    sha256: Sha256Option = False,
     json: JsonOption = False,
     timeout: TimeoutOption = PATIENCE,
     loop: LoopOption = LoopName.AUTO,
@@ -119,7 +124,7 @@ def get(
 ) -> None:
     """Get files from a server.
 
-    The server RDMA Writes each into memory here; it is stored if its SHA-256 is right.
+    The server RDMA Writes each into memory here; it is stored if its digest (BLAKE3 or SHA-256) is right.
     """
     from pyiwarp.cli.transfers import plan_gets, run_transfers
     from pyiwarp.files import ClientSettings
@@ -129,7 +134,7 @@ def get(
     options = connection_options(
         timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng
     )
-    settings = ClientSettings(patience=timeout, fsync=fsync, mode=mode, times=times, options=options)
+    settings = ClientSettings(patience=timeout, fsync=fsync, mode=mode, times=times, sha256=sha256, options=options)
     run(run_transfers(place, transfers, settings, json=json), loop, keep_going=True)
 
 
@@ -141,6 +146,7 @@ def put(
     ] = "",
     mode: ModeOption = False,
     times: TimesOption = False,
+    sha256: Sha256Option = False,
     json: JsonOption = False,
     timeout: TimeoutOption = PATIENCE,
     loop: LoopOption = LoopName.AUTO,
@@ -152,7 +158,7 @@ def put(
 ) -> None:
     """Put files on a server.
 
-    The server RDMA Reads each from memory here, and stores it below PATH if its SHA-256 is right.
+    The server RDMA Reads each from memory here, and stores it below PATH if its digest (BLAKE3 or SHA-256) is right.
     """
     from pyiwarp.cli.transfers import plan_puts, run_transfers
     from pyiwarp.files import ClientSettings
@@ -162,7 +168,7 @@ def put(
     options = connection_options(
         timeout=timeout, crc=crc, markers=markers, revision=revision, mulpdu=mulpdu, pcapng=pcapng
     )
-    settings = ClientSettings(patience=timeout, mode=mode, times=times, options=options)
+    settings = ClientSettings(patience=timeout, mode=mode, times=times, sha256=sha256, options=options)
     run(run_transfers(place, transfers, settings, json=json), loop, keep_going=True)
 
 

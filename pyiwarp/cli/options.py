@@ -31,6 +31,7 @@ __all__ = [
     "PeerOption",
     "RevisionOption",
     "ServerArgument",
+    "Sha256Option",
     "TimeoutOption",
     "TimesOption",
     "address",
@@ -48,6 +49,9 @@ ServerArgument = Annotated[str, typer.Argument(metavar="HOST[:PORT][/PATH]", hel
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data, one JSON object per line.")]
 FsyncOption = Annotated[
     bool, typer.Option("--fsync", help="Write received files to the disk (fsync) before reporting them.")
+]
+Sha256Option = Annotated[
+    bool, typer.Option("--sha256", help="Verify files by SHA-256, also where both sides have the faster BLAKE3.")
 ]
 ModeOption = Annotated[
     bool,

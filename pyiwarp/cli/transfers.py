@@ -51,7 +51,8 @@ def summary(report: Report) -> str:
         return f"{report.direction} {name}: {shown(report.error)}"
     return (
         f"{report.direction} {name}: {report.nbytes:,} octets in {report.seconds:.2f} s, "
-        f"{rate(report.nbytes, report.seconds)}, {report.fpdus_sent + report.fpdus_received:,} FPDUs, SHA-256 ok"
+        f"{rate(report.nbytes, report.seconds)}, {report.fpdus_sent + report.fpdus_received:,} FPDUs, "
+        f"{report.verified_by} ok"
     )
 
 
@@ -150,7 +151,7 @@ async def run_transfers(
     failed = False
     async with connected(place.host, place.port, settings) as client:
         if json:
-            print(_json("connected", _agreement(client.connection)), flush=True)
+            print(_json("connected", _agreement(client.connection) | {"digest": client.digest.value}), flush=True)
         for transfer in transfers:
             failed |= not await _run_one(client, transfer, json=json)
     if failed:

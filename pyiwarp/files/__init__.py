@@ -1,13 +1,12 @@
-"""The file service as a library: files served and fetched by RDMA Write and Read, verified by SHA-256.
+"""The file service as a library: files served and fetched by RDMA Write and Read, verified by BLAKE3 or SHA-256.
 
 `FileServer` serves a directory (`Root`), `connected` gives a `FileClient`. The `pyiwarp` command prints what they do;
 nothing here prints. Stands on the public names of `pyiwarp`, and on `cm`: what its listeners take for one address, and
 how they count and log.
 
-Read in this order: `messages` (the protocol), `dialogue` (waits for the peer), `directories`, `root`, `source`,
-`destination`, `attributes`, `room` (files and disks of this machine), `staging` (memory between a file and the
-network), `session` and `server`, `client`. `tasks` has what runs beside a transfer, `digests` those of files that were
-sent.
+Read in this order: `hello` and `messages` (the protocol), `dialogue` (waits for the peer), `directories`, `root`,
+`source`, `destination`, `attributes`, `room` (files and disks of this machine), `staging` (memory between a file and
+the network), `session` and `server`, `client`. `tasks` has what runs beside a transfer, `digests` what verifies files.
 """
 
 from __future__ import annotations

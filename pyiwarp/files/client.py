@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Final
 
 from pyiwarp import Access, Connection, Options, connect
-from pyiwarp.errors import IwarpError
+from pyiwarp.errors import IwarpError, Rejected
 from pyiwarp.files import DEFAULT_PORT
 from pyiwarp.files.attributes import Attributes
 from pyiwarp.files.destination import Destination
 from pyiwarp.files.dialogue import Dialogue, clipped
+from pyiwarp.files.digests import Digest
 from pyiwarp.files.directories import open_top
 from pyiwarp.files.errors import BadMessage, CannotConnect, ChecksumMismatch, Refusal, RefusedByPeer, reason_of
+from pyiwarp.files.hello import agreed, knows_no_digests, offer
 from pyiwarp.files.messages import (
-    HELLO,
     MESSAGE_LIMIT,
     NAME_LIMIT,
     Cancel,
@@ -66,13 +67,14 @@ class ClientSettings:
 
     `patience` (seconds) limits every wait for a server that owes an answer or progress. With `fsync` a file is on the
     disk when `get` returns. With `mode` and `times` the new file has the permissions and the time of change of the one
-    that was transferred.
+    that was transferred. With `sha256` files are verified by SHA-256, also by servers that have BLAKE3.
     """
 
     patience: float = 30.0
     fsync: bool = False
     mode: bool = False
     times: bool = False
+    sha256: bool = False
     options: Options = field(default_factory=lambda: Options(recv_size=MESSAGE_LIMIT))
     """Of the connection."""
 
@@ -88,9 +90,11 @@ class FileClient:
     then. Any other `IwarpError` has ended the connection, and so has cancelling. A file is never left half written.
     """
 
-    def __init__(self, connection: Connection, settings: ClientSettings) -> None:
+    def __init__(self, connection: Connection, settings: ClientSettings, digest: Digest = Digest.SHA256) -> None:
         self.connection = connection
         """The connection to the server."""
+        self.digest = digest
+        """What verifies the files."""
         self._settings = settings
         self._dialogue = Dialogue(connection, settings.patience)
         self._cancelled = False
@@ -116,24 +120,24 @@ class FileClient:
                     prepared = in_thread(destination.prepare, found.size, found.permissions)
                     await self._dialogue.keep_peer_waiting(prepared)
                     theirs = await self._take(destination, report, progress)
-                    if report.sha256 != theirs:
-                        raise ChecksumMismatch("the SHA-256 of what arrived is not that of the file")
+                    if report.digest(self.digest) != theirs:
+                        raise ChecksumMismatch.of(self.digest.title)
                     kept = in_thread(destination.keep, Attributes(found.permissions, found.mtime))
                     await self._dialogue.keep_peer_waiting(kept)
             await self._dialogue.send(Kept())
         return report
 
     async def _take(self, destination: Destination, report: Report, progress: Progress) -> str:
-        """Let the server RDMA Write, and write to the file what is placed meanwhile; returns the server's SHA-256."""
+        """Let the server RDMA Write, and write to the file what is placed meanwhile; returns the server's digest."""
         memory = StagingMemory(report.nbytes, BEHIND, ring=False)
         rights = Access.LOCAL_WRITE | Access.REMOTE_WRITE
-        async with WriteBehind(destination, memory) as writing:
+        async with WriteBehind(destination, memory, self.digest) as writing:
             with self._dialogue.moving(report.nbytes):
                 async with self._dialogue.registered(memory.view, rights) as region:
                     report.stag, report.to = region.stag, region.to
                     await self._dialogue.send(Ready(region.stag, region.to))
                     theirs = await self._follow_writes(writing, report, progress)
-            report.sha256 = await self._dialogue.keep_peer_waiting(writing.finish())
+            report.note(self.digest, await self._dialogue.keep_peer_waiting(writing.finish()))
         return theirs
 
     async def _follow_writes(self, writing: WriteBehind, report: Report, progress: Progress) -> str:
@@ -151,7 +155,7 @@ class FileClient:
                 raise
         if placed != report.nbytes:
             raise BadMessage(f"the server reports that all is sent; {placed} of {report.nbytes} octets are placed")
-        return message.sha256
+        return message.digest(self.digest)
 
     async def _wait_until_stopped(self, placed: int, report: Report, *last: type[Message]) -> None:
         """Behind a Cancel: wait until the server does not use the memory here any more.
@@ -202,7 +206,7 @@ class FileClient:
             report.nbytes = source.nbytes
             await self._lend(source, report, progress)
             self.committed = True
-            await self._dialogue.send(Commit(report.sha256))
+            await self._dialogue.send(Commit.of(self.digest, report.digest(self.digest)))
             await self._dialogue.receive(Stored)
         return report
 
@@ -210,7 +214,7 @@ class FileClient:
         """Let the server RDMA Read the file from memory, which is filled ahead of it."""
         ahead = (READS_AHEAD + self._settings.options.recv_depth) * LARGEST_CHUNK
         memory = StagingMemory(source.nbytes, ahead, ring=False)
-        async with ReadAhead(source, memory) as reading:
+        async with ReadAhead(source, memory, self.digest) as reading:
             with self._dialogue.moving(source.nbytes):
                 async with self._dialogue.registered(memory.view, Access.REMOTE_READ) as region:
                     report.stag, report.to = region.stag, region.to
@@ -220,7 +224,7 @@ class FileClient:
                         await self._dialogue.send(Put(report.name, source.nbytes, region.stag, region.to, *attributes))
                         await self._follow_reads(reading, report, progress)
             async with self._cancelling():
-                report.sha256 = await self._dialogue.keep_peer_waiting(reading.finish())
+                report.note(self.digest, await self._dialogue.keep_peer_waiting(reading.finish()))
 
     async def _follow_reads(self, reading: ReadAhead, report: Report, progress: Progress) -> None:
         """Receive the server's Placed messages until all octets are placed. A file that cannot be read cancels that.
@@ -284,25 +288,34 @@ async def connected(
 
     Leaving the block closes the connection, leaving it by an exception aborts it. Raises `CannotConnect` if TCP cannot
     be established, `Rejected` or another `StartupError` if MPA startup fails, `BadMessage` if the peer is not a file
-    server.
+    server. A server of an earlier version rejects a client that names BLAKE3; then a second connection is made, whose
+    files are verified by SHA-256.
     """
     settings = settings or ClientSettings()
+    hello = offer(sha256=settings.sha256)
     try:
-        connection = await connect(host, port, private_data=HELLO, options=settings.options)
-    except IwarpError:
-        raise
-    except OSError as error:
-        raise CannotConnect(f"cannot connect to {host} port {port}: {_why(error)}") from error
+        connection = await _connect(host, port, hello, settings.options)
+    except Rejected as rejected:
+        without = offer(sha256=True)
+        if hello == without or not knows_no_digests(rejected):
+            raise
+        hello = without
+        connection = await _connect(host, port, hello, settings.options)
     try:
-        if connection.private_data != HELLO:
-            raise BadMessage(
-                f"the peer speaks iWARP, but its private data is not {HELLO.decode()!r}: it is not a file server"
-            )
-        yield FileClient(connection, settings)
+        yield FileClient(connection, settings, agreed(hello, connection.private_data))
     except BaseException:
         connection.abort()
         raise
     await connection.close()
+
+
+async def _connect(host: str, port: int, hello: bytes, options: Options) -> Connection:
+    try:
+        return await connect(host, port, private_data=hello, options=options)
+    except IwarpError:
+        raise
+    except OSError as error:
+        raise CannotConnect(f"cannot connect to {host} port {port}: {_why(error)}") from error
 
 
 def _why(error: OSError) -> str:

@@ -41,6 +41,11 @@ class PeerSilent(IwarpError, TimeoutError):
 class ChecksumMismatch(IwarpError):
     """The octets that arrived are not those that were sent."""
 
+    @classmethod
+    def of(cls, title: str) -> ChecksumMismatch:
+        """The error of a file whose digest of that name is another at each side."""
+        return cls(f"the {title} of what arrived is not that of the file")
+
 
 class CannotConnect(IwarpError):
     """No TCP connection to the server could be made."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
+from pyiwarp.files.digests import Digest
 from pyiwarp.files.errors import BadMessage
 
 __all__ = [
-    "HELLO",
     "MESSAGE_LIMIT",
     "NAME_LIMIT",
     "Busy",
@@ -38,9 +38,6 @@ __all__ = [
     "encode",
     "packed",
 ]
-
-HELLO: Final = b"pyiwarp files 1"
-"""The private data of Request and Reply; the number changes when the protocol does."""
 
 MESSAGE_LIMIT: Final = 8192
 NAME_LIMIT: Final = 1024
@@ -66,6 +63,26 @@ class Message:
     """A message; `op` is its name on the wire."""
 
     op: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Digested(Message):
+    """A message with the digest of a file in hexadecimal; it has one field, which is named as the digest."""
+
+    sha256: str | None = None
+    blake3: str | None = None
+
+    @classmethod
+    def of(cls, kind: Digest, digest: str) -> Self:
+        """The message with a digest of that kind."""
+        return cls(**{kind.value: digest})
+
+    def digest(self, kind: Digest) -> str:
+        """The digest; raises `BadMessage` if it is not of the kind on which both sides have agreed."""
+        digest: str | None = getattr(self, kind.value)
+        if digest is None:
+            raise BadMessage(f"the peer's {self.op!r} has another digest than {kind.title}, which was agreed on")
+        return digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +123,10 @@ class Placed(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Sent(Message):
-    """Server: all octets are placed; their SHA-256. Answer: Kept or Cancel."""
+class Sent(Digested):
+    """Server: all octets are placed; their digest. Answer: Kept or Cancel."""
 
     op: ClassVar[str] = "sent"
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +161,10 @@ class Put(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Commit(Message):
-    """Client: the file's SHA-256. Answer: Stored or Refused."""
+class Commit(Digested):
+    """Client: the file's digest. Answer: Stored or Refused."""
 
     op: ClassVar[str] = "commit"
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +219,9 @@ MESSAGES: Final[dict[str, type[Message]]] = {
 }
 
 
-_OPTIONAL: Final = frozenset({"mode", "times", "permissions", "mtime"})
-"""Fields that a message has only if a user asked for what they carry: earlier versions do not know them."""
+_DIGESTS: Final = frozenset(digest.value for digest in Digest)
+_OPTIONAL: Final = _DIGESTS | {"mode", "times", "permissions", "mtime"}
+"""Fields that a message has only if a user asked for what they carry, or if they have the digest that was agreed on."""
 
 
 def encode(message: Message) -> bytes:
@@ -229,6 +245,8 @@ def decode(octets: bytes) -> Message:
     names = {field.name for field in fields(kind)}
     if not names - _OPTIONAL <= fields_sent.keys() <= names:
         raise BadMessage(f"the peer's {op!r} does not have exactly the fields {sorted(names - _OPTIONAL)}")
+    if issubclass(kind, Digested) and len(fields_sent) != 1:
+        raise BadMessage(f"the peer's {op!r} does not have exactly one of the fields {sorted(_DIGESTS)}")
     for name in fields_sent:
         fields_sent[name] = _CHECKS[name](fields_sent[name], name)
     return kind(**fields_sent)
@@ -277,9 +295,9 @@ def _asked(value: Any, field: str) -> bool:
     return True
 
 
-def _sha256(value: Any, field: str) -> str:
+def _digest(value: Any, field: str) -> str:
     if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
-        raise BadMessage(f"the peer's {field!r} is not a SHA-256 in hexadecimal")
+        raise BadMessage(f"the peer's {field!r} is not a {Digest(field).title} in hexadecimal")
     return value
 
 
@@ -313,6 +331,6 @@ _CHECKS: Final[dict[str, Callable[[Any, str], Any]]] = {
     "times": _asked,
     "permissions": _integer(PERMISSIONS + 1),
     "mtime": _time,
-    "sha256": _sha256,
     "entries": _entries,
+    **dict.fromkeys(_DIGESTS, _digest),
 }

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from pyiwarp.files.digests import Digest
+
 if TYPE_CHECKING:
     from pyiwarp import Connection
 
@@ -37,8 +39,24 @@ class Report:
     stag: int = 0
     to: int = 0
     sha256: str = ""
-    """Of the file, in hexadecimal."""
+    """Of the file, in hexadecimal; empty if both sides have agreed on another digest."""
+    blake3: str = ""
+    """Of the file, in hexadecimal; empty if both sides have agreed on SHA-256."""
     error: str = ""
+
+    @property
+    def verified_by(self) -> str:
+        """The name of the digest that both sides have computed, empty as long as none is known."""
+        return next((kind.title for kind in Digest if self.digest(kind)), "")
+
+    def digest(self, kind: Digest) -> str:
+        """The file's digest of that kind in hexadecimal, or an empty text."""
+        digest: str = getattr(self, kind.value)
+        return digest
+
+    def note(self, kind: Digest, digest: str) -> None:
+        """Record the digest that was computed."""
+        setattr(self, kind.value, digest)
 
     @contextmanager
     def counting(self, connection: Connection) -> Iterator[None]:

@@ -16,7 +16,8 @@ from pyiwarp import Listener, Request, listen
 from pyiwarp.cm.listening import network_of
 from pyiwarp.cm.reception import FoldedLog, ListenerCounters
 from pyiwarp.errors import IwarpError
-from pyiwarp.files.messages import HELLO
+from pyiwarp.files.digests import Digest
+from pyiwarp.files.hello import STRANGER, answer
 from pyiwarp.files.report import Report
 from pyiwarp.files.room import DiskLimits
 from pyiwarp.files.root import Root
@@ -151,16 +152,17 @@ class FileServer:
         """One client from its Request to its end; its errors end no other session."""
         peer = request.peername
         try:
-            if request.private_data != HELLO:
+            chosen = answer(request.private_data, sha256=self._shared.settings.sha256)
+            if chosen is None:
                 self.refusals["other_application"] += 1
-                await request.reject(b"this is a file server; it serves clients of " + HELLO)
+                await request.reject(STRANGER)
             elif len(self._slots) > self._shared.settings.clients and not await self._make_room():
                 self.refusals["full"] += 1
                 what = f"a client is rejected, all {self._shared.settings.clients} clients have work"
                 self._log.say(logging.INFO, what, peer)
                 await request.reject(b"the server is full")
             else:
-                await self._serve(request)
+                await self._serve(request, *chosen)
         except (IwarpError, OSError) as error:
             self._log.say(logging.INFO, f"a client's connection has ended, {type(error).__name__}", f"{peer}: {error}")
         except Exception:
@@ -207,9 +209,9 @@ class FileServer:
         self._log.say(logging.INFO, what, f"{slot.peer}, for {now - since:.1f} s")
         return True
 
-    async def _serve(self, request: Request) -> None:
-        connection = await request.accept(HELLO)
-        session = Session(connection, self._shared)
+    async def _serve(self, request: Request, digest: Digest, hello: bytes) -> None:
+        connection = await request.accept(hello)
+        session = Session(connection, self._shared, digest)
         self._slots[_this_task()].session = session
         try:
             await session.run()

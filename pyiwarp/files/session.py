@@ -18,7 +18,7 @@ from pyiwarp.errors import Disconnected, IwarpError
 from pyiwarp.files.attributes import Attributes
 from pyiwarp.files.destination import Destination
 from pyiwarp.files.dialogue import Dialogue
-from pyiwarp.files.digests import DigestCache
+from pyiwarp.files.digests import Digest, DigestCache
 from pyiwarp.files.errors import ChecksumMismatch, Refusal, TransferCancelled, reason_of
 from pyiwarp.files.messages import (
     MESSAGE_LIMIT,
@@ -72,11 +72,13 @@ class ServerSettings:
     its next request. Of more than `clients` at once the one that has been idle longest makes room; if all have work
     the new one is rejected. With `fsync` a received file is on the disk before the client is told that it is stored.
     `backlog` and `per_address` bound the clients in MPA startup, as in `pyiwarp.listen`.
+    With `sha256` files are verified by SHA-256, also with clients that have BLAKE3.
     `read_only` refuses every put. `max_file`, `max_client` and `reserve` limit puts; see `DiskLimits`.
     """
 
     read_only: bool = False
     fsync: bool = False
+    sha256: bool = False
     patience: float = 30.0
     idle: float = 300.0
     clients: int = 64
@@ -104,8 +106,9 @@ class ServerState:
 class Session:
     """Serves one client until it closes the connection."""
 
-    def __init__(self, connection: Connection, server: ServerState) -> None:
+    def __init__(self, connection: Connection, server: ServerState, digest: Digest) -> None:
         self._connection = connection
+        self._digest = digest
         self._client = connection.peername.rpartition(":")[0]
         self._root = server.root
         self._settings = settings = server.settings
@@ -188,19 +191,20 @@ class Session:
             ready = await self._receive_unless_cancelled(Ready)
             report.stag, report.to = ready.stag, ready.to
             memory = StagingMemory(source.nbytes, ROOM * CHUNK, ring=True)
-            known = self._digests.get(source.identity) if source.tells_its_size else None
-            async with ReadAhead(source, memory, known or "") as reading:
+            known = self._digests.get(source.identity, self._digest) if source.tells_its_size else None
+            async with ReadAhead(source, memory, self._digest, known or "") as reading:
                 with self._dialogue.moving(source.nbytes):
                     async with self._dialogue.registered(memory.view, Access(0)) as region:
                         await self._dialogue.unless_cancelled(
                             self._write_all(region, reading, report), "taking the file"
                         )
-                report.sha256 = await self._dialogue.keep_peer_waiting(reading.finish())
-            self._digests.forget(source.identity)  # cached again when the client has confirmed it
-            await self._dialogue.send(Sent(report.sha256))
+                digest = await self._dialogue.keep_peer_waiting(reading.finish())
+            report.note(self._digest, digest)
+            self._digests.forget(source.identity, self._digest)  # cached again when the client has confirmed it
+            await self._dialogue.send(Sent.of(self._digest, digest))
             await self._receive_unless_cancelled(Kept)
             if source.tells_its_size:
-                self._digests.add(source.identity, report.sha256)
+                self._digests.add(source.identity, self._digest, digest)
 
     async def _write_all(self, region: Region, reading: ReadAhead, report: Report) -> None:
         """RDMA Writes, each followed by a Send, whose delivery means that the Write is placed (RFC 5040 §5.5)."""
@@ -245,16 +249,17 @@ class Session:
         """Read the client's memory into the file, and keep it if the checksum is right."""
         self._commit_under_way = False
         memory = StagingMemory(request.size, ROOM * CHUNK, ring=True)
-        async with WriteBehind(destination, memory) as writing:
+        async with WriteBehind(destination, memory, self._digest) as writing:
             with self._dialogue.moving(request.size):
                 async with self._dialogue.registered(memory.view, Access.LOCAL_WRITE) as region:
                     await self._dialogue.unless_cancelled(self._read_all(region, writing, report), "the file")
             if request.size:
                 await self._dialogue.send(Placed(request.size))  # a Cancel behind it comes where Commit is due
-            commit = await self._receive_unless_cancelled(Commit)
-            report.sha256 = await self._dialogue.keep_peer_waiting(writing.finish())
-        if report.sha256 != commit.sha256:
-            raise ChecksumMismatch("the SHA-256 of what arrived is not that of the file")
+            theirs = (await self._receive_unless_cancelled(Commit)).digest(self._digest)
+            ours = await self._dialogue.keep_peer_waiting(writing.finish())
+        report.note(self._digest, ours)
+        if ours != theirs:
+            raise ChecksumMismatch.of(self._digest.title)
         attributes = Attributes(request.permissions, request.mtime)
         await self._dialogue.keep_peer_waiting(in_thread(destination.keep, attributes))
         await self._dialogue.send(Stored())

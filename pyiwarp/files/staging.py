@@ -7,22 +7,30 @@ the file would then end this process with SIGBUS; reading and writing return an 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import ctypes
 import mmap
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
 from pyiwarp import Region, RegionSlice
 from pyiwarp.files.destination import Destination
+from pyiwarp.files.digests import Digest
 from pyiwarp.files.errors import Refusal, reason_of
 from pyiwarp.files.source import Source
-from pyiwarp.files.tasks import in_thread
+from pyiwarp.files.tasks import Window, in_thread
 
 __all__ = ["ReadAhead", "StagingMemory", "WriteBehind"]
 
 STEP: Final = 4 << 20
-"""Octets that one call in a thread reads or writes, and hashes: enough that the hand-over is cheap."""
+"""Octets that one call in a thread reads, writes or hashes: enough that the hand-over is cheap."""
+
+HASHED_AT_ONCE: Final = 1 << 16
+"""Octets up to which hashing takes less time than handing them to a thread."""
+
+WARM: Final = 96 << 20
+"""Octets ahead of those reported as placed whose pages are made: what a server may have placed, and some more."""
 
 HUGE_PAGE: Final = 2 << 20
 _NORESERVE: Final = getattr(mmap, "MAP_NORESERVE", 0x4000)
@@ -40,10 +48,11 @@ class StagingMemory:
     def __init__(self, nbytes: int, room: int, *, ring: bool) -> None:
         self.nbytes = nbytes
         self.room = min(nbytes, room)
-        self._ring = ring
+        self.is_ring = ring
         self._length = self.room if ring else nbytes
         self._mapping = _anonymous(self._length) if self._length else None
         self.view = memoryview(self._mapping) if self._mapping is not None else memoryview(bytearray())
+        self._address = 0 if self._mapping is None else ctypes.addressof(ctypes.c_char.from_buffer(self._mapping))
 
     def piece(self, start: int, end: int) -> memoryview:
         """The memory of the file's octets from `start` to `end`; they must lie in the ring without a break."""
@@ -61,12 +70,21 @@ class StagingMemory:
 
     def drop(self, start: int, end: int) -> None:
         """The octets from `start` to `end` are not needed any more."""
-        if self._ring or self._mapping is None or not hasattr(mmap, "MADV_DONTNEED"):
+        if self.is_ring or self._mapping is None or not hasattr(mmap, "MADV_DONTNEED"):
             return
         first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
         last = end if end == self.nbytes else end // mmap.PAGESIZE * mmap.PAGESIZE
         if first < last:
             self._mapping.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+    def warm(self, start: int, end: int) -> None:
+        """Make the pages of the octets from `start`, a page's first, to `end`; what they hold already stays.
+
+        It takes a thread's time that the event loop's would take when it places octets there. Where the system has no
+        call for it, pages are made when they are used.
+        """
+        if _MADVISE is not None:
+            _MADVISE(self._address + start, end - start, _POPULATE_WRITE)
 
     def close(self) -> None:
         """Give the memory back, or when the transport of an aborted connection drops its last view of it."""
@@ -84,18 +102,35 @@ def _anonymous(nbytes: int) -> mmap.mmap:
     return mapping
 
 
-class Stage:
-    """A task that moves a file's octets between the file and `memory`, in order, and hashes them (SHA-256).
+def _madvise() -> Callable[[int, int, int], int] | None:
+    """The system call of Linux, during which other threads run: that of `mmap` stops them all."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return None
+    call = ctypes.CDLL(None).madvise
+    call.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    call.restype = ctypes.c_int
+    return call
 
-    `done` counts the octets moved. Leaving the `async with` block cancels the task. A digest that is `known` is not
-    computed again.
+
+_MADVISE: Final = _madvise()
+_POPULATE_WRITE: Final = 23
+"""MADV_POPULATE_WRITE of Linux 5.14; an earlier one refuses the number and does nothing."""
+
+
+class Stage:
+    """A task that moves a file's octets between the file and `memory`, in order, and computes their digest.
+
+    One thread moves octets while another hashes those before them. Leaving the `async with` block cancels the task.
+    A digest that is `known` is not computed again.
     """
 
-    def __init__(self, memory: StagingMemory, known: str = "") -> None:
+    def __init__(self, memory: StagingMemory, digest: Digest, known: str = "") -> None:
         self.memory = memory
-        self.done = 0
         self._known = known
-        self._hash = hashlib.sha256()
+        self._hash = digest.begin()
+        self._moved = 0
+        self._hashed = 0
+        self._dropped = 0
         self._told = 0
         self._changed = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -116,27 +151,29 @@ class Stage:
         self._changed.set()
 
     async def wait_until_done(self, upto: int) -> None:
-        """Wait until `done` is at least `upto`; raises `Refusal` if the file fails before."""
-        while self.done < upto:
+        """Wait until the octets before `upto` are done with; raises `Refusal` if the file fails before."""
+        while self._done() < upto:
             if self._task.done():
                 self._task.result()
             await self._change()
 
     async def finish(self) -> str:
-        """Wait until the whole file is moved; returns its SHA-256 in hexadecimal. Raises as `wait_until_done`."""
+        """Wait until the whole file is moved; returns its digest in hexadecimal. Raises as `wait_until_done`."""
         await asyncio.shield(self._task)
         return self._known or self._hash.hexdigest()
 
     async def _run(self) -> None:
         try:
-            while self.done < self.memory.nbytes:
-                end = min(self.done + STEP, self._limit(), self.memory.unbroken(self.done))
-                if end <= self.done:
-                    await self._change()
-                    continue
-                await in_thread(self._step, self.done, end)
-                self.done = end
-                self._changed.set()
+            async with Window(1) as hashing:
+                while (start := self._moved) < self.memory.nbytes:
+                    end = min(start + STEP, self._limit(), self.memory.unbroken(start))
+                    if end <= start:
+                        await self._change()
+                        continue
+                    await in_thread(self._move, start, end)
+                    self._moved = end
+                    self._changed.set()
+                    await hashing.begin(self._hash_next(end))
             await in_thread(self._check_end)
         except OSError as error:
             raise Refusal(reason_of(error)) from error
@@ -146,18 +183,34 @@ class Stage:
         self._changed.clear()
         await self._changed.wait()
 
-    def _step(self, start: int, end: int) -> None:
+    async def _hash_next(self, end: int) -> None:
+        """Hash the octets from those that are hashed already to `end`."""
+        start = self._hashed
         with self.memory.piece(start, end) as piece:
-            self._move(piece, start)
-            if not self._known:
+            if self._known:
+                pass
+            elif end - start > HASHED_AT_ONCE:
+                await in_thread(self._hash.update, piece)
+            else:
                 self._hash.update(piece)
+        self._hashed = end
+        self._changed.set()
+
+    def _drop(self, upto: int) -> None:
+        """The memory of the octets before `upto` is not needed any more."""
+        self.memory.drop(self._dropped, upto)
+        self._dropped = upto
+
+    def _done(self) -> int:
+        """The end of the octets that the transfer may use, or may overwrite."""
+        raise NotImplementedError
 
     def _limit(self) -> int:
         """The end of the octets that may be moved now."""
         raise NotImplementedError
 
-    def _move(self, piece: memoryview, start: int) -> None:
-        """Move the octets of `piece`, which begin at `start` in the file; runs in a thread."""
+    def _move(self, start: int, end: int) -> None:
+        """Move the file's octets from `start` to `end`; runs in a thread."""
         raise NotImplementedError
 
     def _check_end(self) -> None:
@@ -170,19 +223,24 @@ class ReadAhead(Stage):
     `advance` says what has been sent, and is not needed any more.
     """
 
-    def __init__(self, source: Source, memory: StagingMemory, known: str = "") -> None:
+    def __init__(self, source: Source, memory: StagingMemory, digest: Digest, known: str = "") -> None:
         self._source = source
-        self._dropped = 0
-        super().__init__(memory, known)
+        super().__init__(memory, digest, known)
+
+    def _done(self) -> int:
+        return self._moved
 
     def _limit(self) -> int:
-        return self._told + self.memory.room
+        return self._finished() + self.memory.room
 
-    def _move(self, piece: memoryview, start: int) -> None:
-        sent = self._told
-        self.memory.drop(self._dropped, sent)
-        self._dropped = sent
-        self._source.read_into(piece, start)
+    def _finished(self) -> int:
+        """The end of the octets that are sent and hashed."""
+        return min(self._told, self._hashed)
+
+    def _move(self, start: int, end: int) -> None:
+        self._drop(self._finished())
+        with self.memory.piece(start, end) as piece:
+            self._source.read_into(piece, start)
 
     def _check_end(self) -> None:
         self._source.check_end()
@@ -191,9 +249,30 @@ class ReadAhead(Stage):
 class WriteBehind(Stage):
     """Writes to `destination` what a transfer has placed in memory; `advance` says how much that is."""
 
-    def __init__(self, destination: Destination, memory: StagingMemory) -> None:
+    def __init__(self, destination: Destination, memory: StagingMemory, digest: Digest) -> None:
         self._destination = destination
-        super().__init__(memory)
+        super().__init__(memory, digest)
+
+    async def _run(self) -> None:
+        warming = asyncio.get_running_loop().create_task(self._warm_ahead())
+        try:
+            await super()._run()
+        finally:
+            warming.cancel()
+            await asyncio.gather(warming, return_exceptions=True)
+
+    async def _warm_ahead(self) -> None:
+        """Make the pages ahead of those that are in use. A ring's are made once, a small file's are few."""
+        warmed = self.memory.nbytes if self.memory.is_ring else 0
+        while self.memory.nbytes - warmed > STEP:
+            if warmed >= self._told + WARM:
+                await self._change()
+                continue
+            await in_thread(self.memory.warm, warmed, warmed + STEP)
+            warmed += STEP
+
+    def _done(self) -> int:
+        return self._hashed
 
     async def wait_for_room(self, upto: int) -> None:
         """Wait until the octets before `upto` may be placed; raises `Refusal` if the file cannot be written."""
@@ -202,9 +281,7 @@ class WriteBehind(Stage):
     def _limit(self) -> int:
         return self._told
 
-    def _move(self, piece: memoryview, start: int) -> None:
-        self._destination.write(piece, start)
-
-    def _step(self, start: int, end: int) -> None:
-        super()._step(start, end)
-        self.memory.drop(start, end)
+    def _move(self, start: int, end: int) -> None:
+        self._drop(self._hashed)
+        with self.memory.piece(start, end) as piece:
+            self._destination.write(piece, start)

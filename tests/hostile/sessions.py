@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pyiwarp.codes import Opcode, QueueNumber
-from pyiwarp.files.messages import HELLO, Commit, Get, Kept, List, Message, Put, Ready, encode
+from pyiwarp.files.hello import HELLO
+from pyiwarp.files.messages import Commit, Get, Kept, List, Message, Put, Ready, encode
 from tests.harness import Segment, fpdu, read, send, write
 from tests.hostile.server import FILE, Server
 from tests.hosts import HOST

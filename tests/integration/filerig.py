@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -14,9 +14,12 @@ import pytest
 from pyiwarp.connections.awaitable import Connection
 from pyiwarp.connections.options import Options
 from pyiwarp.connections.serving import connect
+from pyiwarp.errors import ConnectionLost, Disconnected
 from pyiwarp.files import session
 from pyiwarp.files.client import ClientSettings, FileClient, connected
-from pyiwarp.files.messages import HELLO, MESSAGE_LIMIT
+from pyiwarp.files.digests import Digest
+from pyiwarp.files.hello import HELLO
+from pyiwarp.files.messages import MESSAGE_LIMIT
 from pyiwarp.files.report import Report
 from pyiwarp.files.root import Root
 from pyiwarp.files.server import FileServer, ServerSettings
@@ -38,12 +41,13 @@ class Rig:
         self.reports: list[Report] = []
         self.server: FileServer
 
-    def client(self, patience: float = PATIENCE) -> AbstractAsyncContextManager[FileClient]:
-        return connected("127.0.0.1", self.server.port, ClientSettings(patience=patience, options=OPTIONS))
+    def client(self, patience: float = PATIENCE, *, sha256: bool = False) -> AbstractAsyncContextManager[FileClient]:
+        settings = ClientSettings(patience=patience, sha256=sha256, options=OPTIONS)
+        return connected("127.0.0.1", self.server.port, settings)
 
-    async def raw(self) -> Connection:
+    async def raw(self, hello: bytes = HELLO) -> Connection:
         """A connection on which anything may be said."""
-        return await connect("127.0.0.1", self.server.port, private_data=HELLO, options=OPTIONS)
+        return await connect("127.0.0.1", self.server.port, private_data=hello, options=OPTIONS)
 
     async def next_report(self) -> Report:
         """The server's report of an interrupted transfer."""
@@ -86,5 +90,19 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> int:
     return 1 << 16
 
 
+async def answers_until_the_end(connection: Connection) -> None:
+    """Receive until the connection has ended."""
+    with suppress(ConnectionLost, Disconnected):
+        while True:
+            await connection.recv()
+
+
 def content(nbytes: int) -> bytes:
     return hashlib.shake_128(b"seed").digest(nbytes)
+
+
+def digest_of(octets: bytes, kind: Digest) -> str:
+    """The digest in hexadecimal, computed in one go."""
+    hashing = kind.begin()
+    hashing.update(memoryview(octets))
+    return hashing.hexdigest()

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from pyiwarp.files.messages import HELLO
+from pyiwarp.files.hello import HELLO
 from tests.children import COMMAND, ENVIRONMENT, finished, first_line, kill, start, started
 from tests.hosts import closed_port, ipv6
 from tests.patience import PATIENCE
@@ -201,10 +201,11 @@ def test_files_go_both_ways(served: Served, mine: Path) -> None:
     (served.directory / "é\n").write_bytes(b"")
     got = run("get", served.address, "a", "é\n", "-o", str(mine)).stdout.splitlines()
     assert got[0].startswith("get a: 3,000,001 octets in ")
-    assert got[0].endswith("FPDUs, SHA-256 ok")
+    assert got[0].endswith(("FPDUs, BLAKE3 ok", "FPDUs, SHA-256 ok"))
     assert got[1].startswith(r"get é\n: 0 octets")
     run("put", served.address, str(mine / "a"), str(mine / "é\n"))
-    run("put", f"{served.address}/", str(mine / "a"), "--as", "c", "--markers")
+    told = run("put", f"{served.address}/", str(mine / "a"), "--as", "c", "--markers", "--sha256").stdout
+    assert told.endswith("FPDUs, SHA-256 ok\n")
     assert (mine / "a").read_bytes() == (served.directory / "c").read_bytes() == octets
     assert [served.told()["direction"] for _ in range(5)] == ["get"] * 2 + ["put"] * 3
 
@@ -214,6 +215,7 @@ def test_results_are_data(served: Served, mine: Path) -> None:
     words = ("-o", str(mine / "b"), "--loop", "asyncio", "--fsync", "--revision", "1", "--json")
     connected, transfer = map(json.loads, run("get", f"{served.address}/a", *words).stdout.splitlines())
     assert (connected["revision"], connected["crc"], transfer["nbytes"]) == (1, True, 6)
+    assert len(transfer[connected["digest"]]) == 64
     assert transfer["stag"] == served.told()["stag"]
 
 

@@ -22,6 +22,7 @@ from pyiwarp.errors import IwarpError, Rejected
 from pyiwarp.files import room, server, session
 from pyiwarp.files.client import ClientSettings, connected
 from pyiwarp.files.dialogue import Dialogue
+from pyiwarp.files.digests import Digest
 from pyiwarp.files.errors import BadMessage, CannotConnect, ChecksumMismatch, Refusal, RefusedByPeer
 from pyiwarp.files.messages import MESSAGE_LIMIT, decode
 from pyiwarp.files.root import Root
@@ -30,7 +31,7 @@ from pyiwarp.files.source import Identity, Source
 from pyiwarp.files.staging import Stage
 from pyiwarp.mr import Access
 from tests.hosts import closed_port
-from tests.integration.filerig import Rig, content, rig, serving, small_chunks
+from tests.integration.filerig import Rig, content, digest_of, rig, serving, small_chunks
 from tests.patience import PATIENCE
 
 __all__ = ["rig", "small_chunks"]  # the fixtures
@@ -54,8 +55,8 @@ async def test_a_file_goes_both_ways(rig: Rig, small_chunks: int, nbytes: int) -
     assert seen == [(min(number * small_chunks, nbytes), nbytes) for number in range(1, chunks + 1)]
     for report in (got, put, *rig.reports):
         assert (report.nbytes, report.error, report.operations) == (nbytes, "", chunks)
-        assert report.sha256 == hashlib.sha256(octets).hexdigest()
-        assert "SHA-256 ok" in summary(report)
+        assert report.digest(client.digest) == digest_of(octets, client.digest)
+        assert f"{client.digest.title} ok" in summary(report)
     assert [report.stag for report in rig.reports] == [got.stag, put.stag]
 
 
@@ -189,8 +190,8 @@ async def test_a_file_that_was_sent_before_is_not_hashed_again(rig: Rig, monkeyp
     monkeypatch.setattr("pyiwarp.files.digests.SETTLED", -1)
     real_get = cache.get
 
-    def get(identity: Identity) -> str | None:
-        asked.append(real_get(identity))
+    def get(identity: Identity, kind: Digest) -> str | None:
+        asked.append(real_get(identity, kind))
         return asked[-1]
 
     monkeypatch.setattr(cache, "get", get)
@@ -199,7 +200,7 @@ async def test_a_file_that_was_sent_before_is_not_hashed_again(rig: Rig, monkeyp
             await client.get("file", rig.mine / "file")
         (rig.served / "file").write_bytes(content(999))
         await client.get("file", rig.mine / "file")
-    assert asked == [None, hashlib.sha256(content(1000)).hexdigest(), None]
+    assert asked == [None, digest_of(content(1000), client.digest), None]
     assert (rig.mine / "file").read_bytes() == content(999)
 
 
@@ -221,7 +222,7 @@ async def test_octets_beyond_four_gib_of_a_region(rig: Rig, monkeypatch: pytest.
             real_run = Stage._run
 
             async def run_from_there(self: Stage) -> None:
-                self.done = self._told = far
+                self._moved = self._hashed = self._told = far
                 await real_run(self)
 
             monkeypatch.setattr(Stage, "_run", run_from_there)
@@ -357,7 +358,7 @@ async def test_a_wrong_checksum_is_found_on_either_side(rig: Rig, monkeypatch: p
     async with rig.client() as client:
         with pytest.raises(ChecksumMismatch):
             await client.get("file", rig.mine / "file")
-        with pytest.raises(RefusedByPeer, match="SHA-256"):
+        with pytest.raises(RefusedByPeer, match=client.digest.title):
             await client.put(rig.mine / "file", "file")
     assert (rig.served / "file").read_bytes() == b"served"
     assert (rig.mine / "file").read_bytes() == b"mine"

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,19 @@ from pyiwarp.connections.serving import serve
 from pyiwarp.errors import ConnectionLost, Disconnected, IwarpError, MalformedStartup, TerminatedByPeer
 from pyiwarp.files.client import ClientSettings, FileClient, connected
 from pyiwarp.files.errors import BadMessage, ChecksumMismatch, PeerSilent, RefusedByPeer
-from pyiwarp.files.messages import HELLO, MESSAGE_LIMIT, Message, decode, encode
+from pyiwarp.files.hello import HELLO
+from pyiwarp.files.messages import MESSAGE_LIMIT, Message, decode, encode
 from pyiwarp.mr import Access, RemoteRegion
-from tests.integration.filerig import OPTIONS, Rig, content, impatient, rig, serving, small_chunks
+from tests.integration.filerig import (
+    OPTIONS,
+    Rig,
+    answers_until_the_end,
+    content,
+    impatient,
+    rig,
+    serving,
+    small_chunks,
+)
 from tests.patience import PATIENCE
 
 __all__ = ["impatient", "rig", "small_chunks"]  # the fixtures
@@ -38,12 +48,6 @@ BAD_TALK = [
     [b'{"op":"put","name":"x","size":70368744177664,"stag":1,"to":1}'],
     [b'{"op":"found","size":1}'],
 ]
-
-
-async def answers_until_the_end(connection: Connection) -> None:
-    with suppress(ConnectionLost, Disconnected):
-        while True:
-            await connection.recv()
 
 
 @pytest.mark.parametrize("talk", BAD_TALK)

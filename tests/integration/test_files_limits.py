@@ -17,7 +17,7 @@ from pyiwarp.errors import IwarpError
 from pyiwarp.files import server as server_module
 from pyiwarp.files.client import connected
 from pyiwarp.files.errors import RefusedByPeer
-from pyiwarp.files.messages import HELLO
+from pyiwarp.files.hello import HELLO
 from pyiwarp.files.report import Report
 from pyiwarp.files.room import RESERVE, default_reserve
 from pyiwarp.files.root import Root

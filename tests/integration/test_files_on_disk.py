@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from pyiwarp.files.dialogue import Dialogue
 from pyiwarp.files.errors import ChecksumMismatch, PeerSilent
 from pyiwarp.files.server import ServerSettings
 from pyiwarp.verbs import QpCounters
-from tests.integration.filerig import OPTIONS, Rig, content, rig, serving
+from tests.integration.filerig import OPTIONS, Rig, content, digest_of, rig, serving
 from tests.integration.loops import soon
 
 __all__ = ["rig"]
@@ -76,20 +75,21 @@ async def test_a_wrong_digest_is_forgotten(rig: Rig, monkeypatch: pytest.MonkeyP
     """A digest that is remembered and wrong refuses the file once, and not for ever."""
     monkeypatch.setattr(digests_module, "SETTLED", -1)
     (rig.served / "file").write_bytes(content(5000))
-    right = hashlib.sha256(content(5000)).hexdigest()
     digests = rig.server._shared.digests
     async with rig.client() as client:
+        kind = client.digest
+        right = digest_of(content(5000), kind)
         await client.get("file", rig.mine / "one")
         await soon(lambda: len(digests) == 1)  # when the client's last message has come
-        (identity,) = digests._digests
-        assert digests.get(identity) == right
-        digests._digests[identity] = "0" * 64
+        ((identity, _),) = digests._digests
+        assert digests.get(identity, kind) == right
+        digests._digests[identity, kind] = "0" * 64
         with pytest.raises(ChecksumMismatch):
             await client.get("file", rig.mine / "two")
         assert not (rig.mine / "two").exists()
-        assert digests.get(identity) is None, "what was found wrong is not given again"
+        assert digests.get(identity, kind) is None, "what was found wrong is not given again"
         await client.get("file", rig.mine / "two")
-        await soon(lambda: digests.get(identity) == right)
+        await soon(lambda: digests.get(identity, kind) == right)
     assert (rig.mine / "two").read_bytes() == content(5000)
 
 

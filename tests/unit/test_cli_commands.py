@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from typer.testing import CliRunner
@@ -54,7 +55,9 @@ def test_every_command_has_help(command: str) -> None:
 
 
 def test_info_is_for_people_and_as_data() -> None:
-    assert "uvloop" in runner.invoke(app, ["info"]).output
+    shown = runner.invoke(app, ["info"]).output
+    assert "uvloop" in shown
+    assert re.search(r"file digests +(BLAKE3 \(blake3 [\d.]+\), )?SHA-256", shown)
     assert json.loads(runner.invoke(app, ["info", "--json"]).output)["max_ord"] == 128
     assert "asyncio" in runner.invoke(app, ["info", "--loop", "asyncio"]).output
 

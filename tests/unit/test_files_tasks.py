@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pyiwarp.files.digests import DigestCache
+from pyiwarp.files.digests import Digest, DigestCache
 from pyiwarp.files.source import Identity
 from pyiwarp.files.tasks import Window, in_thread
 from tests.patience import PATIENCE
@@ -95,20 +95,23 @@ async def test_cancelling_waits_for_the_thread() -> None:
 def test_digests_are_remembered_for_exactly_that_file() -> None:
     cache = DigestCache(capacity=2)
     first, second, third = (Identity(1, inode, 5, 1000, 1000) for inode in (1, 2, 3))
-    cache.add(first, "a")
-    cache.add(second, "b")
-    assert cache.get(first) == "a"
-    assert cache.get(first._replace(mtime_ns=1001)) is None
-    cache.add(third, "c")
-    assert (cache.get(second), len(cache)) == (None, 2)
-    cache.forget(first)
-    cache.forget(first)
-    assert cache.get(first) is None
+    cache.add(first, Digest.SHA256, "a")
+    cache.add(second, Digest.SHA256, "b")
+    assert cache.get(first, Digest.SHA256) == "a"
+    assert cache.get(first, Digest.BLAKE3) is None
+    assert cache.get(first._replace(mtime_ns=1001), Digest.SHA256) is None
+    cache.add(third, Digest.BLAKE3, "c")
+    assert (cache.get(second, Digest.SHA256), len(cache)) == (None, 2)
+    cache.forget(first, Digest.BLAKE3)
+    assert cache.get(first, Digest.SHA256) == "a"
+    for _ in range(2):
+        cache.forget(first, Digest.SHA256)
+    assert cache.get(first, Digest.SHA256) is None
 
 
 def test_files_that_changed_just_now_are_not_remembered() -> None:
     import time
 
     cache = DigestCache()
-    cache.add(Identity(1, 1, 5, 1000, time.time_ns()), "a")
+    cache.add(Identity(1, 1, 5, 1000, time.time_ns()), Digest.SHA256, "a")
     assert len(cache) == 0
