@@ -9,7 +9,7 @@ from typing import Final
 
 from tests.children import ENVIRONMENT
 
-__all__ = ["EXPECTED", "FILES", "NETWORK", "without"]
+__all__ = ["EXPECTED", "FILES", "NETWORK", "SYSTEMS", "without"]
 
 _START: Final = '''
 """Python runs this when it starts, in the process and in those that it starts."""
@@ -132,7 +132,8 @@ _MACOS: Final = (
     "os.memfd_create"
 )
 
-_SYSTEMS: Final = {"what macOS lacks": _MACOS, "what Windows lacks": _WINDOWS}
+SYSTEMS: Final = {"what macOS lacks": _MACOS, "what Windows lacks": _WINDOWS}
+"""All that a system lacks at once."""
 NETWORK: Final = {
     "uvloop": "uvloop",
     "TCP_MAXSEG": "socket.TCP_MAXSEG",
@@ -146,7 +147,7 @@ NETWORK: Final = {
     "SIGHUP, SIGPIPE, pthread_kill": "signal.SIGHUP signal.SIGPIPE signal.pthread_kill",
     "set_blocking": "os.set_blocking",
     "eventfd, sched_getaffinity": "os.eventfd os.sched_getaffinity",
-    **_SYSTEMS,
+    **SYSTEMS,
 }
 """What a platform may lack that connections need on Linux, and what is taken away to play it."""
 
@@ -163,7 +164,7 @@ FILES: Final = {
     "private mappings": "mmap.MAP_PRIVATE mmap.MAP_ANONYMOUS",
     "/proc": "proc",
     "descriptors of directories": "directory_descriptors",
-    **_SYSTEMS,
+    **SYSTEMS,
 }
 """The same of the command and its file service."""
 

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,9 +49,28 @@ def test_closed_streams_and_a_transfer(address: str, tmp_path: Path, streams: st
     assert (tmp_path / "got").read_bytes() == OCTETS
 
 
-@pytest.mark.parametrize("words", [("--version",), ("info",), ("--help",), *((name, "--help") for name in ALL)])
-def test_closed_streams_and_every_command(words: tuple[str, ...]) -> None:
-    done = with_streams("<&- >&-", *words)
+EACH = """
+import json, os, runpy, sys
+import pyiwarp.cli
+
+assert sys.stdin is sys.stdout is None
+for words in json.loads(sys.argv[1]):
+    pid = os.fork()
+    if not pid:
+        sys.argv[1:] = words
+        runpy.run_module("pyiwarp", run_name="__main__", alter_sys=True)
+        sys.exit()
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if code:
+        sys.exit(f"{words} ends with {code}")
+"""
+
+
+def test_closed_streams_and_every_command() -> None:
+    """Python has started with closed streams, and forks for each command."""
+    commands = [["--version"], ["info"], ["--help"], *([name, "--help"] for name in ALL)]
+    command = ("sh", "-c", 'exec "$@" <&- >&-', "sh", sys.executable, "-c", EACH, json.dumps(commands))
+    done = finished(command)
     assert (done.returncode, done.stderr) == (0, "")
 
 
