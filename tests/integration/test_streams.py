@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from pyiwarp.capture import Capture
 from pyiwarp.sockets import StreamLost, StreamOptions, StreamTransport, open_connection
 from pyiwarp.sockets.wire import Op
 from tests.hosts import HOST
@@ -67,6 +69,21 @@ def test_lines_one_by_one(run: Runner) -> None:
                 assert await other_reader.readline() == b"line %d\n" % number
                 other_writer.write(b"%d\n" % number)
                 assert await reader.readline() == b"%d\n" % number
+
+    run(main)
+
+
+def test_each_end_is_captured_where_it_asks_for_it(run: Runner, tmp_path: Path) -> None:
+    async def main() -> None:
+        with Capture(tmp_path / "mine") as mine, Capture(tmp_path / "theirs") as theirs:
+            left, right = (
+                replace(QUICK, connection=replace(QUICK.connection, capture=capture)) for capture in (mine, theirs)
+            )
+            async with pair(left, right) as ((reader, _), (_, other_writer)):
+                other_writer.write(b"over both\n")
+                assert await reader.readline() == b"over both\n"
+                assert b"over both" in (tmp_path / "mine").read_bytes()
+                assert b"over both" in (tmp_path / "theirs").read_bytes()
 
     run(main)
 

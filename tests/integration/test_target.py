@@ -502,7 +502,7 @@ def test_the_command_says_where_it_listens_and_stops_when_told() -> None:
     command = [sys.executable, "-m", "pyiwarp", "target", "--port", "0", "--json"]
     with started(command, stdout=subprocess.PIPE) as process:
         told = json.loads(first_line(process))
-        assert told["event"] == "listening"
+        assert (told["event"], told["host"]) == ("listening", HOST)
         assert told["port"] != told["control"]
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == 0

@@ -92,6 +92,16 @@ def test_a_connection_from_its_handshake_to_its_end(tmp_path: Path, ends: Ends, 
     ]
 
 
+def test_a_comment_is_that_of_the_next_packet_alone(tmp_path: Path) -> None:
+    with Capture(tmp_path / "c.pcapng") as capture:
+        capture.write(b"E")
+        capture.comment("here")
+        capture.write(b"E")
+        capture.write(b"E")
+    comments = [block.options.get("opt_comment") for block in blocks(tmp_path / "c.pcapng")]
+    assert comments == [None, "here", None]
+
+
 def test_the_file_says_what_it_holds(tmp_path: Path) -> None:
     with Capture(tmp_path / "c.pcapng"):
         pass

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from pyiwarp.bounds import DEFAULT_BACKLOG, PER_ADDRESS
 from pyiwarp.cli import app, main
 
 runner = CliRunner()
@@ -23,6 +26,7 @@ runner = CliRunner()
         ("get", "localhost", "x", "y", "-o", "/dev/null"),
         ("get", "localhost", "x", "--revision", "3"),
         ("get", "localhost", "x", "--mulpdu", "127"),
+        ("get", "localhost", "x", "--pcapng", "/"),
         ("get", "localhost", "x", "--timeout", "0"),
         ("put", "localhost"),
         ("put", "localhost", "x", "y", "--as", "z"),
@@ -76,3 +80,57 @@ def test_an_interrupt_before_the_loop_runs_is_one_line(
         main()
     assert end.value.code == 1
     assert capsys.readouterr().err == "pyiwarp: interrupted\n"
+
+
+# --- what the words become -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """A function of a command's words; returns the settings with which the command would have run."""
+
+    def settings(*words: str) -> Any:
+        found = []
+        monkeypatch.setattr("pyiwarp.cli.files.run", lambda work, loop, **options: found.append(work))
+        for name in ("serve_until_stopped", "run_transfers"):
+            monkeypatch.setattr(f"pyiwarp.cli.transfers.{name}", lambda *arguments, **options: arguments[-1])
+        result = runner.invoke(app, words)
+        assert result.exit_code == 0, result.output
+        return found[0]
+
+    return settings
+
+
+def test_every_option_of_a_server_has_its_effect(settled: Callable[..., Any]) -> None:
+    plain = settled("serve", "/")
+    assert (plain.read_only, plain.fsync, plain.patience, plain.idle, plain.clients) == (False, False, 30.0, 300.0, 64)
+    assert (plain.backlog, plain.per_address) == (DEFAULT_BACKLOG, PER_ADDRESS)
+    assert plain.max_file is plain.max_client is plain.reserve is None
+    limits = ["--timeout", "7", "--idle", "8", "--clients", "9", "--backlog", "10", "--per-address", "11"]
+    sizes = ["--max-file", "12K", "--max-client", "13KiB", "--reserve", "14"]
+    told = settled("serve", "/", "--read-only", "--fsync", *limits, *sizes)
+    assert (told.read_only, told.fsync, told.patience, told.idle, told.clients) == (True, True, 7.0, 8.0, 9)
+    assert (told.backlog, told.per_address) == (10, 11)
+    assert (told.max_file, told.max_client, told.reserve) == (12_000, 13 * 1024, 14)
+
+
+@pytest.mark.parametrize("words", [("get", "localhost", "a"), ("put", "localhost", "a")])
+def test_every_option_of_a_client_has_its_effect(settled: Callable[..., Any], words: tuple[str, ...]) -> None:
+    plain = settled(*words)
+    assert (plain.patience, plain.fsync, plain.mode, plain.times) == (30.0, False, False, False)
+    given = ["--timeout", "7", *(["--fsync"] if words[0] == "get" else [])]
+    told = settled(*words, *given, "--mode")
+    assert (told.patience, told.fsync, told.mode, told.times) == (7.0, words[0] == "get", True, False)
+    assert settled(*words, "--times").times
+
+
+@pytest.mark.parametrize("words", [("serve", "/"), ("get", "localhost", "a"), ("put", "localhost", "a")])
+def test_every_option_of_a_connection_has_its_effect(settled: Callable[..., Any], words: tuple[str, ...]) -> None:
+    plain = settled(*words).options
+    assert (plain.timeout, plain.first_fpdu_timeout, plain.fpdu_timeout, plain.linger) == (10.0, 30.0, 30.0, 5.0)
+    assert (plain.crc, plain.markers, plain.revision, plain.mulpdu, plain.capture) == (True, False, 2, None, None)
+    told = settled(*words, *["--timeout", "4", "--no-crc", "--markers", "--mulpdu", "1000"]).options
+    assert (told.timeout, told.first_fpdu_timeout, told.fpdu_timeout, told.linger) == (4.0, 4.0, 4.0, 4.0)
+    assert (told.crc, told.markers, told.mulpdu) == (False, True, 1000)
+    if words[0] != "serve":
+        assert settled(*words, "--revision", "1").options.revision == 1

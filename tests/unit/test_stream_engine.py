@@ -204,6 +204,20 @@ def test_no_more_than_four_control_messages_are_on_their_way() -> None:
     assert words(speaker) == [(Op.CTRL, Control.SHUTDOWN), (Op.SGL, 19)]
 
 
+def test_an_entry_with_its_word_waits_where_there_is_room_for_a_word_alone() -> None:
+    speaker = Speaker(S_HELLO, SMALL)
+    speaker.said()
+    speaker.peer.end.clogged = True
+    for nbytes in (2048, *[1] * 8, 2040):  # a half and its word, a word that grants, a half
+        speaker.hears(data(nbytes))
+        speaker.engine.read(nbytes)
+        speaker.engine.look()
+    speaker.peer.end.clogged = False
+    assert words(speaker) == [(Op.SGL, 17), (Op.SGL, 25)]
+    speaker.poll()
+    assert words(speaker) == [(Op.SGL, 26)]
+
+
 # --- ends ------------------------------------------------------------------------------------------------------------
 
 
