@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from interop.peer import HERE, Can
 from interop.stage import PATIENCE, Stage
+from pyiwarp.cli.rsockets.rolling import Rolling
 from pyiwarp.sockets import StreamOptions, open_connection, start_server
 
 from .registry import LIMIT, add
 
 _PORT = 7471
 _GREETING = 16
-_ROLLING = bytes(range(256))
 
 
 @dataclass(frozen=True)
@@ -30,24 +30,12 @@ class _Test:
         return f"-S {self.size} -C {self.count} -I {self.iterations} -T b -T v"
 
 
-class _Rolling:
-    """The octets that rstream sends with `-T v`: they count, over all messages of one direction."""
-
-    def __init__(self) -> None:
-        self._at = 0
-
-    def next(self, nbytes: int) -> bytes:
-        """The next ones."""
-        start, self._at = self._at, (self._at + nbytes) % len(_ROLLING)
-        return (_ROLLING * (nbytes // len(_ROLLING) + 2))[start : start + nbytes]
-
-
 class _End:
     """Our end of rstream's dialogue: greetings, then each time all messages there and all back."""
 
     def __init__(self, stage: Stage, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._stage, self._reader, self._writer = stage, reader, writer
-        self._sent, self._expected = _Rolling(), _Rolling()
+        self._sent, self._expected = Rolling(), Rolling()
 
     async def send(self, nbytes: int) -> None:
         """One message of ours."""

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-
 import pyiwarp
 from interop.peer import HERE, Can
 from interop.stage import ScenarioFailed, Stage, end_of
 
+from .commands import PATIENCE, ours, port_of, program, server
 from .registry import LIMIT, add, scenario
 
-_PATIENCE = 90.0
 _NO_CLOCK = "Correlation coefficient r^2"
 """What perftest prints when its two clocks disagree. It then ends with status 1, after a transfer that went well."""
 
@@ -25,62 +16,6 @@ _CLOCK_TRIES = 5
 _TESTS = ("write_bw", "read_bw", "send_bw", "write_lat", "read_lat", "send_lat")
 _PRINTED = 4096  # octets of a ping that are worth printing
 _RPING_PORT, _PERFTEST_PORT, _PORT = 7174, 18515, 7471
-
-
-class _Ours:
-    """One of our own commands, in a process of its own, telling in lines of JSON what it does."""
-
-    def __init__(self, process: Process) -> None:
-        self._process = process
-
-    async def tells(self) -> dict[str, Any]:
-        """The next thing that it tells; an empty one at its end."""
-        assert self._process.stdout is not None
-        line = await asyncio.wait_for(self._process.stdout.readline(), _PATIENCE)
-        return json.loads(line) if line else {}
-
-    async def ended(self) -> None:
-        """Wait for its end, which must be a good one."""
-        _, complaints = await asyncio.wait_for(self._process.communicate(), _PATIENCE)
-        if self._process.returncode:
-            raise AssertionError(f"it ended with status {self._process.returncode}: {complaints.decode()}")
-
-
-@asynccontextmanager
-async def _ours(stage: Stage, *words: str) -> AsyncIterator[_Ours]:
-    command = (sys.executable, "-m", "pyiwarp", *words, "--peer", stage.peer.kind.profile.name, "--json")
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment)
-    try:
-        ours = _Ours(process)
-        yield ours
-        await ours.ended()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-
-
-async def _program(stage: Stage, command: str) -> str:
-    """Run a program of the peer's to its end; what it said."""
-    program = await stage.peer.programs().start(command)
-    status = await program.wait(_PATIENCE)
-    stage.check(status == 0, f"{command} ended with status {status}: {program.text}")
-    return program.text
-
-
-@asynccontextmanager
-async def _server(stage: Stage, command: str, port: int) -> AsyncIterator[str]:
-    """A program of the peer's that listens on `port`: where our side reaches it. It must end well."""
-    programs = stage.peer.programs()
-    server = await programs.start(command, port)
-    yield f"{HERE}:{await programs.reach(port)}"
-    status = await server.wait(_PATIENCE)
-    stage.check(status == 0, f"{command} ended with status {status}: {server.text}")
-
-
-def _port(place: str) -> int:
-    return int(place.rpartition(":")[2])
 
 
 # --- rping -----------------------------------------------------------------------------------------------------------
@@ -91,19 +26,19 @@ async def _rping(stage: Stage, count: int, size: int) -> None:
     if stage.pyiwarp_connects:
         command = f"rping -s {programs_say} -a {stage.peer.programs().address}"
         async with (
-            _server(stage, command, _RPING_PORT) as place,
-            _ours(stage, "ping", place, "-C", str(count), "-S", str(size), "-V") as ours,
+            server(stage, command, _RPING_PORT) as place,
+            ours(stage, "ping", place, "-C", str(count), "-S", str(size), "-V") as here,
         ):
-            told = await ours.tells()
+            told = await here.tells()
             stage.check((told["pings"], told["verified"]) == (count, True), f"our client tells {told}")
         return
-    async with _ours(stage, "ping", "--serve", "--port", "0") as ours:
-        port = (await ours.tells())["port"]
-        said = await _program(stage, f"rping -c {programs_say} -a {stage.peer.programs().host_address} -p {port}")
+    async with ours(stage, "ping", "--serve", "--port", "0") as here:
+        port = (await here.tells())["port"]
+        said = await program(stage, f"rping -c {programs_say} -a {stage.peer.programs().host_address} -p {port}")
         seen = said.count("ping data: rdma-ping-")
         stage.check(seen == count or size > _PRINTED, f"rping said: {said[-500:]}")
         stage.check("mismatch" not in said, "rping found other data than it sent")
-        told = await ours.tells()
+        told = await here.tells()
         stage.check(told["pings"] == count, f"our server tells {told}")
 
 
@@ -140,19 +75,19 @@ async def _perftest_once(stage: Stage, test: str, count: int, size: int) -> None
     command = f"ib_{test} -R -d siw0 {' '.join(words)}"
     if stage.pyiwarp_connects:
         async with (
-            _server(stage, command, _PERFTEST_PORT) as place,
-            _ours(stage, "perf", test, place, *words) as ours,
+            server(stage, command, _PERFTEST_PORT) as place,
+            ours(stage, "perf", test, place, *words) as here,
         ):
-            stage.check((await ours.tells()).get("event") == "connected", "our client did not connect")
-            told = await ours.tells()
+            stage.check((await here.tells()).get("event") == "connected", "our client did not connect")
+            told = await here.tells()
             stage.check((told["iterations"], told["size"]) == (count, size), f"our client tells {told}")
         return
-    async with _ours(stage, "perf", test, "--port", "0", *words) as ours:
-        port = (await ours.tells())["port"]
-        said = await _program(stage, f"{command} -p {port} {stage.peer.programs().host_address}")
+    async with ours(stage, "perf", test, "--port", "0", *words) as here:
+        port = (await here.tells())["port"]
+        said = await program(stage, f"{command} -p {port} {stage.peer.programs().host_address}")
         rows = [line.split() for line in said.splitlines() if line.split()[:2] == [str(size), str(count)]]
         stage.check(len(rows) == 1, f"ib_{test} printed no figures: {said}")
-        stage.check((await ours.tells()).get("event") == "connected", "our server was not connected to")
+        stage.check((await here.tells()).get("event") == "connected", "our server was not connected to")
 
 
 def _register(test: str) -> None:
@@ -176,8 +111,8 @@ async def rdma_client_and_server(stage: Stage) -> None:
     programs = stage.peer.programs()
     if stage.pyiwarp_connects:
         async with (
-            _server(stage, f"rdma_server -s {programs.address} -p {_PORT}", _PORT) as place,
-            pyiwarp.connect(HERE, _port(place), options=stage.options()) as connection,
+            server(stage, f"rdma_server -s {programs.address} -p {_PORT}", _PORT) as place,
+            pyiwarp.connect(HERE, port_of(place), options=stage.options()) as connection,
         ):
             await connection.send(bytes(16))
             stage.check(len(await connection.recv()) == 16, "rdma_server sent something else")
@@ -188,7 +123,7 @@ async def rdma_client_and_server(stage: Stage) -> None:
             stage.check(len(await connection.recv()) == 16, "rdma_client sent something else")
             await connection.send(bytes(16))
             await end_of(connection)
-        stage.check(await client.wait(_PATIENCE) == 0, f"rdma_client failed: {client.text}")
+        stage.check(await client.wait(PATIENCE) == 0, f"rdma_client failed: {client.text}")
 
 
 @scenario(
@@ -202,8 +137,8 @@ async def ucmatose(stage: Stage) -> None:
     words = f"-c 1 -C {count} -S {size}"
     if stage.pyiwarp_connects:
         async with (
-            _server(stage, f"ucmatose -b {programs.address} {words}", _PORT) as place,
-            pyiwarp.connect(HERE, _port(place), options=stage.options()) as connection,
+            server(stage, f"ucmatose -b {programs.address} {words}", _PORT) as place,
+            pyiwarp.connect(HERE, port_of(place), options=stage.options()) as connection,
         ):
             for _ in range(count):
                 stage.check(len(await connection.recv()) == size, "ucmatose sent something else")
@@ -218,4 +153,4 @@ async def ucmatose(stage: Stage) -> None:
                 await connection.send(bytes(size))
             for _ in range(count):
                 stage.check(len(await connection.recv()) == size, "ucmatose sent something else")
-        stage.check(await client.wait(_PATIENCE) == 0, f"ucmatose failed: {client.text}")
+        stage.check(await client.wait(PATIENCE) == 0, f"ucmatose failed: {client.text}")

@@ -2,8 +2,8 @@
 
 Each command imports the library when it runs, so that `--help` and `--version` are quick. Read in this order: `options`
 (shared arguments), `streams` (standard streams), `running` (the event loop, signals and errors), `files` and
-`transfers`, `ping`, `perf`, `conform`, `tunnel`.
-`rping/` and `perftest/` hold the protocols of those programs, `tunnels/` what a tunnel does.
+`transfers`, `ping`, `perf`, `conform`, `tunnel`, `rstream`, `rcopy`.
+`rping/`, `perftest/` and `rsockets/` hold the protocols of those programs, `tunnels/` what a tunnel does.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pyiwarp.cli.files import get, ls, put, serve
 from pyiwarp.cli.info import info
 from pyiwarp.cli.perf import perf
 from pyiwarp.cli.ping import ping
+from pyiwarp.cli.rcopy import rcopy
+from pyiwarp.cli.rstream import rstream
 from pyiwarp.cli.target import target
 from pyiwarp.cli.tunnel import tunnel
 
@@ -36,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, get, put, ls, ping, perf, conform, target, tunnel, info, demo):
+for command in (serve, get, put, ls, ping, perf, conform, target, tunnel, rstream, rcopy, info, demo):
     app.command()(command)
 
 

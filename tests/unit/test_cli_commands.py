@@ -42,6 +42,17 @@ runner = CliRunner()
         ("tunnel", "tcp:localhost:0", "iwarp:localhost:0"),
         ("tunnel", "tcp:localhost:0/x", "iwarp:localhost:1"),
         ("tunnel", "tcp:localhost:0", "iwarp:localhost:1", "--clients", "0"),
+        ("rstream", "-T", "x"),
+        ("rstream", "-T", "f"),
+        ("rstream", "-S", "0"),
+        ("rstream", "-B", "3"),
+        ("rstream", "-s", "localhost", "-p", "0"),
+        ("rcopy",),
+        ("rcopy", "x"),
+        ("rcopy", "x", "localhost", "--root", "/"),
+        ("rcopy", "x", "[::1"),
+        ("rcopy", "x", ":y"),
+        ("rcopy", "--root", "/no/such/directory"),
     ],
 )
 def test_usage_errors_end_with_2(words: tuple[str, ...]) -> None:
@@ -50,7 +61,7 @@ def test_usage_errors_end_with_2(words: tuple[str, ...]) -> None:
     assert "Usage" in result.output
 
 
-@pytest.mark.parametrize("command", ["serve", "get", "put", "ls", "tunnel", "info", "demo"])
+@pytest.mark.parametrize("command", ["serve", "get", "put", "ls", "tunnel", "rstream", "rcopy", "info", "demo"])
 def test_every_command_has_help(command: str) -> None:
     assert command in runner.invoke(app, ["--help"]).output
     result = runner.invoke(app, [command, "--help"], terminal_width=200)

@@ -131,7 +131,22 @@ def test_what_came(came: object, words: str) -> None:
 
 # --- screens ---------------------------------------------------------------------------------------------------------
 
-COMMANDS: Final = ("", "serve", "get", "put", "ls", "ping", "perf", "conform", "target", "tunnel", "info", "demo")
+COMMANDS: Final = (
+    "",
+    "serve",
+    "get",
+    "put",
+    "ls",
+    "ping",
+    "perf",
+    "conform",
+    "target",
+    "tunnel",
+    "rstream",
+    "rcopy",
+    "info",
+    "demo",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
