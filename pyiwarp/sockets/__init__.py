@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     )
     from pyiwarp.sockets.streamops import stream_ops
     from pyiwarp.sockets.streams import open_connection, start_server
-    from pyiwarp.sockets.streamsock import State, StreamSock
+    from pyiwarp.sockets.streamsock import State, StreamSock, pair_recvmsg, pair_sendmsg, pair_shutdown
     from pyiwarp.sockets.transport import StreamTransport
 
 __all__ = [
@@ -79,6 +79,9 @@ __all__ = [
     "has_family",
     "install",
     "open_connection",
+    "pair_recvmsg",
+    "pair_sendmsg",
+    "pair_shutdown",
     "proto_register",
     "proto_unregister",
     "protocols",
@@ -116,7 +119,7 @@ __getattr__, __dir__ = lazy_exports(
         "sockoptions": ("RDMA_INLINE", "RDMA_IOMAPSIZE", "RDMA_ROUTE", "RDMA_RQSIZE", "RDMA_SQSIZE", "SOL_RDMA"),
         "streamops": ("stream_ops",),
         "streams": ("open_connection", "start_server"),
-        "streamsock": ("State", "StreamSock"),
+        "streamsock": ("State", "StreamSock", "pair_recvmsg", "pair_sendmsg", "pair_shutdown"),
         "transport": ("StreamTransport",),
     },
 )

@@ -36,7 +36,7 @@ class Bridge(asyncio.BufferedProtocol):
         self._rest = bytearray()  # for the program, whose end is full
         self._program_done = False  # the program sends nothing more
         self._hung_up = False  # and takes nothing more
-        self._leaving = False
+        self._leaving = self._paused = False
         self._peer_done = self._lost = False
         self._orphan: asyncio.TimerHandle | None = None
         self.over = False
@@ -97,12 +97,15 @@ class Bridge(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The peer is slow: the program is read no more for now."""
+        self._paused = True
         self._loop.remove_reader(self.near)
 
     def resume_writing(self) -> None:
         """Read the program again."""
+        self._paused = False
         if not self._program_done and not self._lost:
             self._loop.add_reader(self.near, self._on_program)
+            self._read_the_rest()
 
     def eof_received(self) -> bool:
         """The peer sends nothing more: the program reads what is there, then the end."""
@@ -144,6 +147,8 @@ class Bridge(asyncio.BufferedProtocol):
     # --- from the program --------------------------------------------------------------------------------------------
 
     def _on_program(self) -> None:
+        if self._program_done or self._lost:
+            return
         try:
             nbytes = self.near.recv_into(self._thread.scratch)
         except (BlockingIOError, InterruptedError):
@@ -154,8 +159,14 @@ class Bridge(asyncio.BufferedProtocol):
             nbytes = 0
         if nbytes:
             self.transport.write(self._thread.scratch[:nbytes])
+            self._read_the_rest()
         else:
             self._on_done()
+
+    def _read_the_rest(self) -> None:
+        """What is there when the program ends: no end follows it, as the program's end is not closed yet."""
+        if self._leaving and not self._paused:
+            self._loop.call_soon(self._on_program)
 
     def _on_done(self) -> None:
         self._program_done = True
@@ -206,6 +217,8 @@ class Bridge(asyncio.BufferedProtocol):
             self._finish()
         elif self._program_done:
             self.transport.close()
+        else:
+            self._read_the_rest()
 
     def waiting(self) -> int:
         """Octets of the program that have not left yet."""

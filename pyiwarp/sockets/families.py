@@ -45,10 +45,6 @@ class Proto:
 
     name: str
     """As lists have it."""
-    init: Callable[[Any], None]
-    """`sk` is new."""
-    destroy: Callable[[Any], None]
-    """`sk` is given up: nobody has a socket of it any more."""
     sendmsg: Callable[[Socket, list[Buffer], int], int]
     """Send octets, as many as there is room for; returns how many."""
     recvmsg: Callable[[Socket, list[Buffer], int], int]
@@ -71,6 +67,10 @@ class Proto:
     """Set an option: its level, its number, its value."""
     getsockopt: Callable[[Any, int, int], int | bytes] | None = None
     """The value of an option, by its level and its number."""
+    init: Callable[[Any], None] | None = None
+    """`sk` is new."""
+    destroy: Callable[[Any], None] | None = None
+    """`sk` is given up: all its sockets in this process are closed."""
     close: Callable[[Any, float], None] | None = None
     """The socket is closed: wait up to so many seconds until what was sent has left."""
 

@@ -31,10 +31,6 @@ def _failed(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-def _init(sk: IwarpSock) -> None:
-    """Nothing beyond what the class does: TCP's socket is made when it is needed."""
-
-
 def _destroy(sk: IwarpSock) -> None:
     sk.close_carrier()
 
@@ -138,7 +134,6 @@ def _close(sk: IwarpSock, seconds: float) -> None:
 
 RSOCKETS: Final = Proto(
     name="rsockets",
-    init=_init,
     destroy=_destroy,
     get_port=_get_port,
     sendmsg=pair_sendmsg,

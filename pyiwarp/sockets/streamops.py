@@ -50,9 +50,15 @@ def _connect(sock: Socket, address: Any) -> None:
         sk.try_again(sock)
     sk.error = None
     sk.prot.connect(sk, address)
+    if _connected(sk):
+        return
     if sock.gettimeout() == 0:
         raise _failed(errno.EINPROGRESS)
     _wait_connected(sock, sk)
+
+
+def _connected(sk: StreamSock) -> bool:
+    return sk.state is State.CONNECTED
 
 
 def _wait_connected(sock: Socket, sk: StreamSock) -> None:
@@ -156,7 +162,7 @@ def _sendmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:
         _wait_connected(sock, sk)
     if (error := sk.take_error()) is not None:
         raise error
-    if sk.state is not State.CONNECTED:
+    if not _connected(sk):
         raise _failed(errno.EPIPE if socket.SHUT_WR in sk.shut else errno.ENOTCONN)
     try:
         return sk.prot.sendmsg(sock, buffers, flags)
@@ -194,7 +200,8 @@ def _release(sock: Socket) -> None:
             sk.prot.unhash(sk)
         if sk.linger[0] and sk.state is State.CONNECTED and sk.prot.close is not None:
             sk.prot.close(sk, sk.linger[1])
-        sk.prot.destroy(sk)
+        if sk.prot.destroy is not None:
+            sk.prot.destroy(sk)
         sk.close_near()
 
 

@@ -75,7 +75,8 @@ class StreamSock(Sock):
         """The address of the peer."""
         self.sockname: Any = None
         """Its own address."""
-        prot.init(self)
+        if prot.init is not None:
+            prot.init(self)
 
     def __del__(self) -> None:
         self.close_near()

@@ -18,19 +18,19 @@ from tests.hosts import HOST
 from tests.integration.loops import open_sockets
 from tests.patience import PATIENCE
 
-__all__ = ["Ends", "new", "nothing_left", "pair_of", "quick", "read_all", "serving"]
+__all__ = ["QUICK", "Ends", "new", "nothing_left", "pair_of", "quick", "read_all", "serving"]
 
 Ends = tuple[Socket, Socket]
+QUICK = replace(StreamOptions(), connection=replace(StreamOptions().connection, timeout=PATIENCE, linger=1.0))
 
 
 @pytest.fixture(autouse=True)
 def quick() -> Iterator[None]:
     """Every socket waits as long as tests do, and a test leaves no descriptor behind."""
-    usual = StreamOptions()
-    set_stream_options(replace(usual, connection=replace(usual.connection, timeout=PATIENCE, linger=1.0)))
+    set_stream_options(QUICK)
     with nothing_left():
         yield
-    set_stream_options(usual)
+    set_stream_options(StreamOptions())
 
 
 @contextmanager

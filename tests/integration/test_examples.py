@@ -28,6 +28,7 @@ SAID = {
     "echo": "4096 octets came back",
     "kv_store": "100 keys found with",
     "lock_and_counter": "8 clients drew 200 tickets, no two the same, and added up to 900",
+    "loop_family": "HELLO from the house",
     "numpy_arrays": "read 2,048,000 octets into the array itself: the mean is 127,999.5",
     "rpc_srq": "16 clients made 416 calls; ",
     "ring_buffer": "2000 records, 299,400 octets",
