@@ -228,6 +228,11 @@ class Deframer:
 
     def receive_view(self) -> memoryview:
         """Where the next octets shall land; never empty. Views given earlier are void from now on."""
+        if not self.view and self._lobby and self._last <= _LOBBY_SIZE // _GROWTH:  # what is said is said in little
+            self.view = self._lobby
+            self.start = self.end = 0
+            self._room = _LOBBY_SIZE
+            return self.view
         left = self.end - self.start
         if not self.view:
             self.view = self._buffer_for(self._last * _GROWTH)

@@ -54,8 +54,12 @@ class Pump(Protocol):
     def receive_view(self) -> memoryview:
         """Where the next octets shall land; never empty."""
 
-    def received(self, nbytes: int) -> None:
-        """`nbytes` octets now lie in that view."""
+    def received(self, nbytes: int) -> bool:
+        """`nbytes` octets now lie in that view.
+
+        Returns True if a steady pump is as it was: of these octets themselves there is nothing to write, and nothing to
+        settle. Callbacks that change something call `Driver.kick`.
+        """
 
     def received_eof(self) -> None:
         """The peer closed its half."""

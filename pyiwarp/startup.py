@@ -124,19 +124,18 @@ class Startup:
             return memoryview(bytearray(1))
         return memoryview(self._frame)[self._have :]
 
-    def received(self, nbytes: int) -> None:
+    def received(self, nbytes: int) -> bool:
         """`nbytes` octets of the peer's startup frame have come."""
         if self.state is StartupState.DECIDING:
             # MPA-5044-7.1.2-11: no FPDU exists before the Reply, so these octets belong to no frame
             self._fail(MalformedStartup(TOO_MUCH))
-            return
-        if self.state not in (StartupState.AWAIT_REPLY, StartupState.AWAIT_REQUEST):
-            return
-        self._have += nbytes
-        try:
-            self._advance()
-        except StartupError as error:
-            self._fail(error)
+        elif self.state in (StartupState.AWAIT_REPLY, StartupState.AWAIT_REQUEST):
+            self._have += nbytes
+            try:
+                self._advance()
+            except StartupError as error:
+                self._fail(error)
+        return False
 
     def received_eof(self) -> None:
         """The peer closed its half; no startup can succeed after that."""

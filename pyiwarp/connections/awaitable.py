@@ -281,7 +281,7 @@ class Connection(Endpoint[AsyncioDriver]):
         """The octets of the peer's next Send; see `recv_message`."""
         if not self._inbox:
             await self._wait_for_message()
-        return self._take_message().data
+        return self._take_data()
 
     async def recv_message(self) -> Message:
         """The peer's next Send, in the order sent. Cancelling loses none.
@@ -344,12 +344,17 @@ class Connection(Endpoint[AsyncioDriver]):
         succeeded([_future(done).result() for done in arrival.work])
         return arrival.memory
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            while True:
-                yield await self.recv()
-        except (Closed, Disconnected):  # by this side, by the peer
-            return
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """The octets of the peer's next Send; the end when either side has closed. Otherwise as `recv`."""
+        if not self._inbox:
+            try:
+                await self._wait_for_message()
+            except (Closed, Disconnected):  # by this side, by the peer
+                raise StopAsyncIteration from None
+        return self._take_data()
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

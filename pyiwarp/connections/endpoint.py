@@ -289,15 +289,20 @@ class Endpoint(Generic[D]):
 
     def _take_message(self) -> Message:
         """The oldest message of the inbox; its receive is posted again."""
+        completion = self._inbox[0]
+        immediate = completion.immediate is not None
+        return Message(self._take_data(), completion.solicited, completion.inval_stag, immediate)
+
+    def _take_data(self) -> bytes:
+        """The octets of the oldest message of the inbox, a copy; its receive is posted again."""
         completion = self._inbox.popleft()
-        slot = completion.wr_id
+        slot, data = completion.wr_id, completion.immediate
         assert isinstance(slot, int), "receives are numbered by their slot"
-        start = slot * self.options.recv_size
-        data = bytes(self._receives.pinned_view(start, completion.nbytes))  # a copy: the slot is used again
+        if data is None:
+            start = slot * self.options.recv_size
+            data = bytes(self._receives.pinned_view(start, completion.nbytes))
         self._post_receive(slot)
-        if completion.immediate is not None:
-            return Message(completion.immediate, completion.solicited, immediate=True)
-        return Message(data, completion.solicited, completion.inval_stag)
+        return data
 
     def _check_sink(self, buffer: Local) -> None:
         """Raise what receiving into `buffer` raises when it may not be written."""
@@ -437,7 +442,7 @@ class Endpoint(Generic[D]):
         """Raise what a new operation on an ended connection raises."""
         if self._closed:
             raise Closed(f"the connection was closed: {self!r}")
-        if self._left_behind:
+        if self._llp is not None and self._llp.left_behind:
             raise WrongProcess(self)
         if self.qp.state is not QpState.RTS and not self.qp.alive:
             raise self.qp.error or Disconnected(f"the peer closed the connection: {self!r}")

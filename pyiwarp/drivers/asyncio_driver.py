@@ -53,6 +53,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._kicked = False  # the loop's next turn looks at the output
         self._burst = False  # something was written since the loop last had news
         self._busy = False  # the pump is being called; the output is looked at afterwards
+        self._asked = False  # there may be something to write, said while it was busy
         self._steady = False
         self._reading = True
         self._sent_fin = False
@@ -99,10 +100,10 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             self._tap.received(self._view[:nbytes])
             self._view = None
         self._busy = True
-        self._burst = False
+        self._burst = self._asked = False
         try:
-            self.pump.received(nbytes)
-            self._run()
+            if not self.pump.received(nbytes) or self._asked or not self._steady:
+                self._run()
         finally:
             self._busy = False
 
@@ -156,6 +157,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         if self._busy or self._kicked or self._transport is None:
             if self._left_behind and not self.pump.output_ended:  # else the queue pair is being given up
                 raise WrongProcess(self.pump)
+            self._asked = True
             return  # the call that is running looks for more to write before it returns
         if self._burst:
             self._look_later()

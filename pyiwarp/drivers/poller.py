@@ -189,7 +189,16 @@ class Poller:
         if self.busy:
             return 0
         ready = self._look(0)
-        if ready or self._behind or self._next_deadline != NEVER:
+        if len(ready) == 1 and not self._behind and self._next_deadline > monotonic():  # the least that `_serve` does
+            ((fd, happened),) = ready
+            pollable = self._pollables.get(fd)
+            if pollable is not None:
+                self.busy = True
+                try:
+                    pollable.ready(happened)
+                finally:
+                    self.busy = False
+        elif ready or self._behind or self._next_deadline <= monotonic():
             self._serve(ready)
         if pending:
             raise_pending()

@@ -23,6 +23,9 @@ from pyiwarp.pump import HELD, NOT_NOW, STEADY_LOOK, TAKEN, Pump, TimeLimit, add
 __all__ = ["PollingDriver"]
 
 _IOV_MAX: Final = 1024  # what one gather write takes on Linux
+_NO_MORE: Final = 0
+_MORE: Final = 1
+_AS_BEFORE: Final = 2
 _LAST_READS: Final = 1024  # after a failed write: what may still lie in the socket
 
 
@@ -58,6 +61,7 @@ class PollingDriver:
         self._emss_serves = 0  # so many more writes
         self._mask = 0
         self._busy = False
+        self._asked = False  # there may be something to write, said while it was busy
         self._steady = False
         self._in_line = False  # the pump is behind, and a turn will come
         self._more = False  # a turn ended with batches left
@@ -83,11 +87,14 @@ class PollingDriver:
         if self._busy:
             return
         self._busy = True
+        self._asked = False
         try:
             if happened & _OUT and self._pending:
                 self._write(self._pending)
             if happened & ~_OUT and self._mask & _IN and not self.closed:
-                self._receive()
+                received = self._receive()
+                if received == _AS_BEFORE and self._steady and self._mask == _IN and not self._asked:
+                    return
             self._run()
         finally:
             self._busy = False
@@ -146,6 +153,7 @@ class PollingDriver:
                 return  # the queue pair is being given up
             poller.check_thread()
         if self._busy or self.closed:
+            self._asked = True
             return  # the call that is running looks for more to write before it returns
         self._busy = True
         try:
@@ -205,24 +213,23 @@ class PollingDriver:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _receive(self) -> bool:
-        """Receive once; returns whether there may be more."""
+    def _receive(self) -> int:
+        """Receive once; returns that `_NO_MORE` comes now, that there may be `_MORE`, or that all is `_AS_BEFORE`."""
         view = self.pump.receive_view()
         try:
             nbytes = self._recv_into(view)
         except BlockingIOError:
-            return False
+            return _NO_MORE
         except OSError as error:
             self._end(error)
-            return False
+            return _NO_MORE
         if nbytes:
             if self._tap is not None:
                 self._tap.received(view[:nbytes])
-            self.pump.received(nbytes)
-        else:
-            self._eof = True
-            self.pump.received_eof()
-        return not self._eof
+            return _AS_BEFORE if self.pump.received(nbytes) else _MORE
+        self._eof = True
+        self.pump.received_eof()
+        return _NO_MORE
 
     def _run(self) -> None:
         """Write what there is to write, then settle what may have changed."""

@@ -8,8 +8,9 @@ requests.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from pyiwarp import rdmap
 from pyiwarp.access import Grantor
@@ -43,7 +44,7 @@ from pyiwarp.fastwire import (
     parse_untagged,
 )
 from pyiwarp.memory.atomics import perform
-from pyiwarp.mpa import INTACT, LENGTH_SIZE, Deframer, Discarder, MarkedDeframer, fpdu_size
+from pyiwarp.mpa import CRC_SIZE, INTACT, LENGTH_SIZE, Deframer, Discarder, MarkedDeframer, fpdu_size
 from pyiwarp.mr import StagTable
 from pyiwarp.negotiation import Agreement
 from pyiwarp.profile import PROFILES, PeerProfile
@@ -77,12 +78,15 @@ def _immediate_data(opcode: Opcode, header: Untagged, payload: memoryview) -> by
 class Receives(Protocol):
     """The receive queue, as far as `receive_alone` needs to know it."""
 
-    @property
-    def room_alone(self) -> int:
-        """Octets that the next Send may have to be delivered by `deliver_alone`; -1 if it may not."""
+    posted: deque[Any]
+    """Those that wait for a Send, as work requests."""
+    taken: deque[Any]
+    """Those that messages have taken, and that are not complete."""
+    judged_late: bool
+    """Whether their memory is judged when a message takes them."""
 
     def deliver_alone(self, payload: memoryview, *, solicited: bool) -> None:
-        """Place and complete a Send."""
+        """Place a Send in the oldest receive that waits, and complete it."""
 
 
 class Scope(Grantor, Protocol):
@@ -123,7 +127,7 @@ class Stream(SendingHalf):
         self._pd = pd
         self._scope = scope
         self._receive_fault = receive_fault
-        self._deframer = (MarkedDeframer if agreement.receive_markers else Deframer)(crc=agreement.crc)
+        self.deframer = (MarkedDeframer if agreement.receive_markers else Deframer)(crc=agreement.crc)
         self._extensions = extensions
         # one buffer serves for all Requests: each is used up on delivery
         self._request_octets = bytearray(ATOMIC_REQUEST_SIZE if extensions else READ_REQUEST_SIZE)
@@ -153,7 +157,7 @@ class Stream(SendingHalf):
     @property
     def fpdus_received(self) -> int:
         """Verified FPDUs so far."""
-        return self._deframer.fpdus
+        return self.deframer.fpdus
 
     @property
     def progress(self) -> int:
@@ -173,7 +177,7 @@ class Stream(SendingHalf):
     @property
     def unfinished(self) -> bool:
         """Whether the peer owes the rest of an FPDU: what has come of it is all there is to process."""
-        return self._waiting_ulpdu is None and not self.behind and not self._deframer.idle
+        return self._waiting_ulpdu is None and not self.behind and not self.deframer.idle
 
     @property
     def flowing(self) -> bool:
@@ -184,11 +188,11 @@ class Stream(SendingHalf):
 
     def receive_view(self) -> memoryview:
         """Where the next octets shall land; never empty."""
-        return self._deframer.receive_view()
+        return self.deframer.receive_view()
 
     def received(self, nbytes: int) -> list[Event]:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
-        self._deframer.received(nbytes)
+        self.deframer.received(nbytes)
         self._turn_left -= nbytes >> _OCTETS_SHIFT
         return self.resume()
 
@@ -197,14 +201,18 @@ class Stream(SendingHalf):
 
         Otherwise it returns False, and nothing has happened.
         """
-        deframer, queue = self._deframer, self._sends
+        deframer, queue, posted = self.deframer, self._sends, receives.posted
         if (
-            deframer.start != deframer.end
+            not posted
+            or receives.taken
+            or receives.judged_late
+            or deframer.start != deframer.end
             or nbytes < _LEAST_SEND
             or self._turn_left <= 1  # the plain way ends the turn
             or self._fast_receive is None
             or self.agreement.receive_markers
             or self._events
+            or self._mute  # whom the first FPDU lets speak
             or self.violation is not None
             or self._waiting_ulpdu is not None
         ):
@@ -217,21 +225,21 @@ class Stream(SendingHalf):
             return False
         if len(view) == BUFFER_SIZE:  # a shared buffer, which others may use as soon as it is released
             return False
-        if fpdu_size(length) != nbytes or not 0 <= size <= receives.room_alone:
-            return False
+        sges = posted[0].sges
+        if (length + LENGTH_SIZE + 3 & ~3) + CRC_SIZE != nbytes or len(sges) != 1 or not 0 <= size <= sges[0].nbytes:
+            return False  # DDP-5041-7.1-08
         if deframer.crc and crc32c(view[:nbytes]) != INTACT:  # MPA-5044-6-01: before anything is placed
             return False
         queue.due_msn = qn_msn + 1 & MSN_MASK  # DDP-5041-4.3-09
         deframer.take_alone(nbytes)
         self._turn_left -= 1
-        self._mute = False
         receives.deliver_alone(view[_SEND_BODY : _SEND_BODY + size], solicited=kind == _SEND_SE)
         return True
 
     def proceed(self) -> list[Event]:
         """Process what the last turn has left: the next turn begins, and others have had theirs."""
         self._turn_left = TURN_FPDUS
-        self._turn_began = self._deframer.octets
+        self._turn_began = self.deframer.octets
         return self.resume()
 
     def resume(self) -> list[Event]:
@@ -244,7 +252,7 @@ class Stream(SendingHalf):
             while True:
                 ulpdu = self._waiting_ulpdu
                 if ulpdu is None:
-                    deframer = self._deframer
+                    deframer = self.deframer
                     if fast_receive is not None:
                         fpdus = fast_receive.run(deframer, self._events, self._turn_left)
                         if fpdus:
@@ -268,10 +276,10 @@ class Stream(SendingHalf):
             self._fail(violation.with_traceback(None))  # its frames would keep users' memory unresizable
         self.behind = self._turn_left <= 0
         if self.behind and self._waiting_ulpdu is None and not self.input_discarded:
-            self._deframer.wait(self._deframer.octets - self._turn_began)
+            self.deframer.wait(self.deframer.octets - self._turn_began)
         self._segment = b""
         if self._waiting_ulpdu is None:
-            self._deframer.release()
+            self.deframer.release()
         events, self._events = self._events, []
         return events
 
@@ -284,7 +292,7 @@ class Stream(SendingHalf):
         if self.violation is not None:
             return []
         for unfinished, what in (
-            (not self._deframer.idle or self._waiting_ulpdu is not None, "an FPDU"),
+            (not self.deframer.idle or self._waiting_ulpdu is not None, "an FPDU"),
             (any(queue.underway for queue in self._queues.values()), "a message"),
             (len(self.reads) > 0, "the answer to a Read"),
         ):
@@ -327,7 +335,7 @@ class Stream(SendingHalf):
                 self._stop_input()  # no receive will be posted for it
             else:
                 if self._waiting_ulpdu is None:  # else it was tried again
-                    ulpdu = self._deframer.hold(ulpdu)
+                    ulpdu = self.deframer.hold(ulpdu)
                 self._waiting_ulpdu = ulpdu
             return
         self._waiting_ulpdu = None
@@ -441,7 +449,7 @@ class Stream(SendingHalf):
 
     def _stop_input(self) -> None:
         self.input_discarded = True
-        self._deframer = Discarder(self._deframer.fpdus)
+        self.deframer = Discarder(self.deframer.fpdus)
         self._waiting_ulpdu = None
         self._drop_input()
 

@@ -240,7 +240,8 @@ class QueuePair(QpPump):
         stream = self._stream
         if stream is None or self.state is not _RTS or self._tcp is not _OPEN or self._closed:
             return False
-        return self._sq.send_alone(stream, Send((), None, octets, None, solicited, False), self.write_small)
+        request = tuple.__new__(Send, ((), None, octets, None, solicited, False, False))
+        return self._sq.send_alone(stream, request, self.write_small)
 
     def post_send_many(self, requests: Sequence[SendRequest]) -> None:
         """Post work requests in their order, as `post_send` would one by one, and tell the driver once.
@@ -273,11 +274,12 @@ class QueuePair(QpPump):
 
     def post_recv(self, request: Recv) -> None:
         """Add a receive for a Send of the peer; raises `QueueFull`, or `BadWorkRequest` for memory it may not write."""
-        if self._flushes_receives():
+        stream = self._stream
+        ordinary = self.state is _RTS and stream is not None and not (self._closed or stream.peer_closed)
+        if not ordinary and self._flushes_receives():
             self._rq.post_late(request, self.error)
             return
         self._rq.post(request)
-        stream = self._stream
         if stream is not None and stream.starved:
             self.on_output()
 

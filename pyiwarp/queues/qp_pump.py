@@ -198,17 +198,18 @@ class QpPump:
 
     def receive_view(self) -> memoryview:
         """Where the next octets shall land; never empty."""
-        return (self._stream or self.stream).receive_view()
+        return (self._stream or self.stream).deframer.receive_view()
 
-    def received(self, nbytes: int) -> None:
+    def received(self, nbytes: int) -> bool:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
         self._octets_received += nbytes
         stream = self._stream or self.stream
         if nbytes <= LARGEST_ALONE and self._tcp is _OPEN and stream.receive_alone(nbytes, self._rq):
-            return
+            return self._confirming is None
         events = stream.received(nbytes)
         if events:
             self._take(events)
+        return False
 
     def received_eof(self) -> None:
         """The peer closed its half."""

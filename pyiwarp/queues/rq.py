@@ -34,8 +34,6 @@ class ReceiveQueue:
 
     __slots__ = (
         "_late",
-        "_posted",
-        "_taken",
         "cap",
         "cq",
         "fault",
@@ -44,8 +42,10 @@ class ReceiveQueue:
         "judged_late",
         "on_posted",
         "pd",
+        "posted",
         "qp_num",
         "srq",
+        "taken",
     )
 
     def __init__(
@@ -69,30 +69,30 @@ class ReceiveQueue:
         self.fault: LocalCatastrophe | None = None
         self.flush_status = Status.WR_FLUSH_ERR
         self.flushes = 0
-        self._posted: deque[Recv] = deque()
-        self._taken: deque[Recv] = deque()  # by messages; of the last some octets may be missing
+        self.posted: deque[Recv] = deque()
+        self.taken: deque[Recv] = deque()  # by messages; of the last some octets may be missing
         self._late: deque[Completion | Callable[[], None]] = deque()
 
     def __len__(self) -> int:
-        return len(self._posted)
+        return len(self.posted)
 
     def is_ready(self) -> bool:
         """Whether there is a receive for the next Send; if a shared queue has none, `on_posted` is called later."""
-        return bool(self._posted) or (self.srq is not None and self.srq.offers(self.on_posted))
+        return bool(self.posted) or (self.srq is not None and self.srq.offers(self.on_posted))
 
     @property
     def unfinished(self) -> int:
         """Receives posted or taken here, and not complete."""
-        return len(self._posted) + len(self._taken)
+        return len(self.posted) + len(self.taken)
 
     def check_room(self) -> None:
         """Raises `QueueFull` if nothing more can be posted."""
-        if len(self._posted) + len(self._late) < self.cap.max_recv_wr:
+        if len(self.posted) + len(self._late) < self.cap.max_recv_wr:
             return
         if self.srq is not None:
             raise BadWorkRequest(f"queue pair {self.qp_num} takes its receives from {self.srq!r}: post them there")
         limit = self.cap.max_recv_wr
-        if len(self._posted) + sum(isinstance(late, Completion) for late in self._late) >= limit:
+        if len(self.posted) + sum(isinstance(late, Completion) for late in self._late) >= limit:
             raise QueueFull(f"the receive queue of queue pair {self.qp_num} holds {limit} work requests already")
 
     def post(self, request: Recv) -> None:
@@ -100,7 +100,7 @@ class ReceiveQueue:
 
         Raises `QueueFull`, `BadWorkRequest` for memory that may not be written, `Closed` for memory that is gone.
         """
-        if len(self._posted) + len(self._late) >= self.cap.max_recv_wr:
+        if len(self.posted) + len(self._late) >= self.cap.max_recv_wr:
             self.check_room()
         sges = request.sges
         if self.judged_late:
@@ -109,7 +109,7 @@ class ReceiveQueue:
             sge = sges[0] if len(sges) == 1 else None
             if type(sge) is not RegionSlice or not sge.region.pin_sink(self.pd, sge.offset, sge.nbytes):
                 request = Recv(pinned_sinks(sges, self.pd, self.cap), request.wr_id)
-        self._posted.append(request)
+        self.posted.append(request)
 
     def post_late(self, request: Recv, error: Exception | None) -> None:
         """Take a receive that can only be flushed, when everything before it is complete."""
@@ -125,13 +125,13 @@ class ReceiveQueue:
         receive: Recv | None
         if self.judged_late:
             receive = self._judged()
-        elif self._posted:
-            receive = self._posted.popleft()
+        elif self.posted:
+            receive = self.posted.popleft()
         else:
             receive = None if self.srq is None else self.srq.take(self.on_posted)
         if receive is None:
             return None
-        self._taken.append(receive)
+        self.taken.append(receive)
         sges: Any = receive.sges
         if len(sges) == 1:
             region, offset, nbytes = sges[0]
@@ -142,19 +142,19 @@ class ReceiveQueue:
         """The oldest receive, whose memory was judged now; None if there is none, or if it is bad."""
         if self.fault is not None or not self.is_ready():
             return None
-        receive = self._posted.popleft() if self.srq is None else self.srq.take(self.on_posted)
+        receive = self.posted.popleft() if self.srq is None else self.srq.take(self.on_posted)
         assert receive is not None, "is_ready has seen to it"
         try:
             sges = pinned_sinks(receive.sges, self.pd, self.cap if self.srq is None else self.srq.cap)
         except (BadWorkRequest, Closed) as error:
             self.fault = LocalCatastrophe(f"the receive of this message names memory that may not be written: {error}")
-            self._taken.append(Recv((), receive.wr_id))
+            self.taken.append(Recv((), receive.wr_id))
             return None
         return Recv(sges, receive.wr_id)
 
     def delivered(self, event: Delivered) -> None:
         """Complete the receive of the oldest message that took one (RDMAP-5040-5.3-05)."""
-        receive = self._taken.popleft()
+        receive = self.taken.popleft()
         sges: Any = receive.sges
         for region, _, _ in sges:
             region.unpin()
@@ -165,17 +165,9 @@ class ReceiveQueue:
         if self._late:
             self._complete_late()
 
-    @property
-    def room_alone(self) -> int:
-        """Octets that the receive of the next Send takes, if it is one piece of one region; else -1."""
-        if not self._posted or self._taken or self.judged_late:
-            return -1
-        sges = self._posted[0].sges
-        return sges[0].nbytes if len(sges) == 1 else -1
-
     def deliver_alone(self, payload: memoryview, *, solicited: bool) -> None:
-        """As `take` and `delivered`: place a whole Send in the receive that `room_alone` judged, and complete it."""
-        receive = self._posted.popleft()
+        """As `take` and `delivered`: place a whole Send in the oldest receive, which has one piece, and complete it."""
+        receive = self.posted.popleft()
         sges: Any = receive.sges
         ((region, offset, _),) = sges
         nbytes = len(payload)
@@ -190,13 +182,13 @@ class ReceiveQueue:
         """Complete every receive, in order, with a flush: no message will come for it."""
         if self.srq is not None:
             self.srq.forget(self.on_posted)
-        held = len(self._taken) if self.judged_late else len(self._taken) + len(self._posted)
-        receives = [*self._taken, *self._posted]
+        held = len(self.taken) if self.judged_late else len(self.taken) + len(self.posted)
+        receives = [*self.taken, *self.posted]
         self.fault = None
-        status, self.flush_status = (self.flush_status if self._taken else Status.WR_FLUSH_ERR), Status.WR_FLUSH_ERR
+        status, self.flush_status = (self.flush_status if self.taken else Status.WR_FLUSH_ERR), Status.WR_FLUSH_ERR
         self.flushes += len(receives)
-        self._taken.clear()
-        self._posted.clear()
+        self.taken.clear()
+        self.posted.clear()
         for number, receive in enumerate(receives):
             sges: Any = receive.sges
             if number < held:
@@ -211,7 +203,7 @@ class ReceiveQueue:
         self._complete_late()
 
     def _complete_late(self) -> None:
-        while self._late and not (self._posted or self._taken):
+        while self._late and not (self.posted or self.taken):
             late = self._late.popleft()
             if isinstance(late, Completion):
                 self.flushes += 1

@@ -16,7 +16,7 @@ from tests.property.test_fast_ways import Message, Side, answered, assert_same_f
 
 @pytest.mark.parametrize("crc", [False, True])
 def test_markers_at_every_offset_are_taken_out_the_fast_way(crc: bool) -> None:
-    """MPA-5044-4.3-03, -04, -06, -13, -14, MPA-5044-4.4-14, -15."""
+    """MPA-5044-4.3-03, -04, -06, -07, -13, -14, MPA-5044-4.4-14, -15."""
     for shift in range(0, 512, 4):
         script = [to_open(0, 100 + shift % 60) for _ in range(shift // 100)]
         script += [to_open(0, shift % 100 + 1), to_open(0, 600), sent(0, 39), to_open(7, 530), answered(0, 90)]

@@ -102,6 +102,23 @@ def driven(pump: FakePump, takes: int = 1 << 30) -> tuple[AsyncioDriver, FakeTra
     return driver, transport
 
 
+@pytest.mark.parametrize(("steady", "posts"), [(True, False), (True, True), (False, False)])
+async def test_octets_that_leave_a_steady_pump_as_it_was_need_no_look(steady: bool, posts: bool) -> None:
+    pump = FakePump()
+    pump.steady = steady
+    driver, transport = driven(pump)
+
+    def received(nbytes: int) -> bool:
+        pump.batches = [[b"one"]]
+        if posts:  # a callback of a completion does
+            driver.kick()
+        return True
+
+    pump.received = received  # type: ignore[attr-defined]
+    driver.buffer_updated(6)
+    assert transport.written == ([] if steady and not posts else [b"one"])
+
+
 async def test_the_segment_size_is_read_again_and_again() -> None:  # MPA-5044-4.5-06
     pump = FakePump()
     driver, transport = driven(pump)

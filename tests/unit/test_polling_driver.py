@@ -38,14 +38,16 @@ class FakePump:
         self.calls: list[str] = []
         self.emss: list[int] = []
         self.limit: TimeLimit | None = None
+        self.on_received: Callable[[], bool] = lambda: False
         self.buffer = bytearray(1 << 16)
         self.got = b""
 
     def receive_view(self) -> memoryview:
         return memoryview(self.buffer)
 
-    def received(self, nbytes: int) -> None:
+    def received(self, nbytes: int) -> bool:
         self.got += self.buffer[:nbytes]
+        return self.on_received()
 
     def next_iov(self) -> list[bytes]:
         return self.batches.pop(0) if self.batches else []
@@ -108,6 +110,37 @@ def test_a_batch_is_written_within_the_kick() -> None:
         assert far.recv(100) == b"onetwothree"
         assert pump.calls.count("flushed") == 2
         assert "127.0.0.1" in repr(driver)
+
+
+@pytest.mark.parametrize(("posts", "said"), [(False, b""), (True, b"one")])
+def test_octets_that_leave_a_steady_pump_as_it_was_need_no_look(posts: bool, said: bytes) -> None:
+    pump = FakePump()
+    pump.steady = True
+    with driven(pump) as (poller, driver, far):
+        driver.kick()
+
+        def on_received() -> bool:
+            pump.batches = [[b"one"]]
+            if posts:  # a callback of a completion does
+                driver.kick()
+            return True
+
+        pump.on_received = on_received
+        far.send(b"octets")
+        arrived(driver._socket)
+        assert poller.progress() == 1
+        assert pump.got == b"octets"
+        assert pump.batches == ([] if posts else [[b"one"]])
+        pump.batches.clear()
+        far.setblocking(False)
+        assert (far.recv(10) if posts else b"") == said
+        pump.steady = False  # a pump that is not steady is looked at whatever it says
+        driver.kick()
+        far.setblocking(True)
+        far.send(b"octets")
+        arrived(driver._socket)
+        poller.progress()
+        assert pump.batches == []
 
 
 def test_what_the_kernel_does_not_take_is_kept_as_views() -> None:

@@ -80,8 +80,8 @@ MUTATIONS: Final = (
     Mutation(
         "a Send that comes by itself may be larger than its receive",
         "engine/stream",
-        "not 0 <= size <= receives.room_alone:",
-        "size < 0 or receives.room_alone < 0:",
+        "not 0 <= size <= sges[0].nbytes:",
+        "size < 0:",
         ("DDP-5041-7.1-08",),
     ),
     Mutation(

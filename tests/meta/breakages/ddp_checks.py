@@ -360,7 +360,7 @@ MUTATIONS: Final = (
         "        if self.violation is not None:\n            return\n        self.violation = violation\n",
         "        self.violation = violation\n",
         ("DDP-5041-7.1-18",),
-        (Replacement("engine/stream", "        self._deframer = Discarder(self._deframer.fpdus)\n", ""),),
+        (Replacement("engine/stream", "        self.deframer = Discarder(self.deframer.fpdus)\n", ""),),
     ),
     Mutation(
         "the report has another error's type",

@@ -207,8 +207,8 @@ MUTATIONS: Final = (
     Mutation(
         "what comes in one delivery is delivered newest first",
         "engine/stream",
-        "            self._deframer.release()\n        events, self._events = self._events, []",
-        "            self._deframer.release()\n        events, self._events = self._events[::-1], []",
+        "            self.deframer.release()\n        events, self._events = self._events, []",
+        "            self.deframer.release()\n        events, self._events = self._events[::-1], []",
         (
             "DDP-5041-4.1-07",
             "DDP-5041-5.3-06",

@@ -290,8 +290,8 @@ MUTATIONS: Final = (
     Mutation(
         "the polling driver does not tell of a FIN",
         "drivers/polling_driver",
-        "            self.pump.received_eof()\n",
-        "            pass\n",
+        "        self.pump.received_eof()\n        return _NO_MORE",
+        "        return _MORE",
         ("MPA-5041-3-11",),
     ),
     Mutation(

@@ -370,8 +370,8 @@ MUTATIONS: Final = (
     Mutation(
         "receives are taken newest first",
         "queues/rq",
-        "            receive = self._posted.popleft()",
-        "            receive = self._posted.pop()",
+        "            receive = self.posted.popleft()",
+        "            receive = self.posted.pop()",
         ("DDP-5041-5.3-06",),
     ),
     Mutation(

@@ -212,7 +212,8 @@ MUTATIONS: Final = (
     Mutation(
         "a reset is a graceful end to the polling driver",
         "drivers/polling_driver",
-        "        except OSError as error:\n            self._end(error)\n            return False\n        if nbytes:",
+        "        except OSError as error:\n            self._end(error)\n            return _NO_MORE\n"
+        "        if nbytes:",
         "        except OSError:\n            nbytes = 0\n        if nbytes:",
         ("DDP-5041-6.2.2-01",),
     ),

@@ -52,7 +52,7 @@ MUTATIONS: Final = (
     Mutation(
         "a FIN in the middle of an FPDU is graceful",
         "engine/stream",
-        '            (not self._deframer.idle or self._waiting_ulpdu is not None, "an FPDU"),\n',
+        '            (not self.deframer.idle or self._waiting_ulpdu is not None, "an FPDU"),\n',
         "",
         (
             "MPA-5044-7.2-01",
@@ -69,8 +69,8 @@ MUTATIONS: Final = (
     Mutation(
         "a FIN is not seen on a polled socket",
         "drivers/polling_driver",
-        "            self.pump.received_eof()\n",
-        "",
+        "        self.pump.received_eof()\n        return _NO_MORE",
+        "        return _NO_MORE",
         ("MPA-5044-7.2-02",),
     ),
     Mutation(
@@ -138,7 +138,7 @@ MUTATIONS: Final = (
     Mutation(
         "input goes on after an error in an FPDU",
         "engine/stream",
-        "        self._deframer = Discarder(self._deframer.fpdus)\n",
+        "        self.deframer = Discarder(self.deframer.fpdus)\n",
         "",
         ("MPA-5044-8-09",),
     ),

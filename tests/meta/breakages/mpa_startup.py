@@ -149,8 +149,8 @@ MUTATIONS: Final = (
     Mutation(
         "octets that are no good FPDU let the Responder speak",
         "engine/stream",
-        "        self._deframer.received(nbytes)\n",
-        "        self._deframer.received(nbytes)\n        self._mute = False\n",
+        "        self.deframer.received(nbytes)\n",
+        "        self.deframer.received(nbytes)\n        self._mute = False\n",
         (
             "MPA-5044-7.1.2-16",
             "MPA2-6581-9.2-19",

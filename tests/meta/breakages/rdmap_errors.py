@@ -132,8 +132,8 @@ MUTATIONS: Final = (
             ),
             Replacement(
                 "engine/stream",
-                '        self._segment = b""\n        if self._waiting_ulpdu is None:\n            self._deframer',
-                "        if self._waiting_ulpdu is None:\n            self._deframer",
+                '        self._segment = b""\n        if self._waiting_ulpdu is None:\n            self.deframer',
+                "        if self._waiting_ulpdu is None:\n            self.deframer",
             ),
         ),
     ),

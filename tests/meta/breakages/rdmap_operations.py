@@ -369,15 +369,15 @@ MUTATIONS: Final = (
     Mutation(
         "receives complete newest first",
         "queues/rq",
-        "        receive = self._taken.popleft()",
-        "        receive = self._taken.pop()",
+        "        receive = self.taken.popleft()",
+        "        receive = self.taken.pop()",
         ("RDMAP-5040-5.3-05",),
     ),
     Mutation(
         "a Send takes the newest receive",
         "queues/rq",
-        "            receive = self._posted.popleft()\n",
-        "            receive = self._posted.pop()\n",
+        "            receive = self.posted.popleft()\n",
+        "            receive = self.posted.pop()\n",
         ("RDMAP-5040-5.3-05",),
     ),
     Mutation(
@@ -458,7 +458,7 @@ MUTATIONS: Final = (
         "a Write that has a Send behind it is placed behind that Send",
         "engine/stream",
         "                sink[:] = payload\n",
-        "                if self._deframer.end - self._deframer.start < 30:\n                    sink[:] = payload\n",
+        "                if self.deframer.end - self.deframer.start < 30:\n                    sink[:] = payload\n",
         ("RDMAP-5040-5.1-07", "RDMAP-5040-5.5-08"),
     ),
     Mutation(

@@ -102,8 +102,8 @@ MUTATIONS: Final = (
     Mutation(
         "a receive that was cut short succeeds",
         "queues/rq",
-        "status, self.flush_status = (self.flush_status if self._taken else Status.WR_FLUSH_ERR)",
-        "status, self.flush_status = (Status.SUCCESS if self._taken else Status.WR_FLUSH_ERR)",
+        "status, self.flush_status = (self.flush_status if self.taken else Status.WR_FLUSH_ERR)",
+        "status, self.flush_status = (Status.SUCCESS if self.taken else Status.WR_FLUSH_ERR)",
         ("RDMAP-5040-3.1-06",),
     ),
     Mutation(
@@ -364,15 +364,15 @@ MUTATIONS: Final = (
     Mutation(
         "connections do not tell that a Send is solicited",
         "connections/endpoint",
-        "return Message(data, completion.solicited, completion.inval_stag)",
-        "return Message(data, False, completion.inval_stag)",
+        "return Message(self._take_data(), completion.solicited, ",
+        "return Message(self._take_data(), False, ",
         ("RDMAP-5040-3.2-03",),
     ),
     Mutation(
         "connections do not tell which STag was invalidated",
         "connections/endpoint",
-        "return Message(data, completion.solicited, completion.inval_stag)",
-        "return Message(data, completion.solicited)",
+        "completion.solicited, completion.inval_stag, immediate)",
+        "completion.solicited, None, immediate)",
         ("RDMAP-5040-3.2-03",),
     ),
     Mutation(
