@@ -4,9 +4,9 @@
 the verbs: `connect_qp` and `Request.accept_qp` connect queue pairs that the program has made, `post_send` and
 `post_recv` fill them, and `cq.poll()` makes progress and takes completions.
 
-Everything belongs to the thread that made it. What a thread has connected shares one `Poller`: whenever one of the
-connections waits or one of the completion queues is polled, all of them make progress. While a program does neither,
-nothing moves, and a peer that wants an answer waits.
+Everything belongs to the thread that made it, or to a `SharedPoller`, which threads hold in turns. What a thread has
+connected shares one `Poller`: whenever one of the connections waits or one of the completion queues is polled, all of
+them make progress. While a program does neither, nothing moves, and a peer that wants an answer waits.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pyiwarp.connections.options import Options, options_for
 from pyiwarp.drivers.interrupts import waiting_module
 from pyiwarp.drivers.poller import poller
 from pyiwarp.drivers.polling_driver import PollingDriver
+from pyiwarp.drivers.shared_poller import SharedPoller
 from pyiwarp.errors import Closed, ConnectionLost, UsageError
 from pyiwarp.negotiation import Offer
 from pyiwarp.queues.cq import CompletionQueue
@@ -37,6 +38,7 @@ __all__ = [
     "Options",
     "Region",
     "Request",
+    "SharedPoller",
     "connect",
     "connect_qp",
     "listen",

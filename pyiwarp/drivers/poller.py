@@ -24,14 +24,14 @@ from pyiwarp.drivers.turns import Behind
 from pyiwarp.errors import UsageError, WrongProcess, WrongThread
 from pyiwarp.forks import left_behind_in_children
 
-__all__ = ["NEVER", "Pollable", "Poller", "poller"]
+__all__ = ["NEVER", "NO_THREAD", "SPIN", "Pollable", "Poller", "own", "poller"]
 
 SPIN: Final = 0.0005
 """For how long `Poller.wait` looks again and again before it sleeps, in seconds."""
 
 NEVER: Final = math.inf
 AT_ONCE: Final = 0.0  # a deadline that has passed
-_NO_THREAD: Final = -1
+NO_THREAD: Final = -1  # no thread has this number
 
 
 class Pollable(Protocol):
@@ -57,7 +57,8 @@ class Poller:
     """
 
     def __init__(self, spin: float = SPIN) -> None:
-        self.spin = spin
+        self.spin: float = spin
+        """For how long `wait` looks again and again before it sleeps, in seconds."""
         self.ident = get_ident()
         self.left_behind = False  # whether this process is a forked child, and the sockets are its parent's
         self._poll = readiness()
@@ -93,7 +94,7 @@ class Poller:
     def leave_behind(self) -> None:
         """This process is a forked child: its threads make pollers of their own."""
         self.left_behind = True
-        self.ident = _NO_THREAD
+        self.ident = NO_THREAD
 
     # --- for pollables -----------------------------------------------------------------------------------------------
 
@@ -283,11 +284,14 @@ class _Own(threading.local):
     poller: Poller | None = None
 
 
-_own = _Own()
+own: Final = _Own()
 
 
 def poller() -> Poller:
-    """The poller of the calling thread, made at the first call; its `spin` says how long to look before sleeping."""
-    if _own.poller is None or _own.poller.left_behind:
-        _own.poller = Poller()
-    return _own.poller
+    """The poller of the calling thread, made at the first call; its `spin` says how long to look before sleeping.
+
+    While the thread holds a `SharedPoller`, that one.
+    """
+    if own.poller is None or own.poller.left_behind:
+        own.poller = Poller()
+    return own.poller

@@ -2,7 +2,8 @@
 
 Nothing in the stack is locked. A queue pair that a second thread uses goes wrong in ways that are hard to see, so in
 debug mode (`Device(debug=True)`, the environment variable PYIWARP_DEBUG, or `python -X dev`) objects are made of
-classes that check each call. Without debug mode there is no check and no cost.
+classes that check each call. Without debug mode there is no check and no cost. What is made while a `SharedPoller` is
+held belongs to whoever holds that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pyiwarp.drivers.poller import own
+from pyiwarp.drivers.shared_poller import SharedPoller
 from pyiwarp.errors import WrongThread
 
 if TYPE_CHECKING:
@@ -30,14 +33,21 @@ def debugging() -> bool:
 
 
 class _Owner:
-    """The thread that made an object, and the loop that ran then, or else the first one in which it is used."""
+    """Who may use an object: the thread that made it, in the loop that ran then, or else the first that it is used in.
+
+    Or whoever holds the shared poller that was held then.
+    """
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
         self.loop = _running_loop()
+        self.shared = own.poller if isinstance(own.poller, SharedPoller) else None
 
     def check(self, thing: object) -> None:
         """Raises `WrongThread` unless this thread and this loop may use `thing`."""
+        if self.shared is not None:
+            self.shared.check_thread()
+            return
         thread = threading.current_thread()
         if thread is not self.thread:
             raise WrongThread(f"thread {thread.name!r} uses what belongs to thread {self.thread.name!r}: {thing!r}")

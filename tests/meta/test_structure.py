@@ -41,7 +41,7 @@ ROWS = """
 RANK = {name.rstrip("/"): row for row, line in enumerate(ROWS.strip().splitlines(), 1) for name in line.split()}
 ALONE = "conformance"  # it checks other stacks as it checks this one, and shares nothing with it but the formats
 FORMATS = {"codes", "errors", "wire"}
-DRIVING = {"pump", "capture", "buffers", "errors", "forks"}
+DRIVING = {"pump", "capture", "buffers", "errors", "exports", "forks"}
 
 
 def name_of(path: Path) -> str:

@@ -1,0 +1,322 @@
+"""One poller for many threads: they hold it in turns, and sleep without holding it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pyiwarp import Access, blocking
+from pyiwarp.blocking import SharedPoller
+from pyiwarp.drivers import interrupts, shared_poller
+from pyiwarp.drivers.descriptors import GATHERS
+from pyiwarp.errors import UsageError, WrongProcess, WrongThread
+from pyiwarp.verbs import Device, ProtectionDomain, QueuePair, Recv, Send
+from tests.hosts import HOST
+from tests.integration.loops import open_sockets
+from tests.interrupted import guarded, pythons_interrupts
+from tests.patience import PATIENCE
+
+
+@pytest.fixture
+def shared() -> Iterator[SharedPoller]:
+    before, poller = open_sockets(), SharedPoller()
+    yield poller
+    assert not poller._masks
+    assert not open_sockets() - before
+
+
+@pytest.fixture(params=[True, False], ids=["descriptor", "no descriptor"])
+def anywhere(request: pytest.FixtureRequest, shared: SharedPoller, monkeypatch: pytest.MonkeyPatch) -> SharedPoller:
+    """A shared poller where one descriptor stands for all sockets, and one where none does."""
+    if request.param and not GATHERS:
+        pytest.skip("this system has no epoll")
+    monkeypatch.setattr(shared_poller, "GATHERS", request.param)
+    return shared
+
+
+class Threads:
+    """Threads that run beside each other; the error of each is the test's."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._errors: list[BaseException] = []
+
+    def run(self, program: Callable[..., object], *arguments: object) -> threading.Thread:
+        def body() -> None:
+            try:
+                program(*arguments)
+            except BaseException as error:
+                self._errors.append(error)
+
+        thread = threading.Thread(target=body, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        return thread
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        for error in self._errors:
+            raise error
+
+
+@contextmanager
+def connected(poller: SharedPoller) -> Iterator[tuple[blocking.Connection, blocking.Connection]]:
+    """Two connections that the poller drives, made by two threads."""
+    ends: dict[str, blocking.Connection] = {}
+
+    def connect(port: int) -> None:
+        with poller:
+            ends["one"] = blocking.connect(HOST, port)
+
+    threads = Threads()
+    with poller, blocking.listen(HOST) as listener:
+        threads.run(connect, listener.port)
+        ends["other"] = listener.get_request(timeout=PATIENCE).accept()
+        assert poller.wait(lambda: "one" in ends, PATIENCE)
+    threads.join()
+    try:
+        yield ends["one"], ends["other"]
+    finally:
+        with poller:
+            for conn in ends.values():
+                conn.qp.disconnect()
+            for conn in ends.values():
+                conn.close()
+
+
+def test_threads_talk_to_each_other_over_one_poller(anywhere: SharedPoller) -> None:
+    poller, count = anywhere, 30
+
+    def ask(conn: blocking.Connection) -> None:
+        for number in range(count):
+            with poller:
+                conn.send(b"%d" % number, timeout=PATIENCE)
+                assert conn.recv(timeout=PATIENCE) == b"re %d" % number
+
+    def answer(conn: blocking.Connection) -> None:
+        for _ in range(count):
+            with poller:
+                conn.send(b"re " + conn.recv(timeout=PATIENCE), timeout=PATIENCE)
+
+    with connected(poller) as (one, other), connected(poller) as (two, another):
+        threads = Threads()
+        for asker, answerer in ((one, other), (two, another)):
+            threads.run(ask, asker)
+            threads.run(answer, answerer)
+        threads.join()
+
+
+def test_who_does_not_hold_it_is_told_so(shared: SharedPoller) -> None:
+    with connected(shared) as (one, other):
+        for call in (
+            lambda: one.send(b"x"),
+            lambda: other.recv(timeout=0),
+            one.close,
+        ):
+            with pytest.raises(WrongThread, match=r"does not hold it, as .* does: <SharedPoller 2 sockets>"):
+                call()
+        with shared, shared:
+            assert blocking.poller() is shared
+            one.send(b"held twice", timeout=PATIENCE)
+            assert other.recv(timeout=PATIENCE) == b"held twice"
+        assert blocking.poller() is not shared
+        with pytest.raises(WrongThread):
+            one.send(b"x")
+
+
+def queue_pairs(poller: SharedPoller, pd: ProtectionDomain) -> tuple[QueuePair, QueuePair]:
+    """Two queue pairs that are connected; they were made while the poller was held."""
+    with poller, blocking.listen(HOST) as listener:
+        here, there = (pd.create_qp(pd.context.create_cq(16), pd.context.create_cq(16)) for _ in range(2))
+        there.post_recv(Recv((pd.register(bytearray(8))[:],), 1))
+        threads = Threads()
+
+        def connect() -> None:
+            with poller:
+                blocking.connect_qp(here, HOST, listener.port)
+
+        threads.run(connect)
+        listener.get_request(timeout=PATIENCE).accept_qp(there)
+        assert poller.wait(lambda: here.alive and here.query().agreement is not None, PATIENCE)
+    threads.join()
+    return here, there
+
+
+def test_debug_mode_lets_whoever_holds_it(shared: SharedPoller) -> None:
+    context = Device(debug=True).open()
+    here, there = queue_pairs(shared, context.alloc_pd())
+    threads, held = Threads(), threading.Event()
+
+    def post() -> None:
+        with pytest.raises(WrongThread, match="does not hold it"):
+            here.query()
+        with shared:
+            here.post_send(Send(inline=b"x"))
+        held.set()
+
+    threads.run(post)
+    assert held.wait(PATIENCE)
+    threads.join()
+    with pytest.raises(WrongThread, match="does not hold it"):
+        there.recv_cq.poll()
+    with shared:
+        (done,) = blocking.wait(there.recv_cq, timeout=PATIENCE)
+        assert done.wr_id == 1
+        context.close()
+        assert shared.wait(lambda: not shared._masks, PATIENCE)
+    alone = Device(debug=True).open().create_cq()
+    with shared, pytest.raises(WrongThread, match="uses what belongs to thread"):
+        raise_of(alone.poll)
+
+
+def raise_of(call: Callable[[], object]) -> None:
+    """Call it in a thread of its own, and raise what it raises."""
+    threads = Threads()
+    threads.run(call)
+    threads.join()
+
+
+def test_who_sleeps_is_woken_by_what_another_thread_does(anywhere: SharedPoller) -> None:
+    poller, said = anywhere, list[int]()
+    threads, asleep = Threads(), threading.Barrier(4)
+
+    def sleep(number: int) -> None:
+        asleep.wait(PATIENCE)
+        assert poller.wait(lambda: len(said) > number, PATIENCE)
+
+    for number in range(3):
+        threads.run(sleep, number)
+    asleep.wait(PATIENCE)
+    began = time.monotonic()
+    for number in range(3):
+        time.sleep(0.01)
+        with poller:
+            said.append(number)
+    threads.join()
+    assert time.monotonic() - began < PATIENCE / 2
+    assert (poller._followers, poller._leading, poller._depth) == (0, False, 0)
+
+
+def test_waiting_ends_in_time_and_lets_go_of_it(anywhere: SharedPoller) -> None:
+    poller, counted = anywhere, list[int]()
+    threads, over = Threads(), threading.Event()
+
+    def count() -> None:
+        while not over.is_set():
+            with poller:
+                counted.append(1)
+            time.sleep(0.001)
+
+    threads.run(count)
+    with poller, poller:
+        before = len(counted)
+        assert not poller.wait(lambda: False, 0.05)
+        assert len(counted) > before, "another thread had its turn"
+        assert poller.ident == threading.get_ident()
+        still = len(counted)
+        time.sleep(0.01)
+        assert len(counted) == still, "it is held again"
+    over.set()
+    threads.join()
+
+
+def test_a_callback_does_not_wait(shared: SharedPoller) -> None:
+    raised: list[UsageError] = []
+
+    def wait() -> None:
+        try:
+            shared.wait(lambda: True)
+        except UsageError as error:
+            raised.append(error)
+
+    with shared:
+        shared.shielded(wait)
+    assert "a callback of the stack must not wait" in str(raised[0])
+
+
+@pytest.mark.skipif(not GATHERS, reason="this system has no epoll")
+def test_a_thread_sleeps_on_the_descriptor_without_holding_it(shared: SharedPoller) -> None:
+    threads, over = Threads(), threading.Event()
+    fd = shared.fileno()
+
+    def move() -> None:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        while not over.is_set():
+            if poll.poll(20):
+                shared.progress()
+
+    with connected(shared) as (one, other):
+        region = other.register(bytearray(b"passive"), Access.REMOTE_READ)
+        threads.run(move)
+        with shared:
+            sink = one.register(bytearray(7))
+            one.read(sink[:], region[:].remote(), timeout=PATIENCE)
+            assert bytes(sink.view) == b"passive"
+            sink.close()
+            region.close()
+        assert shared.fileno() == fd
+        over.set()
+        threads.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_is_not_stopped_by_who_held_it(shared: SharedPoller) -> None:
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with shared:
+            held.set()
+            over.wait(PATIENCE)
+
+    threads = Threads()
+    threads.run(hold)
+    assert held.wait(PATIENCE)
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            for call in (shared.progress, shared.fileno, shared.check_thread, lambda: shared.wait(lambda: True)):
+                with pytest.raises(WrongProcess):
+                    call()
+            with shared:
+                assert blocking.poller() is not shared
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    over.set()
+    threads.join()
+
+
+@pytest.mark.parametrize("led", [False, True], ids=["at the descriptor", "behind another thread"])
+def test_ctrl_c_wakes_the_main_thread(anywhere: SharedPoller, led: bool) -> None:
+    threads, over = Threads(), list[bool]()
+    if led:
+        threads.run(anywhere.wait, lambda: bool(over), PATIENCE)
+        while not (anywhere._leading or anywhere._followers):
+            time.sleep(0.001)
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
+    with pythons_interrupts(), guarded():
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            anywhere.wait(lambda: False, PATIENCE)
+        timer.join(PATIENCE)
+        assert not interrupts.pending
+    with anywhere:
+        over.append(True)
+    threads.join()
+    assert (anywhere._followers, anywhere._leading, anywhere._depth) == (0, False, 0)
