@@ -238,6 +238,7 @@ def stream_options(
     mulpdu: int | None = None,
     pcapng: Path | None = None,
     keepalive: float | None = None,
+    iomaps: int = 0,
 ) -> StreamOptions:
     """Options of a stream to a peer with the profile `peer`, which may be silent; raises a usage error."""
     from dataclasses import replace
@@ -250,4 +251,4 @@ def stream_options(
         below = replace(below, ird=1, ord=1, first_fpdu_timeout=None, extensions=False, keepalive=keepalive)
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
-    return StreamOptions(connection=below)
+    return StreamOptions(connection=below, iomaps=iomaps)

@@ -55,6 +55,7 @@ def rstream(
         list[str] | None,
         typer.Option("-T", metavar="OPT", help="v: verify every octet; s: plain TCP; a, b and n are the same here."),
     ] = None,
+    direct: Annotated[bool, typer.Option("--io", help="Direct writes, as riostream; both sides.")] = False,
     json: JsonOption = False,
     timeout: TimeoutOption = PATIENCE,
     peer: PeerOption = "rfc",
@@ -70,12 +71,15 @@ def rstream(
     from pyiwarp.cli.rsockets.rstream import Plan, Rstream
 
     chosen = _letters(tests or [])
-    options = stream_options(peer, timeout, crc, mulpdu=mulpdu, pcapng=pcapng)
+    if direct and "s" in chosen:
+        raise typer.BadParameter("--io needs iWARP: TCP has no direct writes")
+    options = stream_options(peer, timeout, crc, mulpdu=mulpdu, pcapng=pcapng, iomaps=1 if direct else 0)
     plan = Plan(
         series=_series(size, count, iterations),
         options=None if "s" in chosen else _sized(options, buffer, keepalive),
         patience=timeout,
         verify="v" in chosen,
+        direct=direct,
         json=json,
     )
     if server is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 from mmap import mmap
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pyiwarp import Access, MemoryRegion, RemoteRegion
 from pyiwarp.errors import WrongState
@@ -32,6 +32,9 @@ from pyiwarp.sockets.wire import (
     iomap_entries,
 )
 from pyiwarp.verbs import Completion, ProtectionDomain, QpCap, QueuePair, Recv, SendRequest, Sge, WorkOpcode, Write
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["End", "Engine", "cap_for"]
 
@@ -97,6 +100,10 @@ class Engine:
     def __repr__(self) -> str:
         peer = "" if self._peer is None else f", the peer takes {self._peer.credits} messages"
         return f"<Engine reading {self.reading.value} writing {self.writing.value}{peer}>"
+
+    def register(self, buffer: Buffer) -> MemoryRegion:
+        """Memory of the program's, which the peer of this queue pair alone may write."""
+        return self._pd.register(buffer, Access.LOCAL_WRITE | Access.REMOTE_WRITE, qp=self._qp)
 
     def _register(self, nbytes: int, access: Access) -> tuple[MemoryRegion, memoryview]:
         """Zeros that the peer of this queue pair alone reaches, and a view of them that outlives the region."""

@@ -9,15 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pyiwarp import IwarpError
+from pyiwarp.errors import WrongState
 from pyiwarp.exports import public_names
 from pyiwarp.sockets.delivery import Delivery
 from pyiwarp.sockets.engine import End, Engine
 from pyiwarp.sockets.errors import PeerViolation, StreamLost
 from pyiwarp.sockets.flow import WriteBuffer
 from pyiwarp.verbs import QueuePair
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["StreamTransport"]
 
@@ -64,6 +68,7 @@ class StreamTransport(asyncio.Transport):
         self._ended = self._all_sent = False  # the queue pair; before that
         self._advancing = False
         self._once_more = False
+        self._waiting: list[asyncio.Future[None]] = []  # for room for direct writes
         self._writes_into_nothing = 0
 
     def __repr__(self) -> str:
@@ -155,6 +160,60 @@ class StreamTransport(asyncio.Transport):
         """Octets that wait for room."""
         return len(self._buffer)
 
+    # --- direct writes -----------------------------------------------------------------------------------------------
+
+    async def iomap(self, buffer: Buffer, offset: int | None = None) -> int:
+        """Let the peer write `buffer`, a writable one, under `offset`; None is its TO. Returns the offset.
+
+        The peer knows of it before what is written next. It changes the buffer at any time until `iounmap` or the end
+        of the stream. Raises `WrongState` if the peer has no room for it in its table (`StreamOptions.iomaps` there),
+        if `offset` is taken, or if the stream has ended.
+        """
+        direct = self._engine.direct
+        region = self._engine.register(buffer)
+        try:
+            if direct.room:
+                await self._until(lambda: direct.offers_ready)
+            offset = region.to if offset is None else offset
+            direct.offer(region, offset)
+        except BaseException:
+            region.retire()
+            raise
+        return offset
+
+    def iounmap(self, offset: int) -> None:
+        """The buffer under `offset` is the program's alone again; a Write of the peer's into it ends the stream.
+
+        Raises `WrongState` if there is none.
+        """
+        self._engine.direct.withdraw(offset)
+
+    async def iowrite(self, data: bytes | bytearray | memoryview, offset: int) -> None:
+        """Write `data` into the buffer that the peer offers under `offset`, or behind its beginning, by an RDMA Write.
+
+        The peer's program is not told; it has the octets before what is written next. Returns when the Write is posted;
+        `data` may change then. Raises `BadWorkRequest` if no one buffer of the peer's has all of these octets,
+        `WrongState` if the stream has ended.
+        """
+        await self._until(lambda: self._engine.direct.ready)
+        self._engine.direct.write(data if isinstance(data, bytes) else bytes(data), offset)
+
+    async def _until(self, ready: Callable[[], bool]) -> None:
+        while True:
+            if self._closing or self._ended or self._engine.writing is not End.OPEN:
+                raise WrongState(f"{self!r} has ended, or is about to: there are no direct writes")
+            if ready():
+                return
+            self._waiting.append(self._loop.create_future())
+            await self._waiting[-1]
+
+    def _wake(self) -> None:
+        """What waits looks again."""
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
     # --- the contract: the end ---------------------------------------------------------------------------------------
 
     def is_closing(self) -> bool:
@@ -197,6 +256,8 @@ class StreamTransport(asyncio.Transport):
                 if not self._ended and not self._lost:
                     self._engine.look()
                 self._see_to_the_end()
+                if self._waiting:
+                    self._wake()
         except PeerViolation as error:
             log.info("%r ends: %s", self, error)
             self._end(error)
@@ -280,6 +341,7 @@ class StreamTransport(asyncio.Transport):
             return
         self._lost = True
         self._buffer.clear()
+        self._wake()
         if self._timer is not None:
             self._timer.cancel()
         if not self._ended:

@@ -7,6 +7,7 @@ import json
 import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -38,7 +39,7 @@ def server(*words: str) -> Iterator[tuple[Process, int]]:
         process.stop()
 
 
-KINDS = [("--loop", "asyncio"), ("--loop", "uvloop"), ("-T", "s"), ("-B", "4096"), ("-k", "1")]
+KINDS = [("--loop", "asyncio"), ("--loop", "uvloop"), ("-T", "s"), ("-B", "4096"), ("-k", "1"), ("--io", "--json")]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=" ".join)
@@ -46,9 +47,10 @@ def test_both_sides(kind: tuple[str, str]) -> None:
     words = (*SHORT, "-T", "v", *kind)
     with server(*words) as (process, port):
         done = command("rstream", "-s", HOST, "-p", str(port), *words)
-        heading, row = done.stdout.splitlines()
-        assert heading == HEADING
-        assert row.split()[:5] == ["custom", "2.9k", "20", "3", "351k"]
+        if "--json" not in kind:
+            heading, row = done.stdout.splitlines()
+            assert heading == HEADING
+            assert row.split()[:5] == ["custom", "2.9k", "20", "3", "351k"]
         told = process.told()
         assert (told["event"], told["size"], told["messages"], told["iterations"]) == ("test", 3000, 20, 3)
         assert told["verified"]
@@ -128,10 +130,15 @@ def test_one_client_is_enough() -> None:
         assert "pyiwarp: " in process.ended(1)
 
 
-def test_the_series_has_two_connections(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("direct", [False, True])
+def test_the_series_has_two_connections(
+    direct: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """With few messages, in one process: the whole series takes minutes."""
     monkeypatch.setattr(figures, "_how_many", lambda size: 3)
-    plan = Plan(figures.both_series(every_size=True), QUICK, 30.0, verify=True, json=True)
+    plan = Plan(
+        figures.both_series(every_size=True), replace(QUICK, iomaps=1), 30.0, verify=True, direct=direct, json=True
+    )
     assert [len(each) for each in plan.series] == [33, 33]
 
     async def main() -> None:

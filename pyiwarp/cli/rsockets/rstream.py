@@ -1,7 +1,7 @@
 """rstream's dialogue, on a stream of asyncio's over iWARP or over TCP.
 
 Both sides know the tests. For each the client sends 16 octets and the server 16, then each time all messages go to the
-server and as many come back.
+server and as many come back. riostream's is the same with direct writes instead of messages.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from pyiwarp.cli.rsockets.figures import HEADING, Trial
 from pyiwarp.cli.rsockets.rolling import Rolling
 from pyiwarp.cli.tasks import within
 from pyiwarp.errors import Disconnected
-from pyiwarp.sockets import StreamOptions, StreamServer, open_connection, start_server
+from pyiwarp.files.errors import PeerSilent
+from pyiwarp.sockets import StreamOptions, StreamServer, StreamTransport, open_connection, start_server
 
 __all__ = ["Plan", "Rstream"]
 
@@ -26,19 +27,23 @@ GREETING: Final = 16
 STEP: Final = 1 << 20
 """Octets that are given to a stream or taken from it at once."""
 
+_NO_TURN: Final = 0xFF
+"""What the last octet of a buffer is before the first turn; turns count modulo one more."""
+
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Plan(NamedTuple):
     """What is played: `series` has the tests of each connection. Each step must be done within `patience` seconds.
 
-    `options` are None for plain TCP.
+    `options` are None for plain TCP. With `direct` it is riostream's dialogue.
     """
 
     series: Sequence[Sequence[Trial]]
     options: StreamOptions | None
     patience: float
     verify: bool
+    direct: bool
     json: bool
 
 
@@ -48,6 +53,7 @@ class Rstream:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._sent, self._came = Rolling(), Rolling()
+        self._written, self._placed = Rolling(), Rolling()  # by direct writes
         self._zeros = bytes(STEP)
 
     async def connect(self, host: str, port: int, local_host: str | None) -> None:
@@ -100,8 +106,9 @@ class Rstream:
         """All tests of one connection, which is closed then."""
         reader, writer = ends
         try:
+            run = self._run_direct if self._plan.direct else self._run
             for test in tests:
-                await self._run(reader, writer, test, client=client)
+                await run(reader, writer, test, client=client)
         except BaseException:
             writer.transport.abort()
             raise
@@ -130,7 +137,8 @@ class Rstream:
     async def _send(self, writer: asyncio.StreamWriter, nbytes: int) -> None:
         while nbytes:
             piece = min(nbytes, STEP)
-            writer.write(self._sent.next(piece) if self._plan.verify else self._zeros[:piece])
+            counting = self._plan.verify and not self._plan.direct
+            writer.write(self._sent.next(piece) if counting else self._zeros[:piece])
             await within(self._plan.patience, writer.drain(), "room for octets")
             nbytes -= piece
 
@@ -139,9 +147,56 @@ class Rstream:
             octets = await within(self._plan.patience, reader.read(min(nbytes, STEP)), f"{nbytes} octets")
             if not octets:
                 raise Disconnected(f"the peer closed the connection where {nbytes} octets were due")
-            if self._plan.verify:
+            if self._plan.verify and not self._plan.direct:
                 self._came.verify(octets)
             nbytes -= len(octets)
+
+    # --- riostream ---------------------------------------------------------------------------------------------------
+
+    async def _run_direct(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, test: Trial, *, client: bool
+    ) -> None:
+        """As `_run`, but by direct writes into one buffer at each side, under offset 0.
+
+        The last octet of a turn's last message is the number of the turn: the other side looks at it until it is there.
+        """
+        transport = writer.transport
+        assert isinstance(transport, StreamTransport)
+        buffer = bytearray(test.size)
+        buffer[-1] = _NO_TURN
+        await transport.iomap(buffer, 0)
+        for sends in (client, not client):
+            await (self._send(writer, GREETING) if sends else self._receive(reader, GREETING))
+        begun = time.perf_counter()
+        for turn in range(2 * test.iterations):
+            if (turn % 2 == 0) == client:
+                await self._write_turn(transport, test, turn)
+            else:
+                await self._await_turn(transport, buffer, turn)
+        self._print_row(test, time.perf_counter() - begun)
+        transport.iounmap(0)
+
+    async def _write_turn(self, transport: StreamTransport, test: Trial, turn: int) -> None:
+        size = test.size - 1
+        if test.messages > 1:
+            earlier = bytes(size) + bytes([turn - 1 & _NO_TURN])
+            for _ in range(test.messages - 1):
+                await within(self._plan.patience, transport.iowrite(earlier, 0), "room for a direct write")
+        octets = self._written.next(size) if self._plan.verify else bytes(size)
+        last = transport.iowrite(octets + bytes([turn & _NO_TURN]), 0)
+        await within(self._plan.patience, last, "room for a direct write")
+
+    async def _await_turn(self, transport: StreamTransport, buffer: bytearray, turn: int) -> None:
+        """No event tells of a direct write."""
+        until = time.monotonic() + self._plan.patience
+        while buffer[-1] != turn & _NO_TURN:
+            if transport.is_closing():
+                raise Disconnected(f"the peer closed the connection where direct write {turn} was due")
+            if time.monotonic() > until:
+                raise PeerSilent(f"direct write {turn} did not come within {self._plan.patience:g} s")
+            await asyncio.sleep(0)
+        if self._plan.verify:
+            self._placed.verify(bytes(buffer[:-1]))
 
     # --- what is printed ---------------------------------------------------------------------------------------------
 
