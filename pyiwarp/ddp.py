@@ -205,6 +205,11 @@ class UntaggedQueue:
         """Let go of the buffer of a message that will never be whole."""
         self._buffer = None
 
+    def provide(self, buffer: Sequence[memoryview]) -> None:
+        """Let the message that is due have this buffer, instead of one that is taken; none has begun."""
+        self._buffer = buffer
+        self.size = sum(map(len, buffer))
+
     def open(self) -> Sequence[memoryview] | None:
         """The buffer of the message that is due, taken now if it begins; None if there is none."""
         buffer = self._buffer

@@ -105,6 +105,7 @@ class Stream(SendingHalf):
     `set_emss`. `prologue` is sent before the first FPDU: a Responder's Reply. `profile` says how the peer departs from
     the RFCs. Without `extensions` the messages of RFC 7306 are unexpected opcodes. `scope` is what a region names that
     belongs to this stream alone. `receive_fault` says what is wrong if there is a receive that cannot be used.
+    `needs_no_receive` is asked about Immediate Data that comes next, before a receive is taken for it.
     """
 
     def __init__(
@@ -121,12 +122,14 @@ class Stream(SendingHalf):
         extensions: bool = True,
         scope: Scope | None = None,
         receive_fault: Callable[[], ProtocolViolation | None] = lambda: None,
+        needs_no_receive: Callable[[bytes], bool] | None = None,
     ) -> None:
         super().__init__(agreement, mulpdu, prologue, profile)
         self._table = table
         self._pd = pd
         self._scope = scope
         self._receive_fault = receive_fault
+        self._needs_no_receive = needs_no_receive
         self.deframer = (MarkedDeframer if agreement.receive_markers else Deframer)(crc=agreement.crc)
         self._extensions = extensions
         # one buffer serves for all Requests: each is used up on delivery
@@ -323,6 +326,9 @@ class Stream(SendingHalf):
         if opcode in rdmap.IMMEDIATE_OPCODES:
             self._immediate = _immediate_data(opcode, header, payload)
             payload = _NOTHING
+            needs_none = self._needs_no_receive if header.msn == queue.due_msn and not queue.underway else None
+            if needs_none is not None and needs_none(self._immediate):
+                queue.provide(())  # EXT-7306-6.3-02: the buffer that it takes is one of this side's own
         try:
             nbytes = queue.place(header, payload)
         except NoBufferForMsn:

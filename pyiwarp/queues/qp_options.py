@@ -8,6 +8,7 @@ from typing import Final, TypedDict
 from pyiwarp.access import REMOTE, Access, check_granted
 from pyiwarp.bounds import check_count, check_seconds
 from pyiwarp.codes import MAX_MULPDU, MIN_MULPDU
+from pyiwarp.memory.atomics import ALL_ONES
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.queues.srq import SharedReceiveQueue
 
@@ -45,6 +46,10 @@ class QpOptions:
     it is posted. If it may not be written then, the receive completes with LOC_PROT_ERR, all else is flushed, and the
     stream ends with a Terminate for a local catastrophic error (RFC 5040 §4.8). Receives of `srq` are judged as that
     was told by `create_srq`.
+
+    Immediate Data takes a receive (RFC 7306 §6.3), except that of which a bit of `immediate_apart` is set: a mask over
+    its eight octets as a number, most significant first. Such Immediate Data never waits for a receive and completes
+    without a `wr_id`, in its order. Both sides must know of it.
     """
 
     pause_when_starved: bool = False
@@ -59,6 +64,7 @@ class QpOptions:
     confirm: bool = False
     access: Access = REMOTE
     judge_receives_late: bool = False
+    immediate_apart: int = 0
 
     def __post_init__(self) -> None:
         if self.mulpdu is not None:
@@ -67,6 +73,7 @@ class QpOptions:
         if self.fpdu_timeout is not None:
             check_seconds("fpdu_timeout", self.fpdu_timeout, zero=False)
         check_granted(self.access)
+        check_count("immediate_apart", self.immediate_apart, 0, ALL_ONES, ", a mask over eight octets (RFC 7306 §6.3)")
 
 
 class QpKeywords(TypedDict, total=False):
@@ -84,3 +91,4 @@ class QpKeywords(TypedDict, total=False):
     confirm: bool
     access: Access
     judge_receives_late: bool
+    immediate_apart: int

@@ -112,6 +112,7 @@ class QpPump:
         self._rq = ReceiveQueue(
             *(pd, self.cap, recv_cq, self.qp_num, srq, lambda: self.on_output()),
             judged_late=options.judge_receives_late,
+            apart=options.immediate_apart,
         )
         self._past = QpCounters()  # of the connections before this one
         self._octets_received = 0
@@ -166,6 +167,7 @@ class QpPump:
             extensions=self.options.extensions,
             scope=self,
             receive_fault=lambda: self._rq.fault,
+            needs_no_receive=self._rq.needs_none if self._rq.apart else None,
         )
         if agreement.role is not Role.INITIATOR or not self.profile.settle:
             self._move_tcp(TcpInput.SETTLED)

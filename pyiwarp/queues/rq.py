@@ -20,6 +20,7 @@ __all__ = ["ReceiveQueue"]
 
 _SUCCESS: Final = Status.SUCCESS
 _RECV: Final = WorkOpcode.RECV
+_NO_RECEIVE: Final = Recv()  # stands among those that were taken for Immediate Data that takes none
 
 
 class ReceiveQueue:
@@ -29,11 +30,13 @@ class ReceiveQueue:
     `on_posted` is called when there is one for a Send that found none. `flush_status` is the status of
     the oldest receive that a message has taken, when the receives are flushed; all others have WR_FLUSH_ERR.
     `judged_late` says that receives are judged, and their memory is pinned, when a message takes them. One that is bad
-    then is taken without memory, and `fault` says what was wrong.
+    then is taken without memory, and `fault` says what was wrong. Immediate Data takes no receive if, as a number, it
+    has a bit of `apart`.
     """
 
     __slots__ = (
         "_late",
+        "apart",
         "cap",
         "cq",
         "fault",
@@ -58,6 +61,7 @@ class ReceiveQueue:
         on_posted: Callable[[], None],
         *,
         judged_late: bool = False,
+        apart: int = 0,
     ) -> None:
         self.pd = pd
         self.cap = cap
@@ -66,6 +70,7 @@ class ReceiveQueue:
         self.srq = srq
         self.on_posted = on_posted
         self.judged_late = judged_late if srq is None else srq.judged_late
+        self.apart = apart
         self.fault: LocalCatastrophe | None = None
         self.flush_status = Status.WR_FLUSH_ERR
         self.flushes = 0
@@ -138,6 +143,13 @@ class ReceiveQueue:
             return (region.pinned_view(offset, nbytes),)
         return [region.pinned_view(offset, nbytes) for region, offset, nbytes in sges]
 
+    def needs_none(self, immediate: bytes) -> bool:
+        """Whether Immediate Data that comes next takes no receive; its completion has no `wr_id` then."""
+        if not int.from_bytes(immediate, "big") & self.apart:
+            return False
+        self.taken.append(_NO_RECEIVE)
+        return True
+
     def _judged(self) -> Recv | None:
         """The oldest receive, whose memory was judged now; None if there is none, or if it is bad."""
         if self.fault is not None or not self.is_ready():
@@ -182,6 +194,8 @@ class ReceiveQueue:
         """Complete every receive, in order, with a flush: no message will come for it."""
         if self.srq is not None:
             self.srq.forget(self.on_posted)
+        if self.apart:
+            self.taken = deque(receive for receive in self.taken if receive is not _NO_RECEIVE)
         held = len(self.taken) if self.judged_late else len(self.taken) + len(self.posted)
         receives = [*self.taken, *self.posted]
         self.fault = None

@@ -144,6 +144,7 @@ def oddities() -> st.SearchStrategy[Deed]:
     markers=st.booleans(),
     access=st.sampled_from([REMOTE, REMOTE, Access.REMOTE_READ]),
     judge_receives_late=st.booleans(),
+    immediate_apart=st.sampled_from([0, 1]),
 )
 def test_any_input_has_the_same_fate(
     script: list[Deed], chunks: list[int], crc: bool, damage: tuple[float, int] | None, apart: bool, **options: Any
