@@ -56,7 +56,8 @@ class Offer:
     0 asks for (Initiator) or supports (Responder) peer-to-peer mode with these opening messages. With `open_at_once`
     an Initiator whose peer agreed to none opens with a zero-length Write all the same, which every peer takes and
     which lets the Responder speak. `timeout` bounds the wait for the peer's frame and `first_fpdu_timeout` a
-    Responder's wait for the first FPDU, in seconds. With `close_last` a Responder that has rejected leaves it to the
+    Responder's wait for the first FPDU, in seconds; None is no bound: the program cancels what takes too long for it
+    (RFC 5044 §7.1.2 recommends one). With `close_last` a Responder that has rejected leaves it to the
     Initiator to close first, for `timeout` at most. `refuse_markers` is for emulating an implementation that sends no
     markers to a peer that asks for them, as RFC 5044 §4.3 obliges it to: a Responder rejects, an Initiator fails.
     """
@@ -69,7 +70,7 @@ class Offer:
     ord: int = 16
     rtr: Rtr = NO_RTR
     open_at_once: bool = False
-    timeout: float = 10.0
+    timeout: float | None = 10.0
     first_fpdu_timeout: float | None = 60.0
     close_last: bool = False
     refuse_markers: bool = False
@@ -86,7 +87,8 @@ class Offer:
             )
         for name, depth in (("IRD", self.ird), ("ORD", self.ord)):
             check_count(name, depth, 0, UNNEGOTIATED, ", 14 bits (RFC 6581 §9)")
-        check_seconds("timeout", self.timeout, zero=False)
+        if self.timeout is not None:
+            check_seconds("timeout", self.timeout, zero=False)
         if self.first_fpdu_timeout is not None:
             check_seconds("first_fpdu_timeout", self.first_fpdu_timeout, zero=False)
         if self.rtr and self.revision == 1:

@@ -175,12 +175,14 @@ class Startup:
 
     def time_limit(self) -> TimeLimit | None:
         """The limit on the wait for the peer's frame (MPA-5044-7.1.2-27)."""
-        if self.state is StartupState.AWAIT_REPLY:
-            return TimeLimit("the MPA Reply", self.offer.timeout)
-        if self.state is StartupState.AWAIT_REQUEST:
-            return TimeLimit("the MPA Request", self.offer.timeout)
+        seconds = self.offer.timeout
         if self.state is StartupState.REJECTED and not self.over:
-            return TimeLimit("the end of the rejected connection", min(self.offer.timeout, REJECTED_LINGER))
+            linger = REJECTED_LINGER if seconds is None else min(seconds, REJECTED_LINGER)
+            return TimeLimit("the end of the rejected connection", linger)
+        if seconds is not None and self.state is StartupState.AWAIT_REPLY:
+            return TimeLimit("the MPA Reply", seconds)
+        if seconds is not None and self.state is StartupState.AWAIT_REQUEST:
+            return TimeLimit("the MPA Request", seconds)
         return None
 
     def timed_out(self, limit: TimeLimit) -> None:

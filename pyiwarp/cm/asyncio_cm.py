@@ -76,6 +76,8 @@ async def connect(
                     found = await resolve(host, port) if addresses is None else addresses
                     sock = await dial(host, port, found, local_host)
         except TimeoutError as error:
+            if offer.timeout is None:
+                raise  # TCP gave up
             raise not_established(host, port, offer.timeout) from error
         await loop.create_connection(lambda: llp, sock=sock)
         await outcome

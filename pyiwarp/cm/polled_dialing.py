@@ -52,7 +52,7 @@ class _Attempt:
 class Dialer:
     """Connects to the first of the `addresses` of `target` that answers; tells `done` of the socket or of the error.
 
-    All together have `timeout` seconds.
+    All together have `timeout` seconds; None is as long as TCP tries.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Dialer:
         target: tuple[str, int],
         addresses: Sequence[Address],
         local_host: str | None,
-        timeout: float,
+        timeout: float | None,
         done: Callable[[socket.socket | None, Exception | None], None],
     ) -> None:
         self._poller = poller
@@ -72,7 +72,7 @@ class Dialer:
         self._left = deque(in_turns(addresses))
         self._attempts: list[_Attempt] = []
         self._errors: list[OSError] = []
-        self._deadline = monotonic() + timeout
+        self._deadline = NEVER if timeout is None else monotonic() + timeout
 
     def next(self) -> None:
         """Begin with the next address, if one is left; `done` may be called before this returns."""
@@ -103,6 +103,7 @@ class Dialer:
             self.next()
         else:
             self.cancel()
+            assert self._timeout is not None, "only a limit can be over"
             self._done(None, not_established(*self._target, self._timeout))
 
     def cancel(self) -> None:

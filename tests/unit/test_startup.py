@@ -23,7 +23,7 @@ from pyiwarp.errors import (
     WrongState,
 )
 from pyiwarp.negotiation import Agreement, Offer, Role
-from pyiwarp.startup import NEXT, Startup, StartupInput, StartupState
+from pyiwarp.startup import NEXT, REJECTED_LINGER, Startup, StartupInput, StartupState
 from tests.harness import feed
 
 NONE = Rtr(0)
@@ -405,6 +405,25 @@ def test_a_peer_that_says_nothing(role: Role) -> None:  # MPA-5044-7.1.2-22, MPA
     assert isinstance(side.startup.error, StartupTimeout)
     assert "did not come within 0.25 s" in str(side.startup.error)
     assert side.startup.time_limit() is None
+
+
+@pytest.mark.parametrize("role", Role)
+def test_an_offer_without_a_limit_waits_for_as_long_as_it_takes(role: Role) -> None:
+    side = Side(role, Offer(timeout=None))
+    assert side.startup.time_limit() is None
+    side.hears(frame(reply=role is Role.INITIATOR)[:5])
+    assert side.startup.time_limit() is None
+    side.hears(frame(reply=role is Role.INITIATOR)[5:])
+    assert side.outcomes == [StartupState.ACCEPTED if role is Role.INITIATOR else StartupState.DECIDING]
+
+
+def test_a_rejected_peer_has_a_limit_all_the_same() -> None:
+    side = responder(timeout=None)
+    side.hears(frame(reply=False))
+    side.startup.reject(b"")
+    limit = side.startup.time_limit()
+    assert limit is not None
+    assert limit.seconds == REJECTED_LINGER
 
 
 def test_deciding_has_all_the_time() -> None:

@@ -190,7 +190,7 @@ MUTATIONS: Final = (
     Mutation(
         "a Responder waits for the Request for ever",
         "startup",
-        'return TimeLimit("the MPA Request", self.offer.timeout)',
+        'return TimeLimit("the MPA Request", seconds)',
         "return None",
         (
             "MPA-5044-7.1.2-22",
@@ -217,29 +217,29 @@ MUTATIONS: Final = (
     Mutation(
         "the Request is waited for for ever",
         "startup",
-        'return TimeLimit("the MPA Request", self.offer.timeout)',
+        'return TimeLimit("the MPA Request", seconds)',
         "return None",
         ("MPA-5044-7.1.2-27",),
     ),
     Mutation(
         "an Initiator waits for the Reply for ever",
         "startup",
-        'return TimeLimit("the MPA Reply", self.offer.timeout)',
+        'return TimeLimit("the MPA Reply", seconds)',
         "return None",
         ("MPA-5044-7.1.2-27",),
     ),
     Mutation(
         "each octet of a Request begins the wait anew",
         "startup",
-        'return TimeLimit("the MPA Request", self.offer.timeout)',
-        'return TimeLimit("the MPA Request", self.offer.timeout, self._have)',
+        'return TimeLimit("the MPA Request", seconds)',
+        'return TimeLimit("the MPA Request", seconds, self._have)',
         ("MPA-5044-7.1.2-27",),
     ),
     Mutation(
         "each octet of a Reply begins the wait anew",
         "startup",
-        'return TimeLimit("the MPA Reply", self.offer.timeout)',
-        'return TimeLimit("the MPA Reply", self.offer.timeout, self._have)',
+        'return TimeLimit("the MPA Reply", seconds)',
+        'return TimeLimit("the MPA Reply", seconds, self._have)',
         ("MPA-5044-7.1.2-27",),
     ),
     Mutation(
