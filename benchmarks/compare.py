@@ -1,12 +1,13 @@
 """pyiwarp beside what a user would pick instead, and beside the limit that a bare socket sets; all in one run.
 
-    python -m benchmarks.compare [--quick] [--only ROW]… [--rounds N] [--seconds S] [--mib N] [--json FILE]
-                                 [--plot FILE]
+    python -m benchmarks.compare [--quick] [--only ROW]… [--rounds N] [--runs N] [--seconds S] [--mib N]
+                                 [--json FILE] [--plot FILE]
 
 Every measurement is made by two new processes on loopback, each on a processor of its own. The candidates of a row
 take turns, so that a noisy moment hits them alike; printed are the medians of all rounds, their spread, each
 candidate's proportion to the first, and for each target whether it was reached. That is told, not judged: the exit
-code is 0 unless a candidate broke, which is told in its line and does not stop the others.
+code is 0 unless a candidate broke, which is told in its line and does not stop the others. `--runs 3` does all of it
+three times, and then prints for each row how far the proportions of the runs lie apart: that is what is quoted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.table import Table
 from benchmarks.machine import Machine, describe
 from benchmarks.pairs import BUSY, Absent, Sample
 from benchmarks.rows import ROWS, Candidate, Row
+from benchmarks.spread import Ratios, show_spread, spreads
 from benchmarks.table import figure, wide_console
 from benchmarks.targets import Verdict
 
@@ -104,6 +106,15 @@ def judge(row: Row, results: Results) -> list[Verdict]:
     return [target.judge(medians, row.figure, more_is_better=row.more_is_better) for target in row.targets]
 
 
+def ratios(row: Row, results: Results) -> Ratios:
+    """The medians of those that have figures, in proportion to the first candidate's; nothing if it has none."""
+    first = results[row.candidates[0].name]
+    base = first.medians[row.figure] if first.counts else 0.0
+    if not base:
+        return {}
+    return {name: result.medians[row.figure] / base for name, result in results.items() if result.counts}
+
+
 def row_data(row: Row, results: Results) -> dict[str, object]:
     """A row as JSON takes it."""
     candidates: dict[str, object] = {}
@@ -173,6 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one short round: whether it works, not how fast it is")
     parser.add_argument("--only", action="append", metavar="ROW", help=f"one of {', '.join(row.name for row in ROWS)}")
     parser.add_argument("--rounds", type=int, help=f"measurements of each candidate (default {ROUNDS})")
+    parser.add_argument("--runs", type=int, default=1, help="do all of it so many times, and print the spread")
     parser.add_argument("--seconds", type=float, help=f"how long one measurement takes (default {SECONDS:g})")
     parser.add_argument("--mib", type=int, help=f"size of the file that is moved, in MiB (default {FILE_MIB})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement to this file")
@@ -185,22 +197,32 @@ def main(arguments: list[str] | None = None) -> int:
     rounds = options.rounds or (1 if options.quick else ROUNDS)
     seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
     mib = options.mib or (QUICK_FILE_MIB if options.quick else FILE_MIB)
-    machine = describe()
-    results: dict[str, Results] = {}
-    for row in rows:
-        results[row.name] = measure(row, rounds, quick=options.quick, seconds=seconds, mib=mib)
-        show(row, results[row.name])
-        sys.stdout.flush()
-    summarize(rows, results, machine)
-    data = {row.name: row_data(row, results[row.name]) for row in rows}
+    runs: list[dict[str, Results]] = []
+    machines: list[Machine] = []
+    for _ in range(max(1, options.runs)):
+        machines.append(describe())
+        runs.append({})
+        for row in rows:
+            runs[-1][row.name] = measure(row, rounds, quick=options.quick, seconds=seconds, mib=mib)
+            show(row, runs[-1][row.name])
+            sys.stdout.flush()
+        summarize(rows, runs[-1], machines[-1])
+    quoted = {row.name: [ratios(row, run[row.name]) for run in runs] for row in rows}
+    if len(runs) > 1:
+        for row in rows:
+            show_spread(f"{row.name}: {len(runs)} runs", quoted[row.name])
+    machine = machines[-1]
+    data = {row.name: row_data(row, runs[-1][row.name]) for row in rows}
     if options.json:
         facts = {"machine": machine.data(), "rounds": rounds, "seconds": seconds, "rows": data}
+        facts["loads"] = [each.load for each in machines]
+        facts["spreads"] = {name: spreads(each) for name, each in quoted.items()}
         options.json.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     if options.plot:
         from benchmarks.plot import draw_rows
 
         draw_rows(data, machine.line, options.plot)
-    return int(any(result.broken for row in results.values() for result in row.values()))
+    return int(any(result.broken for run in runs for row in run.values() for result in row.values()))
 
 
 if __name__ == "__main__":

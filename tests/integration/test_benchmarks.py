@@ -126,6 +126,39 @@ def test_a_candidate_that_breaks_is_a_line_that_says_so(
     assert drawn.exists()
 
 
+def test_several_runs_tell_how_far_their_proportions_lie_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates = [{"GB/s": rate} for rate in (4.0, 2.0, 5.0)]
+    ours = [{"GB/s": rate} for rate in (2.0, 1.5, 1.25)]
+    candidates = (
+        Candidate("bare", replies(*rates)),
+        Candidate("pyiwarp", replies(*ours)),
+        Candidate("is not there", replies(*[Absent("not installed")] * 3)),
+        Candidate("breaks in the second run", replies(ours[0], RuntimeError("too short"), ours[0])),
+    )
+    monkeypatch.setattr(compare, "ROWS", [Row("one", "a row", "GB/s", Job(), candidates)])
+    to = tmp_path / "facts.json"
+    assert compare.main(["--rounds", "1", "--runs", "3", "--json", str(to)]) == 1, "a run in which one broke"
+    facts = json.loads(to.read_text())
+    assert facts["spreads"] == {"one": {"bare": [1, 1, 1], "pyiwarp": [0.5, 0.75, 0.25]}}
+    assert len(facts["loads"]) == 3
+    shown = capsys.readouterr().out
+    line = next(line for line in reversed(shown.splitlines()) if "pyiwarp" in line and "0.75" in line)
+    assert [word for word in line.split() if word[0].isdigit()] == ["0.5", "0.25", "0.75", "0.5", "0.75", "0.25"]
+
+
+def test_no_spread_where_the_first_candidate_has_no_figure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    candidates = (
+        Candidate("bare", replies(*[Absent("not here")] * 2)),
+        Candidate("pyiwarp", replies(*[{"GB/s": 1.0}] * 2)),
+    )
+    monkeypatch.setattr(compare, "ROWS", [Row("one", "a row", "GB/s", Job(), candidates)])
+    to = tmp_path / "facts.json"
+    assert compare.main(["--rounds", "1", "--runs", "2", "--json", str(to)]) == 0
+    assert json.loads(to.read_text())["spreads"] == {"one": {}}
+
+
 def test_a_round_without_processor_time_does_not_stop_the_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The share of a round can be zero where processes are short; then this round has no rate if busy."""
     candidate = Candidate("short", replies({"GB/s": 2.0, "busy": 0.5}, {"GB/s": 2.0, "busy": 0.0}))
