@@ -260,9 +260,12 @@ def check_writable(view: memoryview, access: Access) -> None:
         )  # SEC-5042-7.3-01
 
 
+_NEVER_GRANTED: Final = ~int(REMOTE | Access.LOCAL_WRITE)
+
+
 def check_granted(access: Access) -> None:
     """Raises `UsageError` for rights that a queue pair cannot grant: others than those of its peer."""
-    if int(access) & ~int(REMOTE | Access.LOCAL_WRITE):
+    if int(access) & _NEVER_GRANTED:
         given = f"{access!r} ({int(access):#x})"
         raise UsageError(f"a queue pair grants its peer {REMOTE!r} or some of them, not {given} (RFC 5040 §7.2)")
 

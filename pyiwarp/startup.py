@@ -48,6 +48,8 @@ STREAMING_EOF: Final = "the peer closed the connection before its startup frame 
 class StartupState(Enum):
     """The states of startup; the two AWAIT states are the ones with a time limit."""
 
+    __hash__ = object.__hash__  # members are compared by identity; Python's own hashes their names
+
     AWAIT_REPLY = "await reply"
     AWAIT_REQUEST = "await request"
     DECIDING = "deciding"
@@ -58,6 +60,8 @@ class StartupState(Enum):
 
 class StartupInput(Enum):
     """What can happen during startup."""
+
+    __hash__ = object.__hash__
 
     GOOD_REQUEST = "good request"
     ACCEPTING_REPLY = "accepting reply"

@@ -30,6 +30,11 @@ async def dial(host: str, port: int, addresses: Sequence[Address], local_host: s
     """
     loop = asyncio.get_running_loop()
     locals_ = None if local_host is None else await resolve(local_host, 0)
+    if len(addresses) == 1:  # there is no race
+        try:
+            return await _attempt(addresses[0], locals_)
+        except OSError as refused:
+            raise not_connected(host, port, [refused]) from None
     left = deque(in_turns(addresses))
     running: set[asyncio.Task[socket.socket]] = set()
     errors: list[OSError] = []

@@ -25,6 +25,8 @@ alone     is one small Send
 Posting   `SendingHalf.send_alone` with    `SendQueue.post_fast` or `post`,      `test_small_sends_past_the_batches_
 alone     `SendQueue.send_alone`: a small  then `next_iov` and `flushed`        say_and_complete_the_same`
           Send, past the batches
+Posting   `ReceiveQueue.post_fast`: a list `ReceiveQueue.post`                  `test_receives_posted_together_are_
+receives  of receives of one piece                                              those_posted_one_by_one`
 Packing   `Packer._pack_contiguous`, with  `Packer._pack_plainly` with          `test_any_messages_become_the_same_
           markers `_pack_marked`: many     `ddp.Outbound.next_segment` and      octets`, and `test_fast_markers.py`
           FPDUs of contiguous payloads     `mpa.Framer.frame`

@@ -288,9 +288,10 @@ class QueuePair(QpPump):
 
         What raises for one of them raises here, as in `post_send_many`.
         """
-        done, late = 0, self._flushes_receives()
+        late = self._flushes_receives()
+        done = 0 if late else self._rq.post_fast(requests)
         try:
-            for request in requests:
+            for request in itertools.islice(requests, done, None):
                 if late:
                     self._rq.post_late(request, self.error)
                 else:

@@ -14,6 +14,8 @@ __all__ = ["NEXT", "NEXT_TCP", "TCP_OVER", "QpInput", "QpState", "TcpInput", "Tc
 class QpState(Enum):
     """The states of an iWARP queue pair."""
 
+    __hash__ = object.__hash__  # members are compared by identity; Python's own hashes their names
+
     IDLE = "idle"
     RTS = "ready to send"
     CLOSING = "closing"
@@ -23,6 +25,8 @@ class QpState(Enum):
 
 class QpInput(Enum):
     """What moves a queue pair from state to state."""
+
+    __hash__ = object.__hash__
 
     CONNECTED = "connected"
     CLOSE = "close"
@@ -75,6 +79,8 @@ NEXT: Final = _next_states()
 class TcpState(Enum):
     """The TCP connection of a queue pair; it may end much later than the queue pair enters ERROR."""
 
+    __hash__ = object.__hash__
+
     NONE = "no connection"
     SETTLING = "settling"  # established; this side holds back its first FPDU, as the peer's profile asks
     OPEN = "open"
@@ -85,6 +91,8 @@ class TcpState(Enum):
 
 class TcpInput(Enum):
     """What moves TCP from state to state, as a queue pair sees it."""
+
+    __hash__ = object.__hash__
 
     ESTABLISHED = "TCP established"
     SETTLED = "the peer has settled"

@@ -12,7 +12,6 @@ from pyiwarp.memory.handles import Domain
 from pyiwarp.mr import RegionSlice
 from pyiwarp.queues.checks import QpCap, check_count_of_sges, pinned_sinks
 from pyiwarp.queues.cq import CompletionQueue
-from pyiwarp.queues.sq import unpin
 from pyiwarp.queues.srq import SharedReceiveQueue
 from pyiwarp.queues.work import Completion, Recv, Status, WorkOpcode
 
@@ -116,6 +115,29 @@ class ReceiveQueue:
                 request = Recv(pinned_sinks(sges, self.pd, self.cap), request.wr_id)
         self.posted.append(request)
 
+    def post_fast(self, requests: Sequence[Recv]) -> int:
+        """Post the first of the receives, as many as are one piece of a region and have room; returns how many.
+
+        The fast twin of `post` for a list: whatever it leaves, `post` judges.
+        """
+        if self.judged_late:
+            return 0
+        posted, pd, done = self.posted, self.pd, 0
+        room = self.cap.max_recv_wr - len(posted) - len(self._late)
+        try:
+            for request in requests:
+                sges = request.sges
+                if done >= room or len(sges) != 1 or type(sges[0]) is not RegionSlice:
+                    break
+                region, offset, nbytes = sges[0]
+                if not region.pin_sink(pd, offset, nbytes):
+                    break
+                posted.append(request)
+                done += 1
+        except Exception:  # of any kind: `post` says what is wrong
+            return done
+        return done
+
     def post_late(self, request: Recv, error: Exception | None) -> None:
         """Take a receive that can only be flushed, when everything before it is complete."""
         self.check_room()
@@ -206,8 +228,10 @@ class ReceiveQueue:
         for number, receive in enumerate(receives):
             sges: Any = receive.sges
             if number < held:
-                unpin(sges)
-            self.cq.push(self._flushed(receive, error, status))
+                for region, _, _ in sges:
+                    region.unpin()
+            fields = (receive.wr_id, status, _RECV, 0, self.qp_num, None, False, error, None, None)
+            self.cq.push(tuple.__new__(Completion, fields))
             status = Status.WR_FLUSH_ERR  # only the oldest one failed
         self._complete_late()
 
@@ -225,5 +249,5 @@ class ReceiveQueue:
             else:
                 late()
 
-    def _flushed(self, request: Recv, error: Exception | None, status: Status = Status.WR_FLUSH_ERR) -> Completion:
-        return Completion(request.wr_id, status, WorkOpcode.RECV, 0, self.qp_num, error=error)
+    def _flushed(self, request: Recv, error: Exception | None) -> Completion:
+        return Completion(request.wr_id, Status.WR_FLUSH_ERR, _RECV, 0, self.qp_num, error=error)

@@ -269,8 +269,8 @@ MUTATIONS: Final = (
     Mutation(
         "a flush of receives does not say why",
         "queues/rq",
-        "WorkOpcode.RECV, 0, self.qp_num, error=error)",
-        "WorkOpcode.RECV, 0, self.qp_num)",
+        "status, _RECV, 0, self.qp_num, None, False, error, None",
+        "status, _RECV, 0, self.qp_num, None, False, None, None",
         ("DDP-5041-6.2.2-04",),
     ),
     Mutation(

@@ -1,0 +1,71 @@
+"""Receives that are posted in one go are what they are when each is posted by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyiwarp.errors import IwarpError
+from pyiwarp.mr import Access, RegionSlice
+from pyiwarp.queues.qp import QpCap
+from pyiwarp.queues.work import Recv
+from tests.harness import Node, RawPeer, send
+
+KINDS = ("whole", "part", "empty", "two", "none", "read only", "another domain's", "beyond", "closed", "no request")
+kinds = st.sampled_from(("whole", "part") * 8 + KINDS)
+
+
+def posted(script: list[list[str]], *, together: bool, late: bool, room: int, connected: bool) -> list[object]:
+    """What is told of each list, and what the receives, the memory and the peer's Sends show then."""
+    node = Node(cap=QpCap(max_recv_wr=room, max_sge=2), judge_receives_late=late)
+    region = node.region(64, Access.LOCAL_WRITE)
+    closed = node.region(8, Access.LOCAL_WRITE)
+    closed.close()
+    sges: dict[str, tuple[Any, ...]] = {
+        "whole": (region[:],),
+        "part": (region[3:30],),
+        "empty": (region[5:5],),
+        "two": (region[:4], region[8:20]),
+        "none": (),
+        "read only": (node.region(8, Access.REMOTE_READ)[:],),
+        "another domain's": (node.context.alloc_pd().register(bytearray(8), Access.LOCAL_WRITE)[:],),
+        "beyond": (RegionSlice(region, 60, 5),),
+        "closed": (RegionSlice(closed, 0, 8),),
+    }
+    peer = RawPeer(node) if connected else None
+    seen: list[object] = []
+    for number, kinds_ in enumerate(script):
+        requests: list[Any] = [None if kind == "no request" else Recv(sges[kind], (number, kind)) for kind in kinds_]
+        try:
+            if together:
+                node.qp.post_recv_many(requests)
+            else:
+                for request in requests:
+                    node.qp.post_recv(request)
+        except (IwarpError, AttributeError) as error:
+            seen.append(type(error))
+        seen += [node.qp.query().receives_posted, region.pins]
+    if peer is not None:
+        for size in (0, 4, 16, 27):
+            if node.qp.alive:
+                peer.sends(send(bytes(size)))
+    node.qp.close()
+    done = [(each.wr_id, each.status, each.nbytes) for each in node.received()]
+    return [*seen, done, region.pins]
+
+
+@given(
+    script=st.lists(st.lists(kinds, max_size=6), max_size=4),
+    late=st.booleans(),
+    room=st.sampled_from([1, 4, 100]),
+    connected=st.booleans(),
+)
+def test_receives_posted_together_are_those_posted_one_by_one(
+    script: list[list[str]], late: bool, room: int, connected: bool
+) -> None:  # RDMAP-5040-5.3-05
+    one_by_one, together = (
+        posted(script, together=way, late=late, room=room, connected=connected) for way in (False, True)
+    )
+    assert together == one_by_one
