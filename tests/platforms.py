@@ -31,6 +31,11 @@ def take_modules():
     for name in ("fcntl", "resource", "pwd", "grp", "termios"):
         sys.modules[name] = None
 
+def take_wheels():
+    """Packages that are not required where they have no wheel."""
+    for name in ("blake3", "fastcrc"):
+        sys.modules[name] = None
+
 def take_sendmsg():
     import asyncio.selector_events as events
     socket.socket.sendmsg = socket.socket.recvmsg = socket.socket.recvmsg_into = Gone()
@@ -163,6 +168,7 @@ FILES: Final = {
     "constants of mmap": "mmap.MAP_NORESERVE mmap.MADV_DONTNEED mmap.MADV_HUGEPAGE",
     "private mappings": "mmap.MAP_PRIVATE mmap.MAP_ANONYMOUS",
     "/proc": "proc",
+    "wheels of blake3 and fastcrc": "wheels",
     "descriptors of directories": "directory_descriptors",
     **SYSTEMS,
 }
@@ -178,6 +184,7 @@ EXPECTED: Final = {
     "unix_sockets": "hasattr(socket, 'AF_UNIX')",
     "statvfs": "hasattr(os, 'fstatvfs')",
     "uvloop": "sys.modules['uvloop']",
+    "wheels": "sys.modules['blake3']",
 }
 """Expressions that are false where the thing is gone; of a module's attribute, `hasattr`."""
 

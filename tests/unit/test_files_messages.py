@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyiwarp.files.digests import Digest
 from pyiwarp.files.errors import BadMessage
 from pyiwarp.files.messages import (
     MESSAGE_LIMIT,
@@ -46,10 +47,12 @@ ONE_OF_EACH: list[Message] = [
     Ready(0xFFFF_FFFF, (1 << 64) - 1),
     Placed(1),
     Sent(SHA),
+    Sent(blake3=SHA),
     Kept(),
     Cancel("disk full"),
     Put("x", 0, 1, 2),
     Commit(SHA),
+    Commit.of(Digest.BLAKE3, SHA),
     Stored(),
     List(""),
     Entries((Entry("a", "file", 3, 1_700_000_000), Entry("b", "directory", 0, -1))),
@@ -106,6 +109,12 @@ def test_any_value_in_any_field_is_a_message_or_a_bad_one(message: Message, valu
         f'{{"op":"ready","stag":0,"to":{1 << 64}}}',
         f'{{"op":"sent","sha256":"{SHA.upper()}"}}',
         '{"op":"sent","sha256":"00"}',
+        '{"op":"sent","blake3":"00"}',
+        '{"op":"sent","blake3":null}',
+        '{"op":"sent"}',
+        '{"op":"commit"}',
+        f'{{"op":"commit","sha256":"{SHA}","blake3":"{SHA}"}}',
+        f'{{"op":"kept","blake3":"{SHA}"}}',
         '{"op":["get"],"name":"x"}',
         '{"op":"entries","entries":[]}',
         '{"op":"entries","entries":[["x","file",1]]}',
@@ -128,6 +137,16 @@ def test_listings_fit_their_messages(names: list[str]) -> None:
         assert count > 0
         assert len(encode(Entries(tuple(entries[:count])))) <= MESSAGE_LIMIT
         entries = entries[count:]
+
+
+@pytest.mark.parametrize("kind", Digest)
+def test_a_message_has_the_digest_that_was_agreed_on_or_is_a_bad_one(kind: Digest) -> None:
+    (other,) = set(Digest) - {kind}
+    message = decode(encode(Sent.of(kind, SHA)))
+    assert isinstance(message, Sent)
+    assert message.digest(kind) == SHA
+    with pytest.raises(BadMessage, match=f"'sent' has another digest than {other.title}"):
+        message.digest(other)
 
 
 def test_the_longest_name_fits() -> None:
