@@ -2,7 +2,7 @@
 
 Each command imports the library when it runs, so that `--help` and `--version` are quick. Read in this order: `options`
 (shared arguments), `streams` (standard streams), `running` (the event loop, signals and errors), `files` and
-`transfers`, `ping`, `perf`, `conform`, `tunnel`, `rstream`, `rcopy`.
+`transfers`, `ping`, `perf`, `conform`, `tunnel`, `rstream`, `rcopy`, `run`.
 `rping/`, `perftest/` and `rsockets/` hold the protocols of those programs, `tunnels/` what a tunnel does.
 """
 
@@ -22,6 +22,7 @@ from pyiwarp.cli.perf import perf
 from pyiwarp.cli.ping import ping
 from pyiwarp.cli.rcopy import rcopy
 from pyiwarp.cli.rstream import rstream
+from pyiwarp.cli.run import PythonsCommand, run
 from pyiwarp.cli.target import target
 from pyiwarp.cli.tunnel import tunnel
 
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 for command in (serve, get, put, ls, ping, perf, conform, target, tunnel, rstream, rcopy, info, demo):
     app.command()(command)
+app.command(cls=PythonsCommand)(run)
 
 
 def _version(asked: bool) -> None:

@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "pyiwarp"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 STACK = [
-    path for path in SOURCES if path.relative_to(PACKAGE).parts[0] not in ("conformance", "files", "target", "cli")
+    path
+    for path in SOURCES
+    if path.relative_to(PACKAGE).parts[0] not in ("conformance", "files", "target", "run", "cli")
 ]
 
 ROWS = """
@@ -34,7 +36,7 @@ ROWS = """
     connections/ rdmacm blockingcm
     blocking __init__
     files/ sockets/
-    target/
+    target/ run/
     cli/
     __main__
 """

@@ -144,6 +144,7 @@ COMMANDS: Final = (
     "tunnel",
     "rstream",
     "rcopy",
+    "run",
     "info",
     "demo",
 )

@@ -1,0 +1,79 @@
+"""Says on standard error which sockets of the program stayed TCP, and at the end whether MPA was spoken."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from typing import Any, Final, TextIO
+
+from pyiwarp.sockets import counters
+
+__all__ = ["Report"]
+
+FAILED: Final = 3
+"""The exit status if `--check` finds fault."""
+
+_MOST: Final = 100
+"""Lines of one run: a program that connects to everybody must not fill the terminal."""
+
+_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
+_STARTING: Final = ("subprocess.Popen", "os.posix_spawn", "os.exec")
+
+
+class Report:
+    """Told by `install` and by Python's audit hooks, which see sockets that `install` does not reach.
+
+    `in_engine` says whether the caller is the thread whose TCP connections are below streams of iWARP.
+    """
+
+    def __init__(self, in_engine: Any, stream: TextIO | None = None) -> None:
+        self._in_engine = in_engine
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._said: set[str] = set()
+        self.plain = 0
+        """How often a socket that stayed TCP was connected or began to listen."""
+
+    def say(self, line: str) -> None:
+        """Print one line, once."""
+        with self._lock:
+            if line in self._said or len(self._said) >= _MOST:
+                return
+            self._said.add(line)
+        print(f"pyiwarp run: {line}", file=self._stream or sys.stderr, flush=True)
+
+    def on_plain(self, verb: str, address: Any) -> None:
+        """A listening socket stayed TCP; the connecting ones are seen by `audit`."""
+        if verb == "listen":
+            self._plain("listens at", address)
+
+    def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """For `sys.addaudithook`."""
+        if event == "socket.connect":
+            sock, address = arguments
+            if sock.family in _INTERNET and sock.type == socket.SOCK_STREAM and not self._in_engine():
+                self._plain("connects to", address)
+        elif event in _STARTING:
+            self.say(f"not replaced: the sockets of another process, {os.fsdecode(arguments[0])}")
+
+    def _plain(self, what: str, address: Any) -> None:
+        with self._lock:
+            self.plain += 1
+        self.say(f"TCP, not iWARP: a socket {what} {_named(address)}")
+
+    def finish(self) -> bool:
+        """Say what became of all sockets; returns whether MPA was spoken and nothing else."""
+        streams = counters()
+        self.say(
+            f"{streams.connected} streams connected and {streams.accepted} accepted over MPA, {self.plain} over TCP"
+        )
+        return bool(streams.connected + streams.accepted) and not self.plain
+
+
+def _named(address: Any) -> str:
+    if not isinstance(address, tuple) or len(address) < 2:
+        return repr(address)
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
