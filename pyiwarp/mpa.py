@@ -258,14 +258,14 @@ class Deframer:
         self.end += nbytes
         self._last = nbytes
 
-    def take_alone(self, nbytes: int) -> None:
-        """As `received`, `advance` and `release`: the octets are one whole FPDU, which was verified and is used up.
+    def take_alone(self, nbytes: int, fpdus: int) -> None:
+        """As `received`, `advance` and `release`: the octets are whole FPDUs, which were verified and are used up.
 
         They lie in a buffer of the stream's own, so that their view stays good until the next `receive_view`.
         """
         self._last = nbytes
         self.octets += nbytes
-        self.fpdus += 1
+        self.fpdus += fpdus
         self.view = NO_BUFFER
 
     def _buffer_for(self, nbytes: int) -> memoryview:

@@ -121,6 +121,24 @@ class FastReceive:
             deframer.advance(start - begin, fpdus)
         return fpdus
 
+    def place_first(self, view: memoryview, room: int, *, crc: bool) -> int:
+        """Place the RDMA Write at the head of `view` if it is a common one and ends before `room`.
+
+        Returns the octets of its FPDU; 0 if nothing was placed.
+        """
+        word, to = TAGGED_LEAD.unpack_from(view)
+        target = self._resolve(word)
+        if target is None:
+            return 0
+        memory, base, limit, nbytes, size, read, _ = target
+        offset = to - base
+        if read is not None or size > room or not 0 <= offset <= limit:  # DDP-5041-7.1-12, -13
+            return 0
+        if crc and crc32c(view[:size]) != INTACT:  # MPA-5044-6-01: before anything is placed
+            return 0
+        memory[offset : offset + nbytes] = view[_TAGGED_BODY : _TAGGED_BODY + nbytes]
+        return size
+
     def _resolve(self, word: int) -> _Target | None:
         """The target of FPDUs that begin with these eight octets: length, DDP and RDMAP control, STag."""
         length, control, stag = word >> 48, word >> 40 & 0xFF, word & 0xFFFF_FFFF

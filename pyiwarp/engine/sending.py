@@ -31,7 +31,7 @@ from pyiwarp.fastwire import (
     ReadRequest,
     build_read_request,
 )
-from pyiwarp.mpa import LENGTH_SIZE, PADS, mulpdu_for
+from pyiwarp.mpa import PADS, mulpdu_for
 from pyiwarp.negotiation import Agreement, Role
 from pyiwarp.profile import PeerProfile
 from pyiwarp.pump import HELD, NOT_NOW
@@ -63,11 +63,17 @@ _LAST_UNTAGGED: Final = (LAST | VERSION) << 40
 _WRITE_LEAD: Final = _LAST_TAGGED | _WRITE << 32
 _SEND_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[False, False] << 32
 _SEND_SE_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[True, False] << 32
-_UNTAGGED_BODY: Final = LENGTH_SIZE + UNTAGGED_SIZE
 _CRC: Final = Struct("<I")
 _NO_PAYLOAD: Final[tuple[Octets, ...]] = ()
 _ANY_STAG: Final = 1  # without octets any STag may be named; 0 upsets a known peer (wire ambiguity 29)
 _READ_OF_NOTHING: Final = ReadRequest(_ANY_STAG, 0, 0, _ANY_STAG, 0)
+
+
+def _fpdu(head: bytes, octets: Octets, *, crc: bool) -> bytes:
+    """An FPDU of its own: `head` has the length of the ULPDU and its header."""
+    body = b"".join((head, octets, PADS[-(len(head) + len(octets)) & 3]))
+    # MPA-5044-4.4-13: the pad is covered too; MPA-5044-4.1-06: without CRC the field is there, its content free
+    return body + _CRC.pack(crc32c(body) if crc else 0)
 
 
 class SendingHalf:
@@ -190,7 +196,27 @@ class SendingHalf:
         Returns what `write` returns; with NOT_NOW nothing was sent and nothing is changed, also where something else
         waits to be sent. With HELD the driver calls `flushed` when the kernel has it.
         """
-        if (
+        if not self._nothing_waits or nbytes > self.mulpdu - UNTAGGED_SIZE:
+            return NOT_NOW
+        return self._hand_over(self._send_fpdu(octets, nbytes, solicited=solicited), 1, write)
+
+    def pair_alone(self, to: tuple[int, int], octets: Octets, send: Octets, write: Callable[[bytes], int]) -> int:
+        """As `send_alone`, for an RDMA Write of `octets` to an STag and TO, and the Send behind it that tells of it.
+
+        The two FPDUs are one piece for the driver.
+        """
+        nbytes, most = len(octets), self.mulpdu
+        if not self._nothing_waits or nbytes > most - TAGGED_SIZE or len(send) > most - UNTAGGED_SIZE:
+            return NOT_NOW
+        stag, offset = to
+        head = TAGGED_LEAD.pack(TAGGED_SIZE + nbytes << 48 | _WRITE_LEAD | stag, offset)
+        fpdus = _fpdu(head, octets, crc=self.agreement.crc) + self._send_fpdu(send, len(send), solicited=False)
+        return self._hand_over(fpdus, 2, write)
+
+    @property
+    def _nothing_waits(self) -> bool:
+        """Whether what is sent now may go to the kernel past the batches."""
+        return not (
             self.in_transit
             or self._messages
             or self._answers
@@ -199,20 +225,21 @@ class SendingHalf:
             or self.violation is not None  # RDMAP-5040-7.1-05
             or not self._frames_early
             or self._packer.early_fpdus
-            or nbytes > self.mulpdu - UNTAGGED_SIZE
-        ):
-            return NOT_NOW
-        msn = self.send_msn  # with QN 0 above
+        )
+
+    def _send_fpdu(self, octets: Octets, nbytes: int, *, solicited: bool) -> bytes:
         lead = UNTAGGED_SIZE + nbytes << 48 | (_SEND_SE_LEAD if solicited else _SEND_LEAD)
-        body = b"".join((UNTAGGED_FIRST.pack(lead, msn), octets, PADS[-(_UNTAGGED_BODY + nbytes) & 3]))
-        # MPA-5044-4.4-13: the pad is covered too; MPA-5044-4.1-06: without CRC the field is there, its content free
-        frame = body + _CRC.pack(crc32c(body) if self.agreement.crc else 0)
-        handed = write(frame)
+        # the MSN has QN 0 above it
+        return _fpdu(UNTAGGED_FIRST.pack(lead, self.send_msn), octets, crc=self.agreement.crc)
+
+    def _hand_over(self, fpdus: bytes, count: int, write: Callable[[bytes], int]) -> int:
+        """Give FPDUs, of which the last is a Send, to the driver at once; returns what it says."""
+        handed = write(fpdus)
         if handed != NOT_NOW:
             framer = self._packer.framer
-            framer.fpdus += 1
-            framer.octets += len(frame)
-            self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
+            framer.fpdus += count
+            framer.octets += len(fpdus)
+            self.send_msn = self.send_msn + 1 & MSN_MASK  # DDP-5041-4.3-09
             self.in_transit = handed == HELD
         return handed
 

@@ -202,17 +202,18 @@ class Stream(SendingHalf):
     def receive_alone(self, nbytes: int, receives: Receives) -> bool:
         """As `received` and what follows of it, if the octets are one ordinary Send, for which there is a receive.
 
-        Otherwise it returns False, and nothing has happened.
+        A Write may lie before the Send that tells of it. Otherwise it returns False, and nothing has happened: the
+        Write was placed at most, which the plain way does again.
         """
-        deframer, queue, posted = self.deframer, self._sends, receives.posted
+        deframer, queue, posted, fast_receive = self.deframer, self._sends, receives.posted, self._fast_receive
         if (
             not posted
             or receives.taken
             or receives.judged_late
             or deframer.start != deframer.end
             or nbytes < _LEAST_SEND
-            or self._turn_left <= 1  # the plain way ends the turn
-            or self._fast_receive is None
+            or self._turn_left <= 2  # the plain way ends the turn
+            or fast_receive is None
             or self.agreement.receive_markers
             or self._events
             or self._mute  # whom the first FPDU lets speak
@@ -220,23 +221,29 @@ class Stream(SendingHalf):
             or self._waiting_ulpdu is not None
         ):
             return False
-        view = deframer.view
-        word, qn_msn, mo = UNTAGGED_LEAD.unpack_from(view)
+        view, crc, start = deframer.view, deframer.crc, 0
+        if len(view) == BUFFER_SIZE:  # a shared buffer, which others may use as soon as it is released
+            return False
+        if view[LENGTH_SIZE] & TAGGED:
+            start = fast_receive.place_first(view, nbytes - _LEAST_SEND, crc=crc)
+            if not start:
+                return False
+        word, qn_msn, mo = UNTAGGED_LEAD.unpack_from(view, start)
         length, kind = word >> 48, word >> 32 & 0xFFFF
         size = length - UNTAGGED_SIZE
         if qn_msn != queue.due_msn or mo or (kind != _SEND and kind != _SEND_SE):  # DDP-5041-7.1-09, DDP-5041-5.4-02
             return False
-        if len(view) == BUFFER_SIZE:  # a shared buffer, which others may use as soon as it is released
-            return False
-        sges = posted[0].sges
-        if (length + LENGTH_SIZE + 3 & ~3) + CRC_SIZE != nbytes or len(sges) != 1 or not 0 <= size <= sges[0].nbytes:
+        sges, octets = posted[0].sges, (length + LENGTH_SIZE + 3 & ~3) + CRC_SIZE
+        if start + octets != nbytes or len(sges) != 1 or not 0 <= size <= sges[0].nbytes:
             return False  # DDP-5041-7.1-08
-        if deframer.crc and crc32c(view[:nbytes]) != INTACT:  # MPA-5044-6-01: before anything is placed
+        if crc and crc32c(view[start:nbytes]) != INTACT:  # MPA-5044-6-01: before anything is placed
             return False
         queue.due_msn = qn_msn + 1 & MSN_MASK  # DDP-5041-4.3-09
-        deframer.take_alone(nbytes)
-        self._turn_left -= 1
-        receives.deliver_alone(view[_SEND_BODY : _SEND_BODY + size], solicited=kind == _SEND_SE)
+        fpdus = 2 if start else 1
+        deframer.take_alone(nbytes, fpdus)
+        self._turn_left -= fpdus
+        body = start + _SEND_BODY
+        receives.deliver_alone(view[body : body + size], solicited=kind == _SEND_SE)
         return True
 
     def proceed(self) -> list[Event]:

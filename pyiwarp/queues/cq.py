@@ -20,7 +20,7 @@ __all__ = ["CompletionQueue"]
 
 log = logging.getLogger(__name__)
 
-_INTERNAL: Final = frozenset({"armed", "progress", "push", "taker", "users"})
+_INTERNAL: Final = frozenset({"armed", "progress", "push", "users"})
 
 
 class Channel(Protocol):
@@ -41,7 +41,7 @@ class CompletionQueue:
     (`request_notify`), or takes completions with `async for`. `on_overflow` is called once when a completion finds the
     queue full; the queue takes nothing after that, and its queue pairs go to ERROR. `progress` holds what `poll` calls
     first: the drivers that have no loop to run them. `max_cqe` bounds `resize`. `empty_polls` counts the polls that
-    found nothing. With a `taker` nothing is queued: each completion is handed to it as it comes.
+    found nothing.
     """
 
     def __init__(
@@ -65,6 +65,8 @@ class CompletionQueue:
         """Events that were taken from the channel and not acknowledged."""
         self.empty_polls = 0
         self.taker: Callable[[Completion], None] | None = None
+        """It is called with each completion as it comes: from within the driver, or a call that posts. From then on
+        nothing is queued; what was queued before is left to `poll`. It may post, and may not raise."""
         self._completions: deque[Completion] = deque()
         self._armed: dict[Callable[[], None], bool] = {}  # whether for solicited completions only
         self._any_solicited_only = False  # whether one of them is for solicited completions only

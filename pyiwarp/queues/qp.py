@@ -250,9 +250,13 @@ class QueuePair(QpPump):
         error's note says how many were.
         """
         done = 0
+        stream = self._stream
         try:
-            if self.state is _RTS and not self._closed:
-                done = self._sq.post_fast(self.stream, requests)
+            if stream is not None and self.state is _RTS and not self._closed:
+                pair = len(requests) == 2 and self._tcp is _OPEN
+                if pair and self._sq.pair_alone(stream, requests, self.write_small):
+                    return
+                done = self._sq.post_fast(stream, requests)
             for request in itertools.islice(requests, done, None) if done else requests:
                 self._post_send(request)
                 done += 1

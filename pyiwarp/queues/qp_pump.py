@@ -194,7 +194,7 @@ class QpPump:
     @property
     def _over(self) -> bool:
         """Whether this side has given up TCP, or TCP has ended."""
-        return self._tcp in TCP_OVER
+        return self._tcp is not _OPEN and self._tcp in TCP_OVER
 
     # --- for the driver ---------------------------------------------------------------------------------------------
 

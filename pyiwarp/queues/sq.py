@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, ClassVar, Final, Protocol
 
+from pyiwarp.buffers import Octets
 from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import BadWorkRequest, QueueFull, WrongState
 from pyiwarp.pump import HELD, NOT_NOW
@@ -14,7 +15,7 @@ from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.fast_post import FAST_POST, payload_size
 from pyiwarp.queues.request_kinds import KINDS, Held, Kind, Posted
-from pyiwarp.queues.work import Completion, Send, SendRequest, Status, WorkOpcode
+from pyiwarp.queues.work import Completion, Send, SendRequest, Status, WorkOpcode, Write, is_named
 
 __all__ = ["LARGEST_ALONE", "SendQueue", "unpin"]
 
@@ -153,6 +154,43 @@ class SendQueue:
             fields = (wr_id, _SUCCESS, _SEND, nbytes, self.qp_num, None, False, None, None, None)
             self.cq.push(tuple.__new__(Completion, fields))
         return True
+
+    def pair_alone(self, stream: Stream, requests: Sequence[SendRequest], write: Callable[[bytes], int]) -> bool:
+        """As `send_alone`, for a small Write and the Send behind it that tells of it: they are one piece to write."""
+        if self._posted or self._framed or self._sent or self._late or self.limit < 2 or not self.may_post_fast:
+            return False
+        first, second = requests
+        if type(first) is not Write or type(second) is not Send or second.inval_stag is not None or second.solicited:
+            return False
+        told = first.signaled or second.signaled or self.all_signaled
+        if told and self.cq.armed:
+            return False
+        remote = first.remote
+        octets, message = self._octets_alone(first), self._octets_alone(second)
+        if octets is None or message is None or not is_named(remote, len(octets)):
+            return False
+        handed = stream.pair_alone((remote.stag, remote.to), octets, message, write)
+        if handed == NOT_NOW:
+            return False
+        if handed == HELD:
+            self._framed += requests
+        elif told:
+            self._sent += requests
+            self._complete_sent()
+        return True
+
+    def _octets_alone(self, request: Send | Write) -> Octets | None:
+        """The octets of a small request; None if the plain way has to look at it."""
+        sges, inline = request.sges, request.inline
+        try:
+            if inline is None:
+                ((region, start, nbytes),) = sges
+                return region.source_view(self.pd, start, nbytes) if nbytes <= LARGEST_ALONE else None
+            if sges or type(inline) is not bytes or len(inline) > min(LARGEST_ALONE, self.cap.max_inline):
+                return None
+        except Exception:  # of any kind: the plain way says what is wrong
+            return None
+        return inline
 
     def post(self, stream: Stream, request: SendRequest) -> None:
         """Judge a request, pin its memory, and begin it when its turn has come.

@@ -230,10 +230,16 @@ class Completion(NamedTuple):
         return f"{self.opcode.value}{which} {self.status.value}, {self.nbytes} octets{cause}"
 
 
+def is_named(remote: RemoteRegion, nbytes: int) -> bool:
+    """Whether a header can name so many octets there, and they do not wrap (DDP-5041-7.1-14)."""
+    to = remote.to
+    return not remote.stag >> 32 and 0 <= to < TO_LIMIT and to + nbytes <= TO_LIMIT
+
+
 def check_remote(remote: RemoteRegion, nbytes: int) -> None:
-    """Refuse what does not fit the header or would wrap there, before anything is queued (DDP-5041-7.1-14)."""
+    """Refuse what cannot be named, before anything is queued."""
     to, stag = remote.to, remote.stag
-    if stag >> 32 or to < 0 or to >= TO_LIMIT or to + nbytes > TO_LIMIT:
+    if not is_named(remote, nbytes):
         raise BadWorkRequest(
             f"{nbytes} octets cannot be named by STag {stag:#x} TO {to:#x}: an STag is below 2^32, and the octets lie "
             "from TO 0 to 2^64 - 1 (RFC 5041 §4.2)"

@@ -25,17 +25,15 @@ class Granted:
     def __init__(self, queue: int) -> None:
         self.sent = 0
         self._queue = queue
-        self._may_send = queue & _WRAP
         self._spare = min(_SPARE, queue // 4)
-
-    @property
-    def left(self) -> int:
+        self.left = 0
         """The messages that may be sent now."""
-        return max(0, ((self._may_send - self.sent) & _WRAP) - self._spare)
+        self.renew(queue & _WRAP)
 
     def spend(self) -> None:
-        """A message is sent."""
+        """A message is sent, of those that are left."""
         self.sent = self.sent + 1 & _WRAP
+        self.left -= 1
 
     def renew(self, may_send: int) -> None:
         """The peer has told a new limit; raises `PeerViolation` for more than its receives."""
@@ -46,7 +44,7 @@ class Granted:
                 f"at most {self._queue} are granted at once, as the private data said, and a grant is not taken back",
                 "§6 Credits",
             )
-        self._may_send = may_send
+        self.left = max(0, allowed - self._spare)
 
 
 class Owed:
@@ -61,11 +59,8 @@ class Owed:
         self._read = 0
         self._limit = queue
         self._next_note = queue // 2
-
-    @property
-    def due(self) -> bool:
+        self.due = False
         """Whether a grant is worth a message of its own."""
-        return self._read >= self._next_note
 
     def came(self) -> None:
         """A message has come; raises `PeerViolation` if it was not granted."""
@@ -80,9 +75,11 @@ class Owed:
     def read(self, messages: int) -> None:
         """The program has read the last octet of so many messages."""
         self._read += messages
+        self.due = self._read >= self._next_note
 
     def grant(self) -> int:
-        """The value of the next SGL word, which is about to be sent."""
+        """The value of the next SGL word, which is about to be sent: the receives for it are posted."""
         self._limit = self._read + self._queue
         self._next_note = self._read + self._queue // 2
+        self.due = False
         return self._limit & _WRAP

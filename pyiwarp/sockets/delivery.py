@@ -8,14 +8,18 @@ from typing import Final
 
 from pyiwarp.sockets.engine import Engine
 
-__all__ = ["Delivery"]
+__all__ = ["Delivery", "ReaderProtocol"]
 
 LARGEST: Final = 256 * 1024
 """Octets that `data_received` gets at once at most, as from asyncio's own transports."""
 
 
+class ReaderProtocol(asyncio.StreamReaderProtocol):
+    """asyncio's protocol of readers, which keeps nothing of what it is given: its reader copies it at once."""
+
+
 class Delivery:
-    """Gives what the engine has to `protocol`, which may be exchanged at any time.
+    """Gives what the engine has to a protocol, which may be exchanged at any time by `set`.
 
     `complain` is told of what a protocol raises when it is asked to pause or to go on.
     """
@@ -24,26 +28,44 @@ class Delivery:
         self, engine: Engine, protocol: asyncio.BaseProtocol, complain: Callable[[str, BaseException], None]
     ) -> None:
         self._engine = engine
-        self.protocol = protocol
         self._complain = complain
+        self.set(protocol)
 
-    def some(self) -> None:
-        """Give the protocol some of what can be read; raises what its method raises."""
-        octets = self._engine.peek()
-        protocol = self.protocol
+    def set(self, protocol: asyncio.BaseProtocol) -> None:
+        """Give the octets to `protocol` from now on."""
+        self.protocol = protocol
+        self.some: Callable[[], None] = self._to_protocol
+        """Gives the protocol some of what can be read; raises what its method raises."""
         if isinstance(protocol, asyncio.BufferedProtocol):
-            buffer = memoryview(protocol.get_buffer(-1))
-            if not len(buffer):
-                raise RuntimeError("get_buffer() returned an empty buffer")
-            nbytes = min(len(octets), buffer.nbytes)
-            buffer.cast("B")[:nbytes] = octets[:nbytes]
-            self._engine.consume(nbytes)
-            protocol.buffer_updated(nbytes)
-            return
+            self.some = self._to_buffer
+        elif type(protocol) is ReaderProtocol:
+            self.some = self._to_reader
+
+    def _to_buffer(self) -> None:
+        protocol = self.protocol
+        assert isinstance(protocol, asyncio.BufferedProtocol)
+        octets = self._engine.peek()
+        buffer = memoryview(protocol.get_buffer(-1))
+        if not len(buffer):
+            raise RuntimeError("get_buffer() returned an empty buffer")
+        nbytes = min(len(octets), buffer.nbytes)
+        buffer.cast("B")[:nbytes] = octets[:nbytes]
+        self._engine.consume(nbytes)
+        protocol.buffer_updated(nbytes)
+
+    def _to_protocol(self) -> None:
+        protocol = self.protocol
         assert isinstance(protocol, asyncio.Protocol), "a stream needs a protocol that takes octets"
-        data = bytes(octets[:LARGEST])
+        data = bytes(self._engine.peek()[:LARGEST])
         self._engine.consume(len(data))
         protocol.data_received(data)
+
+    def _to_reader(self) -> None:
+        protocol = self.protocol
+        assert isinstance(protocol, ReaderProtocol)
+        octets = self._engine.peek()
+        protocol.data_received(octets)  # type: ignore[arg-type]  # it says bytes; its reader takes any octets
+        self._engine.consume(len(octets))
 
     def eof(self) -> bool:
         """Tell the protocol that nothing more comes; returns whether it goes on writing."""

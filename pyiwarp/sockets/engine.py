@@ -16,7 +16,7 @@ from pyiwarp.sockets.credits import Granted, Owed
 from pyiwarp.sockets.errors import PeerViolation
 from pyiwarp.sockets.iomap import DirectWrites
 from pyiwarp.sockets.options import StreamOptions
-from pyiwarp.sockets.posting import MAX_ASIDES, MAX_CONTROLS, Posting
+from pyiwarp.sockets.posting import INLINE, MAX_ASIDES, MAX_CONTROLS, Posting
 from pyiwarp.sockets.ring import Inbox
 from pyiwarp.sockets.target import ENTRIES, TargetSgl
 from pyiwarp.sockets.wire import (
@@ -31,7 +31,19 @@ from pyiwarp.sockets.wire import (
     Order,
     iomap_entries,
 )
-from pyiwarp.verbs import Completion, ProtectionDomain, QpCap, QueuePair, Recv, SendRequest, Sge, WorkOpcode, Write
+from pyiwarp.verbs import (
+    Completion,
+    ProtectionDomain,
+    QpCap,
+    QueuePair,
+    Recv,
+    Send,
+    SendRequest,
+    Sge,
+    Status,
+    WorkOpcode,
+    Write,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -41,6 +53,10 @@ __all__ = ["End", "Engine", "cap_for"]
 SPARE_RECEIVES: Final = 8
 """Receives beyond those that the peer is told of: for words that credits do not count."""
 
+POST_EACH: Final = 16
+"""So many receives are posted again at once. Credits promise no more: they are granted when all are posted."""
+
+_SUCCESS: Final = Status.SUCCESS
 _SGL_SIZE: Final = ENTRIES * ENTRY_SIZE
 _WORDS: Final = "§4 The message word"
 
@@ -51,7 +67,7 @@ def cap_for(options: StreamOptions) -> QpCap:
         max_send_wr=2 * (options.send_queue + MAX_CONTROLS + MAX_ASIDES),
         max_recv_wr=options.recv_queue + SPARE_RECEIVES,
         max_sge=1,
-        max_inline=ENTRY_SIZE + IOMAP_ENTRY_SIZE,
+        max_inline=INLINE,
     )
 
 
@@ -75,13 +91,18 @@ class Engine:
         self._qp = qp
         self._order = order
         self.reading = self.writing = End.OPEN
+        self.open = True
+        """Whether both directions are open."""
         self._ring, ring = self._register(options.ring, Access.REMOTE_WRITE)
         self._inbox = Inbox(ring)
+        self.peek = self._inbox.peek
+        """Gives the next octets that can be read, as many as lie in one piece; valid until they are consumed."""
         self._posting = Posting(qp, order, options, *self._register(options.send_memory, Access(0)))
         iomaps = iomap_entries(options.iomaps)
         self._tables, self._table = self._register(_SGL_SIZE + iomaps * IOMAP_ENTRY_SIZE, Access.REMOTE_WRITE)
         self.direct = DirectWrites(pd, self._posting, self._table[_SGL_SIZE:], order)
         self._receives, self._words = self._post_receives(options.recv_queue + SPARE_RECEIVES)
+        self._used: list[Recv] = []  # receives whose words were read, to be posted again together
         self._owed = Owed(options.recv_queue)
         self._hello = Hello(
             credits=options.recv_queue,
@@ -143,7 +164,13 @@ class Engine:
         """How many octets `send` takes as one message now: 0 if it has to wait for the peer or for TCP."""
         if self._target is None or self.writing is not End.OPEN or not self._granted.left:
             return 0
-        return min(self._target.room, self._posting.room)
+        here, there = self._posting.room, self._target.room
+        return here if here < there else there
+
+    @property
+    def under_way(self) -> bool:
+        """Whether messages have not come to TCP yet: a completion will tell, and more octets may wait for it."""
+        return self._posting.messages > 0
 
     def send(self, octets: bytes | bytearray | memoryview) -> int:
         """Take octets for the peer, as many as there is room for; returns how many. They may change after that.
@@ -152,16 +179,22 @@ class Engine:
         """
         if self.writing is not End.OPEN:
             raise WrongState(f"octets are sent, but this direction is {self.writing.value}")
+        if type(octets) is bytes and 0 < len(octets) <= self.room:
+            self._posting.post(*self._message(octets, alone=True))
+            return len(octets)
         requests: list[SendRequest] = []
         done = 0
         with memoryview(octets) as view:
             while done < len(view) and (nbytes := min(self.room, len(view) - done)):
-                assert self._target is not None, "there is room"
-                self._granted.spend()
-                requests += self._posting.message(view[done : done + nbytes], self._target.advance(nbytes))
+                requests += self._message(view[done : done + nbytes], alone=False)
                 done += nbytes
         self._posting.post(*requests)
         return done
+
+    def _message(self, octets: bytes | memoryview, *, alone: bool) -> tuple[Write, Send]:
+        assert self._target is not None, "there is room"
+        self._granted.spend()
+        return self._posting.message(octets, self._target.advance(len(octets)), alone=alone)
 
     def on_completion(self, completion: Completion) -> None:
         """A work request of the queue pair is complete.
@@ -169,23 +202,20 @@ class Engine:
         Raises `PeerViolation` for a word that may not come here; the stream is then to be ended.
         """
         if completion.opcode is WorkOpcode.RECV:
-            self._on_received(completion)
-        else:
-            self._posting.done(completion.wr_id)
-            if self._waiting is not None and self._posting.control_room:
-                waiting, self._waiting = self._waiting, None
-                self._control(waiting)
+            if completion.status is _SUCCESS and self.reading is not End.DISCONNECTED:
+                self._on_received(completion)
+            return  # words behind DISCONNECT mean nothing any more
+        self._posting.done(completion.wr_id)
+        if self._waiting is not None and self._posting.control_room:
+            waiting, self._waiting = self._waiting, None
+            self._control(waiting)
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     @property
     def readable(self) -> int:
         """Octets that can be read; also after the end of the connection."""
-        return len(self._inbox)
-
-    def peek(self) -> memoryview:
-        """The next octets that can be read, as many as lie in one piece; valid until they are consumed."""
-        return self._inbox.peek()
+        return self._inbox.readable
 
     def consume(self, nbytes: int) -> None:
         """So many of these octets are read. What is not consumed keeps the peer from sending more."""
@@ -198,23 +228,31 @@ class Engine:
         return octets
 
     def _on_received(self, completion: Completion) -> None:
-        """A message word has come, or a receive was flushed."""
-        if not completion.ok or self.reading is End.DISCONNECTED:
-            return  # words behind DISCONNECT mean nothing any more
+        """A message word has come."""
         slot = completion.wr_id
         assert isinstance(slot, int), "receives are numbered by their slot"
-        octets = bytes(self._words[slot * WORD_SIZE : (slot + 1) * WORD_SIZE])
         if completion.nbytes != WORD_SIZE or completion.immediate is not None or completion.inval_stag is not None:
             raise PeerViolation(
                 f"a message of {completion.nbytes} octets", f"a word is a Send of {WORD_SIZE} octets", _WORDS
             )
-        self._qp.post_recv(self._receives[slot])
-        self._on_word(*self._peer_order.read_word(octets))
+        op, value = self._peer_order.read_word(self._words, slot * WORD_SIZE)
+        self._used.append(self._receives[slot])
+        if op == Op.DATA:
+            self._owed.came()
+            self._inbox.landed(value)  # also behind SHUTDOWN: C programs may send there
+            if len(self._used) >= POST_EACH:
+                self._post_used()
+        else:
+            self._post_used()  # credits do not count it: its receive is for another such word
+            self._on_word(op, value)
+
+    def _post_used(self) -> None:
+        """Post the receives again whose words were read."""
+        used, self._used = self._used, []
+        self._qp.post_recv_many(used)
 
     def _on_word(self, op: int, value: int) -> None:
-        if op == Op.DATA:
-            self._on_data(value)
-        elif op == Op.SGL:
+        if op == Op.SGL:
             assert self._target is not None
             self._granted.renew(value & 0xFFFF)
             self._target.look()
@@ -227,11 +265,9 @@ class Engine:
         else:
             raise PeerViolation(f"the word {op << 29 | value:#010x}", "the ops 1, 2, 3 and 5 are reserved", _WORDS)
 
-    def _on_data(self, nbytes: int) -> None:
-        self._owed.came()
-        self._inbox.landed(nbytes)  # also behind SHUTDOWN: C programs may send there
-
     def _on_control(self, value: int) -> None:
+        if value != Control.KEEPALIVE:
+            self.open = False
         if value == Control.DISCONNECT:
             self.reading = self.writing = End.DISCONNECTED
         elif value == Control.SHUTDOWN:
@@ -243,6 +279,11 @@ class Engine:
 
     # --- giving credit -----------------------------------------------------------------------------------------------
 
+    @property
+    def owes(self) -> bool:
+        """Whether `look` would tell the peer something, if there is room for it."""
+        return (self._inbox.can_offer or self._owed.due) and self.reading is End.OPEN
+
     def look(self) -> None:
         """Tell the peer what it may send, if that is worth a message; to be called when something has changed."""
         if self._peer is None or self.reading is not End.OPEN:
@@ -251,7 +292,7 @@ class Engine:
             half = self._inbox.offer()
             if half is None:
                 if self._owed.due:
-                    self._posting.post(self._posting.word(Op.SGL, self._owed.grant(), controls=1))
+                    self._posting.post(self._posting.word(Op.SGL, self._grant(), controls=1))
                 return
             self._offer(self._ring[half].remote(), self._peer)
 
@@ -261,8 +302,13 @@ class Engine:
         self._next_entry = (self._next_entry + 1) % entries
         self._posting.post(
             Write(remote=entry, inline=peer.order.entry(half), signaled=False),
-            self._posting.word(Op.SGL, self._owed.grant(), controls=2),
+            self._posting.word(Op.SGL, self._grant(), controls=2),
         )
+
+    def _grant(self) -> int:
+        if self._used:
+            self._post_used()
+        return self._owed.grant()
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -274,12 +320,14 @@ class Engine:
             self.disconnect()
             return
         self.writing = End.SHUT
+        self.open = False
         self._control(Control.SHUTDOWN)
 
     def disconnect(self) -> None:
         """End both directions: the peer reads what was sent, then the end."""
         if self.writing is not End.DISCONNECTED:
             self.reading = self.writing = End.DISCONNECTED
+            self.open = False
             self._control(Control.DISCONNECT)
 
     def _control(self, control: Control) -> None:

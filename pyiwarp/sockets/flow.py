@@ -7,7 +7,8 @@ from typing import Final
 
 __all__ = ["HIGH_WATER", "WriteBuffer"]
 
-HIGH_WATER: Final = 64 * 1024
+HIGH_WATER: Final = 256 * 1024
+"""Octets that wait before a program is asked to pause: what waits goes as one message, and few large ones cost less."""
 
 
 class WriteBuffer:
@@ -19,13 +20,14 @@ class WriteBuffer:
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._pause = pause
         self._resume = resume
-        self._octets = bytearray()
+        self.octets = bytearray()
+        """What waits."""
         self._paused = False
         self.low = self.high = 0
         self.set_limits(None, None)
 
     def __len__(self) -> int:
-        return len(self._octets)
+        return len(self.octets)
 
     def set_limits(self, high: int | None, low: int | None) -> None:
         """Set the limits in octets, as `asyncio.WriteTransport.set_write_buffer_limits` has them."""
@@ -38,27 +40,27 @@ class WriteBuffer:
         self.high, self.low = high, low
         self._check_high()
 
-    def add(self, octets: memoryview) -> None:
+    def add(self, octets: bytes | bytearray | memoryview) -> None:
         """The engine had no room for these."""
-        self._octets += octets
+        self.octets += octets
         self._check_high()
 
     def send(self, take: Callable[[memoryview], int]) -> None:
         """Let `take` have the oldest octets; it returns how many it took."""
-        if not self._octets:
+        if not self.octets:
             return
-        with memoryview(self._octets) as waiting:
+        with memoryview(self.octets) as waiting:
             taken = take(waiting)
-        del self._octets[:taken]
-        if self._paused and len(self._octets) <= self.low:
+        del self.octets[:taken]
+        if self._paused and len(self.octets) <= self.low:
             self._paused = False
             self._resume()
 
     def clear(self) -> None:
         """What waits will not be sent."""
-        self._octets.clear()
+        self.octets.clear()
 
     def _check_high(self) -> None:
-        if not self._paused and len(self._octets) > self.high:
+        if not self._paused and len(self.octets) > self.high:
             self._paused = True
             self._pause()

@@ -34,11 +34,11 @@ class StreamOptions:
     Raises `UsageError` for a value that is out of its bounds.
     """
 
-    ring: int = 1 << 20
+    ring: int = 1 << 21
     send_memory: int = 1 << 19
     recv_queue: int = 384
     send_queue: int = 384
-    max_message: int = 1 << 17
+    max_message: int = 1 << 19
     iomaps: int = 0
     keepalive: float | None = None
     connection: Options = field(default_factory=_usual)

@@ -1,7 +1,4 @@
-"""What one end has posted to its send queue: messages, words, and how many of each are on their way.
-
-A few completions stand for all: only one of several messages is signaled.
-"""
+"""What one end has posted to its send queue: messages, words, and how many of each are on their way."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ from pyiwarp.errors import QueueFull
 from pyiwarp.sockets.options import StreamOptions
 from pyiwarp.sockets.ring import Outbox
 from pyiwarp.sockets.wire import Op, Order
-from pyiwarp.verbs import QueuePair, Send, SendRequest, Write
+from pyiwarp.verbs import QueuePair, Send, SendRequest, Sge, Write
 
-__all__ = ["MAX_ASIDES", "MAX_CONTROLS", "Posting"]
+__all__ = ["INLINE", "MAX_ASIDES", "MAX_CONTROLS", "Posting"]
 
 MAX_CONTROLS: Final = 4
 """Control messages on their way at once; an SGL word with its entry counts as two."""
@@ -22,24 +19,22 @@ MAX_CONTROLS: Final = 4
 MAX_ASIDES: Final = 8
 """Direct writes, offers of buffers and keep-alives on their way at once."""
 
-SIGNAL_EACH: Final = 16
-"""Every so many messages one has a completion at least, which stands for those before it."""
+INLINE: Final = 1024
+"""Messages of so many octets are copied by the work request itself; longer ones lie in the sending ring."""
 
 
-class _Sent(NamedTuple):
-    """What a completion stands for: messages and octets of DATA, control messages, and what else was posted."""
+class _Aside(NamedTuple):
+    """What the completion of anything but a message stands for."""
 
-    messages: int = 0
-    octets: int = 0
-    controls: int = 0
-    asides: int = 0
-
-
-_NOTHING: Final = _Sent()
+    controls: int
+    asides: int
 
 
 class Posting:
-    """The send queue of `qp` as one end uses it; messages are copied to `memory`, which is that of `source`."""
+    """The send queue of `qp` as one end uses it; messages are copied to `memory`, which is that of `source`.
+
+    A small message that finds the send queue empty has no completion: nearly always TCP has it before `post` returns.
+    """
 
     def __init__(
         self, qp: QueuePair, order: Order, options: StreamOptions, source: MemoryRegion, memory: memoryview
@@ -50,18 +45,20 @@ class Posting:
         self._outbox = Outbox(memory)
         self._max_message = options.max_message
         self._max_messages = options.send_queue
-        self._signal_messages = min(SIGNAL_EACH, options.send_queue // 4)
-        self._signal_octets = options.send_memory // 4
-        self._unsaid = _NOTHING  # what the next completion will stand for
+        self._send_room = qp.cap.max_send_wr
         self._signaled = 0  # requests that will have a completion
-        self._messages = 0  # on their way, or not known to be with TCP
+        self.messages = 0
+        """Messages that have not come to TCP yet, of those whose completion will tell when they have."""
         self._controls = 0
         self._asides = 0
 
     @property
     def room(self) -> int:
         """Octets that the next message may have; 0 if there is no room for one."""
-        return min(self._outbox.room, self._max_message) if self._messages < self._max_messages else 0
+        if self.messages >= self._max_messages:
+            return 0
+        room, most = self._outbox.room, self._max_message
+        return room if room < most else most
 
     @property
     def control_room(self) -> int:
@@ -75,24 +72,29 @@ class Posting:
 
     @property
     def idle(self) -> bool:
-        """Whether everything is with TCP that was posted up to the last control message."""
+        """Whether everything is with TCP that was posted, up to the last request that has a completion."""
         return not self._signaled
 
-    def message(self, octets: memoryview, place: RemoteRegion) -> tuple[Write, Send]:
-        """One message to be posted: a Write, and the word that tells of it."""
+    def message(self, octets: bytes | memoryview, place: RemoteRegion, *, alone: bool) -> tuple[Write, Send]:
+        """One message to be posted: a Write, and the word that tells of it; `alone` if no other is posted with it."""
         nbytes = len(octets)
-        source = self._source[self._outbox.put(octets)]
-        self._messages += 1
-        messages, waiting, _, _ = self._unsaid
-        self._unsaid = _Sent(messages + 1, waiting + nbytes)
-        write = Write((source,), place, signaled=False)
-        if messages + 1 < self._signal_messages and waiting + nbytes < self._signal_octets:
-            return write, Send(inline=self._order.word(Op.DATA, nbytes), signaled=False)
-        return write, self.word(Op.DATA, nbytes)
+        word = self._order.word(Op.DATA, nbytes)
+        if nbytes > INLINE:
+            sge = Sge(self._source, self._outbox.put(octets), nbytes)
+            return Write((sge,), place, None, None, False), self._signal(word, nbytes)
+        write = Write((), place, None, bytes(octets), False)
+        if alone and self._qp.send_room == self._send_room:
+            return write, Send((), None, word, None, False, False)
+        return write, self._signal(word, 0)
+
+    def _signal(self, word: bytes, nbytes: int) -> Send:
+        self._signaled += 1
+        self.messages += 1
+        return Send((), nbytes, word)
 
     def word(self, op: Op, value: int, *, controls: int = 0, asides: int = 0) -> Send:
-        """A word to be posted, whose completion stands for all before it."""
-        return Send(inline=self._order.word(op, value), wr_id=self._stands_for(controls, asides))
+        """A word to be posted."""
+        return Send((), self._stands_for(controls, asides), self._order.word(op, value))
 
     def aside(self, sges: tuple[MemoryRegion, ...], place: RemoteRegion) -> Write:
         """A Write to be posted that no word tells of; `check_asides` has found room for it."""
@@ -110,16 +112,19 @@ class Posting:
 
     def done(self, wr_id: object) -> None:
         """A request is complete, or was flushed."""
-        if isinstance(wr_id, _Sent):  # else it was not signaled, and is flushed
-            self._signaled -= 1
-            self._messages -= wr_id.messages
-            self._outbox.release(wr_id.octets)
+        if wr_id is None:
+            return  # it was not signaled, and is flushed
+        self._signaled -= 1
+        if isinstance(wr_id, _Aside):
             self._controls -= wr_id.controls
             self._asides -= wr_id.asides
+        else:
+            assert isinstance(wr_id, int), "a message is numbered by its octets in the sending ring"
+            self.messages -= 1
+            self._outbox.release(wr_id)
 
-    def _stands_for(self, controls: int, asides: int) -> _Sent:
-        done, self._unsaid = self._unsaid._replace(controls=controls, asides=asides), _NOTHING
+    def _stands_for(self, controls: int, asides: int) -> _Aside:
         self._signaled += 1
         self._controls += controls
         self._asides += asides
-        return done
+        return _Aside(controls, asides)

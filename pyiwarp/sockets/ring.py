@@ -22,15 +22,15 @@ class Inbox:
         self._memory = memory
         self._half = len(memory) // 2
         self._at = 0  # where the next octet is read
-        self._readable = 0
+        self.readable = 0
+        """Octets that can be read."""
         self._messages: deque[int] = deque()  # what is unread of each
         self._left = self._half  # what the peer may write of the half that it writes
         self._behind = 0  # halves that are offered behind that one
         self._free = self._half  # octets that are read and not offered again: so far the second half
+        self.can_offer = True
+        """Whether a half can be offered to the peer."""
         self._next = 1  # the half that is offered next
-
-    def __len__(self) -> int:
-        return self._readable
 
     def landed(self, nbytes: int) -> None:
         """The peer has written a message; raises `PeerViolation` for octets that it had no room for."""
@@ -45,18 +45,19 @@ class Inbox:
                 "§5 Data",
             )
         self._left -= nbytes
-        self._readable += nbytes
+        self.readable += nbytes
         self._messages.append(nbytes)
 
     def peek(self) -> memoryview:
         """The next octets, as many as lie in one piece."""
-        return self._memory[self._at : self._at + min(self._readable, len(self._memory) - self._at)]
+        return self._memory[self._at : self._at + min(self.readable, len(self._memory) - self._at)]
 
     def consume(self, nbytes: int) -> int:
         """So many of these octets are read; returns how many messages end within."""
         self._at = (self._at + nbytes) % len(self._memory)
-        self._readable -= nbytes
+        self.readable -= nbytes
         self._free += nbytes
+        self.can_offer = self._free >= self._half
         ended = 0
         messages = self._messages
         while nbytes:
@@ -69,10 +70,11 @@ class Inbox:
 
     def offer(self) -> slice | None:
         """The half to offer to the peer now, if all of it was read; it counts as offered."""
-        if self._free < self._half:
+        if not self.can_offer:
             return None
         start = self._next * self._half
         self._free -= self._half
+        self.can_offer = self._free >= self._half
         self._behind += 1
         self._next ^= 1
         return slice(start, start + self._half)
@@ -85,20 +87,22 @@ class Outbox:
         self._memory = memory
         self._at = 0  # where the next octet goes
         self._free = len(memory)
-
-    @property
-    def room(self) -> int:
+        self.room = self._free
         """Octets that fit in one piece now."""
-        return min(self._free, len(self._memory) - self._at)
 
-    def put(self, octets: memoryview) -> slice:
+    def put(self, octets: bytes | memoryview) -> int:
         """Copy octets into it, no more than `room`; returns where they lie."""
-        place = slice(self._at, self._at + len(octets))
-        self._memory[place] = octets
-        self._free -= len(octets)
-        self._at = place.stop % len(self._memory)
-        return place
+        at, nbytes = self._at, len(octets)
+        self._memory[at : at + nbytes] = octets
+        self._free -= nbytes
+        self._at = (at + nbytes) % len(self._memory)
+        self._see_room()
+        return at
 
     def release(self, nbytes: int) -> None:
         """The oldest octets are sent."""
         self._free += nbytes
+        self._see_room()
+
+    def _see_room(self) -> None:
+        self.room = min(self._free, len(self._memory) - self._at)

@@ -8,6 +8,7 @@ from typing import Final
 
 from pyiwarp import cm
 from pyiwarp.sockets.connecting import create_connection
+from pyiwarp.sockets.delivery import ReaderProtocol
 from pyiwarp.sockets.options import StreamOptions
 from pyiwarp.sockets.serving import MAX_STREAMS, StreamServer, create_server
 
@@ -33,7 +34,7 @@ async def open_connection(
     """
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=limit, loop=loop)
-    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    protocol = ReaderProtocol(reader, loop=loop)
     transport, _ = await create_connection(lambda: protocol, host, port, options=options, local_host=local_host)
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
@@ -57,9 +58,9 @@ async def start_server(
     """
     loop = asyncio.get_running_loop()
 
-    def factory() -> asyncio.StreamReaderProtocol:
+    def factory() -> ReaderProtocol:
         reader = asyncio.StreamReader(limit=limit, loop=loop)
-        return asyncio.StreamReaderProtocol(reader, client_connected_cb, loop=loop)
+        return ReaderProtocol(reader, client_connected_cb, loop=loop)
 
     return await create_server(
         factory,

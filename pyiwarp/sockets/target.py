@@ -27,41 +27,49 @@ class TargetSgl:
         self._memory = memory
         self._order = order
         self._written = [order.entry(first), _CLEAR]  # what the peer last wrote, as far as it was taken
-        self._left = [first, _NOTHING]  # what of each may still be written
+        self._entries = [first, _NOTHING]  # what they say; nothing of those that are used up
+        self._used = 0  # octets of the entry in use
         self._now = 0  # the entry in use
         self._overwritten: int | None = None
-        memory[:ENTRY_SIZE] = self._written[0]
-
-    @property
-    def room(self) -> int:
+        self.room = first.nbytes
         """Octets that one Write may have now."""
-        return self._left[self._now].nbytes
+        memory[:ENTRY_SIZE] = self._written[0]
 
     def advance(self, nbytes: int) -> RemoteRegion:
         """Where the next `nbytes` octets go; they are used."""
         now = self._now
-        to, stag, left = self._left[now]
-        self._left[now] = RemoteRegion(to + nbytes, stag, left - nbytes)
-        if nbytes == left:
+        entry = self._entries[now]
+        place = RemoteRegion(entry.to + self._used, entry.stag, nbytes)
+        self._used += nbytes
+        self.room -= nbytes
+        if not self.room:
             if self._in_memory(now) != self._written[now]:
                 self._overwritten = now
             self._written[now] = self._memory[self._slice(now)] = _CLEAR
-            self._now = (now + 1) % ENTRIES
-        return RemoteRegion(to, stag, nbytes)
+            self._entries[now] = _NOTHING
+            self._use((now + 1) % ENTRIES)
+        return place
+
+    def _use(self, index: int) -> None:
+        self._now = index
+        self._used = 0
+        self.room = self._entries[index].nbytes
 
     def look(self) -> None:
         """The peer may have written entries; raises `PeerViolation` for one that cannot be."""
         for index in range(ENTRIES):
             written = self._in_memory(index)
-            if index == self._overwritten or (self._left[index].nbytes and written != self._written[index]):
+            if index == self._overwritten or (self._entries[index].nbytes and written != self._written[index]):
                 raise PeerViolation(
                     f"entry {index} of the target SGL became {self._order.read_entry(written)}",
                     "an entry is not written while its old content is in use",
                     _SECTION,
                 )
-            if not self._left[index].nbytes:
+            if not self._entries[index].nbytes:
                 self._take(index, written)
-        if not self.room and self._left[(self._now + 1) % ENTRIES].nbytes:
+        if not self.room:
+            self._use(self._now)
+        if not self.room and self._entries[(self._now + 1) % ENTRIES].nbytes:
             raise PeerViolation(
                 f"entry {(self._now + 1) % ENTRIES} of the target SGL was written, and entry {self._now} is empty",
                 "the entries take turns",
@@ -75,7 +83,7 @@ class TargetSgl:
                 f"entry {index} of the target SGL is {memory}", "memory ends at the last TO or before", _SECTION
             )
         self._written[index] = written
-        self._left[index] = memory
+        self._entries[index] = memory
 
     def _in_memory(self, index: int) -> bytes:
         return bytes(self._memory[self._slice(index)])

@@ -1,7 +1,8 @@
 """asyncio's transport above an engine: the whole contract of `asyncio.Transport`.
 
-Completions call `_advance`, which goes on until nothing changes: it takes words, gives the protocol its octets, sends
-what waits, gives credit, and sees to the end. `pause_reading` withholds credit, so a slow reader slows the peer down.
+Each completion goes to the engine. Then `_advance` goes on until nothing changes: it gives the protocol its octets,
+sends what waits, gives credit, and sees to the end. `pause_reading` withholds credit, so a slow reader slows the peer
+down.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pyiwarp.sockets.delivery import Delivery
 from pyiwarp.sockets.engine import End, Engine
 from pyiwarp.sockets.errors import PeerViolation, StreamLost
 from pyiwarp.sockets.flow import WriteBuffer
-from pyiwarp.verbs import QueuePair
+from pyiwarp.verbs import Completion, QueuePair, Status
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -27,6 +28,8 @@ __all__ = ["StreamTransport"]
 
 log = logging.getLogger(__name__)
 
+_OCTETS: Final = (bytes, bytearray, memoryview)
+_SUCCESS: Final = Status.SUCCESS
 _WRITES_INTO_NOTHING: Final = 5
 _INTERNAL: Final = frozenset({"begin"})
 
@@ -66,6 +69,7 @@ class StreamTransport(asyncio.Transport):
         self._closing = False
         self._lost = False  # `connection_lost` is called or will be
         self._ended = self._all_sent = False  # the queue pair; before that
+        self._winding_up = False  # because this side closes, or the queue pair has ended
         self._advancing = False
         self._once_more = False
         self._waiting: list[asyncio.Future[None]] = []  # for room for direct writes
@@ -84,6 +88,7 @@ class StreamTransport(asyncio.Transport):
         self._begun = True
         self._qp.on_ended = self._on_ended
         self._watch_peer()
+        self._cq.taker = self._on_completion
         try:
             self._delivery.protocol.connection_made(self)
         except (SystemExit, KeyboardInterrupt):
@@ -91,6 +96,9 @@ class StreamTransport(asyncio.Transport):
         except BaseException as error:
             self._fail(error, "protocol.connection_made() call failed.")
         self._ended = not self._qp.alive
+        self._winding_up = self._winding_up or self._ended
+        for completion in self._cq.poll():  # those that came before
+            self._on_completion(completion)
         self._advance()
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -105,7 +113,7 @@ class StreamTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Give the octets to another protocol from now on."""
-        self._delivery.protocol = protocol
+        self._delivery.set(protocol)
 
     def is_reading(self) -> bool:
         """Whether octets are given to the protocol as they come."""
@@ -125,18 +133,23 @@ class StreamTransport(asyncio.Transport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send octets, when there is room for them; they may change after that."""
-        if not isinstance(data, bytes | bytearray | memoryview):
+        if not isinstance(data, _OCTETS):
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
         if self._eof_written:
             raise RuntimeError("Cannot call write() after write_eof()")
-        if self._closing or self._lost or self._engine.writing is not End.OPEN:
+        engine = self._engine
+        if self._closing or self._lost or engine.writing is not End.OPEN:
             if data and self._writes_into_nothing >= _WRITES_INTO_NOTHING:
                 log.warning("octets were written to a stream that has ended: %r", self)
             self._writes_into_nothing += bool(data)
-            return
-        with memoryview(data).cast("B") if data else memoryview(b"") as octets:
-            taken = 0 if self._buffer or not self._qp.alive else self._engine.send(octets)
-            self._buffer.add(octets[taken:])
+        elif self._buffer.octets or engine.under_way or not self._qp.alive:
+            self._buffer.add(data)  # it goes together with what waits already, or when that is with TCP
+        elif type(data) is bytes:
+            if (taken := engine.send(data)) < len(data):
+                self._buffer.add(data[taken:])
+        elif data:
+            with memoryview(data).cast("B") as octets:
+                self._buffer.add(octets[engine.send(octets) :])
 
     def can_write_eof(self) -> bool:
         """A stream can be closed in one direction."""
@@ -145,7 +158,7 @@ class StreamTransport(asyncio.Transport):
     def write_eof(self) -> None:
         """Shut this direction down when everything written is sent; the other one goes on."""
         if not self._eof_written and not self._closing:
-            self._eof_written = True
+            self._eof_written = self._winding_up = True
             self._advance()
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
@@ -223,7 +236,7 @@ class StreamTransport(asyncio.Transport):
     def close(self) -> None:
         """Send what was written, then end both directions; the protocol is given no more octets."""
         if not self._closing:
-            self._closing = True
+            self._closing = self._winding_up = True
             self._advance()
 
     def abort(self) -> None:
@@ -237,44 +250,53 @@ class StreamTransport(asyncio.Transport):
     # --- from the stack ----------------------------------------------------------------------------------------------
 
     def _on_ended(self) -> None:
-        self._ended = True
+        self._ended = self._winding_up = True
         self._loop.call_soon(self._advance)
+
+    def _on_completion(self, completion: Completion) -> None:
+        try:
+            self._engine.on_completion(completion)
+        except PeerViolation as error:
+            self._violated(error)
+        if completion.status is _SUCCESS:  # else the queue pair ends, which `_on_ended` tells
+            self._advance()
 
     def _advance(self) -> None:
         """Go on until nothing changes any more."""
         if self._advancing or not self._begun:
             self._once_more = True
             return
+        engine = self._engine
         self._advancing = True
         try:
             self._once_more = True
             while self._once_more and not self._lost:
                 self._once_more = False
-                self._take_completions()
-                self._deliver()
-                self._send_what_waits()
-                if not self._ended and not self._lost:
-                    self._engine.look()
-                self._see_to_the_end()
+                ending = self._winding_up or not engine.open
+                if ending or engine.readable:
+                    self._deliver()
+                if ending or self._buffer.octets:
+                    self._send_what_waits()
+                if engine.owes and not self._ended and not self._lost:
+                    engine.look()
+                if ending:
+                    self._see_to_the_end()
                 if self._waiting:
                     self._wake()
         except PeerViolation as error:
-            log.info("%r ends: %s", self, error)
-            self._end(error)
+            self._violated(error)
         finally:
             self._advancing = False
 
-    def _take_completions(self) -> None:
-        if self._qp.alive:  # else its end brings all completions that are left
-            self._cq.arm(self._advance)
-        for completion in self._cq.poll():
-            self._engine.on_completion(completion)
+    def _violated(self, error: PeerViolation) -> None:
+        log.info("%r ends: %s", self, error)
+        self._end(error)
 
     def _deliver(self) -> None:
         """Give the protocol what can be read, then the end."""
         engine = self._engine
         try:
-            while engine.readable and self.is_reading() and not self._eof_told:
+            while engine.readable and not (self._reading_paused or self._closing or self._eof_told):
                 self._delivery.some()
             if engine.reading is not End.OPEN and self.is_reading() and not self._eof_told and not self._lost:
                 self._eof_told = True
@@ -293,7 +315,7 @@ class StreamTransport(asyncio.Transport):
             return
         if engine.writing is End.OPEN:
             self._buffer.send(engine.send)
-            if not self._buffer:
+            if not self._buffer.octets:
                 if self._closing:
                     engine.disconnect()
                 elif self._eof_written:
@@ -317,7 +339,7 @@ class StreamTransport(asyncio.Transport):
             )
             lost.__cause__ = cause
             self._end(lost)
-        elif self._buffer or (self._closing and not self._all_sent):
+        elif self._buffer.octets or (self._closing and not self._all_sent):
             self._end(StreamLost("the connection has ended before everything was sent"))
         elif self._closing or self._eof_told:
             self._end(None)

@@ -173,9 +173,9 @@ class Order:
         """The message word."""
         return self._word.pack(op << _OP_SHIFT | value)
 
-    def read_word(self, octets: bytes | memoryview) -> tuple[int, int]:
-        """Bits 31 to 29 of a message word, and its other bits."""
-        word: int = self._word.unpack(octets)[0]
+    def read_word(self, octets: bytes | memoryview, at: int = 0) -> tuple[int, int]:
+        """Bits 31 to 29 of the message word at an offset, and its other bits."""
+        word: int = self._word.unpack_from(octets, at)[0]
         return word >> _OP_SHIFT, word & MAX_VALUE
 
     def entry(self, memory: RemoteRegion) -> bytes:

@@ -24,6 +24,7 @@ from pyiwarp.sockets import (
     create_server,
     open_connection,
 )
+from pyiwarp.sockets.flow import HIGH_WATER
 from pyiwarp.sockets.wire import Hello
 from tests.golden.test_rsockets import KEEP_ALIVE
 from tests.hosts import HOST, keep_little
@@ -182,7 +183,7 @@ def test_a_protocol_that_is_exchanged(run: Runner) -> None:
 
 def test_pause_reading_withholds_credit(run: Runner) -> None:
     """The peer sends what its credits allow, then its program is asked to pause."""
-    data = octets(200_000)
+    data = octets(400_000)
 
     async def main() -> None:
         async with joined(Plain(), Plain(), SMALL) as (left, right):
@@ -208,7 +209,7 @@ def test_the_limits_of_the_write_buffer(run: Runner) -> None:
     async def main() -> None:
         async with joined(Plain(), Plain(), SMALL) as (left, right):
             end = left.calls.end
-            assert end.get_write_buffer_limits() == (16_384, 65_536)
+            assert end.get_write_buffer_limits() == (HIGH_WATER // 4, HIGH_WATER)
             end.set_write_buffer_limits(low=100)
             assert end.get_write_buffer_limits() == (100, 400)
             end.set_write_buffer_limits(high=0)

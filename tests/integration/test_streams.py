@@ -11,6 +11,7 @@ import pytest
 
 from pyiwarp.capture import Capture
 from pyiwarp.sockets import StreamLost, StreamOptions, StreamTransport, open_connection
+from pyiwarp.sockets.flow import HIGH_WATER
 from pyiwarp.sockets.wire import Op
 from tests.hosts import HOST
 from tests.integration.loops import Runner, octets, run, soon
@@ -211,7 +212,7 @@ def test_a_peer_that_closes_before_it_has_read_everything(run: Runner) -> None:
 
 def test_a_slow_reader_slows_the_writer_down(run: Runner) -> None:
     """Nothing grows beyond the ring, the send memory and asyncio's limits, and nothing is lost."""
-    data = octets(500_000)
+    data = octets(1_000_000)
 
     async def main() -> None:
         async with pair(SMALL, SMALL) as ((_, writer), (other_reader, other_writer)):
@@ -224,7 +225,7 @@ def test_a_slow_reader_slows_the_writer_down(run: Runner) -> None:
                 await asyncio.sleep(0)
             assert len(other_reader._buffer) == held <= 2 * 65_536 + 4096  # type: ignore[attr-defined]
             assert not sending.done()
-            assert writer.transport.get_write_buffer_size() <= 65_536 + 10_000
+            assert writer.transport.get_write_buffer_size() <= HIGH_WATER + 10_000
             assert await other_reader.readexactly(len(data)) == data
             await sending
 

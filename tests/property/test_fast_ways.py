@@ -140,14 +140,14 @@ def oddities() -> st.SearchStrategy[Deed]:
     chunks=st.lists(st.integers(1, 300), max_size=30),
     crc=st.booleans(),
     damage=st.none() | st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)),
-    apart=st.booleans(),
+    apart=st.sampled_from([0, 1, 2]),
     markers=st.booleans(),
     access=st.sampled_from([REMOTE, REMOTE, Access.REMOTE_READ]),
     judge_receives_late=st.booleans(),
     immediate_apart=st.sampled_from([0, 1]),
 )
 def test_any_input_has_the_same_fate(
-    script: list[Deed], chunks: list[int], crc: bool, damage: tuple[float, int] | None, apart: bool, **options: Any
+    script: list[Deed], chunks: list[int], crc: bool, damage: tuple[float, int] | None, apart: int, **options: Any
 ) -> None:  # MPA-5044-6-01, MPA-5044-4.4-18, DDP-5041-7.1-12, DDP-5041-7.1-09, MPA-5044-3-08, MPA-5044-4.3-14
     assert_same_fate(script, chunks, crc=crc, damage=damage, apart=apart, **options)
 
@@ -162,17 +162,31 @@ def test_a_send_that_comes_by_itself_is_delivered_by_itself() -> None:
     assert [(done.nbytes, done.solicited) for done in side.node.received()] == [(39, True), (300, True), (1, True)]
 
 
+@pytest.mark.parametrize("crc", [False, True])
+def test_a_write_and_the_send_behind_it_that_come_together_are_delivered_at_once(crc: bool) -> None:
+    side = Side(short=True, crc=crc)
+    qp, region = side.node.qp, side.regions["open"]
+    for number, nbytes in enumerate((40, 500, 3)):
+        both = write(region.stag, 0x1000 + number, bytes([number + 1]) * nbytes), send(b"done")
+        octets = b"".join(side.peer.frames(segment) for segment in both)
+        qp.receive_view()[: len(octets)] = octets
+        assert qp.stream.receive_alone(len(octets), qp._rq)
+    assert octets_of(region)[:4] == b"\1\2\3\3"
+    assert [done.nbytes for done in side.node.received()] == [4, 4, 4]
+    assert qp.stream.fpdus_received == 6
+
+
 def assert_same_fate(
     script: list[Deed],
     chunks: list[int],
     *,
     crc: bool = True,
     damage: tuple[float, int] | None = None,
-    apart: bool = False,
+    apart: int = 0,
     markers: bool = False,
     **qp_options: Any,
 ) -> Side:
-    """Play the script to both; returns the side that took the fast way. With `apart` each FPDU comes by itself."""
+    """Play the script to both; returns the side that took the fast way. So many FPDUs come at once if it is not 0."""
     sides = []
     for short in (False, True):
         side = Side(short=short, crc=crc, markers=markers, **qp_options)
@@ -185,7 +199,8 @@ def assert_same_fate(
         if damage is not None and octets:
             octets[int(damage[0] * len(octets))] ^= damage[1]
         side.peer.hears()
-        feed(side.node.qp, octets, sizes if apart else chunks)
+        together = [sum(sizes[at : at + apart]) for at in range(0, len(sizes), apart)] if apart else chunks
+        feed(side.node.qp, octets, together)
         sides.append(side)
     plain, shortened = sides
     assert shortened.outcome() == plain.outcome()
@@ -212,6 +227,8 @@ def sent(mo: int, nbytes: int, **fields: Any) -> Deed:
         ([to_open(500, 40), to_open(560, 40), to_open(561, 40)], "outside the region"),  # DDP-5041-7.1-13
         ([to_open(0, 40), to_open(-1, 40)], "outside the region"),  # DDP-5041-7.1-12
         ([to_open(0, 40), to_open(0, 601)], "outside the region"),
+        ([to_open(560, 40), sent(0, 4), to_open(561, 40), sent(0, 4)], "outside the region"),  # DDP-5041-7.1-13
+        ([to_open(0, 40), sent(0, 4), to_open(-1, 40), sent(0, 4)], "outside the region"),  # DDP-5041-7.1-12
         ([answered(0, 50), answered(50, 50)], ""),
         ([answered(0, 40), answered(40, 40), answered(60, 40)], "came before"),  # RDMAP-5040-5.2.2-08
         ([answered(0, 40), answered(60, 40), answered(40, 20)], ""),
@@ -240,14 +257,14 @@ def sent(mo: int, nbytes: int, **fields: Any) -> Deed:
     ],
 )
 def test_what_is_allowed_up_to_the_last_octet_and_what_is_not(script: list[Deed], error: str, crc: bool) -> None:
-    for chunks, apart in (([], False), ([], True), ([1] * 1500, False), ([37] * 60, False)):
+    for chunks, apart in (([], 0), ([], 1), ([], 2), ([1] * 1500, 0), ([37] * 60, 0)):
         side = assert_same_fate(script, chunks, crc=crc, apart=apart)
         assert error in str(side.node.qp.error)
         assert (side.node.qp.error is None) is (error == "")
 
 
 def test_a_receive_whose_memory_went_ends_both_ways_alike() -> None:
-    for chunks, apart in (([], False), ([], True), ([37] * 60, False)):
+    for chunks, apart in (([], 0), ([], 1), ([37] * 60, 0)):
         side = assert_same_fate([sent(0, 9)] * 4, chunks, apart=apart, judge_receives_late=True)
         assert isinstance(side.node.qp.error, LocalCatastrophe)
         assert side.node.qp.stream.fpdus_received == 3
@@ -263,9 +280,17 @@ def test_a_queue_pair_that_grants_no_writes_grants_none_the_fast_way() -> None: 
 def test_a_damaged_octet_anywhere_is_noticed_before_anything_is_placed(deed: Deed) -> None:
     """MPA-5044-6-01, MPA-5044-4.4-18."""
     script = [deed, deed]
-    for at, apart in itertools.product(range(100, 200), (False, True)):
+    for at, apart in itertools.product(range(100, 200), (0, 1)):
         side = assert_same_fate(script, [], damage=(at / 200, 0x40), apart=apart)
         assert side.node.qp.stream.fpdus_received == 1
+
+
+def test_a_damaged_octet_of_a_write_that_comes_with_its_send_is_noticed() -> None:
+    """MPA-5044-6-01, MPA-5044-4.4-18."""
+    for at in range(60):
+        side = assert_same_fate([to_open(0, 40), sent(0, 4)], [], damage=((at + 0.5) / 88, 0x40), apart=2)
+        assert side.node.qp.stream.fpdus_received == 0
+        assert octets_of(side.regions["open"])[:40] == bytes(40), "nothing is placed"
 
 
 @given(octets=st.binary(max_size=200))
@@ -552,12 +577,19 @@ class Kernel:
 
 
 Step = tuple[str, Any]
+written: st.SearchStrategy[Posting] = st.tuples(
+    st.sampled_from(["write", "inline write", "wrapping", "bad"]), st.integers(0, 250), st.booleans()
+)
+sent_behind: st.SearchStrategy[Posting] = st.tuples(
+    st.sampled_from(["send", "inline", "send_se", "send_inval"]), st.integers(0, 250), st.booleans()
+)
 steps: st.SearchStrategy[Step] = st.one_of(
     *[st.tuples(st.just("post"), ordinary | postings)] * 4,
     st.tuples(st.just("room"), st.sampled_from([0, 1, 30, 100, 1 << 20])),
     st.tuples(st.just("fill"), st.sampled_from([0, 1, 10, 40])),
     st.tuples(st.just("input"), st.sampled_from(["send", "read", "violation", "terminate"])),
     st.tuples(st.just("many"), st.lists(ordinary, max_size=3)),
+    st.tuples(st.just("many"), st.tuples(written, sent_behind)),
     st.tuples(st.just("small"), st.integers(0, 130)),
     st.tuples(st.just("end"), st.sampled_from(["disconnect", "abort", "lost"])),
 )
@@ -643,6 +675,9 @@ def heard(node: Node, peer: RawPeer, region: MemoryRegion, what: str) -> None:
     sq_sig_all=False,
 )
 @example(
+    script=[("many", [("write", 200, False), ("inline", 4, True)])], crc=True, mulpdu=128, depth=8, sq_sig_all=False
+)
+@example(
     script=[("post", ("send", 64, True)), ("fill", 1), ("small", 8), ("input", "terminate")],
     crc=True,
     mulpdu=1442,
@@ -676,6 +711,16 @@ def test_a_small_send_that_is_alone_passes_the_batches() -> None:
     assert passed == 3
     assert seen[1] == [(0, Status.SUCCESS, WorkOpcode.SEND, 64, "None")]
     assert seen[-7] == [], "the kernel does not have all of the last one"
+
+
+@pytest.mark.parametrize("what", ["write", "inline write"])
+def test_a_small_write_and_the_send_behind_it_pass_the_batches_together(what: str) -> None:
+    script: list[Step] = [("many", [(what, 64, False), ("inline", 4, True)]), ("fill", 20)]
+    script.append(("many", [(what, 30, True), ("send", 9, False)]))
+    seen, passed = lived(script, alone=True, early=True, crc=True, mulpdu=1442, depth=8, sq_sig_all=False)
+    assert passed == 2, "two at a time"
+    assert seen[1] == [(0, Status.SUCCESS, WorkOpcode.SEND, 4, "None")]
+    assert seen[-7] == [], "the kernel does not have all of the last ones"
 
 
 def test_a_program_that_its_completion_calls_goes_the_plain_way() -> None:

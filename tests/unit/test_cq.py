@@ -69,6 +69,18 @@ def test_the_callback_may_poll_and_arm_again() -> None:
     assert seen == list(range(10))
 
 
+def test_a_taker_has_each_completion_as_it_comes() -> None:
+    cq, seen = CompletionQueue(1), list[object]()
+    cq.push(completion("before"))
+    cq.taker = lambda taken: seen.append(taken.wr_id)
+    cq.arm(lambda: seen.append("armed"))
+    for number in range(3):
+        cq.push(completion(number))
+    assert seen == [0, 1, 2], "nothing is queued, so that nothing overflows and nobody is called"
+    assert ids(cq.poll()) == ["before"]
+    assert not cq.overflowed
+
+
 def test_an_overflow_is_told_once() -> None:
     told = list[CompletionQueue]()
     cq = CompletionQueue(2, told.append)

@@ -268,8 +268,8 @@ MUTATIONS: Final = (
     Mutation(
         "a Write may begin before its region",
         "engine/fast_receive",
-        "not 0 <= offset <= limit",
-        "not offset <= limit",
+        "stop > end or not 0 <= offset <= limit",
+        "stop > end or not offset <= limit",
         ("DDP-5041-7.1-12",),
     ),
     Mutation(

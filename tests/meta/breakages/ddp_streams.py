@@ -102,8 +102,8 @@ MUTATIONS: Final = (
     Mutation(
         "small work of a list is taken after a graceful end was asked for",
         "queues/qp",
-        "            if self.state is _RTS and not self._closed:\n                done",
-        "            if self.state in (_RTS, QpState.CLOSING) and not self._closed:\n                done",
+        "            if stream is not None and self.state is _RTS and not self._closed:\n",
+        "            if stream is not None and self.state in (_RTS, QpState.CLOSING) and not self._closed:\n",
         ("DDP-5041-6.2.1-02",),
     ),
     Mutation(

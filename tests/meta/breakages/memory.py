@@ -177,8 +177,8 @@ MUTATIONS: Final = (
     Mutation(
         "one octet before a region is reached the fast way",
         "engine/fast_receive",
-        "not 0 <= offset <= limit",
-        "not -1 <= offset <= limit",
+        "stop > end or not 0 <= offset <= limit",
+        "stop > end or not -1 <= offset <= limit",
         (
             "SEC-5041-8.3.1-01",
             "SEC-5041-8.3.1-04",
@@ -189,8 +189,8 @@ MUTATIONS: Final = (
     Mutation(
         "one octet behind a region is reached the fast way",
         "engine/fast_receive",
-        "not 0 <= offset <= limit",
-        "not 0 <= offset <= limit + 1",
+        "stop > end or not 0 <= offset <= limit",
+        "stop > end or not 0 <= offset <= limit + 1",
         (
             "SEC-5041-8.3.1-01",
             "SEC-5041-8.3.1-04",
