@@ -146,10 +146,17 @@ class StreamTransport(asyncio.Transport):
             self._buffer.add(data)  # it goes together with what waits already, or when that is with TCP
         elif type(data) is bytes:
             if (taken := engine.send(data)) < len(data):
-                self._buffer.add(data[taken:])
+                self._keep(data[taken:])
         elif data:
             with memoryview(data).cast("B") as octets:
-                self._buffer.add(octets[engine.send(octets) :])
+                if (taken := engine.send(octets)) < len(octets):
+                    self._keep(octets[taken:])
+
+    def _keep(self, octets: bytes | memoryview) -> None:
+        """The engine had no room for these."""
+        self._buffer.add(octets)
+        if not self._engine.under_way:
+            self._advance()  # TCP has what went before them, so that no completion will come
 
     def can_write_eof(self) -> bool:
         """A stream can be closed in one direction."""

@@ -232,6 +232,22 @@ def test_a_slow_reader_slows_the_writer_down(run: Runner) -> None:
     run(main)
 
 
+def test_one_write_that_is_larger_than_the_memory_for_sending(run: Runner) -> None:
+    """TCP takes each part at once, so that nothing comes to tell of room for the next."""
+    data = octets(300_000)
+
+    async def main() -> None:
+        little = replace(QUICK, send_memory=4096)
+        for kind in (bytes, bytearray):
+            async with pair(little, QUICK) as ((reader, writer), (other_reader, other_writer)):
+                other_writer.write(b"!")
+                assert await reader.readexactly(1) == b"!", "what begins a stream is over"
+                writer.write(kind(data))
+                assert await other_reader.readexactly(len(data)) == data
+
+    run(main)
+
+
 def test_a_cancelled_reader_loses_nothing(run: Runner) -> None:
     data = octets(50_000)
 
