@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Final, NamedTuple
 
 from pyiwarp.bounds import check_count
 
-__all__ = ["ATTEMPT_DELAY", "Address", "check_port", "in_turns", "local_end", "not_connected"]
+__all__ = ["ATTEMPT_DELAY", "Address", "TcpSocket", "check_port", "in_turns", "local_end", "not_connected"]
 
 ATTEMPT_DELAY: Final = 0.25
 """How long an attempt to connect has, in seconds, before the next address is tried beside it (RFC 8305 §5)."""
+
+TcpSocket: Final = socket.socket
+"""The class as Python has it, whatever a program puts into its place later, as `pyiwarp.sockets.install` does."""
 
 _NO_WAY: Final = errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT
 

@@ -7,7 +7,7 @@ import socket
 from collections import deque
 from collections.abc import Sequence
 
-from pyiwarp.cm.addresses import ATTEMPT_DELAY, Address, check_port, in_turns, local_end, not_connected
+from pyiwarp.cm.addresses import ATTEMPT_DELAY, Address, TcpSocket, check_port, in_turns, local_end, not_connected
 
 __all__ = ["dial", "resolve"]
 
@@ -58,7 +58,7 @@ async def dial(host: str, port: int, addresses: Sequence[Address], local_host: s
 
 async def _attempt(address: Address, locals_: Sequence[Address] | None) -> socket.socket:
     """TCP to one address."""
-    sock = socket.socket(address.family, address.kind, address.protocol)
+    sock = TcpSocket(address.family, address.kind, address.protocol)
     try:
         sock.setblocking(False)
         if locals_ is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 
-from pyiwarp.cm.addresses import Address
+from pyiwarp.cm.addresses import Address, TcpSocket
 from pyiwarp.errors import UsageError
 from pyiwarp.pump import address_word
 
@@ -127,7 +127,7 @@ def _why_not_to_listen(sock: socket.socket) -> str:
 def _bound(address: Address, port: int) -> socket.socket:
     place = address.at_port(port or address.port)
     try:
-        sock = socket.socket(address.family, address.kind, address.protocol)
+        sock = TcpSocket(address.family, address.kind, address.protocol)
         try:
             sock.setblocking(False)
             if os.name == "posix":  # elsewhere it lets two listeners have one port

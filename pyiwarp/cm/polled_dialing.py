@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Final
 
-from pyiwarp.cm.addresses import ATTEMPT_DELAY, Address, check_port, in_turns, local_end, not_connected
+from pyiwarp.cm.addresses import ATTEMPT_DELAY, Address, TcpSocket, check_port, in_turns, local_end, not_connected
 from pyiwarp.cm.handshake import not_established
 from pyiwarp.drivers.poller import NEVER, Poller
 from pyiwarp.drivers.readiness import WRITABLE
@@ -115,7 +115,7 @@ class Dialer:
 
     def _begin(self, address: Address) -> _Attempt | None:
         try:
-            sock = socket.socket(address.family, address.kind, address.protocol)
+            sock = TcpSocket(address.family, address.kind, address.protocol)
         except OSError as error:
             self._errors.append(error)
             return None

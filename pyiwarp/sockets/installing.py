@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pyiwarp import cm
 from pyiwarp.sockets.af_iwarp import AF_IWARP, IWARP_OPS
 from pyiwarp.sockets.blocking import socketpair
 from pyiwarp.sockets.enginethread import in_engine_thread
@@ -28,6 +29,8 @@ Place = tuple[str | None, int | None]
 
 OnPlain = Callable[[str, Any], object]
 """Is told of a stream that stays TCP: "connect" or "listen", and the address."""
+
+_OF_PYIWARP: Final = cm.connect, cm.listen  # loaded now: what carries iWARP has sockets of the kernel's
 
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 _EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})

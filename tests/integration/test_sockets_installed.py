@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import pickle
 import socket
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 
+import pyiwarp
+import pyiwarp.blocking
 from pyiwarp import sockets
 from pyiwarp.sockets import AF_IWARP, Socket, counters, install, uninstall
 from pyiwarp.sockets.installing import OnPlain
@@ -140,6 +143,25 @@ def test_descriptors_stay_what_they_are(plain: Plain) -> None:
             socket.fromfd(listener.fileno(), listener.family, listener.type) as copy,
         ):
             assert copy.getsockname() == listener.getsockname()
+
+
+def test_pyiwarp_s_own_connections_stay_on_tcp(plain: Plain) -> None:
+    """With all of TCP replaced, what carries iWARP is not; the other way to connect is a polled one."""
+    install(all=True, options=QUICK)
+    before = counters()
+
+    async def echo(conn: pyiwarp.Connection) -> None:
+        await conn.send(await conn.recv())
+
+    async def main() -> None:
+        async with pyiwarp.serve(echo, HOST) as server, pyiwarp.connect(HOST, server.port) as conn:
+            await conn.send(b"hello")
+            assert await conn.recv() == b"hello"
+
+    asyncio.run(main())
+    with pyiwarp.blocking.listen(HOST) as listener:
+        assert listener.port
+    assert counters() == before
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
