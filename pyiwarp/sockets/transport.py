@@ -284,7 +284,7 @@ class StreamTransport(asyncio.Transport):
                     self._deliver()
                 if ending or self._buffer.octets:
                     self._send_what_waits()
-                if engine.owes and not self._ended and not self._lost:
+                if engine.owes and self._may_post and not self._lost:
                     engine.look()
                 if ending:
                     self._see_to_the_end()
@@ -316,9 +316,14 @@ class StreamTransport(asyncio.Transport):
         while engine.readable and (self._eof_told or self._closing):
             engine.consume(len(engine.peek()))  # nobody wants it, and the peer may have to send it before it reads
 
+    @property
+    def _may_post(self) -> bool:
+        """Whether the queue pair takes work; that it has ended is told a moment after it has."""
+        return not self._ended and self._qp.alive
+
     def _send_what_waits(self) -> None:
         engine = self._engine
-        if self._ended or self._lost:
+        if self._lost or not self._may_post:
             return
         if engine.writing is End.OPEN:
             self._buffer.send(engine.send)

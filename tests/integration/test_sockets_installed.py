@@ -7,11 +7,9 @@ import http.server
 import pickle
 import socket
 import ssl
-import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +22,7 @@ from pyiwarp.sockets.installing import OnPlain
 from pyiwarp.sockets.socketclass import KernelSocket
 from tests.hosts import HOST
 from tests.integration.socketrig import QUICK, quick
+from tests.integration.test_stream_transports import unauthenticated
 from tests.patience import PATIENCE
 
 __all__ = ["quick"]  # the fixture
@@ -195,23 +194,12 @@ def test_http_and_urllib(plain: Plain) -> None:
     assert [b - a for a, b in zip(before, counters(), strict=True)] == [1, 1, 0]
 
 
-def test_tls(plain: Plain, tmp_path: Path) -> None:
+def test_tls(plain: Plain) -> None:
     """A listener, a connection and its names, all wrapped."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"),
-            *("-keyout", str(key), "-out", str(certificate), "-addext", "subjectAltName=DNS:localhost"),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=PATIENCE,
-    )
     install(all=True, options=QUICK)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    trust = ssl.create_default_context(cafile=str(certificate))
-    with socket.create_server((HOST, 0)) as bare, context.wrap_socket(bare, server_side=True) as listener:
+    server, client = (unauthenticated(each) for each in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT))
+    before = counters()
+    with socket.create_server((HOST, 0)) as bare, server.wrap_socket(bare, server_side=True) as listener:
         said: list[bytes] = []
 
         def serve() -> None:
@@ -224,13 +212,14 @@ def test_tls(plain: Plain, tmp_path: Path) -> None:
         thread.start()
         with (
             socket.create_connection(listener.getsockname(), timeout=PATIENCE) as tcp,
-            trust.wrap_socket(tcp, server_hostname="localhost") as secure,
+            client.wrap_socket(tcp) as secure,
         ):
             assert secure.getpeername() == listener.getsockname()
             secure.sendall(b"secret")
             assert secure.recv(100) == b"SECRET"
         thread.join(PATIENCE)
     assert said == [b"secret"]
+    assert [b - a for a, b in zip(before, counters(), strict=True)] == [1, 1, 0]
 
 
 def test_without_install_a_number_of_the_table_is_unknown_to_the_kernel() -> None:

@@ -9,7 +9,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -29,7 +29,7 @@ from pyiwarp.sockets.wire import Hello
 from tests.golden.test_rsockets import KEEP_ALIVE
 from tests.hosts import HOST, keep_little
 from tests.integration.loops import Runner, octets, run, run_on, silent_listener, soon
-from tests.integration.streamrig import QUICK, SMALL, serving
+from tests.integration.streamrig import QUICK, SMALL, serving, speaking_to
 
 __all__ = ["run"]  # a fixture
 
@@ -519,5 +519,51 @@ def test_limits_of_a_server_are_positive(run: Runner) -> None:
     async def main() -> None:
         with pytest.raises(pyiwarp.UsageError, match="max_connections is 0"):
             await create_server(Plain, HOST, max_connections=0)
+
+    run(main)
+
+
+def test_closing_before_the_end_of_the_connection_is_told(run: Runner) -> None:
+    """The peer has closed, and the transport has not heard of it: nothing is posted any more."""
+
+    async def main() -> None:
+        protocol = Plain()
+        async with await create_server(lambda: protocol, HOST, options=QUICK) as server:
+            async with speaking_to(server.port) as speaker:
+                await soon(lambda: protocol.calls.transport)
+                end = protocol.calls.end
+                told = end._qp.on_ended
+
+                def late() -> None:
+                    end.close()
+                    told()
+
+                end._qp.on_ended = late
+                await speaker.heard()
+                await speaker.connection.close()
+                await soon(lambda: "connection_lost" in protocol.calls.names)
+                assert isinstance(protocol.calls.error, StreamLost)
+
+    run(main)
+
+
+def test_a_stream_on_a_socket_that_is_connected(run: Runner) -> None:
+    async def echo_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read(1))
+        writer.close()
+
+    async def main() -> None:
+        async with serving(echo_once, QUICK) as server:
+            sock = socket.create_connection((HOST, server.port))
+            name = sock.getsockname()
+            transport, protocol = await create_connection(Plain, sock=sock, options=QUICK)
+            assert transport.get_extra_info("sockname") == name
+            transport.write(b"x")
+            await soon(lambda: bytes(protocol.calls.data) == b"x")
+            transport.close()
+            wrongs: list[dict[str, Any]] = [{}, {"host": HOST}, {"sock": sock, "port": 1}]
+            for wrong in wrongs:
+                with pytest.raises(pyiwarp.UsageError, match="host and port, or on sock"):
+                    await create_connection(Plain, **wrong)
 
     run(main)
