@@ -10,7 +10,7 @@ from contextlib import suppress
 from pyiwarp.run.orders import Orders
 from pyiwarp.run.report import FAILED, Report
 from pyiwarp.sockets import install
-from pyiwarp.sockets.enginethread import in_engine_thread
+from pyiwarp.sockets.family.enginethread import in_engine_thread
 
 __all__ = ["main"]
 

@@ -5,10 +5,7 @@ event loop's. The peer may be any program on librdmacm's rsockets. Stands on the
 
 Read in this order: `wire` (the octets), `options`, the parts of one end: `credits`, `ring`, `target`, `posting` and
 `iomap`, then `engine` (one end, without sockets and without a clock); `flow`, `delivery` and `transport` (asyncio's
-transport above an engine), `connecting`, `serving` and `streams`. Then the family: `families` (the table),
-`socketclass`, `streamsock` and `streamops` (what families of streams share), `iwarpsock`, `sockoptions`, `iwarpproto`
-and `af_iwarp` (the family itself), `enginethread`, `startupbridge` and `bridge` (the thread that serves it), `blocking`
-and `installing`.
+transport above an engine), `connecting`, `serving` and `streams`. The family has a folder of its own, `family`.
 """
 
 from __future__ import annotations
@@ -18,12 +15,12 @@ from typing import TYPE_CHECKING
 from pyiwarp.exports import lazy_exports
 
 if TYPE_CHECKING:
-    from pyiwarp.sockets.af_iwarp import AF_IWARP
-    from pyiwarp.sockets.blocking import socketpair
     from pyiwarp.sockets.connecting import create_connection
-    from pyiwarp.sockets.enginethread import SocketCounters, counters
     from pyiwarp.sockets.errors import NotSpoken, PeerViolation, StreamLost
-    from pyiwarp.sockets.families import (
+    from pyiwarp.sockets.family.af_iwarp import AF_IWARP
+    from pyiwarp.sockets.family.blocking import socketpair
+    from pyiwarp.sockets.family.enginethread import SocketCounters, counters
+    from pyiwarp.sockets.family.families import (
         NetProtoFamily,
         Proto,
         ProtoOps,
@@ -34,11 +31,9 @@ if TYPE_CHECKING:
         sock_register,
         sock_unregister,
     )
-    from pyiwarp.sockets.installing import install, uninstall
-    from pyiwarp.sockets.options import StreamOptions
-    from pyiwarp.sockets.serving import StreamServer, create_server
-    from pyiwarp.sockets.socketclass import Sock, Socket
-    from pyiwarp.sockets.sockoptions import (
+    from pyiwarp.sockets.family.installing import install, uninstall
+    from pyiwarp.sockets.family.socketclass import Sock, Socket
+    from pyiwarp.sockets.family.sockoptions import (
         RDMA_INLINE,
         RDMA_IOMAPSIZE,
         RDMA_ROUTE,
@@ -46,9 +41,11 @@ if TYPE_CHECKING:
         RDMA_SQSIZE,
         SOL_RDMA,
     )
-    from pyiwarp.sockets.streamops import stream_ops
+    from pyiwarp.sockets.family.streamops import stream_ops
+    from pyiwarp.sockets.family.streamsock import State, StreamSock, pair_recvmsg, pair_sendmsg, pair_shutdown
+    from pyiwarp.sockets.options import StreamOptions
+    from pyiwarp.sockets.serving import StreamServer, create_server
     from pyiwarp.sockets.streams import open_connection, start_server
-    from pyiwarp.sockets.streamsock import State, StreamSock, pair_recvmsg, pair_sendmsg, pair_shutdown
     from pyiwarp.sockets.transport import StreamTransport
 
 __all__ = [
@@ -96,12 +93,12 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "af_iwarp": ("AF_IWARP",),
-        "blocking": ("socketpair",),
+        "family.af_iwarp": ("AF_IWARP",),
+        "family.blocking": ("socketpair",),
         "connecting": ("create_connection",),
-        "enginethread": ("SocketCounters", "counters"),
+        "family.enginethread": ("SocketCounters", "counters"),
         "errors": ("NotSpoken", "PeerViolation", "StreamLost"),
-        "families": (
+        "family.families": (
             "NetProtoFamily",
             "Proto",
             "ProtoOps",
@@ -112,14 +109,14 @@ __getattr__, __dir__ = lazy_exports(
             "sock_register",
             "sock_unregister",
         ),
-        "installing": ("install", "uninstall"),
+        "family.installing": ("install", "uninstall"),
         "options": ("StreamOptions",),
         "serving": ("StreamServer", "create_server"),
-        "socketclass": ("Sock", "Socket"),
-        "sockoptions": ("RDMA_INLINE", "RDMA_IOMAPSIZE", "RDMA_ROUTE", "RDMA_RQSIZE", "RDMA_SQSIZE", "SOL_RDMA"),
-        "streamops": ("stream_ops",),
+        "family.socketclass": ("Sock", "Socket"),
+        "family.sockoptions": ("RDMA_INLINE", "RDMA_IOMAPSIZE", "RDMA_ROUTE", "RDMA_RQSIZE", "RDMA_SQSIZE", "SOL_RDMA"),
+        "family.streamops": ("stream_ops",),
         "streams": ("open_connection", "start_server"),
-        "streamsock": ("State", "StreamSock", "pair_recvmsg", "pair_sendmsg", "pair_shutdown"),
+        "family.streamsock": ("State", "StreamSock", "pair_recvmsg", "pair_sendmsg", "pair_shutdown"),
         "transport": ("StreamTransport",),
     },
 )

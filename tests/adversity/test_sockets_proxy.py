@@ -15,7 +15,7 @@ import pytest
 
 from pyiwarp import IwarpError
 from pyiwarp.sockets import PeerViolation, Socket, StreamLost, counters, open_connection
-from pyiwarp.sockets.iwarpsock import set_stream_options
+from pyiwarp.sockets.family.iwarpsock import set_stream_options
 from tests.adversity.test_proxy import Proxy
 from tests.hosts import HOST
 from tests.integration.loops import octets

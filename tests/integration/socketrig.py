@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 
 from pyiwarp.sockets import AF_IWARP, Socket, StreamOptions
-from pyiwarp.sockets.enginethread import engine
-from pyiwarp.sockets.iwarpsock import set_stream_options
+from pyiwarp.sockets.family.enginethread import engine
+from pyiwarp.sockets.family.iwarpsock import set_stream_options
 from tests.hosts import HOST
 from tests.integration.loops import open_sockets
 from tests.patience import PATIENCE

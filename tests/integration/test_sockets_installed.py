@@ -18,8 +18,8 @@ import pyiwarp
 import pyiwarp.blocking
 from pyiwarp import sockets
 from pyiwarp.sockets import AF_IWARP, Socket, counters, install, uninstall
-from pyiwarp.sockets.installing import OnPlain
-from pyiwarp.sockets.socketclass import KernelSocket
+from pyiwarp.sockets.family.installing import OnPlain
+from pyiwarp.sockets.family.socketclass import KernelSocket
 from tests.hosts import HOST
 from tests.integration.socketrig import QUICK, quick
 from tests.integration.test_stream_transports import unauthenticated

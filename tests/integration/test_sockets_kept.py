@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from pyiwarp import sockets
-from pyiwarp.sockets import AF_IWARP, RDMA_IOMAPSIZE, RDMA_RQSIZE, RDMA_SQSIZE, SOL_RDMA, Socket, blocking
+from pyiwarp.sockets import AF_IWARP, RDMA_IOMAPSIZE, RDMA_RQSIZE, RDMA_SQSIZE, SOL_RDMA, Socket, family
 from tests.children import finished
 from tests.hosts import HOST, ipv6
 from tests.integration.loops import octets
@@ -247,7 +247,7 @@ def test_what_is_dropped_is_told_and_leaves_nothing() -> None:
         gc.collect()
     said = [str(each.message) for each in told if each.category is ResourceWarning]
     assert len(said) == 2
-    assert all("unclosed <pyiwarp.sockets.socketclass.Socket" in each for each in said)
+    assert all("unclosed <pyiwarp.sockets.family.socketclass.Socket" in each for each in said)
 
 
 def test_memory_is_given_back() -> None:
@@ -272,8 +272,8 @@ def test_memory_is_given_back() -> None:
 
 def test_create_server_and_create_connection() -> None:
     with (
-        blocking.create_server((HOST, 0)) as server,
-        blocking.create_connection(server.getsockname(), timeout=PATIENCE, source_address=(HOST, 0)) as sock,
+        family.create_server((HOST, 0)) as server,
+        family.create_connection(server.getsockname(), timeout=PATIENCE, source_address=(HOST, 0)) as sock,
     ):
         peer, address = server.accept()
         with peer:
@@ -284,9 +284,9 @@ def test_create_server_and_create_connection() -> None:
 
 @ipv6
 def test_both_families_of_addresses() -> None:
-    with blocking.create_server(("", 0), dualstack_ipv6=True) as server:
+    with family.create_server(("", 0), dualstack_ipv6=True) as server:
         for host in ("127.0.0.1", "::1"):
-            with blocking.create_connection((host, server.getsockname()[1]), timeout=PATIENCE) as sock:
+            with family.create_connection((host, server.getsockname()[1]), timeout=PATIENCE) as sock:
                 server.accept()[0].close()
                 assert sock.getpeername()[0] == host
 
@@ -304,7 +304,7 @@ def test_socketpair() -> None:
 
 FORKS = """
 import os, socket, sys
-from pyiwarp.sockets import AF_IWARP, Socket, blocking, socketpair
+from pyiwarp.sockets import AF_IWARP, Socket, family, socketpair
 
 def child(body):
     pid = os.fork()
@@ -330,7 +330,7 @@ with one, other:                           # a child goes on with what its paren
     done(pid)
     assert one.recv(1) == b""              # the last copy of the other end is closed
 
-with blocking.create_server(("127.0.0.1", 0)) as server:   # children accept at their parent's listener
+with family.create_server(("127.0.0.1", 0)) as server:   # children accept at their parent's listener
     def serve():
         peer, address = server.accept()
         assert peer.getpeername() == address
@@ -338,14 +338,14 @@ with blocking.create_server(("127.0.0.1", 0)) as server:   # children accept at 
             peer.sendall(peer.recv(5).upper())
     pids = [child(serve) for _ in range(2)]
     for _ in pids:
-        with blocking.create_connection(server.getsockname()) as sock:
+        with family.create_connection(server.getsockname()) as sock:
             sock.sendall(b"hello")
             assert sock.recv(5) == b"HELLO"
     for pid in pids:
         done(pid)
 
     def ask():                             # a child has an engine thread of its own
-        with blocking.create_connection(server.getsockname()) as sock:
+        with family.create_connection(server.getsockname()) as sock:
             sock.sendall(b"child")
             assert sock.recv(5) == b"CHILD"
     pid = child(ask)
@@ -353,7 +353,7 @@ with blocking.create_server(("127.0.0.1", 0)) as server:   # children accept at 
     done(pid)
 
 unconnected = Socket(AF_IWARP)
-server = blocking.create_server(("127.0.0.1", 0))
+server = family.create_server(("127.0.0.1", 0))
 def connect():
     unconnected.connect(server.getsockname())
     unconnected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 30, 0, 0, 0]))
@@ -381,8 +381,8 @@ def test_forked_children() -> None:
 def test_a_program_that_ends_has_sent_everything(close: str) -> None:
     script = f"""
 import sys
-from pyiwarp.sockets import blocking
-sock = blocking.create_connection(("127.0.0.1", int(sys.argv[1])))
+from pyiwarp.sockets import family
+sock = family.create_connection(("127.0.0.1", int(sys.argv[1])))
 sock.sendall(bytes(range(256)) * 2000)
 {close}
 """

@@ -528,21 +528,21 @@ def test_closing_before_the_end_of_the_connection_is_told(run: Runner) -> None:
 
     async def main() -> None:
         protocol = Plain()
-        async with await create_server(lambda: protocol, HOST, options=QUICK) as server:
-            async with speaking_to(server.port) as speaker:
-                await soon(lambda: protocol.calls.transport)
-                end = protocol.calls.end
-                told = end._qp.on_ended
+        server = await create_server(lambda: protocol, HOST, options=QUICK)
+        async with server, speaking_to(server.port) as speaker:
+            await soon(lambda: protocol.calls.transport)
+            end = protocol.calls.end
+            told = end._qp.on_ended
 
-                def late() -> None:
-                    end.close()
-                    told()
+            def late() -> None:
+                end.close()
+                told()
 
-                end._qp.on_ended = late
-                await speaker.heard()
-                await speaker.connection.close()
-                await soon(lambda: "connection_lost" in protocol.calls.names)
-                assert isinstance(protocol.calls.error, StreamLost)
+            end._qp.on_ended = late
+            await speaker.heard()
+            await speaker.connection.close()
+            await soon(lambda: "connection_lost" in protocol.calls.names)
+            assert isinstance(protocol.calls.error, StreamLost)
 
     run(main)
 

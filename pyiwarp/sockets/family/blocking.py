@@ -6,9 +6,9 @@ import socket
 from contextlib import ExitStack
 from typing import Any, Final
 
-from pyiwarp.sockets.af_iwarp import AF_IWARP
-from pyiwarp.sockets.families import sock_family
-from pyiwarp.sockets.socketclass import Socket, unsupported
+from pyiwarp.sockets.family.af_iwarp import AF_IWARP
+from pyiwarp.sockets.family.families import sock_family
+from pyiwarp.sockets.family.socketclass import Socket, unsupported
 
 __all__ = ["create_connection", "create_server", "socketpair"]
 

@@ -13,9 +13,9 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from pyiwarp.sockets.families import ProtoOps
-from pyiwarp.sockets.socketclass import Buffer, KernelSocket, Socket, unsupported, wait_ready
-from pyiwarp.sockets.streamsock import State, StreamSock
+from pyiwarp.sockets.family.families import ProtoOps
+from pyiwarp.sockets.family.socketclass import Buffer, KernelSocket, Socket, unsupported, wait_ready
+from pyiwarp.sockets.family.streamsock import State, StreamSock
 
 __all__ = ["stream_ops"]
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pyiwarp import cm
-from pyiwarp.sockets.af_iwarp import AF_IWARP, IWARP_OPS
-from pyiwarp.sockets.blocking import socketpair
-from pyiwarp.sockets.enginethread import in_engine_thread
-from pyiwarp.sockets.families import LEAST_NUMBER
-from pyiwarp.sockets.iwarpproto import RSOCKETS
-from pyiwarp.sockets.iwarpsock import IwarpSock, set_stream_options
+from pyiwarp.sockets.family.af_iwarp import AF_IWARP, IWARP_OPS
+from pyiwarp.sockets.family.blocking import socketpair
+from pyiwarp.sockets.family.enginethread import in_engine_thread
+from pyiwarp.sockets.family.families import LEAST_NUMBER
+from pyiwarp.sockets.family.iwarpproto import RSOCKETS
+from pyiwarp.sockets.family.iwarpsock import IwarpSock, set_stream_options
+from pyiwarp.sockets.family.socketclass import KernelSocket, Socket
 from pyiwarp.sockets.options import StreamOptions
-from pyiwarp.sockets.socketclass import KernelSocket, Socket
 
 __all__ = ["InstalledSocket", "OnPlain", "Place", "install", "uninstall"]
 

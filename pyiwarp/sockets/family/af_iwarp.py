@@ -10,11 +10,11 @@ import os
 import socket
 from typing import Final
 
-from pyiwarp.sockets.families import NetProtoFamily, proto_register, sock_register
-from pyiwarp.sockets.iwarpproto import RSOCKETS
-from pyiwarp.sockets.iwarpsock import IwarpSock
-from pyiwarp.sockets.socketclass import Socket
-from pyiwarp.sockets.streamops import stream_ops
+from pyiwarp.sockets.family.families import NetProtoFamily, proto_register, sock_register
+from pyiwarp.sockets.family.iwarpproto import RSOCKETS
+from pyiwarp.sockets.family.iwarpsock import IwarpSock
+from pyiwarp.sockets.family.socketclass import Socket
+from pyiwarp.sockets.family.streamops import stream_ops
 
 __all__ = ["AF_IWARP", "FAMILY", "IWARP_OPS"]
 

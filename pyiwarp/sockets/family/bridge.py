@@ -13,9 +13,9 @@ import struct
 import termios
 from typing import Final
 
-from pyiwarp.sockets.enginethread import EngineThread
-from pyiwarp.sockets.iwarpsock import IwarpSock
-from pyiwarp.sockets.streamsock import State, hang_up, hung_up
+from pyiwarp.sockets.family.enginethread import EngineThread
+from pyiwarp.sockets.family.iwarpsock import IwarpSock
+from pyiwarp.sockets.family.streamsock import State, hang_up, hung_up
 from pyiwarp.sockets.transport import StreamTransport
 
 __all__ = ["ORPHAN_TIMEOUT", "Bridge"]

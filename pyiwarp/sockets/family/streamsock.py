@@ -12,8 +12,8 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, Final
 
-from pyiwarp.sockets.families import Proto
-from pyiwarp.sockets.socketclass import Buffer, KernelSocket, Sock, Socket
+from pyiwarp.sockets.family.families import Proto
+from pyiwarp.sockets.family.socketclass import Buffer, KernelSocket, Sock, Socket
 
 __all__ = [
     "State",

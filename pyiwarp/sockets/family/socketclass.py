@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any, Final, Self, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from pyiwarp.sockets.families import LEAST_NUMBER, ProtoOps, sock_family
+from pyiwarp.sockets.family.families import LEAST_NUMBER, ProtoOps, sock_family
 
 __all__ = ["Buffer", "KernelSocket", "Sock", "Socket", "unsupported", "wait_ready"]
 

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
-from pyiwarp.sockets.enginethread import engine
-from pyiwarp.sockets.families import Proto
-from pyiwarp.sockets.iwarpsock import IwarpSock
-from pyiwarp.sockets.socketclass import KernelSocket, Socket
-from pyiwarp.sockets.sockoptions import getsockopt, setsockopt
-from pyiwarp.sockets.startupbridge import NEWS_SIZE, Dialing, Listening
-from pyiwarp.sockets.streamsock import State, StreamSock, pair_recvmsg, pair_sendmsg, pair_shutdown
+from pyiwarp.sockets.family.enginethread import engine
+from pyiwarp.sockets.family.families import Proto
+from pyiwarp.sockets.family.iwarpsock import IwarpSock
+from pyiwarp.sockets.family.socketclass import KernelSocket, Socket
+from pyiwarp.sockets.family.sockoptions import getsockopt, setsockopt
+from pyiwarp.sockets.family.startupbridge import NEWS_SIZE, Dialing, Listening
+from pyiwarp.sockets.family.streamsock import State, StreamSock, pair_recvmsg, pair_sendmsg, pair_shutdown
 
 __all__ = ["RSOCKETS"]
 

@@ -8,11 +8,11 @@ import threading
 from dataclasses import replace
 from typing import Any, Final
 
-from pyiwarp.sockets.enginethread import EngineThread
-from pyiwarp.sockets.families import Proto
+from pyiwarp.sockets.family.enginethread import EngineThread
+from pyiwarp.sockets.family.families import Proto
+from pyiwarp.sockets.family.socketclass import KernelSocket
+from pyiwarp.sockets.family.streamsock import State, StreamSock
 from pyiwarp.sockets.options import StreamOptions
-from pyiwarp.sockets.socketclass import KernelSocket
-from pyiwarp.sockets.streamsock import State, StreamSock
 
 __all__ = ["LINGER", "IwarpSock", "set_stream_options", "stream_options"]
 

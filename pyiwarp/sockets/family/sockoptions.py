@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pyiwarp import UsageError
-from pyiwarp.sockets.iwarpsock import LINGER, IwarpSock
+from pyiwarp.sockets.family.iwarpsock import LINGER, IwarpSock
+from pyiwarp.sockets.family.socketclass import unsupported
 from pyiwarp.sockets.options import LEAST_QUEUE, MOST_IOMAPS, MOST_QUEUE
-from pyiwarp.sockets.socketclass import unsupported
 
 __all__ = [
     "RDMA_INLINE",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from pyiwarp.sockets.socketclass import Buffer, Socket
+    from pyiwarp.sockets.family.socketclass import Buffer, Socket
 
 __all__ = [
     "LEAST_NUMBER",

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pyiwarp import IwarpError, cm
-from pyiwarp.sockets.bridge import Bridge
 from pyiwarp.sockets.connecting import accept, create_connection
-from pyiwarp.sockets.enginethread import EngineThread
-from pyiwarp.sockets.iwarpsock import IwarpSock
+from pyiwarp.sockets.family.bridge import Bridge
+from pyiwarp.sockets.family.enginethread import EngineThread
+from pyiwarp.sockets.family.iwarpsock import IwarpSock
+from pyiwarp.sockets.family.streamsock import pair
 from pyiwarp.sockets.options import StreamOptions
-from pyiwarp.sockets.streamsock import pair
 
 __all__ = ["NEWS_SIZE", "Dialing", "Listening"]
 
