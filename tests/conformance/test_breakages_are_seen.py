@@ -31,6 +31,33 @@ UNSEEN = {  # what a peer may do, or what does not show
     "a Response may give an octet twice, the plain way": "a peer may not compare (RDMAP-5040-5.2.2-08)",
     "a Send that comes by itself may be larger than its receive": "the memoryview of the receive refuses it",
     "a TO that wraps is out of bounds": "it lies outside the region too, and may be told so",
+    "a Read that wraps is said to be out of bounds": "it lies outside the region too, and may be told so",
+    "an STag of another stream is an invalid one": "both codes are lawful (DDP-5041-8.2-01)",
+    "a Send Inv invalidates before it is delivered": "a Terminate for a Write amid a Send's segments is lawful",
+    "four octets of each TCP segment are left": "smaller FPDUs are lawful: MPA-5044-4.5-05 is a SHOULD",
+    "four octets of the MULPDU are left on the plain way": "smaller FPDUs are lawful: MPA-5044-4.5-05 is a SHOULD",
+    "the TOs of all regions begin at 0": "where the TOs of a region begin is for its owner to choose",
+    "zero based memory is not": "the target program has no zero based memory",
+    "a receive of several elements is not measured": "the target program's receives have one element",
+    "the last of several elements is not sent": "the target program's messages have one element",
+    **dict.fromkeys(
+        (
+            "a marker that points elsewhere is overlooked",
+            "only the leading marker is checked",
+            "the leading marker is not checked",
+        ),
+        "who receives in order may ignore markers (MPA-5044-5.2-02)",
+    ),
+    **dict.fromkeys(
+        (
+            "a region that is registered anew keeps its STag",
+            "a region that is registered anew keeps its rights",
+            "a region that moves stays with its first protection domain",
+            "memory that is registered anew is reached by its old STag",
+            "the STag of before stands beside the new one",
+        ),
+        "the target program registers no memory anew",
+    ),
 }
 
 _LISTED = (Path(__file__).parent / "unseen.txt").read_text(encoding="utf-8").splitlines()
@@ -102,7 +129,14 @@ def cases_for(mutation: Mutation) -> list[Case]:
     return cases_of(mutation) + [case for case in cases() if case.id in JUDGING]
 
 
-JUDGING = {"DDP-5041-5.2-04", "MPA-5044-4.3-04", "MPA-5044-4.1-05"}
+JUDGING = {
+    "DDP-5041-4.2-04",
+    "DDP-5041-4.3-04",
+    "DDP-5041-5.2-04",
+    "DDP-5041-5.2-09/2",
+    "MPA-5044-4.3-04",
+    "MPA-5044-4.1-05",
+}
 ENGINE = ("ddp", "rdmap", "mr", "fastwire", "mpa", "engine/stream", "engine/responses", "memory/atomics")
 SEEN = [
     mutation

@@ -157,6 +157,28 @@ def test_all_addresses_have_one_budget_of_time_polled(dead_port: int) -> None:
         assert 0.5 < monotonic() - began < 1.2 + PATIENCE / 2
 
 
+@pytest.fixture
+def slow_first(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The port of a server whose first address does not answer, and has a head start that outlasts the test."""
+    for module in (asyncio_dialing, polled_dialing):
+        monkeypatch.setattr(module, "ATTEMPT_DELAY", 2 * PATIENCE)
+    with serving() as port, swallows(FIRST, port):
+        yield port
+
+
+def test_the_second_address_waits_until_the_first_has_had_its_time(run: Runner, slow_first: int) -> None:
+    async def main() -> None:
+        with pytest.raises(StartupTimeout):
+            await pyiwarp.connect(NAME, slow_first, options=Options(timeout=0.5))
+
+    run(main)
+
+
+def test_the_second_address_waits_until_the_first_has_had_its_time_polled(slow_first: int) -> None:
+    with nothing_left(), pytest.raises(StartupTimeout):
+        blocking.connect(NAME, slow_first, options=Options(timeout=0.5))
+
+
 def test_cancelling_closes_every_attempt(run: Runner, dead_port: int) -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError):
@@ -229,6 +251,18 @@ def test_the_polled_dialer_keeps_the_local_address() -> None:
         assert [error.errno for error in errors] == [errno.EADDRNOTAVAIL]
         assert socks[0].getsockname()[0] == FIRST
         socks[0].close()
+
+
+def test_without_a_local_address_the_system_chooses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    over: list[socket.socket | Exception | None] = []
+    with nothing_left(), socket.create_server((HOST, 0)) as server:
+        target = (HOST, server.getsockname()[1])
+        found = polled_dialing.resolve(*target)
+        monkeypatch.setattr(polled_dialing, "resolve", lambda host, port: pytest.fail(f"{host} is looked up"))
+        polled_dialing.Dialer(blocking.poller(), target, found, None, PATIENCE, lambda *both: over.extend(both)).next()
+        assert blocking.wait_until(lambda: bool(over), PATIENCE)
+        assert isinstance(over[0], socket.socket)
+        over[0].close()
 
 
 async def test_addresses_that_were_looked_up_before() -> None:

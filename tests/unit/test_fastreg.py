@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 import pytest
@@ -513,6 +514,17 @@ def test_a_peer_sees_one_run_of_tos() -> None:
     assert repr(region.memory).startswith("<PagedRegion of 4 pieces, MemoryRegion STag=")
     with pytest.raises(BadWorkRequest, match="4 pieces"):
         _ = region.view
+
+
+@pytest.mark.parametrize("shift", range(8))
+def test_alignment_is_that_of_the_address_in_its_piece(shift: int) -> None:  # EXT-7306-5.2.1-07
+    page = memoryview(mmap.mmap(-1, mmap.PAGESIZE))
+    memory = registered(Pair().right, [page[shift:40], page[64:80]]).memory
+    assert memory is not None
+    for offset in range(40 - shift - 7):
+        assert memory.misalignment(offset) == (shift + offset) % 8
+    assert memory.misalignment(40 - shift) == 0, "the second piece begins at a multiple of eight"
+    assert memory.misalignment(40 - shift - 4) == 4, "eight octets in two pieces"
 
 
 @pytest.mark.parametrize("start", range(sum(SIZES) + 1))

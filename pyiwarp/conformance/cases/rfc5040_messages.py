@@ -193,7 +193,7 @@ async def hundred_sends(bench: Bench) -> None:
         await bench.target.expect_received(payloads[number], number)
 
 
-@case("RDMAP-5040-5.3-10", "an empty Send is lawful", level=TARGET)
+@case("RDMAP-5040-5.3-10", "an empty Send is lawful", level=TARGET, also=("DDP-5041-5.2-10",))
 async def empty_send(bench: Bench) -> None:
     """An empty Send, and one of an octet.
 

@@ -300,6 +300,7 @@ refusal(
     "A Write of one octet to an STag that names nothing.",
     lambda bench, stream: build_tagged(WRITE, unknown_stag(bench), 0x1000, b"x"),
     DDP_TAGGED_STAG,
+    also=("RDMAP-5040-3.2-05",),
 )
 refusal(
     "DDP-5041-7.1-10/2",

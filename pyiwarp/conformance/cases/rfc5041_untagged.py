@@ -95,7 +95,12 @@ async def six_segments(bench: Bench) -> None:
     await expect_delivered(bench, octets)
 
 
-@case("DDP-5041-4.1-08", "a segment without L delivers nothing", level=TARGET, also=("RDMAP-5040-5.5-13",))
+@case(
+    "DDP-5041-4.1-08",
+    "a segment without L delivers nothing",
+    level=TARGET,
+    also=("DDP-5041-5.4-01", "RDMAP-5040-5.3-02", "RDMAP-5040-5.5-13"),
+)
 async def not_before_last(bench: Bench) -> None:
     """The first segment of a Send; after a while the last.
 

@@ -203,6 +203,8 @@ async def compare_ignored(bench: Bench) -> None:
 # --- CmpSwap ---------------------------------------------------------------------------------------------------------
 
 OLD: Final = 0x1122334455667788
+TELLS: Final = "EXT-7306-5.1.2-03"
+"""The rule that the value from before is told, whether it fits or not."""
 
 
 def _compare_swap(id: str, title: str, compare: int, swap: int, compare_mask: int, swap_mask: int, due: int) -> None:
@@ -217,7 +219,8 @@ def _compare_swap(id: str, title: str, compare: int, swap: int, compare_mask: in
         f"CmpSwap of {OLD:#x}: compare {compare:#x} under {compare_mask:#x}, swap {swap:#x} under {swap_mask:#x}.\n\n"
         f"Accepts: {OLD:#x} as value, and {due:#x} in the memory."
     )
-    case(id, title, level=TARGET, needs=EXTENDED)(run)
+    also = () if id.startswith(TELLS) else (TELLS,)
+    case(id, title, level=TARGET, needs=EXTENDED, also=also)(run)
 
 
 _compare_swap("EXT-7306-5.1.2-01", "CmpSwap that fits swaps", OLD, 7, ALL_ONES, ALL_ONES, 7)
@@ -245,17 +248,23 @@ _compare_swap(
 # --- Responses -------------------------------------------------------------------------------------------------------
 
 
-@case("EXT-7306-5.2.1-18", "an Atomic Request is answered with an Atomic Response", level=TARGET, needs=EXTENDED)
+@case(
+    "EXT-7306-5.2.1-18",
+    "an Atomic Request is answered with an Atomic Response",
+    level=TARGET,
+    needs=EXTENDED,
+    also=("EXT-7306-4.1-01", "EXT-7306-4.1-03"),
+)
 async def response(bench: Bench) -> None:
     """A FetchAdd of 0 on the word 0x29 with request identifier 0x11.
 
-    Accepts: one untagged segment of 30 octets: opcode 0xb, queue 3, MO 0, L, identifier 0x11 and 0x29.
+    Accepts: one untagged segment of 30 octets: opcode 0xb, STag field 0, queue 3, MO 0, L, identifier 0x11 and 0x29.
     """
     word = await Word.open(bench, 0x29)
     await word.stream.fpdu(word.request(FETCH_ADD))
     whole = await receive_whole(word.stream)
     due = struct.pack(">IQ", 0x11, 0x29)
-    whole.fields(tagged=False, opcode=RESPONSE, qn=RESPONSE_QUEUE, mo=0, last=True, payload=due)
+    whole.fields(tagged=False, opcode=RESPONSE, inval_stag=0, qn=RESPONSE_QUEUE, mo=0, last=True, payload=due)
 
 
 @case(
@@ -465,7 +474,13 @@ async def mixed_order(bench: Bench) -> None:
     await stream.expect_response(0, 4)
 
 
-@case("EXT-7306-5-06", "the MSN of queue 3 counts Atomic Responses alone", level=TARGET, needs=EXTENDED)
+@case(
+    "EXT-7306-5-06",
+    "the MSN of queue 3 counts Atomic Responses alone",
+    level=TARGET,
+    needs=EXTENDED,
+    also=("DDP-5041-4.3-07",),
+)
 async def response_msn(bench: Bench) -> None:
     """FetchAdds and Reads in turn, four of each.
 

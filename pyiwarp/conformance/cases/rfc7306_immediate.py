@@ -272,7 +272,7 @@ _sent("EXT-7306-4.1-02", "Immediate Data with Solicited Event has opcode 9", 1, 
     "Immediate Data has exactly eight octets",
     level=TARGET,
     needs=EXTENDED,
-    also=("EXT-7306-4.2-01",),
+    also=("EXT-7306-4.1-01", "EXT-7306-4.2-01"),
 )
 async def exactly_eight(bench: Bench) -> None:
     """The target sends Immediate Data of both kinds.
