@@ -15,6 +15,7 @@ from pyiwarp.codes import UNNEGOTIATED
 from pyiwarp.connections.options import Options
 from pyiwarp.errors import UsageError
 from pyiwarp.negotiation import Offer
+from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.queues.qp_options import QpOptions
 from pyiwarp.verbs import Context, Device, QpCap
 from tests.hosts import HOST
@@ -135,3 +136,15 @@ def test_a_queue_pair_of_a_negative_size_is_refused() -> None:
     cq = pd.context.create_cq()
     with pytest.raises(UsageError, match="-1 send work requests; a queue pair holds 0 to 32768 on pyiwarp0"):
         pd.create_qp(cq, cq, QpCap(max_send_wr=-1))
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+@pytest.mark.parametrize("revision", [1, 2])
+def test_private_data_fills_what_the_profile_has_beside_the_enhanced_word(profile: PeerProfile, revision: int) -> None:
+    options = Options(profile=profile, revision=revision)
+    room = profile.max_private_data - 4 * (revision - 1)
+    assert len(options.offer(bytes(room)).private_data) == room
+    with pytest.raises(
+        UsageError, match=f"{room + 1} octets of private data; profile {profile.name} has room for {room}"
+    ):
+        options.offer(bytes(room + 1))
