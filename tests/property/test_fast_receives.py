@@ -7,7 +7,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyiwarp.errors import IwarpError
 from pyiwarp.mr import Access, RegionSlice
 from pyiwarp.queues.qp import QpCap
 from pyiwarp.queues.work import Recv
@@ -44,7 +43,7 @@ def posted(script: list[list[str]], *, together: bool, late: bool, room: int, co
             else:
                 for request in requests:
                     node.qp.post_recv(request)
-        except (IwarpError, AttributeError) as error:
+        except Exception as error:  # of any kind: what is no request has another one in the compiled build
             seen.append(type(error))
         seen += [node.qp.query().receives_posted, region.pins]
     if peer is not None:

@@ -82,6 +82,10 @@ class FakePump:
         self.calls: list[str] = []
         self.limit: TimeLimit | None = None
 
+    def received(self, nbytes: int) -> bool:
+        self.calls.append("received")
+        return False
+
     def next_iov(self) -> list[bytes]:
         return self.batches.pop(0) if self.batches else []
 
@@ -114,7 +118,7 @@ async def test_octets_that_leave_a_steady_pump_as_it_was_need_no_look(steady: bo
             driver.kick()
         return True
 
-    pump.received = received  # type: ignore[attr-defined]
+    pump.received = received  # type: ignore[method-assign]
     driver.buffer_updated(6)
     assert transport.written == ([] if steady and not posts else [b"one"])
 
@@ -359,12 +363,13 @@ async def test_work_posted_while_octets_are_digested_is_written_behind_them() ->
     pump = FakePump()
     driver, transport = driven(pump)
 
-    def received(nbytes: int) -> None:
+    def received(nbytes: int) -> bool:
         pump.batches = [[b"one"]]
         driver.kick()
         assert transport.written == []
+        return False
 
-    pump.received = received  # type: ignore[attr-defined]
+    pump.received = received  # type: ignore[method-assign]
     driver.buffer_updated(1)
     assert transport.written == [b"one"]
 
