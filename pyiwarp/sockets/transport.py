@@ -158,6 +158,11 @@ class StreamTransport(asyncio.Transport):
         if not self._engine.under_way:
             self._advance()  # TCP has what went before them, so that no completion will come
 
+    @property
+    def takes_octets(self) -> bool:
+        """Whether what is written now may still reach the peer: neither side has ended this direction."""
+        return not (self._eof_written or self._closing) and self._engine.writing is End.OPEN
+
     def can_write_eof(self) -> bool:
         """A stream can be closed in one direction."""
         return True

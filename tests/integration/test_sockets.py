@@ -259,6 +259,19 @@ def test_sending_to_one_that_has_left() -> None:
                 time.sleep(0.001)
 
 
+def test_a_peer_that_leaves_in_the_middle() -> None:
+    with pair_of() as (one, other):
+
+        def leave() -> None:
+            assert other.recv(1024)
+            other.close()
+
+        (thread,) = in_thread(leave)
+        with pytest.raises(ConnectionError):
+            one.sendall(bytes(1 << 26))
+        thread.join(PATIENCE)
+
+
 def test_what_was_sent_arrives_although_the_socket_is_closed() -> None:
     data = octets(300_000)
 

@@ -18,10 +18,13 @@ from pyiwarp.sockets.family.iwarpsock import IwarpSock
 from pyiwarp.sockets.family.streamsock import State, hang_up, hung_up
 from pyiwarp.sockets.transport import StreamTransport
 
-__all__ = ["ORPHAN_TIMEOUT", "Bridge"]
+__all__ = ["HIGH_WATER", "ORPHAN_TIMEOUT", "Bridge"]
 
 ORPHAN_TIMEOUT: Final = 60.0
 """Seconds that a closed socket goes on sending to a peer that takes nothing, as the system's own do for some time."""
+
+HIGH_WATER: Final = 64 * 1024
+"""Octets that wait at the stream before the program is read no more; what it writes then fills its pair."""
 
 
 class Bridge(asyncio.BufferedProtocol):
@@ -53,6 +56,7 @@ class Bridge(asyncio.BufferedProtocol):
         """The stream is there: the program may send."""
         assert isinstance(transport, StreamTransport)
         self._transport = transport
+        transport.set_write_buffer_limits(HIGH_WATER)
         sk = self._sk
         sk.peername, sk.sockname = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         sk.agreement, sk.carrier = transport.get_extra_info("agreement"), transport.get_extra_info("socket")
@@ -148,6 +152,9 @@ class Bridge(asyncio.BufferedProtocol):
 
     def _on_program(self) -> None:
         if self._program_done or self._lost:
+            return
+        if not self.transport.takes_octets:  # the end comes at once, and the program shall not send into nothing
+            self._loop.remove_reader(self.near)
             return
         try:
             nbytes = self.near.recv_into(self._thread.scratch)

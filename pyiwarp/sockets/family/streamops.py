@@ -20,6 +20,9 @@ from pyiwarp.sockets.family.streamsock import State, StreamSock
 __all__ = ["stream_ops"]
 
 _EVENTS: Final = select.POLLIN | select.POLLOUT | select.POLLPRI | select.POLLRDHUP
+_UNNOTICED: Final = 1 << 16
+"""Octets of a send that a kernel's TCP takes at once, whether anybody reads them or not."""
+
 _BOTH: Final = {socket.SHUT_RD, socket.SHUT_WR}
 
 
@@ -171,13 +174,14 @@ def _sendmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:
 
 
 def _lost(sk: StreamSock, buffers: list[Buffer]) -> int:
-    """Nobody takes the octets; as with TCP the first send to a peer that has closed does not know it yet."""
+    """Nobody takes the octets; as with TCP a first small send to a peer that has closed does not know it yet."""
     if (error := sk.take_error()) is not None:
         raise error
-    if socket.SHUT_WR in sk.shut or sk.sent_to_nobody:
+    nbytes = sum(memoryview(buffer).nbytes for buffer in buffers)
+    if socket.SHUT_WR in sk.shut or sk.sent_to_nobody or nbytes > _UNNOTICED:
         raise _failed(errno.EPIPE)
     sk.sent_to_nobody = True
-    return sum(memoryview(buffer).nbytes for buffer in buffers)
+    return nbytes
 
 
 def _recvmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:
