@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
-from time import monotonic
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from pyiwarp.bounds import DEFAULT_BACKLOG, PER_ADDRESS
+from pyiwarp.cm.foldedlog import FoldedLog
 from pyiwarp.cm.handshake import ConnectRequest
 from pyiwarp.cm.listening import network_of
 from pyiwarp.codes import MAX_PRIVATE_DATA, STARTUP_HEADER_SIZE
@@ -22,12 +22,9 @@ from pyiwarp.negotiation import Offer, Role
 from pyiwarp.pump import Driver
 from pyiwarp.startup import Startup, StartupState
 
-__all__ = ["DEFAULT_BACKLOG", "PER_ADDRESS", "FoldedLog", "ListenerCounters", "Reception", "Room"]
+__all__ = ["DEFAULT_BACKLOG", "PER_ADDRESS", "ListenerCounters", "Reception", "Room"]
 
 log = logging.getLogger(__name__)
-
-LOG_INTERVAL: Final = 10.0
-"""How often a listener logs what happens again and again, in seconds."""
 
 LARGEST_REQUEST: Final = STARTUP_HEADER_SIZE + MAX_PRIVATE_DATA
 _DONT_WAIT: Final = getattr(socket, "MSG_DONTWAIT", 0)  # the sockets do not block; not all systems have it
@@ -96,28 +93,6 @@ class _Arrival(NamedTuple):
         except OSError:  # nothing has come, or it is closed
             return False
         return self.startup.is_completed_by(octets)
-
-
-@dataclass(slots=True)
-class FoldedLog:
-    """Says what happens again and again once in `LOG_INTERVAL` seconds, with how often it has."""
-
-    logger: logging.Logger
-    due: dict[str, float] = field(default_factory=dict)
-    unsaid: dict[str, int] = field(default_factory=dict)
-
-    def say(self, level: int, what: str, detail: str) -> None:
-        """Say that `what` has happened; `detail` is that of the last time."""
-        now = monotonic()
-        self.unsaid[what] = self.unsaid.get(what, 0) + 1
-        if now >= self.due.get(what, now):
-            self._say(level, what, detail)
-            self.due[what] = now + LOG_INTERVAL
-
-    def _say(self, level: int, what: str, detail: str) -> None:
-        times = self.unsaid.pop(what)
-        often = "" if times == 1 else f" ({times} times since the last such line)"
-        self.logger.log(level, "%s: %s%s", what, detail, often)
 
 
 class Reception(Generic[D]):

@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pyiwarp import cm
-from pyiwarp.cm.reception import FoldedLog
+from pyiwarp.cm.foldedlog import FoldedLog
 from pyiwarp.cm.unclosed import warn_unclosed
 from pyiwarp.connections.awaitable import Connection
 from pyiwarp.connections.endpoint import PeerRequest, new_connection

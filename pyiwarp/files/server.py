@@ -13,8 +13,9 @@ from types import TracebackType
 from typing import Final
 
 from pyiwarp import Listener, Request, listen
+from pyiwarp.cm.foldedlog import FoldedLog
 from pyiwarp.cm.listening import network_of
-from pyiwarp.cm.reception import FoldedLog, ListenerCounters
+from pyiwarp.cm.reception import ListenerCounters
 from pyiwarp.errors import IwarpError
 from pyiwarp.files.digests import Digest
 from pyiwarp.files.hello import STRANGER, answer

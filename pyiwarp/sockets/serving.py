@@ -46,6 +46,7 @@ class StreamServer(asyncio.AbstractServer):
         self._all_over: asyncio.Future[None] = self._loop.create_future()
         self._closed = False
         self._over_limit = 0
+        self._log = cm.FoldedLog(log)
 
     def __repr__(self) -> str:
         return f"<StreamServer {self._listener!r} {len(self._transports)} streams>"
@@ -135,7 +136,7 @@ class StreamServer(asyncio.AbstractServer):
             try:
                 self._take(request)
             except (IwarpError, OSError) as error:
-                log.info("%r is not served: %s", request, error)
+                self._log.say(logging.INFO, f"a peer is not served, {type(error).__name__}", f"{request!r}: {error}")
             except Exception:
                 log.exception("%r is not served", request)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pyiwarp import IwarpError
+from pyiwarp.cm import FoldedLog
 from pyiwarp.errors import WrongState
 from pyiwarp.exports import public_names
 from pyiwarp.sockets.delivery import Delivery
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["StreamTransport"]
 
 log = logging.getLogger(__name__)
+_folded: Final = FoldedLog(log)
 
 _OCTETS: Final = (bytes, bytearray, memoryview)
 _SUCCESS: Final = Status.SUCCESS
@@ -301,7 +303,7 @@ class StreamTransport(asyncio.Transport):
             self._advancing = False
 
     def _violated(self, error: PeerViolation) -> None:
-        log.info("%r ends: %s", self, error)
+        _folded.say(logging.INFO, "a stream ends for what its peer has said", f"{self!r}: {error}")
         self._end(error)
 
     def _deliver(self) -> None:

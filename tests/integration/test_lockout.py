@@ -13,7 +13,7 @@ import pytest
 
 import pyiwarp
 from pyiwarp import Connection, Options, Rejected, UsageError, blocking, blockingcm, rdmacm
-from pyiwarp.cm import polling_cm, reception
+from pyiwarp.cm import foldedlog, polling_cm
 from pyiwarp.cm.listening import network_of
 from pyiwarp.connections.serving import listen
 from tests.hosts import HOST
@@ -312,9 +312,9 @@ def test_what_happens_often_is_logged_once_in_a_while(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(reception, "monotonic", lambda: now)
-    folded = reception.FoldedLog(logging.getLogger("test"))
-    for step in (0.0, 1.0, 2.0, reception.LOG_INTERVAL, 0.5, reception.LOG_INTERVAL):
+    monkeypatch.setattr(foldedlog, "monotonic", lambda: now)
+    folded = foldedlog.FoldedLog(logging.getLogger("test"))
+    for step in (0.0, 1.0, 2.0, foldedlog.LOG_INTERVAL, 0.5, foldedlog.LOG_INTERVAL):
         now += step
         folded.say(logging.WARNING, "it is full", "by 127.0.0.1")
     assert caplog.messages == [

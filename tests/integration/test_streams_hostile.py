@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -201,6 +202,20 @@ def test_private_data_of_another_protocol_are_rejected(run: Runner) -> None:
                 with pytest.raises(pyiwarp.Rejected):
                     await pyiwarp.connect(HOST, server.port, private_data=private_data)
         assert not echo.writers[1:], "none of them came to the program"
+
+    run(main)
+
+
+def test_a_crowd_of_strangers_is_logged_once(run: Runner, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        caplog.set_level(logging.INFO, "pyiwarp.sockets")
+        async with Echo().serving() as server:
+            for _ in range(20):
+                with pytest.raises(pyiwarp.Rejected):
+                    await pyiwarp.connect(HOST, server.port, private_data=b"\2" + bytes(39))
+        told = [message for message in caplog.messages if "not served" in message]
+        assert len(told) == 1
+        assert "version 2 of rsockets" in told[0]
 
     run(main)
 

@@ -125,6 +125,7 @@ class Listening:
         self._accepted = accepted
         self._task: asyncio.Task[None] | None = None
         self._listener: cm.Listener | None = None
+        self._log = cm.FoldedLog(log)
 
     def set_backlog(self, backlog: int) -> None:
         """So many connections wait for the program, about; more wait in the system's queue."""
@@ -158,7 +159,7 @@ class Listening:
         try:
             far, near = pair()
         except OSError as error:
-            log.info("%r is not served: %s", request, error)
+            self._log.say(logging.INFO, "a peer is not served", f"{request!r}: {error}")
             request.reject()
             return
         with far:
@@ -169,7 +170,7 @@ class Listening:
                 transport = accept(request, self._sk.stream_options(), lambda: Bridge(self._thread, sk, near))
             except (IwarpError, OSError) as error:
                 near.close()
-                log.info("%r is not served: %s", request, error)
+                self._log.say(logging.INFO, f"a peer is not served, {type(error).__name__}", f"{request!r}: {error}")
                 return
             self._thread.count("accepted")
             news = json.dumps([transport.get_extra_info(name) for name in ("sockname", "peername")]).encode()
