@@ -22,11 +22,14 @@ class Tunneled(Process):
         listening = self.told()
         assert (listening["event"], listening["kind"], listening["target"]) == ("listening", listen, target)
         self.port: int = listening["port"]
+        self.told_of = 0
+        """Clients that it has told of."""
 
     def client(self) -> dict[str, Any]:
         """What it tells of the next client that has left."""
         told = self.told()
         assert told["event"] == "client", told
+        self.told_of += 1
         return told
 
     def stopped(self, interrupted: int = 0) -> dict[str, int]:
@@ -68,13 +71,21 @@ class Joined:
 
     def __init__(self, server: socket.socket, near: Tunneled, far: Tunneled) -> None:
         self.server, self.near, self.far = server, near, far
+        self.visits = 0
 
     @contextmanager
     def ends(self) -> Iterator[tuple[socket.socket, socket.socket]]:
         """A client, and the server's end of it."""
+        self.visits += 1
         with connected(self.near.port) as client, self.server.accept()[0] as accepted:
             accepted.settimeout(PATIENCE)
             yield client, accepted
+
+    def hear_of_all(self) -> None:
+        """Wait until both tunnels have told of every client: they do so some time after it has left."""
+        for each in (self.near, self.far):
+            while each.told_of < self.visits:
+                each.client()
 
 
 @contextmanager
