@@ -22,6 +22,7 @@ from pyiwarp.codes import Layer
 __all__ = [
     "TERMS",
     "AccessRights",
+    "BadMemory",
     "BadWorkRequest",
     "BaseOrBounds",
     "CannotInvalidate",
@@ -165,6 +166,10 @@ class UsageError(IwarpError):
 
 class BadWorkRequest(UsageError, ValueError):
     """The work request names memory, rights or lengths that it may not (RFC 5040 §5.5 rule 13)."""
+
+
+class BadMemory(BadWorkRequest):
+    """The work request names octets of this side that are not its to use: another's, outside, or without the right."""
 
 
 class QueueFull(UsageError, RuntimeError):

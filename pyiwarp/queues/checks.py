@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pyiwarp.access import octets_of
 from pyiwarp.codes import IMMEDIATE_SIZE, MAX_MESSAGE
-from pyiwarp.errors import BadWorkRequest, Closed
+from pyiwarp.errors import BadMemory, BadWorkRequest, Closed
 from pyiwarp.memory.atomics import ALL_ONES
 from pyiwarp.memory.handles import Domain
 from pyiwarp.mr import Access, RegionSlice
@@ -56,7 +56,7 @@ def slices_of(sges: Sequence[Sge | LocalSge], pd: Domain) -> tuple[Sge, ...]:
         elif sge.nbytes:
             region = pd.stags.get(sge.lkey)
             if region is None:
-                raise BadWorkRequest(f"STag {sge.lkey:#x} names no region here: {sge!r}")
+                raise BadMemory(f"STag {sge.lkey:#x} names no region here: {sge!r}")
             found.append(RegionSlice(region, sge.to - region.to, sge.nbytes))
     return tuple(found)
 
@@ -79,11 +79,11 @@ def check_sges(sges: Sequence[Sge], needed: Access, pd: object, cap: QpCap) -> i
         if not region.is_open:
             raise Closed(f"the region was closed or invalidated: {region!r}")
         if region.pd is not pd:
-            raise BadWorkRequest(f"the region belongs to another protection domain: {region!r}")
+            raise BadMemory(f"the region belongs to another protection domain: {region!r}")
         if rights & ~region.rights:
-            raise BadWorkRequest(f"the region does not grant {needed!r}: {region!r}")
+            raise BadMemory(f"the region does not grant {needed!r}: {region!r}")
         if offset < 0 or nbytes < 0 or offset + nbytes > region.nbytes:
-            raise BadWorkRequest(f"octets {offset}..{offset + nbytes} lie outside {region!r}")
+            raise BadMemory(f"octets {offset}..{offset + nbytes} lie outside {region!r}")
         total += nbytes
     return total
 

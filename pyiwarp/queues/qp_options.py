@@ -47,6 +47,10 @@ class QpOptions:
     stream ends with a Terminate for a local catastrophic error (RFC 5040 §4.8). Receives of `srq` are judged as that
     was told by `create_srq`.
 
+    With `complete_bad_sends` a work request of the send queue that names memory of this side which it may not use is
+    posted: when all before it are complete it completes with LOC_PROT_ERR and ends the queue pair. Hardware judges it
+    then, too. Without, `post_send` raises `BadMemory` or `Closed`.
+
     Immediate Data takes a receive (RFC 7306 §6.3), except that of which a bit of `immediate_apart` is set: a mask over
     its eight octets as a number, most significant first. Such Immediate Data never waits for a receive and completes
     without a `wr_id`, in its order. Both sides must know of it.
@@ -65,6 +69,7 @@ class QpOptions:
     access: Access = REMOTE
     judge_receives_late: bool = False
     immediate_apart: int = 0
+    complete_bad_sends: bool = False
 
     def __post_init__(self) -> None:
         if self.mulpdu is not None:
@@ -92,3 +97,4 @@ class QpKeywords(TypedDict, total=False):
     access: Access
     judge_receives_late: bool
     immediate_apart: int
+    complete_bad_sends: bool

@@ -107,7 +107,11 @@ class QpPump:
         self.on_half_closed: Callable[[], None] = no_callback
         self._stream: Stream | None = None
         kind = ConfirmingSendQueue if options.confirm else SendQueue
-        self._sq = kind(pd, self.cap, send_cq, self.qp_num, self, all_signaled=options.sq_sig_all)
+        self._sq = kind(
+            *(pd, self.cap, send_cq, self.qp_num, self),
+            all_signaled=options.sq_sig_all,
+            complete_bad=options.complete_bad_sends,
+        )
         self._confirming = self._sq if isinstance(self._sq, ConfirmingSendQueue) else None
         self._rq = ReceiveQueue(
             *(pd, self.cap, recv_cq, self.qp_num, srq, lambda: self.on_output()),

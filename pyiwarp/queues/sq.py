@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from pyiwarp.buffers import Octets
 from pyiwarp.engine.stream import Stream
-from pyiwarp.errors import BadWorkRequest, QueueFull, WrongState
+from pyiwarp.errors import BadMemory, BadWorkRequest, Closed, QueueFull, WrongState
 from pyiwarp.pump import HELD, NOT_NOW
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.cq import CompletionQueue
@@ -39,7 +39,8 @@ class SendQueue:
     A request is begun at once, unless a fence or ORD holds it back, and everything behind it. `pd` is the protection
     domain whose memory may be used, `qp_num` what completions say of where they come from, `owner` the queue pair,
     which owns some of the memory itself. With `all_signaled` every request has a completion. `failed_request` is the
-    request that an error belongs to, and the status that it completes with when the others are flushed.
+    request that an error belongs to, and the status that it completes with when the others are flushed. With
+    `complete_bad` a request whose memory may not be used fails in its turn, instead of raising.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class SendQueue:
         "all_signaled",
         "answers_due",
         "cap",
+        "complete_bad",
         "cq",
         "failed_request",
         "flushes",
@@ -65,7 +67,15 @@ class SendQueue:
     failed_request: tuple[Posted, Status] | None
 
     def __init__(
-        self, pd: object, cap: QpCap, cq: CompletionQueue, qp_num: int, owner: QpOwner, *, all_signaled: bool = False
+        self,
+        pd: object,
+        cap: QpCap,
+        cq: CompletionQueue,
+        qp_num: int,
+        owner: QpOwner,
+        *,
+        all_signaled: bool = False,
+        complete_bad: bool = False,
     ) -> None:
         self.pd = pd
         self.owner = owner
@@ -74,6 +84,7 @@ class SendQueue:
         self.cq = cq
         self.qp_num = qp_num
         self.all_signaled = all_signaled
+        self.complete_bad = complete_bad
         self.flushes = 0
         self._framed: list[Any] = []  # framed when they were posted, before all of `_posted`, and not sent yet
         self._recorded: list[Posted] = []  # those of them that stand in `_posted` after all
@@ -204,7 +215,13 @@ class SendQueue:
         kind = KINDS[type(request)]
         if kind.answered:
             self._check_answerable(stream)
-        nbytes, sges, payload = kind.admit(request, self)
+        try:
+            nbytes, sges, payload = kind.admit(request, self)
+        except (BadMemory, Closed) as error:
+            if not self.complete_bad:
+                raise
+            self._post_bad(Posted(request, kind, 0, _NOTHING_HELD, ()), error)
+            return
         posted = Posted(request, kind, nbytes, sges, payload)
         queue.append(posted)
         if ((self.answers_due or kind.answered) and not self._may_start(posted, stream)) or self._waiting:
@@ -214,6 +231,17 @@ class SendQueue:
         kind.start(stream, posted)
         if posted.done:  # what is for this side alone
             self._complete()
+
+    def _post_bad(self, posted: Posted, error: Exception) -> None:
+        posted.error = error.with_traceback(None)  # its frames would keep users' memory unresizable
+        self._posted.append(posted)
+        self._waiting.append(posted)  # and what is posted behind it: none of that begins
+        self._fail_bad()
+
+    def _fail_bad(self) -> None:
+        """End the queue pair if a bad request is next, as all before it are complete."""
+        if self._posted and self._posted[0].error is not None and not (self._framed or self._sent):
+            self.owner.abort(self._posted[0].error)
 
     def post_late(self, request: SendRequest, error: Exception | None) -> None:
         """Take a request that can only be flushed, when everything before it is complete."""
@@ -283,6 +311,8 @@ class SendQueue:
             if request.signaled or self.all_signaled:
                 opcode, nbytes, value = posted.kind.opcode, posted.nbytes, posted.value
                 self.cq.push(Completion(request.wr_id, Status.SUCCESS, opcode, nbytes, self.qp_num, value=value))
+        if queue:
+            self._fail_bad()
         if self._late:
             self._complete_late()
 
@@ -327,6 +357,8 @@ class SendQueue:
         return posted
 
     def _may_start(self, posted: Posted, stream: Stream) -> bool:
+        if posted.error is not None:
+            return False
         if self.answers_due and posted.request.fence:
             return False
         return not (posted.kind.answered and stream.reads.full)  # RDMAP-5040-6.1-05

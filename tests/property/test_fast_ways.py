@@ -424,7 +424,15 @@ def request_of(node: Node, region: MemoryRegion, posting: Posting, number: int) 
 
 
 def posted(
-    script: list[list[Posting]], *, fast: bool, mulpdu: int, takes: list[int], depth: int, ending: str, clogged: bool
+    script: list[list[Posting]],
+    *,
+    fast: bool,
+    mulpdu: int,
+    takes: list[int],
+    depth: int,
+    ending: str,
+    clogged: bool,
+    complete_bad: bool,
 ) -> tuple[object, ...]:
     """What the peer hears and the program learns when lists are posted; `takes` says when the kernel takes a batch.
 
@@ -432,7 +440,7 @@ def posted(
     octets alone here: FPDUs that were framed when they were posted do not count in it, so by their number batches of
     the two ways end at different places of the same stream.
     """
-    node = Node(cap=QpCap(max_send_wr=depth, max_recv_wr=4), mulpdu=mulpdu)
+    node = Node(cap=QpCap(max_send_wr=depth, max_recv_wr=4), mulpdu=mulpdu, complete_bad_sends=complete_bad)
     region = node.pd.register(bytearray(bytes(range(250)) * 20))
     table = node.context.stags
     table._regions[0x100] = table._regions.pop(region.stag)
@@ -477,6 +485,7 @@ def posted(
     depth=3,
     ending="none",
     clogged=True,
+    complete_bad=False,
 )
 @given(
     script=st.lists(batches, min_size=1, max_size=4),
@@ -485,14 +494,12 @@ def posted(
     depth=st.sampled_from([3, 8, 100]),
     ending=st.sampled_from(["none", "violation", "terminate", "abort"]),
     clogged=st.booleans(),
+    complete_bad=st.booleans(),
 )
 def test_posting_the_fast_way_says_and_completes_the_same(
-    script: list[list[Posting]], mulpdu: int, takes: list[int], depth: int, ending: str, clogged: bool
+    script: list[list[Posting]], **options: Any
 ) -> None:  # DDP-5041-7.1-14, RDMAP-5040-5.5-11, RDMAP-5040-5.5-12, DDP-5041-4.3-09
-    plain, short = (
-        posted(script, fast=way, mulpdu=mulpdu, takes=takes, depth=depth, ending=ending, clogged=clogged)
-        for way in (False, True)
-    )
+    plain, short = (posted(script, fast=way, **options) for way in (False, True))
     assert short == plain
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from pyiwarp.errors import (
     TERMS,
+    BadMemory,
     BadWorkRequest,
     Closed,
     IwarpError,
@@ -115,19 +116,19 @@ ROWS = [
     Row(
         "A work request names a region of another protection domain",
         lambda s: s.qp.post_send(Send((s.foreign[:],))),
-        BadWorkRequest,
+        BadMemory,
         r"the region belongs to another protection domain: <MemoryRegion STag=0x",
     ),
     Row(
         "A work request would write memory that does not grant LOCAL_WRITE",
         lambda s: s.qp.post_recv(Recv((s.read_only[:],))),
-        BadWorkRequest,
+        BadMemory,
         r"the region does not grant LOCAL_WRITE: <MemoryRegion",
     ),
     Row(
         "An SGE reaches outside its region",
         lambda s: s.qp.post_send(Send((s.region[:]._replace(offset=9),))),
-        BadWorkRequest,
+        BadMemory,
         r"octets 9..25 lie outside <MemoryRegion",
     ),
     Row(
