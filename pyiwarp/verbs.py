@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, TypeVar, Unpack
 
 from pyiwarp.codes import Rtr
 from pyiwarp.drivers.descriptors import Source
@@ -92,6 +92,8 @@ __all__ = [
     "WorkOpcode",
     "Write",
 ]
+
+Kind = TypeVar("Kind", bound=QueuePair)
 
 MAX_ASYNC_EVENTS: Final = 4096
 MAX_CHANNEL_EVENTS: Final = 1 << 16
@@ -423,14 +425,28 @@ class ProtectionDomain:
         Without `cap` it has the defaults of `QpCap`, as far as the device can. `options` are those of `QpOptions`; each
         may be given as a keyword too, and then counts instead.
         """
+        return self.create_qp_as(QueuePair, send_cq, recv_cq, cap, options, **fields)
+
+    def create_qp_as(
+        self,
+        kind: type[Kind],
+        send_cq: CompletionQueue,
+        recv_cq: CompletionQueue,
+        cap: QpCap | None = None,
+        options: QpOptions | None = None,
+        **fields: Unpack[QpKeywords],
+    ) -> Kind:
+        """As `create_qp`, for a class of queue pairs of the program's own, which inherits from `QueuePair`."""
         self.check_open()
         cap, options = cap or self.context.device.default_cap, options or QpOptions()
         if fields:
             options = replace(options, **fields)
         _check_cap(cap, self.context.device)
         self._check_queues(send_cq, recv_cq, options.srq)
-        kind = watched(QueuePair, *_WATCHED_QP) if self.context.debug else QueuePair
-        qp = kind(self, send_cq, recv_cq, cap, options)
+        made: Any = kind
+        if self.context.debug:
+            made = watched(made, *_WATCHED_QP)
+        qp: Kind = made(self, send_cq, recv_cq, cap, options)
         self._qps.add(qp)
         return qp
 

@@ -7,7 +7,8 @@ import pytest
 from pyiwarp.codes import Opcode
 from pyiwarp.errors import BadWorkRequest, Closed, RegionInUse, UsageError
 from pyiwarp.mr import Access
-from pyiwarp.verbs import Context, Device, MemoryRegion, QpCap, QpState, Read, Recv
+from pyiwarp.negotiation import Agreement
+from pyiwarp.verbs import Context, Device, MemoryRegion, QpCap, QpState, QueuePair, Read, Recv, Status
 from tests.harness import Node, Pair, RawPeer, ended, send
 
 
@@ -123,6 +124,28 @@ def test_a_region_of_a_class_of_one_s_own() -> None:
     assert isinstance(Context().alloc_pd().register_as(Mine, bytearray(3), Access(0)), Mine)
     with pytest.raises(BadWorkRequest):
         Context().alloc_pd().register(b"read-only")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_queue_pair_of_a_class_of_one_s_own(debug: bool) -> None:
+    class Counting(QueuePair):
+        connects = 0
+
+        def connect(self, agreement: Agreement, prologue: bytes = b"") -> None:
+            self.connects += 1
+            super().connect(agreement, prologue)
+
+    node = Node(Context(Device(debug=debug)))
+    made = node.pd.create_qp_as(Counting, node.send_cq, node.recv_cq, confirm=True)
+    node.qp = made
+    pair = Pair(nodes=(node, Node()))
+    pair.right.receive(8)
+    node.send(b"x", "confirmed")
+    pair.run()
+    assert ended(node.sent()) == [("confirmed", Status.SUCCESS)]
+    assert (made.connects, made.query().confirm, made in node.pd.queue_pairs) == (1, True, True)
+    with pytest.raises(UsageError, match="SGEs"):
+        node.pd.create_qp_as(Counting, node.send_cq, node.recv_cq, QpCap(max_sge=1 << 20))
 
 
 def test_an_overflowing_completion_queue_ends_its_queue_pairs_and_no_others() -> None:  # SEC-5042-6.4.6-01
