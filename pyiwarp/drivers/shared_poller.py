@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import math
 import select
+import socket
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from threading import get_ident
 from time import monotonic
 from typing import Final, NamedTuple
@@ -26,6 +30,7 @@ from pyiwarp.exports import public_names
 
 __all__ = ["SharedPoller"]
 
+_CALLS: Final = 4096  # octets that say that there are calls, at one look
 _NAP: Final = 0.005
 """Seconds that a thread sleeps between two looks where no descriptor stands for all the sockets."""
 
@@ -57,9 +62,12 @@ class SharedPoller(Poller):
         self._depth = 0  # how often that thread does
         self._outer: Poller | None = None  # what that thread's poller was before
         self._changed = False  # since the threads that sleep were told
-        self._followers = 0  # threads that sleep until they are told
+        self._followers: list[threading.Lock] = []  # threads that sleep until they are told: until these are free
         self._leading = False  # whether one sleeps at the descriptor
         self._bell: Bell | None = None  # which wakes that one
+        self._summons = _Summons()
+        self._poll.register(self._summons.fileno(), READABLE)
+        self._pollables[self._summons.fileno()] = self._summons
         self._make_lock()
 
     def __repr__(self) -> str:
@@ -88,10 +96,15 @@ class SharedPoller(Poller):
             name = threading.current_thread().name
             raise WrongThread(f"thread {name!r} does not hold it, as `with poller:` does: {self!r}")
 
+    def descriptors(self) -> list[int]:
+        """Those of its sockets, and those that tell of them and of calls."""
+        return [*super().descriptors(), *self._summons.descriptors()]
+
     def leave_behind(self) -> None:
         """This process is a forked child: no thread of the parent's lets go of the lock here."""
         super().leave_behind()
-        self._depth = self._followers = 0
+        self._depth = 0
+        self._followers.clear()
         self._leading = False
         self._make_lock()
 
@@ -105,9 +118,18 @@ class SharedPoller(Poller):
         self._check_process()
         self._hold()
         try:
-            return super().fileno()
+            return self._descriptor()
         finally:
             self._let_go()
+
+    def call_soon(self, call: Callable[[], object]) -> None:
+        """Let `call` be made, once, by the thread that makes progress next; who waits or sleeps on `fileno` is woken.
+
+        Any thread may ask for it at any time, whoever holds the poller: finalizers may. So an object of the program's
+        that is dropped ends its connection by `weakref.finalize(it, poller.call_soon, driver.abort)`. The call is a
+        callback of the stack: it must not wait, and what it raises is raised by whoever made progress.
+        """
+        self._summons.add(call)
 
     def progress(self) -> int:
         """Let every socket with news take them; as that of every poller, in any thread. Waits for who holds it."""
@@ -142,9 +164,15 @@ class SharedPoller(Poller):
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
+    def _descriptor(self) -> int:
+        new = self._gathered is None
+        fd = super().fileno()
+        if new and self._gathered is not None:
+            self._gathered.watch(self._summons.fileno(), READABLE)
+        return fd
+
     def _make_lock(self) -> None:
         self._lock = threading.RLock()
-        self._news = threading.Condition(self._lock)
 
     def _check_process(self) -> None:
         if self.left_behind:
@@ -170,8 +198,7 @@ class SharedPoller(Poller):
         """Wake the threads that sleep, if what they wait for may have happened."""
         if self._changed:
             self._changed = False
-            if self._followers:
-                self._news.notify_all()
+            self._wake_followers()
             if self._leading and self._bell is not None:
                 self._bell.ring()
 
@@ -205,23 +232,28 @@ class SharedPoller(Poller):
             return
         if self._bell is None:
             self._bell = Bell()
-        fds = super().fileno(), self._bell.fd
+        fds = self._descriptor(), self._bell.fd
         self._leading = True
         try:
             self._apart(_Sleep(fds, seconds))
         finally:
             self._leading = False
             self._bell.silence()
-            self._news.notify_all()  # one of them sleeps at the descriptor next, if this thread does not
+            self._wake_followers()  # one of them sleeps at the descriptor next, if this thread does not
 
     def _follow(self, seconds: float) -> None:
-        held = self._step_out()
-        self._followers += 1
+        waiter = threading.Lock()
+        waiter.acquire()
+        self._followers.append(waiter)
         try:
-            self._sleep_until_told(seconds)  # which lets go of the lock, however often it is held
+            self._apart(_UntilFree(waiter, seconds))
         finally:
-            self._followers -= 1
-            self._step_in(held)
+            self._followers.remove(waiter)
+
+    def _wake_followers(self) -> None:
+        for waiter in self._followers:
+            if waiter.locked():
+                waiter.release()
 
     def _apart(self, sleep: Callable[[], None]) -> None:
         """Sleep while other threads may hold the poller."""
@@ -245,8 +277,51 @@ class SharedPoller(Poller):
         self._depth, self._outer = held
         self.ident = get_ident()
 
-    def _sleep_until_told(self, seconds: float) -> None:
-        self._news.wait(None if seconds == NEVER else max(0.0, seconds))
+
+class _Summons:
+    """Calls that threads ask for, as a socket that is ready while there are any."""
+
+    deadline = NEVER
+
+    def __init__(self) -> None:
+        self._hearer, self._caller = socket.socketpair()
+        for end in (self._hearer, self._caller):
+            end.setblocking(False)
+        self._calls: deque[Callable[[], object]] = deque()
+        weakref.finalize(self, _close, self._hearer, self._caller)
+
+    def fileno(self) -> int:
+        """The file descriptor."""
+        return self._hearer.fileno()
+
+    def descriptors(self) -> tuple[int, int]:
+        """Both ends, which are not a child's."""
+        return self._hearer.fileno(), self._caller.fileno()
+
+    def add(self, call: Callable[[], object]) -> None:
+        """Ask for a call; takes no lock, as a finalizer may come at any step of any thread."""
+        self._calls.append(call)
+        with suppress(OSError):  # there are octets enough already, or this is a child
+            self._caller.send(b"!")
+
+    def ready(self, happened: int) -> None:
+        """Make the calls; one that raises leaves the others for the next look."""
+        with suppress(BlockingIOError):
+            self._hearer.recv(_CALLS)
+        try:
+            while self._calls:
+                self._calls.popleft()()
+        finally:
+            if self._calls:
+                self._caller.send(b"!")
+
+    def expired(self) -> None:
+        """It has no deadline."""
+
+
+def _close(*ends: socket.socket) -> None:
+    for end in ends:
+        end.close()
 
 
 class _Held(NamedTuple):
@@ -269,11 +344,22 @@ class _Sleep:
         self._poll.poll(self._limit)
 
 
+class _UntilFree:
+    """Sleeping until a lock is free."""
+
+    def __init__(self, waiter: threading.Lock, seconds: float) -> None:
+        self._waiter = waiter
+        self._limit = -1 if seconds == NEVER else min(max(0.0, seconds), threading.TIMEOUT_MAX)
+
+    def __call__(self) -> None:
+        self._waiter.acquire(timeout=self._limit)
+
+
 def _no_sleep() -> None:
     """Another thread has its turn meanwhile."""
 
 
-interruptible(SharedPoller._sleep_until_told)
+interruptible(_UntilFree.__call__)
 interruptible(_Sleep.__call__)
 waiting(SharedPoller.progress)
 waiting(SharedPoller.wait)

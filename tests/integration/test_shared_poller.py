@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -17,8 +19,9 @@ from pyiwarp import Access, blocking
 from pyiwarp.blocking import SharedPoller
 from pyiwarp.drivers import interrupts, shared_poller
 from pyiwarp.drivers.descriptors import GATHERS
+from pyiwarp.drivers.polling_driver import PollingDriver
 from pyiwarp.errors import UsageError, WrongProcess, WrongThread
-from pyiwarp.verbs import Device, ProtectionDomain, QueuePair, Recv, Send
+from pyiwarp.verbs import Context, Device, ProtectionDomain, QpState, QueuePair, Recv, Send
 from tests.hosts import HOST
 from tests.integration.loops import open_sockets
 from tests.interrupted import guarded, pythons_interrupts
@@ -27,7 +30,8 @@ from tests.patience import PATIENCE
 
 @pytest.fixture
 def shared() -> Iterator[SharedPoller]:
-    before, poller = open_sockets(), SharedPoller()
+    poller = SharedPoller()
+    before = open_sockets()
     yield poller
     assert not poller._masks
     assert not open_sockets() - before
@@ -204,7 +208,7 @@ def test_who_sleeps_is_woken_by_what_another_thread_does(anywhere: SharedPoller)
             said.append(number)
     threads.join()
     assert time.monotonic() - began < PATIENCE / 2
-    assert (poller._followers, poller._leading, poller._depth) == (0, False, 0)
+    assert (poller._followers, poller._leading, poller._depth) == ([], False, 0)
 
 
 def test_waiting_ends_in_time_and_lets_go_of_it(anywhere: SharedPoller) -> None:
@@ -270,6 +274,78 @@ def test_a_thread_sleeps_on_the_descriptor_without_holding_it(shared: SharedPoll
         threads.join()
 
 
+class Owner:
+    """An object of the program's, which connections belong to."""
+
+
+def test_what_is_dropped_ends_its_connection_in_any_thread(anywhere: SharedPoller) -> None:
+    poller = anywhere
+    pd = Context().alloc_pd()
+    here, there = queue_pairs(poller, pd)
+    owner = Owner()
+    (driver,) = (each for each in poller._masks if isinstance(each, PollingDriver) and each.pump is here)
+    weakref.finalize(owner, poller.call_soon, driver.abort)
+    threads = Threads()
+    threads.run(poller.wait, lambda: there.state is QpState.ERROR, PATIENCE)
+    while not (poller._leading or poller._followers):
+        time.sleep(0.001)
+    with poller:
+        del owner, driver
+        gc.collect()
+        assert here.alive, "not beneath a thread that holds it"
+    threads.join()
+    assert poller.wait(lambda: not poller._masks, PATIENCE)
+
+
+def test_calls_are_made_once_in_order_and_with_the_poller_held(anywhere: SharedPoller) -> None:
+    poller, made = anywhere, list[object]()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    for call in (lambda: made.append(poller.ident == threading.get_ident()), fail, lambda: made.append("behind")):
+        poller.call_soon(call)
+    assert made == []
+    with pytest.raises(ZeroDivisionError):
+        poller.progress()
+    assert made == [True]
+    assert poller.progress() == 1
+    assert made == [True, "behind"]
+    assert poller.progress() == 0
+
+
+@pytest.mark.skipif(not GATHERS, reason="this system has no epoll")
+def test_a_call_wakes_who_sleeps_on_the_descriptor(shared: SharedPoller) -> None:
+    made: list[int] = []
+    poll = select.poll()
+    poll.register(shared.fileno(), select.POLLIN)
+    assert not poll.poll(0)
+    for number in range(5000):
+        shared.call_soon(lambda number=number: made.append(number))  # type: ignore[misc]
+    assert poll.poll(int(PATIENCE * 1000))
+    shared.progress()
+    while poll.poll(0):
+        shared.progress()
+    assert made == list(range(5000))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_keeps_no_port_open(shared: SharedPoller) -> None:
+    with shared, blocking.listen(HOST) as listener:
+        port = listener.port
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(writing)
+            os.read(reading, 1)  # until the parent has looked
+            os._exit(0)
+    with pytest.raises(OSError, match="refused"), shared:
+        blocking.connect(HOST, port)
+    os.close(writing)
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(reading)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_is_not_stopped_by_who_held_it(shared: SharedPoller) -> None:
     held, over = threading.Event(), threading.Event()
@@ -319,4 +395,4 @@ def test_ctrl_c_wakes_the_main_thread(anywhere: SharedPoller, led: bool) -> None
     with anywhere:
         over.append(True)
     threads.join()
-    assert (anywhere._followers, anywhere._leading, anywhere._depth) == (0, False, 0)
+    assert (anywhere._followers, anywhere._leading, anywhere._depth) == ([], False, 0)
