@@ -36,7 +36,9 @@ class Program(NamedTuple):
         """Run it as `__main__` of this process. Raises what it raises, and `SystemExit` if it is not there."""
         sys.excepthook = _excepthook
         main = ModuleType("__main__")
-        vars(main).update(__builtins__=builtins, __loader__=BuiltinImporter, __annotations__={})
+        vars(main).update(__builtins__=builtins, __loader__=BuiltinImporter)
+        if "__annotations__" in vars(sys.modules["__main__"]):  # it depends on Python's version
+            vars(main).update(__annotations__={})
         sys.modules["__main__"] = main
         sys.argv = ["-c" if self.kind is Kind.CODE else self.name, *self.arguments]
         exec(self._code(main), vars(main))

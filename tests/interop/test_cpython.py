@@ -158,15 +158,21 @@ def test_the_page_counts() -> None:
     assert "| `m.A.test_*` | failed | iWARP | a reason |" in text
 
 
-def test_some_of_them_over_iwarp() -> None:
+@pytest.mark.parametrize(
+    ("module", "classes"),
+    [
+        ("test_socket", ("BasicTCPTest", "NonBlockingTCPTests", "ContextManagersTest")),
+        ("test_asyncio.test_sendfile", ("SelectEventLoopTests",)),
+    ],
+)
+def test_some_of_them_over_iwarp(module: str, classes: tuple[str, ...]) -> None:
     """`make cpython` runs all."""
     try:
         beside = source.find()
     except NoTests as error:
         pytest.skip(str(error))
-    classes = ("BasicTCPTest", "NonBlockingTCPTests", "ContextManagersTest")
-    assert set(classes) <= set(SUITES["test_socket"])
-    ran = list(Module("test_socket", classes, "iwarp", beside, LIMIT).run())
+    assert set(classes) <= set(SUITES[module] or classes)
+    ran = list(Module(module, classes, "iwarp", beside, LIMIT).run())
     assert len(ran) > 15
     assert faults(ran, expected.load(), "iwarp") == []
     assert sum(each.streams > 0 for each in ran) > 10
