@@ -41,6 +41,7 @@ def main() -> int:
     )
     parser.add_argument("--sample", type=int, default=20, metavar="N", help="how many breakages (20)")
     parser.add_argument("--seed", type=int, default=1, help="which ones (1)")
+    parser.add_argument("--tests", nargs="+", default=[], metavar="FILE", help="run the tests of these files alone")
     parser.add_argument("--measure", action="store_true", help="measure anew which tests run which function")
     options = parser.parse_args()
     paths = sorted({file for path in options.path for file in ([path] if path.is_file() else path.rglob("*.py"))})
@@ -53,7 +54,7 @@ def main() -> int:
     tree = PLACE / "tree"
     tree.mkdir(parents=True, exist_ok=True)
     copy(tree)
-    judge = Judge(tree, measure(tree, known))
+    judge = Judge(tree, measure(tree, known, options.tests))
     chosen = sample(paths, options.sample, options.seed)
     judge.check(chosen[0])
     noticed = 0

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -54,8 +54,11 @@ def functions(text: str) -> Iterator[tuple[str, range, range]]:
     yield from below(ast.parse(text), "")
 
 
-def measure(tree: Path, known: Path) -> dict[str, Measured]:
-    """What each test file of `tree` runs. `known` keeps it; what is there and has not changed is not run again."""
+def measure(tree: Path, known: Path, only: Sequence[str] = ()) -> dict[str, Measured]:
+    """What each test file of `tree` runs, or those of `only` that it names.
+
+    `known` keeps it; what is there and has not changed is not run again.
+    """
     old: dict[str, Measured] = json.loads(known.read_text()) if known.exists() else {}
     digests = {
         str(path.relative_to(tree)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -63,15 +66,16 @@ def measure(tree: Path, known: Path) -> dict[str, Measured]:
         if not str(path.relative_to(tree)).startswith(LEFT_OUT)
     }
     kept = {name: one for name, one in old.items() if digests.get(name) == one["digest"]}
+    chosen = [name for name in digests if not only or name in only]
     folders: dict[str, list[str]] = defaultdict(list)
-    for name in digests:
+    for name in chosen:
         if name not in kept:
             folders[str(Path(name).parent)].append(name)
     for folder, names in folders.items():
         print(f"measuring which functions the tests of {folder} run: {len(names)} files", flush=True)
         kept |= run(tree, names, digests)
         known.write_text(json.dumps(kept))
-    return kept
+    return {name: kept[name] for name in chosen}
 
 
 def run(tree: Path, names: list[str], digests: dict[str, str]) -> dict[str, Measured]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from xml.etree import ElementTree
 
+from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Direction
+from pyiwarp.conformance.bench.patterns import message, reply, request
 from pyiwarp.conformance.case import Verdict
 from pyiwarp.conformance.catalogue import select
 from pyiwarp.conformance.junit import junit
@@ -119,3 +121,9 @@ async def test_where_no_octets_failed_those_that_came_last_are_shown() -> None:
     assert octets[0] == "what came last:"
     assert any("original_value: 0" in line for line in octets)
     assert any("rejected=" in line for line in (await try_case(r, TURNS_R_ROUND, Direction.CONNECT)).octets)
+
+
+def test_what_is_expected_names_each_field() -> None:
+    assert message(Opcode.SEND, msn=3, last=True).text == "Send with msn=3, last=1"
+    assert request(revision=2, private_data=b"").text == "an MPA Request with revision=2, no private data"
+    assert reply().text == "an MPA Reply"

@@ -12,12 +12,14 @@ from dataclasses import replace
 
 import pytest
 
-from pyiwarp import Disconnected, Options, connect, listen
+from pyiwarp import Context, Disconnected, Options, connect, listen
+from pyiwarp.cli.perftest.endpoint import Endpoint
 from pyiwarp.cli.perftest.figures import Bandwidth, Latency
 from pyiwarp.cli.perftest.names import PerfTest
 from pyiwarp.cli.perftest.runs import Plan
 from pyiwarp.cli.perftest.session import PerfSession, Result
 from pyiwarp.cm import listen as listen_verbs
+from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import ConnectionLost
 from pyiwarp.files.errors import BadMessage, PeerSilent
 from tests.hosts import HOST, closed_port
@@ -486,6 +488,33 @@ def test_interrupts_end_both_sides_with_a_line() -> None:
             assert client.told()["event"] == server.told()["event"] == "connected"
             assert client.end(signal.SIGINT, 1) == "pyiwarp: interrupted\n"
         assert server.ended(1).count("\n") == 1
+
+
+def test_closing_waits_for_the_end_of_tcp(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        pd = Context().alloc_pd()
+        end = Endpoint(pd, Options(linger=1.0), 4)
+        async with await listening() as listener:
+            connecting = asyncio.ensure_future(end.connect(HOST, listener.port))
+            other = await (await anext(listener)).accept(options=perfscript.options())
+            await connecting
+            llp = end._llp
+            assert llp is not None
+            aborted, abort = list[bool](), type(llp).abort
+
+            def watched(self: AsyncioDriver) -> None:
+                if self is llp:
+                    aborted.append(llp.closed.done())
+                abort(self)
+
+            with monkeypatch.context() as patch:
+                patch.setattr(type(llp), "abort", watched)
+                await end.close()
+            assert aborted == [True]
+            await other.close()
+        pd.close(force=True)
+
+    run(main)
 
 
 def test_nobody_there() -> None:

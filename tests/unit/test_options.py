@@ -11,7 +11,7 @@ import pytest
 
 import pyiwarp
 from pyiwarp import blocking
-from pyiwarp.codes import UNNEGOTIATED
+from pyiwarp.codes import UNNEGOTIATED, Rtr
 from pyiwarp.connections.options import Options
 from pyiwarp.errors import UsageError
 from pyiwarp.negotiation import Offer
@@ -148,3 +148,12 @@ def test_private_data_fills_what_the_profile_has_beside_the_enhanced_word(profil
         UsageError, match=f"{room + 1} octets of private data; profile {profile.name} has room for {room}"
     ):
         options.offer(bytes(room + 1))
+
+
+def test_options_of_a_device_that_holds_little() -> None:
+    device = Device("small", max_qp_wr=3, max_ird=2, max_ord=1, crc=False, markers=True, revision=1, rtr=Rtr.READ)
+    options = Options.of(device)
+    assert (options.recv_depth, options.send_depth, options.ird, options.ord) == (3, 3, 2, 1)
+    assert (options.crc, options.markers, options.refuse_markers, options.revision) == (False, True, False, 1)
+    assert options.rtr == Rtr.READ
+    assert Options.of(Device(refuse_markers=True)).refuse_markers
