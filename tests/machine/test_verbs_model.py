@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
 from pyiwarp.access import REMOTE
-from pyiwarp.errors import BadWorkRequest, Closed, QueueFull, RegionInUse, WrongState
+from pyiwarp.errors import BadMemory, BadWorkRequest, Closed, QueueFull, RegionInUse, WrongState
 from pyiwarp.mr import RegionSlice, RemoteRegion
 from pyiwarp.queues.qp import QpState
 from pyiwarp.queues.work import (
@@ -487,14 +487,14 @@ class VerbsModel(VerbsMachine):
         receive = half.qp.post_recv if half.srq is None else half.srq.post_recv
         room = len(half.side.shared if half.srq else half.receives) < DEPTH
         calls: list[tuple[type[Exception], Callable[[], object]]] = [
-            (BadWorkRequest, lambda: post(Send((foreign[:],)))),
+            (BadMemory, lambda: post(Send((foreign[:],)))),
             (Closed, lambda: post(Write((RegionSlice(gone, 0, 4),), remote))),
-            (BadWorkRequest, lambda: post(Send((own[:4], RegionSlice(own, 10, 7))))),
-            (BadWorkRequest, lambda: post(Send((RegionSlice(own, -1, 4),)))),
-            (BadWorkRequest, lambda: post(Read(plain[:], remote))),
+            (BadMemory, lambda: post(Send((own[:4], RegionSlice(own, 10, 7))))),
+            (BadMemory, lambda: post(Send((RegionSlice(own, -1, 4),)))),
+            (BadMemory, lambda: post(Read(plain[:], remote))),
             (BadWorkRequest, lambda: post(Send(inline=bytes(65)))),
             (BadWorkRequest, lambda: post(Immediate(b"seven!!"))),
-            (BadWorkRequest if room else QueueFull, lambda: receive(Recv((plain[:],)))),
+            (BadMemory if room else QueueFull, lambda: receive(Recv((plain[:],)))),
             (BadWorkRequest, lambda: post(Send((own[:1], own[1:2], own[2:3], own[3:4])))),
             (BadWorkRequest, lambda: post(FetchAdd(remote, 1, sge=own[:7]))),
             (BadWorkRequest, lambda: post(Write((own[:],), RemoteRegion((1 << 64) - 8, 1, 16)))),
