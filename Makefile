@@ -19,7 +19,7 @@ PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(i
 QUICK := tests/unit tests/rfc tests/golden
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test tools lint types pytest pythons endurance soak interop cpython bench mutants fuzz compiled package compliance reference audit format clean distclean
+.PHONY: help demo quick test tools lint types pytest pythons endurance soak interop cpython bench mutants fuzz wheels compiled package compliance reference audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -87,7 +87,10 @@ fuzz: $(VENV)/.test  ## search for octets that make something fail, a minute for
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(PYTHON) -m tests.fuzz $(TARGET) --seconds $(SECONDS)
 
-compiled:  ## build the compiled package in .compiled/ and run the tests on it
+wheels:  ## build the pure wheel and the compiled one for this Python, in dist/
+	.ci/wheels
+
+compiled: wheels  ## build both wheels, and run the tests of the stack on the compiled one, in .compiled/
 	.ci/compiled .compiled
 
 package:  ## build the sdist and the wheel, and try both with every Python that is here
