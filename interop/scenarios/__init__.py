@@ -7,12 +7,27 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import basic, depths, ending, errors, mixed, read, registry, send, sockettools, startup, streams, tools, write
+from . import (
+    basic,
+    depths,
+    ending,
+    errors,
+    mixed,
+    preloaded,
+    read,
+    registry,
+    send,
+    sockettools,
+    startup,
+    streams,
+    tools,
+    write,
+)
 from .registry import Scenario
 
 __all__ = ["ALL", "GROUPS", "Scenario"]
 
-_MODULES = (startup, depths, basic, send, write, read, errors, ending, mixed, tools, streams, sockettools)
+_MODULES = (startup, depths, basic, send, write, read, errors, ending, mixed, tools, streams, sockettools, preloaded)
 
 GROUPS: Final = (*(module.__name__.rpartition(".")[2] for module in _MODULES), "ucmatose")
 """The groups in the order of the table; a peer may take part in some of them alone."""

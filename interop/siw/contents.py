@@ -10,11 +10,15 @@ from .errors import PreparationError
 
 TOOLS = (
     "busybox-static",
+    "curl",
     "ibverbs-providers",
     "ibverbs-utils",
+    "iperf",
     "iproute2",
     "perftest",
     "rdmacm-utils",
+    "redis-tools",
+    "wget",
 )
 """Packages with the programs below."""
 
@@ -26,7 +30,14 @@ PROGRAMS = (
     *("rdma_server", "rdma_client", "rdma_xserver", "rdma_xclient"),
     *("ib_write_bw", "ib_read_bw", "ib_send_bw", "ib_write_lat", "ib_read_lat", "ib_send_lat"),
     *("ibv_devinfo", "ibv_devices", "ibv_asyncwatch", "rdma"),
+    *("curl", "iperf", "redis-cli"),
 )
+
+OVER_APPLETS = ("wget",)
+"""Programs that take the place of busybox's."""
+
+PRELOADS = ("rsocket/librspreload.so",)
+"""Libraries that programs are started with; their sockets are rsockets then."""
 
 BOOT_MODULES = (
     *("virtio_pci", "virtio_net"),
@@ -87,13 +98,14 @@ def _busybox(archive: Archive, tools: Path) -> None:
     busybox = _program(tools, "busybox")
     archive.copy(busybox, "bin/busybox")
     for applet in host.run([busybox, "--list"]).split():
-        if applet != "busybox":
+        if applet != "busybox" and applet not in OVER_APPLETS:
             archive.link(f"bin/{applet}", "busybox")
 
 
 def _programs(archive: Archive, ingredients: Ingredients) -> None:
     tools = ingredients.tools
-    programs = {f"bin/{name}": _program(tools, name) for name in PROGRAMS}
+    programs = {f"bin/{name}": _program(tools, name) for name in (*PROGRAMS, *OVER_APPLETS)}
+    programs |= {f"{_LIBRARIES}/{name}": (tools / _LIBRARIES / name).resolve() for name in PRELOADS}
     programs |= {f"bin/{path.name}": path for path in compile_programs(ingredients)}
     programs |= {str(path.relative_to(tools)): path for path in _provider(tools)}
     for target, path in programs.items():
