@@ -215,6 +215,8 @@ class QpPump:
         events = stream.received(nbytes)
         if events:
             self._take(events)
+        if stream.starved:
+            self.resume()
         return False
 
     def received_eof(self) -> None:
@@ -226,13 +228,14 @@ class QpPump:
             self._lose(error)
 
     def resume(self) -> None:
-        """Process the Send that waited for a receive, if one was posted."""
-        if self.stream.starved and self._rq.is_ready():
+        """Process the Send that waited for a receive, if one was posted; again as long as completions make that so."""
+        while self.stream.starved and self._rq.is_ready():
             self._take(self.stream.resume())
 
     def proceed(self) -> None:
         """Process the input that the last turn has left."""
         self._take(self.stream.proceed())
+        self.resume()
 
     def _catch_up(self) -> None:
         """Process all input that is here: no more will come."""
