@@ -129,6 +129,19 @@ async def redis_cli(stage: Stage) -> None:
     stage.check(said.split() == ["hello"] * 20, f"redis-cli said: {said}")
 
 
+async def _backwards(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers when all has come."""
+    writer.write((await reader.read())[::-1])
+
+
+@scenario("preloaded", roles=_PEER_CONNECTS, needs=Can.RUN_PROGRAMS, timeout=4 * LIMIT)
+async def ncat(stage: Stage) -> None:
+    """ncat sends, ends its direction, and prints what comes back then."""
+    said = await _serve(stage, _backwards, f"seq 1000 | {_PRELOAD} ncat HOST PORT 2> /dev/null")
+    sent = "".join(f"{number}\n" for number in range(1, 1001))
+    stage.check(said == sent[::-1], f"ncat said: {said[-200:]}")
+
+
 @scenario("preloaded", needs=Can.RUN_PROGRAMS, timeout=4 * LIMIT)
 async def iperf(stage: Stage) -> None:
     """iperf 2 sends 1 MiB, or receives it as a server."""

@@ -15,6 +15,7 @@ TOOLS = (
     "ibverbs-utils",
     "iperf",
     "iproute2",
+    "ncat",
     "perftest",
     "rdmacm-utils",
     "redis-tools",
@@ -30,7 +31,7 @@ PROGRAMS = (
     *("rdma_server", "rdma_client", "rdma_xserver", "rdma_xclient"),
     *("ib_write_bw", "ib_read_bw", "ib_send_bw", "ib_write_lat", "ib_read_lat", "ib_send_lat"),
     *("ibv_devinfo", "ibv_devices", "ibv_asyncwatch", "rdma"),
-    *("curl", "iperf", "redis-cli"),
+    *("curl", "iperf", "ncat", "redis-cli"),
 )
 
 OVER_APPLETS = ("wget",)
