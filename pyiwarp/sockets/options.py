@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pyiwarp import Options, UsageError
+from pyiwarp.bounds import check_count, check_seconds
 from pyiwarp.sockets.wire import MAX_VALUE
 
 __all__ = ["LEAST_QUEUE", "StreamOptions"]
@@ -28,8 +29,9 @@ class StreamOptions:
     `ring` is the memory that the peer writes, `send_memory` that from which this side writes, both in octets; of the
     ring one half is offered to the peer at a time. `recv_queue` messages may be unread, `send_queue` may be on
     their way. A message has `max_message` octets at most. `iomaps` is how many buffers the peer may offer for direct
-    writes. With `keepalive` an empty Write is sent after so many seconds, again and again. `connection` has the options
-    of the connection below; its `rtr`, `recv_depth`, `recv_size` and `send_depth` are not used.
+    writes. With `keepalive` an empty Write is sent after so many seconds, again and again; `Options.keepalive` is
+    another thing: when TCP itself probes a silent peer. `connection` has the options of the connection below; its
+    `rtr`, `recv_depth`, `recv_size` and `send_depth` are not used.
 
     Raises `UsageError` for a value that is out of its bounds.
     """
@@ -52,10 +54,8 @@ class StreamOptions:
             ("max_message", 1, MAX_VALUE),
             ("iomaps", 0, MOST_IOMAPS),
         ):
-            value = getattr(self, name)
-            if not isinstance(value, int) or not least <= value <= most:
-                raise UsageError(f"{name} is {value!r}; a stream takes {least} to {most} (docs/sockets.md, §10 Limits)")
+            check_count(name, getattr(self, name), least, most, " (docs/sockets.md, §10 Limits)")
         if self.ring % 2:
             raise UsageError(f"ring is {self.ring}; it has two halves of the same size (docs/sockets.md, §5 Data)")
-        if self.keepalive is not None and not self.keepalive > 0:
-            raise UsageError(f"keepalive is {self.keepalive!r}; it is a number of seconds above 0, or None")
+        if self.keepalive is not None:
+            check_seconds("keepalive", self.keepalive, zero=False)

@@ -154,7 +154,7 @@ OF_SOCKETS = {name for name in FILES if name.startswith("sockets.family.")} - ON
 
 
 def test_sockets_stand_on_public_names() -> None:
-    public = {"__init__", "cm", "codes", "errors", "exports", "verbs"}
+    public = {"__init__", "bounds", "cm", "codes", "errors", "exports", "verbs"}
     for name, path in FILES.items():
         if home_of(name) == "sockets":
             within = {each for each in imports(path) if home_of(each) != "sockets"}
