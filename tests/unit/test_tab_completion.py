@@ -37,7 +37,7 @@ DOMAIN = """
 """
 COMPLETION_QUEUE = """
     ack_events arm capacity channel close context empty_polls is_open max_cqe overflowed poll request_notify resize
-    unacked
+    taker unacked
 """
 CONTEXT = "alloc_pd async_events close counters create_comp_channel create_cq debug device query_device"
 
