@@ -33,7 +33,8 @@ QUEUE_PAIR = """
     speak_first state stream
 """
 DOMAIN = """
-    alloc_stag alloc_window close context create_qp create_qp_as create_srq fast_regions queue_pairs regions register windows
+    alloc_stag alloc_window close context create_qp create_qp_as create_srq fast_regions queue_pairs regions register
+    windows
 """
 COMPLETION_QUEUE = """
     ack_events arm capacity channel close context empty_polls is_open max_cqe overflowed poll request_notify resize
