@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import typer
 
 from pyiwarp.cli import streams
-from pyiwarp.cli.terminal import explain
+from pyiwarp.cli.terminal import explain, is_no_name
 from pyiwarp.errors import IwarpError
 
 if TYPE_CHECKING:
@@ -85,6 +85,10 @@ def run(work: Coroutine[Any, Any, T], loop: LoopName = LoopName.AUTO, *, keep_go
     except Interrupted as error:
         fail(str(error))
     except (IwarpError, OSError) as error:
+        fail(explain(error))
+    except UnicodeError as error:
+        if not is_no_name(error):
+            raise
         fail(explain(error))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["explain", "progress_bar", "rate", "shown", "shown_whole"]
+__all__ = ["explain", "is_no_name", "progress_bar", "rate", "shown", "shown_whole"]
 
 TEXT_LIMIT: Final = 1024
 _OBJECT: Final = re.compile(r"<([A-Z][^<>]*)>")
@@ -32,10 +32,17 @@ def _escaped(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
+def is_no_name(error: BaseException) -> bool:
+    """Whether it says that no host can have this name, as `a..b`: no look-up begins, and no `OSError` is raised."""
+    return isinstance(error, UnicodeError) and "idna" in str(error)
+
+
 def explain(error: BaseException) -> str:
     """One line that says what went wrong."""
     if isinstance(error, socket.gaierror):
         return f"the host is not known: {error.strerror}"
+    if is_no_name(error):
+        return "the host is not known: a part of its name is empty or too long, or has characters that no name has"
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
         return shown(where + error.strerror)

@@ -327,6 +327,8 @@ def test_a_closed_port(mine: Path) -> None:
 
 def test_a_host_that_is_none() -> None:
     assert "the host is not known" in complaint("ls", "no.such.host.invalid")
+    for words in (("ls", "no..name"), ("rstream", "-b", "no..name"), ("rcopy", __file__, "no..name:x")):
+        assert "the host is not known: a part of its name is empty" in complaint(*words)
 
 
 def test_a_wrong_key() -> None:

@@ -20,10 +20,10 @@ import pytest
 from pyiwarp import Disconnected
 from pyiwarp.cli.rsockets.rcopy import Copier
 from pyiwarp.files.errors import BadMessage, RefusedByPeer
-from pyiwarp.sockets import open_connection
+from pyiwarp.sockets import StreamTransport, open_connection
 from tests.hosts import HOST, closed_port
 from tests.integration.loops import Runner, run
-from tests.integration.streamrig import QUICK, serving
+from tests.integration.streamrig import QUICK, SMALL, serving
 from tests.integration.test_cli import Process, complaint
 from tests.integration.test_cli import run as command
 
@@ -281,6 +281,22 @@ def test_a_silent_client_is_given_up(run: Runner, tmp_path: Path) -> None:
         run(lambda: main(served))
 
 
+def test_a_client_that_takes_no_answer_is_given_up(run: Runner, tmp_path: Path) -> None:
+    """Else the answers to all of its requests would wait in memory."""
+
+    async def main(served: Server) -> None:
+        reader, writer = await open_connection(HOST, served.port, options=SMALL)
+        assert isinstance(writer.transport, StreamTransport)
+        writer.transport.pause_reading()  # gives no credit
+        writer.write((opening(b"x") + message(CLOSE)) * 50)
+        with pytest.raises(ConnectionResetError):
+            await reader.readexactly(100 * 16)
+
+    with server(tmp_path / "root", "--timeout", "1") as served:
+        run(lambda: main(served))
+        assert "room for an answer did not come within 1 s" in served.end(signal.SIGTERM, 0)
+
+
 def test_it_stops_while_a_client_is_there(run: Runner, tmp_path: Path) -> None:
     async def main(served: Server) -> None:
         async with client(served) as peer:
@@ -305,6 +321,7 @@ def test_it_stops_while_a_client_is_there(run: Runner, tmp_path: Path) -> None:
             RefusedByPeer,
             "answers WRITE with error 28",
         ),
+        ([message(OPEN | 0x80, data=0xFFFFFFFF)], RefusedByPeer, "answers OPEN with error 4294967295: no error"),
         ([message(CLOSE | 0x80)], BadMessage, "command 0x82 of 16 octets came, the answer to OPEN is due"),
         ([message(OPEN | 0x80, version=3)], BadMessage, "does not speak rcopy: version 3"),
         ([], Disconnected, "closed the connection where the answer to OPEN was due"),

@@ -129,6 +129,12 @@ def test_the_client_sees_a_reset_if_the_target_is_not_there() -> None:
         assert "cannot be reached" in near.client()["error"]
 
 
+def test_the_client_sees_a_reset_if_no_host_can_have_the_target_s_name() -> None:
+    with tunnel("tcp", "iwarp:no..name:1") as near:
+        assert_refused(near.port)
+        assert "cannot be reached: the host is not known" in near.client()["error"]
+
+
 def test_what_a_client_sends_before_the_target_is_there_is_not_lost(tunnels: Joined) -> None:
     for _ in range(20):
         tunnels.visits += 1

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,9 @@ def test_errors_become_one_line() -> None:
     assert (
         explain(socket.gaierror(-2, "Name or service not known")) == "the host is not known: Name or service not known"
     )
+    with pytest.raises(UnicodeError) as raised:
+        socket.getaddrinfo("a..b", 1)
+    assert explain(raised.value).startswith("the host is not known: a part of its name is empty")
     assert explain(Refusal("no")) == "no"
     assert explain(EOFError()) == "EOFError"
 

@@ -34,6 +34,8 @@ STEP: Final = 1 << 20
 _VERSION: Final = 0
 _PATH_UNIT: Final = 8
 _MOST: Final = 0xFFFF
+_NO_ERROR: Final = 1 << 31
+"""From here on a number of the peer's is none that C has."""
 
 
 class Command(IntEnum):
@@ -141,9 +143,8 @@ class Copier:
                 f"command {header.command:#04x} of {header.nbytes} octets came, the answer to {command.name} is due"
             )
         if header.data:
-            raise RefusedByPeer(
-                f"the server answers {command.name} with error {header.data}: {os.strerror(header.data)}"
-            )
+            why = os.strerror(header.data) if header.data < _NO_ERROR else "no error of the system's has this number"
+            raise RefusedByPeer(f"the server answers {command.name} with error {header.data}: {why}")
 
 
 def _opening(name: str, mode: int) -> bytes:

@@ -93,6 +93,7 @@ class CopyServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One client; its errors are its own."""
         peer = str(Address(*writer.get_extra_info("peername")[:2]))
+        writer.transport.set_write_buffer_limits(0)  # a client that takes no answer makes no more requests
         session = _Session(self._root, self._limits, self._settings.patience, reader, writer)
         try:
             try:
@@ -175,6 +176,7 @@ class _Session:
                 self._answer(header, number)
                 raise Refusal(f"{self._name or 'a request'}: {explain(error)}") from error
             self._answer(header, 0)
+            await within(self._patience, self._writer.drain(), "room for an answer")
             if header.command == Command.CLOSE:
                 assert self._written is not None
                 on_file(self._name, *self._written)

@@ -80,7 +80,7 @@ class Tunnel:
         try:
             async with limit:
                 await self._target.connect(lambda: join.far, self._settings.options)
-        except (IwarpError, OSError) as error:
+        except (IwarpError, OSError, UnicodeError) as error:  # the last is for a name that no host can have
             self._counts["unreachable"] += 1
             late = f"it did not answer within {self._settings.dial_timeout:g} s"
             why = late if limit.expired() else explain(error)
