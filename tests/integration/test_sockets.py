@@ -13,6 +13,8 @@ from contextlib import suppress
 import pytest
 
 from pyiwarp.sockets import AF_IWARP, Socket, counters
+from pyiwarp.sockets.family.enginethread import engine
+from pyiwarp.sockets.family.streamsock import StreamSock
 from tests.hosts import HOST, closed_port
 from tests.integration.loops import octets
 from tests.integration.socketrig import new, pair_of, quick, read_all, serving
@@ -169,6 +171,44 @@ def test_while_connecting() -> None:
         assert not select.select([sock], [sock], [], 0.1)[1]
 
 
+def test_who_waits_for_octets_while_connecting_is_told_that_it_has_failed() -> None:
+    with socket.create_server((HOST, 0)) as silent, new() as sock:
+        sock.setblocking(False)
+        assert sock.connect_ex(silent.getsockname()) == errno.EINPROGRESS
+        sock.settimeout(PATIENCE)
+        raised: list[BaseException] = []
+
+        def receive() -> None:
+            try:
+                raised.append(AssertionError(sock.recv(100)))
+            except OSError as error:
+                raised.append(error)
+
+        (thread,) = in_thread(receive)
+        time.sleep(0.1)  # it most likely waits by now; if not, it is told all the same
+        silent.accept()[0].close()
+        thread.join(PATIENCE)
+        assert isinstance(raised[0], ConnectionError)
+
+
+def test_another_attempt_waits_until_the_pair_is_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program sees that an attempt has failed while the engine thread still cleans up behind it."""
+    usual = StreamSock.make_writable
+
+    def make_writable(sk: StreamSock, near: socket.socket) -> None:
+        usual(sk, near)
+        time.sleep(0.2)
+
+    monkeypatch.setattr(StreamSock, "make_writable", make_writable)
+    with closed_port() as port, new() as sock, serving() as listener:
+        sock.setblocking(False)
+        for name in ((HOST, port), listener.getsockname()):
+            assert sock.connect_ex(name) == errno.EINPROGRESS
+            assert select.select([], [sock], [], PATIENCE)[1] == [sock]
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
+        listener.accept()[0].close()
+
+
 def test_a_connect_that_takes_too_long() -> None:
     with socket.create_server((HOST, 0)) as silent, new() as sock:
         sock.settimeout(0.1)
@@ -311,6 +351,17 @@ def test_a_port_is_free_when_close_returns() -> None:
         with new() as third, pytest.raises(OSError, match="in use") as raised:
             third.bind(name)
         assert raised.value.errno == errno.EADDRINUSE
+
+
+def test_a_port_is_free_when_close_of_a_detached_listener_returns() -> None:
+    with serving() as first:
+        name = first.getsockname()
+        listener = Socket(fileno=first.detach())  # as TLS does it
+    engine().call(lambda: time.sleep(0.2))  # it is busy with others
+    listener.close()
+    with new() as again:
+        again.bind(name)
+        again.listen()
 
 
 def test_those_whom_nobody_accepts_are_told() -> None:

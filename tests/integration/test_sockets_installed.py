@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.server
 import pickle
 import socket
@@ -106,6 +107,24 @@ def test_places_that_are_chosen(plain: Plain) -> None:
         name = other.getsockname()
     assert plain == [("listen", name), ("connect", name)]
     assert [b - a for a, b in zip(before, counters(), strict=True)] == [1, 1, 0]
+
+
+def test_a_host_is_looked_up_only_where_it_matters(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = []
+    usual = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *words: Any, **options: Any) -> Any:
+        looked_up.append(host)
+        return usual(host, *words, **options)
+
+    with socket.create_server((HOST, 0)) as probe, socket.create_server((HOST, 0)) as listener:
+        install(only={(HOST, probe.getsockname()[1]), (None, 1)}, options=QUICK)
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        with socket.socket() as sock:
+            sock.connect(("localhost", listener.getsockname()[1]))
+        with socket.socket() as sock:
+            assert sock.connect_ex((HOST, 1)) == errno.ECONNREFUSED
+    assert "localhost" not in looked_up
 
 
 @pytest.mark.parametrize("place", [(None, None), (HOST, None)])

@@ -233,6 +233,15 @@ def test_a_descriptor_that_was_detached_and_closed_ends_the_stream() -> None:
         assert other.recv(1) == b""
 
 
+def test_numbers_that_no_option_takes() -> None:
+    with new() as sock:
+        for name in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            before = sock.getsockopt(ANY, name)
+            with pytest.raises(OverflowError):
+                sock.setsockopt(ANY, name, 1 << 40)
+            assert sock.getsockopt(ANY, name) == before
+
+
 def test_what_is_dropped_is_told_and_leaves_nothing() -> None:
     """The listener, the connected socket and the one that nobody has accepted."""
     with warnings.catch_warnings(record=True) as told:
@@ -298,6 +307,15 @@ def test_socketpair() -> None:
             left.sendall(b"hello")
             assert right.recv(5) == b"hello"
             assert left.getpeername() == right.getsockname()
+
+
+def test_socketpair_that_does_not_wait() -> None:
+    one, other = sockets.socketpair(type=socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    with one, other:
+        for end in (one, other):
+            assert end.gettimeout() == 0
+            with pytest.raises(BlockingIOError):
+                end.recv(1)
 
 
 # --- processes -------------------------------------------------------------------------------------------------------

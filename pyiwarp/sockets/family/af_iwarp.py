@@ -39,6 +39,9 @@ def _socketpair(one: Socket, other: Socket) -> None:
     with Socket(one.family, one.type, one.proto) as listener:
         listener.bind(("127.0.0.1", 0) if one.family != socket.AF_INET6 else ("::1", 0))
         listener.listen(1)
+        timeout = one.gettimeout()
+        for waits in (one, listener):  # this is done before the program has them
+            waits.settimeout(None)
         one.connect(listener.getsockname())
         while True:
             accepted, address = listener.accept()
@@ -48,6 +51,7 @@ def _socketpair(one: Socket, other: Socket) -> None:
         with accepted:
             assert isinstance(accepted, Socket)
             other.exchange(os.dup(accepted.fileno()), accepted.sk)
+        one.settimeout(timeout)
 
 
 def _describe(sock: Socket) -> str:

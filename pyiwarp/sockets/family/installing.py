@@ -50,9 +50,10 @@ class Chosen:
         if not self.places or not isinstance(address, tuple) or len(address) < 2:
             return False
         host, port = address[:2]
-        hosts = {None, host} if host in _EVERYWHERE else {None, *_numeric(host)}
-        ports = {None, port}
-        return any(p in ports and (h in hosts or host in _EVERYWHERE) for h, p in self.places)
+        wanted = {h for h, p in self.places if p in (None, port)}
+        if not wanted or None in wanted or host in _EVERYWHERE:
+            return bool(wanted)
+        return not wanted.isdisjoint(_numeric(host))
 
 
 def _numeric(host: str | None) -> set[str]:

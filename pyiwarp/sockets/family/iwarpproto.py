@@ -71,7 +71,14 @@ def _connect(sk: IwarpSock, address: Any) -> None:
 
 
 def _disconnect(sk: IwarpSock) -> None:
+    thread = engine()
+    if sk.thread is thread:
+        thread.ask(_nothing)  # it may still be putting the pair in order after the attempt that has failed
     sk.lose_carrier()
+
+
+def _nothing() -> None:
+    """What was under way in the engine thread is done when this is."""
 
 
 def _hash(sk: IwarpSock, backlog: int) -> None:

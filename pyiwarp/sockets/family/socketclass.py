@@ -275,7 +275,8 @@ class Socket(socket.socket):
                 else super().setsockopt(level, optname, value, optlen)
             )
         self._check_open()
-        _has(ops.setsockopt, "setsockopt")(self, level, optname, value if isinstance(value, int) else bytes(value))
+        given = _c_int(value) if isinstance(value, int) else bytes(value)
+        _has(ops.setsockopt, "setsockopt")(self, level, optname, given)
 
     def getsockopt(self, level: int, optname: int, buflen: int = 0) -> Any:
         """As `socket.socket.getsockopt`: a number, or with `buflen` octets."""
@@ -406,6 +407,13 @@ class Socket(socket.socket):
         copy = self.__class__(self.family, self.type, self.proto, fileno=os.dup(self.fileno()))
         copy.settimeout(self.gettimeout())
         return copy
+
+    def detach(self) -> int:
+        """As `socket.socket.detach`: the descriptor lives on, and `Socket(fileno=…)` makes a socket of it again."""
+        ops, sk, fileno = self.ops, self.sk, super().detach()
+        if ops is not None and fileno >= 0:
+            sk.holders -= 1
+        return fileno
 
     def _real_close(self, *args: Any) -> None:
         """What `close` does when no file of `makefile` is open any more."""

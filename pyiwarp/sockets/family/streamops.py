@@ -156,13 +156,18 @@ def _check_flags(flags: int) -> None:
         raise unsupported("MSG_OOB")
 
 
-def _sendmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:
-    sk: StreamSock = sock.sk
-    _check_flags(flags)
+def _see_connected(sock: Socket, sk: StreamSock, flags: int) -> None:
+    """Before the connection is there, octets wait for it: what the pair holds until then is nobody's."""
     if sk.state is State.CONNECTING:
         if sock.gettimeout() == 0 or flags & socket.MSG_DONTWAIT:
             raise _failed(errno.EAGAIN)
         _wait_connected(sock, sk)
+
+
+def _sendmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:
+    sk: StreamSock = sock.sk
+    _check_flags(flags)
+    _see_connected(sock, sk, flags)
     if (error := sk.take_error()) is not None:
         raise error
     if not _connected(sk):
@@ -187,6 +192,7 @@ def _lost(sk: StreamSock, buffers: list[Buffer]) -> int:
 def _recvmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:
     sk: StreamSock = sock.sk
     _check_flags(flags)
+    _see_connected(sock, sk, flags)
     if sk.state in (State.UNCONNECTED, State.LISTENING):
         raise sk.take_error() or _failed(errno.ENOTCONN)
     nbytes = sk.prot.recvmsg(sock, buffers, flags)
