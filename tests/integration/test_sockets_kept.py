@@ -370,6 +370,12 @@ with family.create_server(("127.0.0.1", 0)) as server:   # children accept at th
     serve()
     done(pid)
 
+one, other = socketpair()
+with one, other:                           # what a child closes is for its parent to send, and to wait for
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes([1, 0, 0, 0, 0, 0, 1, 0]))
+    done(child(other.close))
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, bytes(8))
+
 unconnected = Socket(AF_IWARP)
 server = family.create_server(("127.0.0.1", 0))
 def connect():

@@ -76,6 +76,11 @@ class EngineThread:
         self.loop.run_forever()
 
     @property
+    def is_here(self) -> bool:
+        """Whether it serves this process; after a fork the parent's serves the parent alone."""
+        return self is _engine
+
+    @property
     def is_current(self) -> bool:
         """Whether this is the thread."""
         return threading.current_thread() is self._thread

@@ -71,9 +71,8 @@ def _connect(sk: IwarpSock, address: Any) -> None:
 
 
 def _disconnect(sk: IwarpSock) -> None:
-    thread = engine()
-    if sk.thread is thread:
-        thread.ask(_nothing)  # it may still be putting the pair in order after the attempt that has failed
+    if sk.thread is not None and sk.thread.is_here:
+        sk.thread.ask(_nothing)  # it may still be putting the pair in order after the attempt that has failed
     sk.lose_carrier()
 
 
@@ -96,9 +95,8 @@ def _hash(sk: IwarpSock, backlog: int) -> None:
 
 
 def _unhash(sk: IwarpSock) -> None:
-    thread = engine()
-    if sk.thread is thread:
-        thread.ask(thread.look_for_hang_ups)
+    if sk.thread is not None and sk.thread.is_here:
+        sk.thread.ask(sk.thread.look_for_hang_ups)
 
 
 def _accepting(listener: IwarpSock) -> Callable[[int], IwarpSock]:
@@ -136,7 +134,8 @@ def _accept(sock: Socket, sk: IwarpSock) -> tuple[StreamSock, int]:
 
 
 def _close(sk: IwarpSock, seconds: float) -> None:
-    sk.finished.wait(seconds)
+    if sk.thread is not None and sk.thread.is_here:  # else its parent sees to what is left
+        sk.finished.wait(seconds)
 
 
 RSOCKETS: Final = Proto(
