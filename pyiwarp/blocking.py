@@ -111,13 +111,20 @@ def connect(
 
 
 def connect_qp(
-    qp: QueuePair, host: str, port: int, offer: Offer | None = None, *, local_host: str | None = None
+    qp: QueuePair,
+    host: str,
+    port: int,
+    offer: Offer | None = None,
+    *,
+    local_host: str | None = None,
+    sock: socket.socket | None = None,
 ) -> PollingDriver:
     """Connect a queue pair that the program has made; from then on polling its completion queues makes it progress.
 
-    Returns what drives it: `abort()` ends TCP at once, `closed` says whether it has ended. Otherwise as `connect`.
+    `sock` is a TCP socket that the program has connected; it is the connection's from now on. Returns what drives it:
+    `abort()` ends TCP at once, `closed` says whether it has ended. Otherwise as `connect`.
     """
-    return polling_cm.connect(poller(), qp, host, port, offer, local_host=local_host)
+    return polling_cm.connect(poller(), qp, host, port, offer, local_host=local_host, sock=sock)
 
 
 class Request(PeerRequest[PollingDriver]):

@@ -47,7 +47,8 @@ class Connecting:
     `error` says why not, `StartupTimeout` included. `on_finished` is called once, when that is so. Making one looks
     the name up, which may take the resolver's time, and raises `OSError` if it is unknown. All addresses of the name
     are tried, each with a head start over the next (RFC 8305), within `timeout` of the offer. `addresses` are those of
-    a name that was looked up before.
+    a name that was looked up before. `sock` is a TCP socket that the program has connected; it is the attempt's from
+    now on.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Connecting:
         local_host: str | None = None,
         tap: Tap | None = None,
         addresses: Sequence[Address] | None = None,
+        sock: socket.socket | None = None,
         on_finished: Callable[[Connecting], None] = lambda connecting: None,
     ) -> None:
         poller.check_thread()
@@ -73,13 +75,19 @@ class Connecting:
         self._offer = offer or Offer()
         self._tap = tap
         self._on_finished = on_finished
+        self._dialer: Dialer | None = None
+        if sock is not None:
+            sock.setblocking(False)
+            self._dialed(sock, None)
+            return
         found = resolve(host, port) if addresses is None else addresses
         self._dialer = Dialer(poller, (host, port), found, local_host, self._offer.timeout, self._dialed)
         self._dialer.next()
 
     def cancel(self) -> None:
         """Stop the attempt; the queue pair is as it was. Does nothing once the connection is established."""
-        self._dialer.cancel()
+        if self._dialer is not None:
+            self._dialer.cancel()
         if self.driver is not None and isinstance(self.driver.pump, Startup):
             self.driver.abort()  # else a queue pair has taken over and ends the connection in order
 
@@ -112,14 +120,16 @@ def connect(
     *,
     local_host: str | None = None,
     tap: Tap | None = None,
+    sock: socket.socket | None = None,
 ) -> PollingDriver:
     """Connect `qp` to the iWARP peer that listens on `host` and `port`, and wait for it.
 
-    Returns when the accepting Reply has come; its private data is in `qp.stream.agreement`. Raises `OSError` if TCP
-    cannot be established, `Rejected`, `StartupTimeout` or another `StartupError`, or `ConnectionLost`. An interrupt
-    aborts the attempt; the queue pair is then as it was.
+    `sock` is a TCP socket that the program has connected; it is the connection's from now on. Returns when the
+    accepting Reply has come; its private data is in `qp.stream.agreement`. Raises `OSError` if TCP cannot be
+    established, `Rejected`, `StartupTimeout` or another `StartupError`, or `ConnectionLost`. An interrupt aborts the
+    attempt; the queue pair is then as it was.
     """
-    connecting = Connecting(poller, qp, host, port, offer, local_host=local_host, tap=tap)
+    connecting = Connecting(poller, qp, host, port, offer, local_host=local_host, tap=tap, sock=sock)
     try:
         poller.wait(lambda: connecting.finished)
     except BaseException:

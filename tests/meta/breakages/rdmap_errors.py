@@ -164,11 +164,6 @@ MUTATIONS: Final = (
                 "        segment = bytes(self._segment)\n        self._stop_input()\n",
                 "        segment = bytes(self._segment)\n",
             ),
-            Replacement(
-                "engine/stream",
-                "from collections.abc import Callable, Sequence\n",
-                "from collections import deque\nfrom collections.abc import Callable, Sequence\n",
-            ),
         ),
     ),
     Mutation(
