@@ -24,7 +24,7 @@ from pyiwarp.drivers.turns import Behind
 from pyiwarp.errors import UsageError, WrongProcess, WrongThread
 from pyiwarp.forks import left_behind_in_children
 
-__all__ = ["NEVER", "NO_THREAD", "SPIN", "Pollable", "Poller", "own", "poller"]
+__all__ = ["NEVER", "NO_THREAD", "SPIN", "Pollable", "Poller", "milliseconds", "own", "poller"]
 
 SPIN: Final = 0.0005
 """For how long `Poller.wait` looks again and again before it sleeps, in seconds."""
@@ -32,6 +32,12 @@ SPIN: Final = 0.0005
 NEVER: Final = math.inf
 AT_ONCE: Final = 0.0  # a deadline that has passed
 NO_THREAD: Final = -1  # no thread has this number
+_LONGEST: Final = 0x7FFF_FFFF  # milliseconds
+
+
+def milliseconds(seconds: float) -> int | None:
+    """How long to sleep, as `poll` wants to know it: None for ever, 31 bits at most. Who wakes early looks again."""
+    return None if seconds == NEVER else math.ceil(min(max(0.0, seconds) * 1000, _LONGEST))
 
 
 class Pollable(Protocol):
@@ -232,7 +238,7 @@ class Poller:
 
     def _sleep(self, seconds: float) -> list[tuple[int, int]]:
         raise_pending()
-        return self._look(None if seconds == NEVER else math.ceil(max(0.0, seconds) * 1000))
+        return self._look(milliseconds(seconds))
 
     def _serve(self, ready: list[tuple[int, int]]) -> None:
         self.busy = True

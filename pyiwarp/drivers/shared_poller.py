@@ -9,7 +9,6 @@ build.
 
 from __future__ import annotations
 
-import math
 import select
 import socket
 import threading
@@ -23,7 +22,7 @@ from typing import Final, NamedTuple
 
 from pyiwarp.drivers.descriptors import GATHERS, Bell
 from pyiwarp.drivers.interrupts import interruptible, raise_pending, take_over, waiting
-from pyiwarp.drivers.poller import NEVER, NO_THREAD, SPIN, Pollable, Poller, own
+from pyiwarp.drivers.poller import NEVER, NO_THREAD, SPIN, Pollable, Poller, milliseconds, own
 from pyiwarp.drivers.readiness import READABLE
 from pyiwarp.errors import UsageError, WrongProcess, WrongThread
 from pyiwarp.exports import public_names
@@ -136,7 +135,7 @@ class SharedPoller(Poller):
         self._check_process()
         self._hold()
         try:
-            return super().progress()
+            return self._move()
         finally:
             self._let_go()
 
@@ -202,13 +201,23 @@ class SharedPoller(Poller):
             if self._leading and self._bell is not None:
                 self._bell.ring()
 
+    def _move(self) -> int:
+        """Make progress; whatever comes of it other threads may wait for."""
+        moved = 1
+        try:
+            moved = super().progress()
+        finally:
+            if moved:
+                self._changed = True
+        return moved
+
     def _serve(self, ready: list[tuple[int, int]]) -> None:
-        if ready or self._due <= monotonic():
+        if self._due <= monotonic():
             self._changed = True
         super()._serve(ready)
 
     def _wait(self, done: Callable[[], object], deadline: float) -> bool:
-        super().progress()
+        self._move()
         now = monotonic()
         spinning = now + self.spin
         while not done():
@@ -220,7 +229,7 @@ class SharedPoller(Poller):
                 self._nap(deadline - now)
             else:
                 self._apart(_no_sleep)
-            if super().progress() or slept:
+            if self._move() or slept:
                 spinning = monotonic() + self.spin
             now = monotonic()
         return True
@@ -338,7 +347,7 @@ class _Sleep:
         self._poll = select.poll()
         for fd in fds:
             self._poll.register(fd, READABLE)
-        self._limit = None if seconds == NEVER else math.ceil(max(0.0, seconds) * 1000)
+        self._limit = milliseconds(seconds)
 
     def __call__(self) -> None:
         self._poll.poll(self._limit)
@@ -363,6 +372,7 @@ interruptible(_UntilFree.__call__)
 interruptible(_Sleep.__call__)
 waiting(SharedPoller.progress)
 waiting(SharedPoller.wait)
+waiting(SharedPoller._move)
 waiting(SharedPoller._wait)
 waiting(SharedPoller._nap)
 waiting(SharedPoller._follow)

@@ -19,6 +19,7 @@ from pyiwarp import Access, blocking
 from pyiwarp.blocking import SharedPoller
 from pyiwarp.drivers import interrupts, shared_poller
 from pyiwarp.drivers.descriptors import GATHERS
+from pyiwarp.drivers.poller import NEVER, milliseconds
 from pyiwarp.drivers.polling_driver import PollingDriver
 from pyiwarp.errors import UsageError, WrongProcess, WrongThread
 from pyiwarp.verbs import Context, Device, ProtectionDomain, QpState, QueuePair, Recv, Send
@@ -211,6 +212,27 @@ def test_who_sleeps_is_woken_by_what_another_thread_does(anywhere: SharedPoller)
     assert (poller._followers, poller._leading, poller._depth) == ([], False, 0)
 
 
+@pytest.mark.skipif(not GATHERS, reason="this system has no epoll")
+def test_who_sleeps_is_woken_when_another_thread_has_taken_the_news(
+    shared: SharedPoller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sleep, made, threads = shared_poller._Sleep, list[int](), Threads()
+    # the system lets it run only when the news are taken, and its descriptor is silent again
+    monkeypatch.setattr(shared_poller, "_Sleep", lambda fds, seconds: sleep(fds[1:], seconds))
+
+    def wait() -> None:
+        assert shared.wait(lambda: made, PATIENCE / 4)
+
+    threads.run(wait)
+    while not shared._leading:
+        time.sleep(0.001)
+    began = time.monotonic()
+    shared.call_soon(lambda: made.append(1))
+    assert shared.progress() == 1
+    threads.join()
+    assert time.monotonic() - began < PATIENCE / 8, "it does not sleep until its time is over"
+
+
 def test_waiting_ends_in_time_and_lets_go_of_it(anywhere: SharedPoller) -> None:
     poller, counted = anywhere, list[int]()
     threads, over = Threads(), threading.Event()
@@ -246,6 +268,17 @@ def test_a_callback_does_not_wait(shared: SharedPoller) -> None:
     with shared:
         shared.shielded(wait)
     assert "a callback of the stack must not wait" in str(raised[0])
+
+
+def test_a_wait_may_be_longer_than_the_system_sleeps(anywhere: SharedPoller) -> None:
+    made: list[int] = []
+    threading.Timer(0.05, anywhere.call_soon, (lambda: made.append(1),)).start()
+    assert anywhere.wait(lambda: made, 100 * 24 * 3600.0)
+
+
+def test_the_poller_of_one_thread_sleeps_as_long_as_the_system_can() -> None:
+    assert milliseconds(100 * 24 * 3600.0) == 0x7FFF_FFFF
+    assert [milliseconds(seconds) for seconds in (NEVER, -1.0, 0.0, 0.0011)] == [None, 0, 0, 2]
 
 
 @pytest.mark.skipif(not GATHERS, reason="this system has no epoll")
