@@ -314,6 +314,8 @@ class MemoryRegion:
         check_writable(view, access)
         if buffer is not None or to is not None or (access ^ self.access) & Access.ZERO_BASED:
             self.to = self.table.base_for(view, access, to=to)
+        elif not access & Access.ZERO_BASED:
+            check_aligned(self.to, view, access)
         if buffer is not None:
             self._view.release()
             self._view, self.nbytes = view, view.nbytes

@@ -234,3 +234,12 @@ def test_the_next_key_cannot_be_predicted() -> None:  # SEC-5040-8.1.1-08
         assert 0 not in steps, "the last key is void"
         assert len(set(steps)) > 100, "of 255; each comes as often as the others"
         assert {stag >> 8 for stag in stags} == {stags[0] >> 8}
+
+
+def test_atomics_are_not_allowed_later_where_register_would_refuse_them() -> None:  # EXT-7306-8.2-04
+    region = Pair().right.pd.register(bytearray(64), REMOTE, to=0x8003)
+    with pytest.raises(BadWorkRequest, match="the same past a multiple of 8"):
+        region.reregister(access=REMOTE | Access.REMOTE_ATOMIC)
+    assert (region.access, region.to) == (REMOTE, 0x8003)
+    region.reregister(access=REMOTE | Access.REMOTE_ATOMIC, to=0x8008)
+    assert region.access & Access.REMOTE_ATOMIC
