@@ -217,7 +217,7 @@ class Stream(SendingHalf):
             or self.agreement.receive_markers
             or self._events
             or self._mute  # whom the first FPDU lets speak
-            or self.violation is not None
+            or self.input_discarded  # DDP-5041-7.1-18
             or self._waiting_ulpdu is not None
         ):
             return False

@@ -250,7 +250,8 @@ class QpPump:
 
     def flushed(self) -> None:
         """The kernel holds everything that `next_iov` gave."""
-        events, sent = (self._stream or self.stream).flushed()
+        stream = self._stream or self.stream
+        events, sent = stream.flushed()
         if (
             self._sq.failed_request is None
         ):  # else the peer refused one of the messages, and it is unknown which others it processed
@@ -259,6 +260,8 @@ class QpPump:
             self._sq.sent(sent)
         if self.state is not _RTS and self.state is not QpState.CLOSING:
             self._flush()
+        elif stream.starved:
+            self.resume()  # a callback of a completion may have posted a receive
 
     def set_emss(self, emss: int) -> None:
         """TCP's segment size is `emss` octets now."""
@@ -424,6 +427,11 @@ class QpPump:
         if self.state is not QpState.IDLE and not self._over:
             self._lose(error, told=False)
             self.on_output()
+
+    def fail_request(self, error: Exception) -> None:
+        """As `abort`, for a work request that has failed; one that fails when the stream has ended is flushed."""
+        if not self._ending or self.state is QpState.CLOSING:
+            self.abort(error)
 
     def _finish(self, in_order: bool, cause: Exception | None) -> None:
         """End the stream: TCP has ended, or the wait for its end took too long."""

@@ -29,8 +29,8 @@ LARGEST_ALONE: Final = 1024
 class QpOwner(Protocol):
     """The queue pair, as far as its send queue needs to know it."""
 
-    def abort(self, error: Exception) -> None:
-        """End the stream at once: a work request has failed."""
+    def fail_request(self, error: Exception) -> None:
+        """End the stream at once, unless it has ended: a work request has failed."""
 
 
 class SendQueue:
@@ -49,6 +49,7 @@ class SendQueue:
         "_posted",
         "_recorded",
         "_sent",
+        "_telling",
         "_waiting",
         "all_signaled",
         "answers_due",
@@ -91,6 +92,7 @@ class SendQueue:
         self._sent: deque[Any] = deque()  # framed when they were posted, sent since, and about to complete
         self._posted: deque[Posted] = deque()
         self._waiting: deque[Posted] = deque()
+        self._telling = False  # a program is told of what went alone; what it posts then goes the plain way
         # behind what was in time: flushes of what was posted too late, and calls to those who wait for the end of all
         self._late: deque[Completion | Callable[[], None]] = deque()
         self.begin()
@@ -137,7 +139,7 @@ class SendQueue:
         What the kernel takes whole is complete. A program that is called at once by its completion goes the plain way,
         in which the driver sees to it that nothing makes progress beneath.
         """
-        if self._posted or self._framed or self._sent or self._late or not self.may_post_fast:
+        if self._posted or self._framed or self._sent or self._late or self._telling or not self.may_post_fast:
             return False
         sges, wr_id, inline, inval_stag, solicited, signaled, _ = request
         told = signaled or self.all_signaled
@@ -163,12 +165,18 @@ class SendQueue:
             self._framed.append(request)
         elif told:
             fields = (wr_id, _SUCCESS, _SEND, nbytes, self.qp_num, None, False, None, None, None)
-            self.cq.push(tuple.__new__(Completion, fields))
+            self._telling = True
+            try:
+                self.cq.push(tuple.__new__(Completion, fields))
+            finally:
+                self._telling = False
         return True
 
     def pair_alone(self, stream: Stream, requests: Sequence[SendRequest], write: Callable[[bytes], int]) -> bool:
         """As `send_alone`, for a small Write and the Send behind it that tells of it: they are one piece to write."""
-        if self._posted or self._framed or self._sent or self._late or self.limit < 2 or not self.may_post_fast:
+        if self._posted or self._framed or self._sent or self._late or self._telling or not self.may_post_fast:
+            return False
+        if self.limit < 2:
             return False
         first, second = requests
         if type(first) is not Write or type(second) is not Send or second.inval_stag is not None or second.solicited:
@@ -187,7 +195,11 @@ class SendQueue:
             self._framed += requests
         elif told:
             self._sent += requests
-            self._complete_sent()
+            self._telling = True
+            try:
+                self._complete()
+            finally:
+                self._telling = False
         return True
 
     def _octets_alone(self, request: Send | Write) -> Octets | None:
@@ -240,8 +252,8 @@ class SendQueue:
 
     def _fail_bad(self) -> None:
         """End the queue pair if a bad request is next, as all before it are complete."""
-        if self._posted and self._posted[0].error is not None and not (self._framed or self._sent):
-            self.owner.abort(self._posted[0].error)
+        if self._waiting and self._waiting[0].error is not None and len(self) == len(self._waiting):
+            self.owner.fail_request(self._waiting[0].error)
 
     def post_late(self, request: SendRequest, error: Exception | None) -> None:
         """Take a request that can only be flushed, when everything before it is complete."""
@@ -258,7 +270,7 @@ class SendQueue:
             self.answers_due += posted.kind.answered
             posted.kind.start(stream, posted)
             if posted.error is not None:
-                self.owner.abort(posted.error)  # as every work request that fails
+                self.owner.fail_request(posted.error)
             elif posted.done:
                 self._complete()
 
@@ -379,7 +391,7 @@ class SendQueue:
                 late()
 
     def _flushed(self, wr_id: object, kind: Kind, error: Exception | None, own: Exception | None = None) -> Completion:
-        if own is not None:
+        if own is not None and own is error:  # it ended the stream; of several only one did
             return Completion(wr_id, kind.refused, kind.opcode, 0, self.qp_num, error=own)
         return Completion(wr_id, Status.WR_FLUSH_ERR, kind.opcode, 0, self.qp_num, error=error)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from pyiwarp.errors import (
     LocalCatastrophe,
     NoWriteRight,
     QueueFull,
+    Term,
     WrongState,
 )
 from pyiwarp.fastwire import ReadRequest
@@ -30,7 +33,7 @@ from pyiwarp.mpa import INTACT
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
 from pyiwarp.pump import HELD, NOT_NOW, TAKEN
 from pyiwarp.queues.qp import QpCap
-from pyiwarp.queues.work import BindMw, Read, Send, SendRequest, Status, WorkOpcode, Write
+from pyiwarp.queues.work import BindMw, Completion, Read, Send, SendRequest, Status, WorkOpcode, Write
 from tests.harness import Node, RawPeer, Segment, agreed, feed, octets_of, read, response, send, terminate, write
 
 MANY = settings(max_examples=300)
@@ -174,6 +177,21 @@ def test_a_write_and_the_send_behind_it_that_come_together_are_delivered_at_once
     assert octets_of(region)[:4] == b"\1\2\3\3"
     assert [done.nbytes for done in side.node.received()] == [4, 4, 4]
     assert qp.stream.fpdus_received == 6
+
+
+@pytest.mark.parametrize("behind", [[send(b"late")], [write(0, 0x1000, b"late"), send(b"later")]])
+def test_what_comes_behind_a_terminate_is_discarded(behind: list[Segment]) -> None:  # MPA-5044-8-09
+    side = Side(short=True, crc=True)
+    node, peer, region = side.node, side.peer, side.regions["open"]
+    peer.end.clogged = True
+    node.send(b"on its way")
+    peer._pump()
+    peer.sends(terminate(Term(0, 0, 0x00)))
+    octets = b"".join(peer.frames(replace(each, stag=region.stag) if each.tagged else each) for each in behind)
+    node.qp.receive_view()[: len(octets)] = octets
+    node.qp.received(len(octets))
+    assert node.received() == []
+    assert octets_of(region)[:4] == bytes(4)
 
 
 def assert_same_fate(
@@ -728,6 +746,47 @@ def test_a_small_write_and_the_send_behind_it_pass_the_batches_together(what: st
     assert passed == 2, "two at a time"
     assert seen[1] == [(0, Status.SUCCESS, WorkOpcode.SEND, 4, "None")]
     assert seen[-7] == [], "the kernel does not have all of the last ones"
+
+
+def test_what_waits_for_the_end_of_all_is_called_if_a_completion_of_two_asks_for_it() -> None:
+    node = Node()
+    RawPeer(node)
+    kernel = Kernel(node, alone=True)
+    seen: list[object] = []
+
+    def on_completion(done: Completion) -> None:
+        seen.append(done.wr_id)
+        if done.wr_id == 1:
+            node.qp.drain_sq(lambda: seen.append("drained"))
+
+    node.send_cq.taker = on_completion
+    node.qp.post_send_many([Write((), RemoteRegion(0x1000, 7, 8), 1, b"octets"), Send((), 2, b"done")])
+    assert kernel.passed == 1
+    assert seen == [1, 2, "drained"]
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_a_program_may_post_from_each_completion_without_end(pairs: bool) -> None:
+    node = Node()
+    RawPeer(node)
+    kernel = Kernel(node, alone=True)
+    left = [2 * sys.getrecursionlimit()]
+
+    def post() -> None:
+        if not left[0]:
+            return
+        left[0] -= 1
+        send = Send((), left[0], b"next")
+        if pairs:
+            node.qp.post_send_many([Write((), RemoteRegion(0x1000, 7, 8), None, b"octets", False), send])
+        else:
+            node.qp.post_send(send)
+
+    node.send_cq.taker = lambda done: post()
+    post()
+    assert left == [0]
+    assert node.qp.query().sends_posted == 0
+    assert kernel.passed
 
 
 def test_a_program_that_its_completion_calls_goes_the_plain_way() -> None:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from pyiwarp.errors import BadMemory, BadWorkRequest, Closed, QueueFull
+from pyiwarp.codes import Opcode
+from pyiwarp.errors import BadMemory, BadWorkRequest, Closed, QueueFull, Term
 from pyiwarp.mr import Access, RegionSlice, RemoteRegion
 from pyiwarp.queues.qp import QpState
 from pyiwarp.verbs import FetchAdd, QpCap, Read, Send, SendRequest, Sge, Status, Write
-from tests.harness import Node, Pair, ended
+from tests.harness import Node, Pair, RawPeer, ended, write
 
 OK, FLUSHED, PROTECTION = Status.SUCCESS, Status.WR_FLUSH_ERR, Status.LOC_PROT_ERR
 SOMEWHERE = RemoteRegion(0x1000, 0x77, 1 << 20)
@@ -118,3 +119,40 @@ def test_by_default_it_is_raised_and_nothing_is_posted(
     with pytest.raises(Closed if memory is closed else BadMemory):
         left.post(request_of(memory(left)))
     assert (left.sent(), left.qp.state) == ([], QpState.RTS)
+
+
+def test_of_several_only_the_one_whose_turn_has_come_is_told_of() -> None:
+    pair = Pair(complete_bad_sends=True)
+    left, right = pair.nodes
+    source, sink = right.region(8), left.region(8)
+    left.post(Read(sink[:], source[:].remote(), 1), Send((closed(left),), 2), Send((outside(left),), 3))
+    pair.run()
+    done = left.sent()
+    assert ended(done) == [(1, OK), (2, PROTECTION), (3, FLUSHED)]
+    assert done[2].error is done[1].error is left.qp.error
+
+
+def test_one_whose_turn_never_comes_is_flushed() -> None:
+    left = Pair(complete_bad_sends=True).left
+    sink = left.region(8)
+    left.post(Read(sink[:], SOMEWHERE, 1), Send((closed(left),), 2))
+    error = ConnectionError("the program ended it")
+    left.qp.abort(error)
+    done = left.sent()
+    assert ended(done) == [(1, FLUSHED), (2, FLUSHED)]
+    assert [each.error for each in done] == [error, error]
+
+
+def test_it_does_not_take_the_terminate_that_waits_from_the_peer() -> None:  # RDMAP-5040-7.1-05
+    node = Node(complete_bad_sends=True)
+    peer = RawPeer(node)
+    node.receive()
+    peer.end.clogged = True
+    node.send(b"on its way", 1)
+    peer._pump()
+    node.post(Send((closed(node),), 2))
+    peer.sends(write(0x77, 0, b"nowhere"))
+    peer.end.clogged = False
+    peer.expects(Opcode.SEND)
+    peer.expects_terminate(Term(1, 1, 0x00))
+    assert ended(node.sent()) == [(1, OK), (2, FLUSHED)]

@@ -372,3 +372,18 @@ def test_closing_before_the_connection_flushes_receives() -> None:
     node.qp.close()
     (completion,) = node.received()
     assert (completion.wr_id, type(completion.error)) == ("r", Closed)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_receive_that_a_send_s_completion_posts_wakes_the_stream_that_found_none(late: bool) -> None:
+    # RDMAP-5040-5.3-05
+    node = Node(pause_when_starved=True, judge_receives_late=late)
+    peer = RawPeer(node)
+    peer.sends(send(b"waits"))
+    assert node.qp.stream.starved
+    node.send_cq.arm(lambda: (node.receive(8, "late"), None)[1])
+    node.send(b"x")
+    assert peer.end.pump.next_iov()
+    node.qp.flushed()
+    assert ended(node.received()) == [("late", Status.SUCCESS)]
+    assert node.qp.wants_input

@@ -45,8 +45,9 @@ MUTATIONS: Final = (
     Mutation(
         "a Send past the batches completes before what was posted before it",
         "queues/sq",
-        "        if self._posted or self._framed or self._sent or self._late or not self.may_post_fast:",
-        "        if not self.may_post_fast:",
+        "        if self._posted or self._framed or self._sent or self._late or self._telling or not "
+        "self.may_post_fast:\n            return False\n        sges,",
+        "        if not self.may_post_fast:\n            return False\n        sges,",
         ("RDMAP-5040-5.5-12",),
     ),
     Mutation(
