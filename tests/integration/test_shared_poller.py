@@ -367,16 +367,20 @@ def test_a_child_keeps_no_port_open(shared: SharedPoller) -> None:
     with shared, blocking.listen(HOST) as listener:
         port = listener.port
         reading, writing = os.pipe()
+        hearing, saying = os.pipe()
         child = os.fork()
         if not child:
             os.close(writing)
+            os.write(saying, b"!")  # it has closed what is the parent's
             os.read(reading, 1)  # until the parent has looked
             os._exit(0)
+    assert os.read(hearing, 1)
     with pytest.raises(OSError, match="refused"), shared:
         blocking.connect(HOST, port)
     os.close(writing)
     assert os.waitpid(child, 0)[1] == 0
-    os.close(reading)
+    for end in (reading, hearing, saying):
+        os.close(end)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
