@@ -185,6 +185,8 @@ class SharedPoller(Poller):
             self._outer, own.poller = own.poller, self
 
     def _let_go(self) -> None:
+        if not self._depth:  # this is a forked child of the thread that holds it
+            return
         if self._depth == 1:
             own.poller, self._outer = self._outer, None
             self._tell()

@@ -65,8 +65,8 @@ def pinned_sinks(sges: Sequence[Sge | LocalSge], pd: Domain, cap: QpCap) -> tupl
     """The memory of a receive, judged, and pinned only then; raises `BadWorkRequest`, or `Closed` if it is gone."""
     slices = slices_of(sges, pd)
     check_sges(slices, Access.LOCAL_WRITE, pd, cap)
-    for sge in slices:
-        sge.region.pin()
+    for region in [sge.region for sge in slices]:
+        region.pin()
     return slices
 
 

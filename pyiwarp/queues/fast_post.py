@@ -74,4 +74,4 @@ FAST_POST: Final[Mapping[type, Callable[[Requests, int, Asker, Stream], int]]] =
 
 def payload_size(request: Send | Write) -> int:
     """Octets of the payload of a request that was framed when it was posted."""
-    return request.sges[0].nbytes if request.sges else len(request.inline or b"")
+    return request.sges[0][2] if request.sges else len(request.inline or b"")

@@ -127,8 +127,8 @@ def _pinned(sges: Sequence[Sge], needed: Access, asker: Asker) -> Admitted:
     """Elements that were judged, and pinned only then."""
     nbytes = check_sges(sges, needed, asker.pd, asker.cap)
     check_length(nbytes)
-    for sge in sges:
-        sge.region.pin()
+    for region, _, _ in sges:
+        region.pin()
     return nbytes, sges, [region.pinned_view(start, count) for region, start, count in sges if count]
 
 

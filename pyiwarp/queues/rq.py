@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pyiwarp.engine.events import Delivered
-from pyiwarp.errors import BadWorkRequest, Closed, LocalCatastrophe, QueueFull
+from pyiwarp.errors import BadWorkRequest, LocalCatastrophe, QueueFull
 from pyiwarp.memory.handles import Domain
 from pyiwarp.mr import RegionSlice
 from pyiwarp.queues.checks import QpCap, check_count_of_sges, pinned_sinks
@@ -180,7 +180,7 @@ class ReceiveQueue:
         assert receive is not None, "is_ready has seen to it"
         try:
             sges = pinned_sinks(receive.sges, self.pd, self.cap if self.srq is None else self.srq.cap)
-        except (BadWorkRequest, Closed) as error:
+        except Exception as error:  # of any kind: what is no element at all is no fault of the peer's or the driver's
             self.fault = LocalCatastrophe(f"the receive of this message names memory that may not be written: {error}")
             self.taken.append(Recv((), receive.wr_id))
             return None

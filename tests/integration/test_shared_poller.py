@@ -384,6 +384,23 @@ def test_a_child_keeps_no_port_open(shared: SharedPoller) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_child_of_who_holds_it_lets_go_of_nothing(shared: SharedPoller) -> None:
+    sys.stdout.flush()
+    child, status = 0, 1
+    try:
+        with shared, shared:
+            child = os.fork()
+            assert blocking.poller() is not shared or child
+        assert child or blocking.poller() is not shared
+        status = 0
+    finally:
+        if not child:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert shared.ident != threading.get_ident()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_is_not_stopped_by_who_held_it(shared: SharedPoller) -> None:
     held, over = threading.Event(), threading.Event()
 

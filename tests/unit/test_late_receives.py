@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from pyiwarp.mr import Access
 from pyiwarp.verbs import LocalSge, MemoryRegion, QpCap, Recv, Sge, SharedReceiveQueue, Status
 from tests.harness import Node, Pair, ended, octets_of
 
+NO_NUMBER: Any = "here"
 OK, FLUSHED, PROTECTION = Status.SUCCESS, Status.WR_FLUSH_ERR, Status.LOC_PROT_ERR
 
 
@@ -172,3 +174,13 @@ def test_elements_by_stag_and_to_where_receives_are_judged_when_posted() -> None
     assert (ended(pair.right.received()), octets_of(region)) == ([(1, OK)], b"\0\0abcd\0\0")
     srq.close()
     assert region.pins == 0
+
+
+@pytest.mark.parametrize("sge", [None, 7, LocalSge(NO_NUMBER, 8, 1), (b"octets", 0, 6)])
+def test_what_is_no_memory_at_all(shared: bool, sge: Any) -> None:
+    late = Late(shared=shared)
+    if isinstance(sge, LocalSge):
+        sge = sge._replace(lkey=late.right.region(8).stag)
+    late.post(sge, wr_id="bad")
+    late.send(b"octets")
+    late.must_fail_at("bad", "names memory that may not be written")

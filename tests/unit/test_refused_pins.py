@@ -9,11 +9,12 @@ import pytest
 
 from pyiwarp.errors import IwarpError, QueueFull
 from pyiwarp.mr import Access, MemoryRegion, RemoteRegion
-from pyiwarp.queues.work import SendRequest
+from pyiwarp.queues.work import SendRequest, Status
 from pyiwarp.verbs import BindMw, CompareSwap, FetchAdd, LocalInvalidate, QpCap, Read, Recv, RegMr, Send, Write
 from tests.harness import Node, RawPeer, ended
 from tests.unit.stage import Stage
 
+OK = Status.SUCCESS
 THERE = RemoteRegion(0x1000, 0x77, 64)
 RIGHTS = Access.LOCAL_WRITE | Access.REMOTE_READ | Access.REMOTE_WRITE | Access.WINDOW_BIND
 
@@ -212,4 +213,17 @@ def test_flushed_work_pins_nothing_either() -> None:
     stage.node.qp.close()
     stage.peer.end.lose()
     assert len(ended(stage.node.sent())) == 7
+    memory.check_free()
+
+
+def test_an_element_that_is_a_tuple_of_another_kind_is_sent_in_every_way_or_refused() -> None:
+    stage = Stage()
+    memory = Memory(stage.node)
+    plain: Any = (memory.good, 0, 8)
+    with pytest.raises(AttributeError):
+        stage.node.qp.post_recv(Recv((memory.good[:], plain)))
+    stage.node.post(Send((plain,), "one"), Send((memory.other[:], plain), "two"))
+    stage.peer.hears()
+    sent = stage.node.sent()
+    assert [(done.wr_id, done.status, done.nbytes) for done in sent] == [("one", OK, 8), ("two", OK, 72)]
     memory.check_free()
