@@ -244,6 +244,7 @@ class SharedPoller(Poller):
         if self._bell is None:
             self._bell = Bell()
         fds = self._descriptor(), self._bell.fd
+        self._tell()  # before this thread is one of those that are told
         self._leading = True
         try:
             self._apart(_Sleep(fds, seconds))

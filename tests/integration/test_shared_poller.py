@@ -233,6 +233,21 @@ def test_who_sleeps_is_woken_when_another_thread_has_taken_the_news(
     assert time.monotonic() - began < PATIENCE / 8, "it does not sleep until its time is over"
 
 
+@pytest.mark.skipif(not GATHERS, reason="this system has no epoll")
+def test_what_a_thread_has_done_itself_does_not_wake_it(shared: SharedPoller, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept, sleep = list[int](), shared_poller._Sleep
+    shared.spin = 0.0
+
+    def fall_asleep(fds: tuple[int, ...], seconds: float) -> shared_poller._Sleep:
+        slept.append(1)
+        return sleep(fds, seconds)
+
+    monkeypatch.setattr(shared_poller, "_Sleep", fall_asleep)
+    shared.call_soon(lambda: None)
+    assert not shared.wait(lambda: False, 0.02)
+    assert slept == [1]
+
+
 def test_waiting_ends_in_time_and_lets_go_of_it(anywhere: SharedPoller) -> None:
     poller, counted = anywhere, list[int]()
     threads, over = Threads(), threading.Event()
