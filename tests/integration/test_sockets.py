@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, NoReturn, get_origin
 
 import pytest
 
+from pyiwarp import ConnectionLost, cm
 from pyiwarp.sockets import AF_IWARP, Socket, counters
+from pyiwarp.sockets.family import startupbridge
 from pyiwarp.sockets.family.enginethread import engine
 from pyiwarp.sockets.family.streamsock import StreamSock
 from tests.hosts import HOST, closed_port
@@ -209,6 +213,28 @@ def test_another_attempt_waits_until_the_pair_is_in_order(monkeypatch: pytest.Mo
         listener.accept()[0].close()
 
 
+def test_a_socket_that_is_closed_as_soon_as_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = StreamSock.make_writable
+    complaints: list[dict[str, Any]] = []
+    loop = engine().loop
+    monkeypatch.setattr(loop, "call_exception_handler", complaints.append)
+    with closed_port() as port, new() as sock:
+
+        def make_writable(sk: StreamSock, near: socket.socket) -> None:
+            usual(sk, near)
+            sock.close()
+
+        monkeypatch.setattr(StreamSock, "make_writable", make_writable)
+        sock.setblocking(False)
+        before = counters().refused
+        assert sock.connect_ex((HOST, port)) == errno.EINPROGRESS
+        deadline = time.monotonic() + PATIENCE
+        while counters().refused == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        engine().ask(lambda: None)  # what has counted it is over
+    assert not complaints
+
+
 def test_a_connect_that_takes_too_long() -> None:
     with socket.create_server((HOST, 0)) as silent, new() as sock:
         sock.settimeout(0.1)
@@ -371,6 +397,30 @@ def test_those_whom_nobody_accepts_are_told() -> None:
             client.sendall(b"hello")
             assert select.select([listener], [], [], PATIENCE)[0]
         assert client.recv(1) == b""
+
+
+def test_a_peer_that_leaves_while_there_are_no_descriptors_does_not_end_the_listener(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_pair() -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    refused = threading.Event()
+
+    def has_left(request: cm.ConnectRequest) -> NoReturn:
+        refused.set()
+        raise ConnectionLost("the peer has left")
+
+    with serving() as listener:
+        with monkeypatch.context() as patched, new() as first:
+            patched.setattr(startupbridge, "pair", no_pair)
+            patched.setattr(get_origin(cm.ConnectRequest), "reject", has_left)
+            first.setblocking(False)
+            assert first.connect_ex(listener.getsockname()) == errno.EINPROGRESS
+            assert refused.wait(PATIENCE)
+        with new() as second:
+            second.connect(listener.getsockname())
+            listener.accept()[0].close()
 
 
 def test_counters() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from pyiwarp import IwarpError, cm
-from pyiwarp.sockets.connecting import accept, create_connection
+from pyiwarp.sockets.connecting import accept, create_connection, reject
 from pyiwarp.sockets.family.bridge import Bridge
 from pyiwarp.sockets.family.enginethread import EngineThread
 from pyiwarp.sockets.family.iwarpsock import IwarpSock
@@ -160,7 +160,7 @@ class Listening:
             far, near = pair()
         except OSError as error:
             self._log.say(logging.INFO, "a peer is not served", f"{request!r}: {error}")
-            request.reject()
+            reject(request)  # which may have left: that ends nobody else's
             return
         with far:
             sk = self._accepted(os.fstat(far.fileno()).st_ino)

@@ -103,8 +103,9 @@ class StreamSock(Sock):
             return
         self.attempt_failed = True
         self.state, self.near = State.UNCONNECTED, near
-        self.make_writable(near)
-        near.send(_NEWS)
+        with suppress(OSError):  # the program may see the first of it and close its socket before the rest is done
+            self.make_writable(near)
+            near.send(_NEWS)
 
     def try_again(self, sock: Socket) -> None:
         """Let the pair be as it was before an attempt that has failed."""
