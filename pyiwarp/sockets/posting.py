@@ -79,7 +79,7 @@ class Posting:
         """One message to be posted: a Write, and the word that tells of it; `alone` if no other is posted with it."""
         nbytes = len(octets)
         word = self._order.word(Op.DATA, nbytes)
-        if nbytes > INLINE:
+        if nbytes > INLINE or nbytes == self._outbox.room:  # else the end of the ring would never be passed
             sge = Sge(self._source, self._outbox.put(octets), nbytes)
             return Write((sge,), place, None, None, False), self._signal(word, nbytes)
         write = Write((), place, None, bytes(octets), False)

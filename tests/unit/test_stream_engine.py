@@ -164,6 +164,19 @@ def test_a_peer_without_credit_is_sent_nothing() -> None:
     assert speaker.engine.send(b"x") == 0
 
 
+def test_one_short_message_passes_the_end_of_the_sending_ring() -> None:
+    """Short messages take no room in the ring; that one does, else all behind it would be as short as it is."""
+    speaker = Speaker(S_HELLO, SMALL)
+    sizes: list[int] = []
+    for size in (4080, 3000):
+        left = size
+        while left:
+            left -= speaker.engine.send(bytes(left))
+            sizes += [value for op, value in words(speaker) if op == Op.DATA]
+            speaker.poll()
+    assert sizes == [4080, 16, 2984]
+
+
 def test_the_counters_wrap() -> None:
     """70,000 messages: the counters of the words have 16 bits."""
     ends = Ends(replace(SMALL, recv_queue=400, send_queue=400), replace(SMALL, recv_queue=400, send_queue=400))
