@@ -32,7 +32,7 @@ def run(
     """One command to its end; `limits` are given to the shell's ulimit."""
     command: Sequence[str] = (*COMMAND, *words)
     if limits:
-        command = ("sh", "-c", f'ulimit {limits}; exec "$@"', "sh", *command)
+        command = ("sh", "-c", f'ulimit {limits}; exec env PYTHONDONTWRITEBYTECODE=1 "$@"', "sh", *command)
     done = finished(command, env=ENVIRONMENT if env is None else env)
     assert done.returncode == expect, (done.stdout, done.stderr)
     assert "Traceback" not in done.stdout + done.stderr
@@ -53,7 +53,7 @@ class Process:
     def __init__(self, *words: str, limits: str = "") -> None:
         command: Sequence[str] = (*COMMAND, *words)
         if limits:
-            command = ("sh", "-c", f'ulimit {limits}; exec "$@"', "sh", *command)
+            command = ("sh", "-c", f'ulimit {limits}; exec env PYTHONDONTWRITEBYTECODE=1 "$@"', "sh", *command)
         self._told = tempfile.TemporaryFile("w+b", buffering=0)  # noqa: SIM115 - closed by `stop`
         self.read = 0
         self.popen = start(command, stdout=self._told, stderr=subprocess.PIPE)

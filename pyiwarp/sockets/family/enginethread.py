@@ -58,22 +58,30 @@ class EngineThread:
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
-        self.loop = asyncio.SelectorEventLoop(self._selector)
         self._hang_ups = select.epoll()
         self._served: dict[int, Served] = {}
         self.counters = SocketCounters()
         self.scratch = memoryview(bytearray(1 << 18))
         """Octets that are on their way between a pair and a stream; only within one callback."""
-        self.loop.add_reader(self._hang_ups.fileno(), self._on_hang_ups)
-        self._thread = threading.Thread(target=self._run, name="pyiwarp.sockets", daemon=True)
+        begun: Future[asyncio.AbstractEventLoop] = Future()
+        self._thread = threading.Thread(target=self._run, args=(begun,), name="pyiwarp.sockets", daemon=True)
         self._thread.start()
+        self.loop = begun.result()
 
     def __repr__(self) -> str:
         return f"<EngineThread {len(self._served)} sockets>"
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
+    def _run(self, begun: Future[asyncio.AbstractEventLoop]) -> None:
+        """Make the loop, where no Ctrl-C can leave it half made, and run it."""
+        try:
+            loop = asyncio.SelectorEventLoop(self._selector)
+            loop.add_reader(self._hang_ups.fileno(), self._on_hang_ups)
+        except BaseException as error:
+            begun.set_exception(error)
+            return
+        asyncio.set_event_loop(loop)
+        begun.set_result(loop)
+        loop.run_forever()
 
     @property
     def is_here(self) -> bool:
