@@ -99,8 +99,9 @@ def test_a_slow_reader_slows_the_writer_down() -> None:
             sent += one.send(bytes(1 << 16))
             assert sent < 1 << 26
         with pytest.raises(BlockingIOError):
-            one.send(bytes(1 << 20)), one.send(bytes(1 << 20))
-        assert 1 << 20 < sent < 1 << 24
+            for _ in range(64):  # on a busy machine there may be room again
+                sent += one.send(bytes(1 << 20))
+        assert 1 << 20 < sent < 1 << 26
         left = sent
         while left:
             left -= len(other.recv(1 << 16))
