@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import linecache
 import os
 import pkgutil
 import sys
@@ -64,6 +65,9 @@ def _first_on_path(directory: str) -> None:
 def _text(text: str, main: ModuleType) -> CodeType:
     _first_on_path("")
     if text != "-":
+        if "<string>" in linecache.cache:  # Python 3.13 shows lines of code too, by now those of what runs it
+            lines = [f"{line}\n" for line in text.splitlines()]
+            linecache.cache["<string>"] = len(text), None, lines, "<string>"
         return compile(text, "<string>", "exec", dont_inherit=True)
     vars(main).update(__file__="<stdin>", __cached__=None)
     return compile(sys.stdin.read(), "<stdin>", "exec", dont_inherit=True)

@@ -98,8 +98,8 @@ def test_a_slow_reader_slows_the_writer_down() -> None:
         while select.select([], [one], [], 1.0)[1]:
             sent += one.send(bytes(1 << 16))
             assert sent < 1 << 26
-        with pytest.raises(BlockingIOError):
-            for _ in range(64):  # on a busy machine there may be room again
+        with suppress(BlockingIOError):
+            while sent < 1 << 26:  # on a busy machine there may be room again
                 sent += one.send(bytes(1 << 20))
         assert 1 << 20 < sent < 1 << 26
         left = sent
