@@ -53,7 +53,8 @@ class QpOptions:
 
     Immediate Data takes a receive (RFC 7306 §6.3), except that of which a bit of `immediate_apart` is set: a mask over
     its eight octets as a number, most significant first. Such Immediate Data never waits for a receive and completes
-    without a `wr_id`, in its order. Both sides must know of it.
+    without a `wr_id`, in its order. Both sides must know of it. No receive bounds how much of it a peer may send: give
+    such a queue pair a receive completion queue of its own, which the peer may overrun.
     """
 
     pause_when_starved: bool = False
