@@ -30,7 +30,9 @@ __all__ = ["QpCap", "QpInput", "QpOptions", "QpState", "QueuePair"]
 
 _RTS: Final = QpState.RTS
 _OPEN: Final = TcpState.OPEN
-_INTERNAL: Final = frozenset(vars(Pump)) | {"granted", "on_output", "send_small", "shares_memory", "write_small"}
+_INTERNAL: Final = frozenset(vars(Pump)) | frozenset(
+    ("fail_request", "granted", "on_output", "send_small", "shares_memory", "write_small")
+)
 """What drivers and the stack below call; `dir()` of a queue pair does not show it."""
 
 
