@@ -34,7 +34,8 @@ def _escaped(char: str) -> str:
 
 def is_no_name(error: BaseException) -> bool:
     """Whether it says that no host can have this name, as `a..b`: no look-up begins, and no `OSError` is raised."""
-    return isinstance(error, UnicodeError) and "idna" in str(error)
+    said = [str(error), *getattr(error, "__notes__", ())]  # Python 3.12 names the codec in a note
+    return isinstance(error, UnicodeError) and any("idna" in words for words in said)
 
 
 def explain(error: BaseException) -> str:
