@@ -518,7 +518,7 @@ class VerbsModel(VerbsMachine):
         link = half.link
         if half.closed or not link.live:
             return
-        if now:
+        if now or half.qp.error is not None:  # an error may be there of which no completion has told yet
             self.settle()
         if not link.live:
             return
