@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from pyiwarp.cli.options import EitherCrcOption, PeerOption
 
 if TYPE_CHECKING:
-    from pyiwarp.run.orders import Place
+    from pyiwarp.sockets.family.installing import Place
 
 __all__ = ["PythonsCommand", "run"]
 

@@ -7,16 +7,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pyiwarp.profile import PROFILES
 from pyiwarp.run.program import Kind, Program
 from pyiwarp.sockets import StreamOptions
 
-__all__ = ["Orders", "Place"]
+if TYPE_CHECKING:
+    from pyiwarp.sockets.family.installing import Place
 
-Place = tuple[str | None, int | None]
-"""A host and a port; None is any."""
+__all__ = ["Orders"]
 
 _LIBRARY: Final = str(Path(__file__).parents[2])
 

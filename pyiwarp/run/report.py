@@ -8,7 +8,9 @@ import sys
 import threading
 from typing import Any, Final, TextIO
 
+from pyiwarp.pump import address_word
 from pyiwarp.sockets import counters
+from pyiwarp.sockets.family.af_iwarp import INTERNET
 
 __all__ = ["Report"]
 
@@ -18,7 +20,6 @@ FAILED: Final = 3
 _MOST: Final = 100
 """Lines of one run: a program that connects to everybody must not fill the terminal."""
 
-_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 _STARTING: Final = ("subprocess.Popen", "os.posix_spawn", "os.exec")
 
 
@@ -53,7 +54,7 @@ class Report:
         """For `sys.addaudithook`."""
         if event == "socket.connect":
             sock, address = arguments
-            if sock.family in _INTERNET and sock.type == socket.SOCK_STREAM and not self._in_engine():
+            if sock.family in INTERNET and sock.type == socket.SOCK_STREAM and not self._in_engine():
                 self._plain("connects to", address)
         elif event in _STARTING:
             self.say(f"not replaced: the sockets of another process, {os.fsdecode(arguments[0])}")
@@ -75,5 +76,5 @@ class Report:
 def _named(address: Any) -> str:
     if not isinstance(address, tuple) or len(address) < 2:
         return repr(address)
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+    host, *rest = address
+    return address_word((str(host), *rest))

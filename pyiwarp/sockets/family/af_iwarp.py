@@ -13,24 +13,25 @@ from typing import Final
 from pyiwarp.sockets.family.families import NetProtoFamily, proto_register, sock_register
 from pyiwarp.sockets.family.iwarpproto import RSOCKETS
 from pyiwarp.sockets.family.iwarpsock import IwarpSock
-from pyiwarp.sockets.family.socketclass import Socket
+from pyiwarp.sockets.family.socketclass import Socket, failed, kind_of
 from pyiwarp.sockets.family.streamops import stream_ops
 
-__all__ = ["AF_IWARP", "FAMILY", "IWARP_OPS"]
+__all__ = ["AF_IWARP", "FAMILY", "INTERNET", "IWARP_OPS"]
 
 AF_IWARP: Final = 256
 """The number of the family: one that no family of the kernel's has."""
 
-_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
+INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
+"""The domains of the TCP below."""
 
 
 def _create(sock: Socket, protocol: int) -> None:
     """Make `sock` a socket of this family, as the kernel's `inet_create`."""
-    if sock.type & ~(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC) != socket.SOCK_STREAM:
-        raise OSError(errno.ESOCKTNOSUPPORT, os.strerror(errno.ESOCKTNOSUPPORT))
+    if kind_of(sock.type) != socket.SOCK_STREAM:
+        raise failed(errno.ESOCKTNOSUPPORT)
     if protocol not in (0, socket.IPPROTO_TCP):
-        raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
-    sk = IwarpSock(RSOCKETS, sock.family if sock.family in _INTERNET else None)
+        raise failed(errno.EPROTONOSUPPORT)
+    sk = IwarpSock(RSOCKETS, sock.family if sock.family in INTERNET else None)
     sock.graft(IWARP_OPS, sk, sk.new_pair())
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pyiwarp import cm
-from pyiwarp.sockets.family.af_iwarp import AF_IWARP, IWARP_OPS
+from pyiwarp.sockets.family.af_iwarp import AF_IWARP, INTERNET, IWARP_OPS
 from pyiwarp.sockets.family.blocking import socketpair
 from pyiwarp.sockets.family.enginethread import in_engine_thread
 from pyiwarp.sockets.family.families import LEAST_NUMBER
 from pyiwarp.sockets.family.iwarpproto import RSOCKETS
 from pyiwarp.sockets.family.iwarpsock import IwarpSock, set_stream_options
-from pyiwarp.sockets.family.socketclass import KernelSocket, Socket
+from pyiwarp.sockets.family.socketclass import KernelSocket, Socket, kind_of
 from pyiwarp.sockets.options import StreamOptions
 
 __all__ = ["InstalledSocket", "OnPlain", "Place", "install", "uninstall"]
@@ -32,7 +32,6 @@ OnPlain = Callable[[str, Any], object]
 
 _OF_PYIWARP: Final = cm.connect, cm.listen  # loaded now: what carries iWARP has sockets of the kernel's
 
-_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 _EVERYWHERE: Final = frozenset({"", "0.0.0.0", "::"})
 _kernel_socketpair: Final = socket.socketpair
 
@@ -130,8 +129,8 @@ class InstalledSocket(Socket, metaclass=_AnySocket):
 
 
 def _is_tcp(family: int, type: int, proto: int) -> bool:
-    kind = socket.SOCK_STREAM if type == -1 else type & ~(socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-    internet = family == -1 or family in _INTERNET
+    kind = socket.SOCK_STREAM if type == -1 else kind_of(type)
+    internet = family == -1 or family in INTERNET
     return internet and kind == socket.SOCK_STREAM and proto in (-1, 0, socket.IPPROTO_TCP) and not in_engine_thread()
 
 

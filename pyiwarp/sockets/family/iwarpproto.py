@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from pyiwarp.sockets.family.enginethread import engine
 from pyiwarp.sockets.family.families import Proto
 from pyiwarp.sockets.family.iwarpsock import IwarpSock
-from pyiwarp.sockets.family.socketclass import KernelSocket, Socket
+from pyiwarp.sockets.family.socketclass import KernelSocket, Socket, failed
 from pyiwarp.sockets.family.sockoptions import getsockopt, setsockopt
 from pyiwarp.sockets.family.startupbridge import NEWS_SIZE, Dialing, Listening
 from pyiwarp.sockets.family.streamsock import State, StreamSock, pair_recvmsg, pair_sendmsg, pair_shutdown
@@ -25,10 +25,6 @@ _ANY: Final[dict[int, str]] = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
 _accepted: Final[WeakValueDictionary[int, IwarpSock]] = WeakValueDictionary()
 # The connections of this process, by the inode of the program's end: whoever accepts finds what belongs to it.
-
-
-def _failed(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
 
 
 def _destroy(sk: IwarpSock) -> None:
@@ -54,7 +50,7 @@ def _found(sk: IwarpSock, address: Any, flags: int) -> tuple[int, tuple[Any, ...
 
 def _get_port(sk: IwarpSock, address: Any) -> None:
     if sk.bound:
-        raise _failed(errno.EINVAL)
+        raise failed(errno.EINVAL)
     domain, place = _found(sk, address, socket.AI_PASSIVE)
     carrier = sk.tcp(domain)
     carrier.bind(place)
@@ -121,9 +117,9 @@ def _accept(sock: Socket, sk: IwarpSock) -> tuple[StreamSock, int]:
     flags = socket.MSG_CMSG_CLOEXEC
     news, ancillary, said, _ = KernelSocket.recvmsg(sock, NEWS_SIZE, socket.CMSG_LEN(array.array("i").itemsize), flags)
     if not news:
-        raise sk.take_error() or _failed(errno.EINVAL)  # as the kernel when a listener was shut down
+        raise sk.take_error() or failed(errno.EINVAL)  # as the kernel when a listener was shut down
     if not ancillary or said & socket.MSG_CTRUNC:
-        raise _failed(errno.EMFILE)
+        raise failed(errno.EMFILE)
     (fileno,) = array.array("i", ancillary[0][2])
     child = _accepted.get(os.fstat(fileno).st_ino)
     if child is None:  # taken by the process that has forked this one

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from pyiwarp.sockets.family.families import LEAST_NUMBER, ProtoOps, sock_family
 
-__all__ = ["Buffer", "KernelSocket", "Sock", "Socket", "unsupported", "wait_ready"]
+__all__ = ["Buffer", "KernelSocket", "Sock", "Socket", "failed", "kind_of", "unsupported", "wait_ready"]
 
 Buffer = bytes | bytearray | memoryview
 T = TypeVar("T")
@@ -58,6 +58,16 @@ _sks: Final[WeakKeyDictionary[socket.socket, Sock]] = WeakKeyDictionary()
 
 _by_inode: Final[WeakValueDictionary[int, Sock]] = WeakValueDictionary()
 # For descriptors that come back: of `detach`, of `dup`, and of modules that make a socket of another's descriptor.
+
+
+def kind_of(type: int) -> int:
+    """A type of sockets without its flags: SOCK_STREAM or another."""
+    return type & ~_FLAGS
+
+
+def failed(number: int) -> OSError:
+    """The error of a system call, by its number."""
+    return OSError(number, os.strerror(number))
 
 
 def unsupported(what: str) -> OSError:
@@ -122,7 +132,7 @@ class Socket(socket.socket):
         The descriptor is the socket's from now on. It is an end of a pair: what `socket.socketpair` gives.
         """
         asked = _sks[self]
-        sk.ops, sk.family, sk.type, sk.proto = ops, asked.family, asked.type & ~_FLAGS, asked.proto
+        sk.ops, sk.family, sk.type, sk.proto = ops, asked.family, kind_of(asked.type), asked.proto
         super().__init__(socket.AF_UNIX, socket.SOCK_STREAM, 0, fileno)
         if asked.type & socket.SOCK_NONBLOCK:
             self.setblocking(False)
@@ -425,7 +435,7 @@ class Socket(socket.socket):
 
     def _check_open(self) -> None:
         if self.fileno() < 0:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+            raise failed(errno.EBADF)
 
 
 def _c_int(value: int) -> int:

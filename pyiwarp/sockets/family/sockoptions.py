@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 from pyiwarp import UsageError
 from pyiwarp.sockets.family.iwarpsock import LINGER, IwarpSock
-from pyiwarp.sockets.family.socketclass import unsupported
+from pyiwarp.sockets.family.socketclass import failed, unsupported
 from pyiwarp.sockets.options import LEAST_QUEUE, MOST_IOMAPS, MOST_QUEUE
 
 __all__ = [
@@ -45,14 +44,10 @@ Getter = Callable[[IwarpSock], int | bytes]
 Setter = Callable[[IwarpSock, int], None]
 
 
-def _failed(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
-
-
 def _resize(sk: IwarpSock, **sizes: Any) -> None:
     """Another size for the stream that is not there yet."""
     if not sk.changeable:
-        raise _failed(errno.EINVAL)
+        raise failed(errno.EINVAL)
     try:
         sk.options = replace(sk.options, **sizes)
     except UsageError as error:
@@ -115,7 +110,7 @@ _READ_ONLY: Final = {socket.SO_ERROR, socket.SO_TYPE, socket.SO_DOMAIN, socket.S
 def setsockopt(sk: IwarpSock, level: int, name: int, value: int | bytes) -> None:
     """As the system call. Sizes can be chosen before connecting and listening; those accepted have their listener's."""
     if level == socket.SOL_SOCKET and name in _READ_ONLY:
-        raise _failed(errno.ENOPROTOOPT)
+        raise failed(errno.ENOPROTOOPT)
     if (level, name) == (socket.SOL_SOCKET, socket.SO_LINGER):
         _set_linger(sk, value)
     elif (level, name) in _OWN:
@@ -151,7 +146,7 @@ _LONGEST: Final = 256
 
 def _set_linger(sk: IwarpSock, value: int | bytes) -> None:
     if isinstance(value, int) or len(value) < LINGER.size:
-        raise _failed(errno.EINVAL)
+        raise failed(errno.EINVAL)
     onoff, seconds = LINGER.unpack(value[: LINGER.size])
     sk.linger = int(onoff != 0), seconds
 
@@ -160,5 +155,5 @@ def _number(value: int | bytes) -> int:
     if isinstance(value, int):
         return value
     if len(value) < 4:
-        raise _failed(errno.EINVAL)
+        raise failed(errno.EINVAL)
     return memoryview(bytes(value[:4])).cast("i")[0]

@@ -16,6 +16,7 @@ from pyiwarp.sockets.connecting import accept, create_connection, reject
 from pyiwarp.sockets.family.bridge import Bridge
 from pyiwarp.sockets.family.enginethread import EngineThread
 from pyiwarp.sockets.family.iwarpsock import IwarpSock
+from pyiwarp.sockets.family.socketclass import failed
 from pyiwarp.sockets.family.streamsock import pair
 from pyiwarp.sockets.options import StreamOptions
 
@@ -61,7 +62,7 @@ class Dialing:
 
     def _over(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
-            self._failed(ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)))
+            self._failed(failed(errno.ECONNABORTED))
         elif (error := task.exception()) is None:
             self._thread.count("connected")
         elif isinstance(error, OSError):

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import select
 import socket
 from collections.abc import Callable
 from typing import Any, Final
 
 from pyiwarp.sockets.family.families import ProtoOps
-from pyiwarp.sockets.family.socketclass import Buffer, KernelSocket, Socket, unsupported, wait_ready
+from pyiwarp.sockets.family.socketclass import Buffer, KernelSocket, Socket, failed, unsupported, wait_ready
 from pyiwarp.sockets.family.streamsock import State, StreamSock
 
 __all__ = ["stream_ops"]
@@ -26,14 +25,10 @@ _UNNOTICED: Final = 1 << 16
 _BOTH: Final = {socket.SHUT_RD, socket.SHUT_WR}
 
 
-def _failed(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
-
-
 def _bind(sock: Socket, address: Any) -> None:
     sk: StreamSock = sock.sk
     if sk.state is not State.UNCONNECTED:
-        raise _failed(errno.EINVAL)
+        raise failed(errno.EINVAL)
     if sk.prot.get_port is None:
         raise unsupported("bind")
     sk.prot.get_port(sk, address)
@@ -44,9 +39,9 @@ def _connect(sock: Socket, address: Any) -> None:
     if sk.prot.connect is None:
         raise unsupported("connect")
     if sk.state in (State.CONNECTED, State.LISTENING):
-        raise _failed(errno.EISCONN)
+        raise failed(errno.EISCONN)
     if sk.state is State.CONNECTING:
-        raise _failed(errno.EALREADY)
+        raise failed(errno.EALREADY)
     if sk.attempt_failed:
         if sk.prot.disconnect is not None:
             sk.prot.disconnect(sk)
@@ -56,7 +51,7 @@ def _connect(sock: Socket, address: Any) -> None:
     if _connected(sk):
         return
     if sock.gettimeout() == 0:
-        raise _failed(errno.EINPROGRESS)
+        raise failed(errno.EINPROGRESS)
     _wait_connected(sock, sk)
 
 
@@ -74,7 +69,7 @@ def _wait_connected(sock: Socket, sk: StreamSock) -> None:
 def _accept(sock: Socket) -> tuple[Socket, Any]:
     sk: StreamSock = sock.sk
     if sk.state is not State.LISTENING:
-        raise _failed(errno.EINVAL)
+        raise failed(errno.EINVAL)
     if sk.prot.accept is None:
         raise unsupported("accept")
     child, fileno = sk.prot.accept(sock, sk)
@@ -84,7 +79,7 @@ def _accept(sock: Socket) -> tuple[Socket, Any]:
 def _getname(sock: Socket, peer: bool) -> Any:
     sk: StreamSock = sock.sk
     if peer and sk.state is not State.CONNECTED:
-        raise _failed(errno.ENOTCONN)
+        raise failed(errno.ENOTCONN)
     return sk.peername if peer else sk.sockname
 
 
@@ -102,7 +97,7 @@ def _ioctl(sock: Socket, request: int, argument: bytes) -> int | bytes:
 def _listen(sock: Socket, backlog: int) -> None:
     sk: StreamSock = sock.sk
     if sk.state not in (State.UNCONNECTED, State.LISTENING):
-        raise _failed(errno.EINVAL)
+        raise failed(errno.EINVAL)
     if sk.prot.hash is None:
         raise unsupported("listen")
     sk.prot.hash(sk, max(backlog, 0))
@@ -112,9 +107,9 @@ def _shutdown(sock: Socket, how: int) -> None:
     sk: StreamSock = sock.sk
     directions = {socket.SHUT_RD: {socket.SHUT_RD}, socket.SHUT_WR: {socket.SHUT_WR}, socket.SHUT_RDWR: _BOTH}.get(how)
     if directions is None:
-        raise _failed(errno.EINVAL)
+        raise failed(errno.EINVAL)
     if sk.state not in (State.CONNECTED, State.LISTENING):
-        raise _failed(errno.ENOTCONN)
+        raise failed(errno.ENOTCONN)
     sk.shut |= directions
     sk.prot.shutdown(sock, how)
 
@@ -122,7 +117,7 @@ def _shutdown(sock: Socket, how: int) -> None:
 def _setsockopt(sock: Socket, level: int, name: int, value: int | bytes) -> None:
     sk: StreamSock = sock.sk
     if sk.prot.setsockopt is None:
-        raise _failed(errno.ENOPROTOOPT)
+        raise failed(errno.ENOPROTOOPT)
     sk.prot.setsockopt(sk, level, name, value)
     if (level, name) == (socket.SOL_SOCKET, socket.SO_SNDBUF):
         KernelSocket.setsockopt(sock, level, name, value)  # what the program may write before it has to wait
@@ -133,7 +128,7 @@ def _getsockopt(sock: Socket, level: int, name: int) -> int | bytes:
     if level == socket.SOL_SOCKET and name in _OF_ANY:
         return _OF_ANY[name](sock, sk)
     if sk.prot.getsockopt is None:
-        raise _failed(errno.ENOPROTOOPT)
+        raise failed(errno.ENOPROTOOPT)
     return sk.prot.getsockopt(sk, level, name)
 
 
@@ -160,7 +155,7 @@ def _see_connected(sock: Socket, sk: StreamSock, flags: int) -> None:
     """Before the connection is there, octets wait for it: what the pair holds until then is nobody's."""
     if sk.state is State.CONNECTING:
         if sock.gettimeout() == 0 or flags & socket.MSG_DONTWAIT:
-            raise _failed(errno.EAGAIN)
+            raise failed(errno.EAGAIN)
         _wait_connected(sock, sk)
 
 
@@ -171,7 +166,7 @@ def _sendmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:
     if (error := sk.take_error()) is not None:
         raise error
     if not _connected(sk):
-        raise _failed(errno.EPIPE if socket.SHUT_WR in sk.shut else errno.ENOTCONN)
+        raise failed(errno.EPIPE if socket.SHUT_WR in sk.shut else errno.ENOTCONN)
     try:
         return sk.prot.sendmsg(sock, buffers, flags)
     except BrokenPipeError:
@@ -184,7 +179,7 @@ def _lost(sk: StreamSock, buffers: list[Buffer]) -> int:
         raise error
     nbytes = sum(memoryview(buffer).nbytes for buffer in buffers)
     if socket.SHUT_WR in sk.shut or sk.sent_to_nobody or nbytes > _UNNOTICED:
-        raise _failed(errno.EPIPE)
+        raise failed(errno.EPIPE)
     sk.sent_to_nobody = True
     return nbytes
 
@@ -194,7 +189,7 @@ def _recvmsg(sock: Socket, buffers: list[Buffer], flags: int) -> int:
     _check_flags(flags)
     _see_connected(sock, sk, flags)
     if sk.state in (State.UNCONNECTED, State.LISTENING):
-        raise sk.take_error() or _failed(errno.ENOTCONN)
+        raise sk.take_error() or failed(errno.ENOTCONN)
     nbytes = sk.prot.recvmsg(sock, buffers, flags)
     if not nbytes and (error := sk.error) is not None and any(map(len, buffers)):
         sk.error = None
