@@ -14,9 +14,11 @@ from pyiwarp.cli.options import (
     JsonOption,
     LoopOption,
     MarkersOption,
+    MaxFileOption,
     ModeOption,
     MulpduOption,
     PcapngOption,
+    ReserveOption,
     RevisionOption,
     ServerArgument,
     Sha256Option,
@@ -36,12 +38,6 @@ IDLE = 300.0
 IdleOption = Annotated[
     float, typer.Option(min=0.1, help="Seconds without a request after which a client is disconnected.")
 ]
-ReserveOption = Annotated[
-    int | None,
-    typer.Option(
-        parser=octets, metavar="SIZE", help="Disk space that puts leave free: 1GiB or 5 % of the disk by default."
-    ),
-]
 
 
 def serve(
@@ -59,9 +55,7 @@ def serve(
         int, typer.Option(min=1, help="The most connections in startup; the oldest that owes its Request makes room.")
     ] = DEFAULT_BACKLOG,
     per_address: Annotated[int, typer.Option(min=1, help="The most of these from one address.")] = PER_ADDRESS,
-    max_file: Annotated[
-        int | None, typer.Option(parser=octets, metavar="SIZE", help="The largest file of a put, as 500M or 2GiB.")
-    ] = None,
+    max_file: MaxFileOption = None,
     max_client: Annotated[
         int | None,
         typer.Option(parser=octets, metavar="SIZE", help="The most octets that one host may put at the same time."),

@@ -25,10 +25,12 @@ __all__ = [
     "JsonOption",
     "LoopOption",
     "MarkersOption",
+    "MaxFileOption",
     "ModeOption",
     "MulpduOption",
     "PcapngOption",
     "PeerOption",
+    "ReserveOption",
     "RevisionOption",
     "ServerArgument",
     "Sha256Option",
@@ -39,6 +41,7 @@ __all__ = [
     "connection_options",
     "endpoint_address",
     "octets",
+    "peer_port",
     "stream_options",
     "tool_options",
 ]
@@ -120,6 +123,16 @@ def octets(text: str) -> int:
     return int(digits) * _UNITS[unit]
 
 
+MaxFileOption = Annotated[
+    int | None,
+    typer.Option(parser=octets, metavar="SIZE", help="The largest file that a client may send, as 500M or 2GiB."),
+]
+ReserveOption = Annotated[
+    int | None,
+    typer.Option(parser=octets, metavar="SIZE", help="Disk space that stays free: 1GiB or 5 % of the disk by default."),
+]
+
+
 def _standard_output() -> int:
     """A file descriptor for standard output, which is standard error from now on; raises `OSError` if it is closed."""
     descriptor = os.dup(1)
@@ -192,9 +205,15 @@ def endpoint_address(text: str, port: int) -> Address:
         raise typer.BadParameter(str(error)) from None
     if place.path:
         raise typer.BadParameter(f"{text!r} has a path; write HOST or HOST:PORT")
-    if not place.port:
-        raise typer.BadParameter("port 0 is for servers")
+    peer_port(place.port)
     return place
+
+
+def peer_port(port: int) -> int:
+    """The port of a peer; raises a usage error for 0, by which a server lets the system choose."""
+    if not port:
+        raise typer.BadParameter("port 0 is for servers")
+    return port
 
 
 def tool_options(

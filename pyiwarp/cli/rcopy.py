@@ -12,11 +12,13 @@ from pyiwarp.cli.options import (
     HostOption,
     JsonOption,
     LoopOption,
+    MaxFileOption,
     MulpduOption,
     PcapngOption,
     PeerOption,
+    ReserveOption,
     TimeoutOption,
-    octets,
+    peer_port,
     stream_options,
 )
 from pyiwarp.cli.running import LoopName, run
@@ -46,13 +48,8 @@ def rcopy(
     host: HostOption = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", "-p", min=0, max=65535, help="TCP port.")] = PORT,
     clients: Annotated[int, typer.Option(min=1, help="The most clients of the server at once.")] = 64,
-    max_file: Annotated[
-        int | None, typer.Option(parser=octets, metavar="SIZE", help="The largest file, as 500M or 2GiB.")
-    ] = None,
-    reserve: Annotated[
-        int | None,
-        typer.Option(parser=octets, metavar="SIZE", help="Disk space left free: 1GiB or 5 % of the disk by default."),
-    ] = None,
+    max_file: MaxFileOption = None,
+    reserve: ReserveOption = None,
     json: JsonOption = False,
     timeout: TimeoutOption = PATIENCE,
     peer: PeerOption = "rfc",
@@ -76,13 +73,11 @@ def rcopy(
         return
     assert source is not None
     assert server is not None
-    if not port:
-        raise typer.BadParameter("port 0 is for servers")
     from pyiwarp.cli.rsockets.rcopy import Copier
 
     there, name = _place(server)
     copier = Copier(options, timeout, _nothing if json else _tell)
-    run(_copy(copier, Path(source), there, port, name or source, json=json), loop, keep_going=True)
+    run(_copy(copier, Path(source), there, peer_port(port), name or source, json=json), loop, keep_going=True)
 
 
 def _place(text: str) -> tuple[str, str]:

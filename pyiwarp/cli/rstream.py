@@ -15,6 +15,7 @@ from pyiwarp.cli.options import (
     PeerOption,
     TimeoutOption,
     octets,
+    peer_port,
     stream_options,
 )
 from pyiwarp.cli.running import LoopName, run
@@ -85,9 +86,7 @@ def rstream(
     if server is None:
         run(Rstream(plan).serve(bind or "127.0.0.1", port), loop, keep_going=True)
     else:
-        if not port:
-            raise typer.BadParameter("port 0 is for servers")
-        run(Rstream(plan).connect(server, port, bind), loop)
+        run(Rstream(plan).connect(server, peer_port(port), bind), loop)
 
 
 def _letters(tests: list[str]) -> set[str]:

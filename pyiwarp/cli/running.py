@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -18,7 +18,7 @@ from pyiwarp.errors import IwarpError
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Interrupted", "LoopName", "complain", "fail", "loop_factory", "run"]
+__all__ = ["Interrupted", "LoopName", "complain", "end_server", "fail", "loop_factory", "run"]
 
 T = TypeVar("T")
 
@@ -44,6 +44,22 @@ def fail(line: str) -> NoReturn:
     """Print what went wrong and end the command with exit code 1."""
     complain(line)
     raise typer.Exit(1)
+
+
+def end_server(interrupted: int, what: str, told: str, facts: Mapping[str, object] | None) -> None:
+    """Say how a server ended that was stopped: with exit code 1 if it has interrupted so many of `what`.
+
+    `told` is what else there is to say of its time, as `name=number` words; `facts` is that as data, None if nobody
+    wants data.
+    """
+    if facts is not None:
+        from json import dumps
+
+        print(dumps({"event": "stopped", "interrupted": interrupted, **facts}), flush=True)
+    plural = "" if interrupted == 1 else "s"
+    complain(f"stopped; {interrupted} {what}{plural} interrupted" + (f"; {told}" if told else ""))
+    if interrupted:
+        raise typer.Exit(1)
 
 
 def loop_factory(name: LoopName) -> Callable[[], asyncio.AbstractEventLoop]:

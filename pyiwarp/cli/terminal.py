@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["explain", "is_no_name", "progress_bar", "rate", "shown", "shown_whole"]
+__all__ = ["counts_text", "explain", "is_no_name", "progress_bar", "rate", "shown", "shown_whole"]
 
 TEXT_LIMIT: Final = 1024
 _OBJECT: Final = re.compile(r"<([A-Z][^<>]*)>")
@@ -36,6 +36,11 @@ def is_no_name(error: BaseException) -> bool:
     """Whether it says that no host can have this name, as `a..b`: no look-up begins, and no `OSError` is raised."""
     said = [str(error), *getattr(error, "__notes__", ())]  # Python 3.12 names the codec in a note
     return isinstance(error, UnicodeError) and any("idna" in words for words in said)
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Counters in one line, as `name=number` words."""
+    return " ".join(f"{name}={number}" for name, number in counts.items())
 
 
 def explain(error: BaseException) -> str:

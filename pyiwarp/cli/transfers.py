@@ -18,8 +18,8 @@ import typer
 
 from pyiwarp import Connection, Options
 from pyiwarp.cli.address import Address
-from pyiwarp.cli.running import Interrupted, complain, fail
-from pyiwarp.cli.terminal import explain, progress_bar, rate, shown
+from pyiwarp.cli.running import Interrupted, complain, end_server, fail
+from pyiwarp.cli.terminal import counts_text, explain, progress_bar, rate, shown
 from pyiwarp.errors import IwarpError
 from pyiwarp.files.client import ClientSettings, FileClient, Progress, connected
 from pyiwarp.files.errors import ChecksumMismatch, Refusal
@@ -233,15 +233,10 @@ async def serve_until_stopped(directory: Path, host: str, port: int, settings: S
             with suppress(asyncio.CancelledError):
                 await server.wait_closed()
             interrupted = server.transfers
-    if json:
-        seen = {"refusals": dict(server.refusals), "listener": server.counters._asdict()}
-        print(_json("stopped", {"interrupted": interrupted, **seen}), flush=True)
-    plural = "" if interrupted == 1 else "s"
+    seen = {"refusals": dict(server.refusals), "listener": server.counters._asdict()}
     refused = server.counters.refusals | server.refusals
-    told = "; refused: " + " ".join(f"{cause}={times}" for cause, times in refused.items()) if refused else ""
-    print(f"pyiwarp: stopped; {interrupted} transfer{plural} interrupted{told}", file=sys.stderr)
-    if interrupted:
-        raise typer.Exit(1)
+    told = f"refused: {counts_text(refused)}" if refused else ""
+    end_server(interrupted, "transfer", told, seen if json else None)
 
 
 def _log_to_stderr() -> None:

@@ -9,7 +9,6 @@ import asyncio
 import errno
 import json as jsonlib
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -17,13 +16,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
-import typer
-
 from pyiwarp.cli.address import Address
 from pyiwarp.cli.rsockets.rcopy import ANSWER, HEADER_SIZE, SIZE, STEP, Command, Header, read_header
-from pyiwarp.cli.running import complain
+from pyiwarp.cli.running import complain, end_server
 from pyiwarp.cli.tasks import within
-from pyiwarp.cli.terminal import explain, shown
+from pyiwarp.cli.terminal import counts_text, explain, shown
 from pyiwarp.errors import IwarpError
 from pyiwarp.files.destination import Destination
 from pyiwarp.files.directories import Place
@@ -81,9 +78,7 @@ class CopyServer:
                 task.cancel()
             await asyncio.gather(*self._clients, return_exceptions=True)
             await server.wait_closed()
-        self._print_end(server, interrupted)
-        if interrupted:
-            raise typer.Exit(1)
+        self._end(server, interrupted)
 
     def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
@@ -130,14 +125,10 @@ class CopyServer:
                 f"{time.strftime('%H:%M:%S')}  {peer}  {shown(name)}: {nbytes:,} octets in {seconds:.2f} s", flush=True
             )
 
-    def _print_end(self, server: StreamServer, interrupted: int) -> None:
+    def _end(self, server: StreamServer, interrupted: int) -> None:
         counts = self._counts + Counter(server.counters.refusals)
         counts.setdefault("files", 0)
-        if self._json:
-            print(jsonlib.dumps({"event": "stopped", "interrupted": interrupted, "counters": counts}), flush=True)
-        told = " ".join(f"{cause}={times}" for cause, times in counts.items())
-        plural = "" if interrupted == 1 else "s"
-        print(f"pyiwarp: stopped; {interrupted} client{plural} interrupted; {told}", file=sys.stderr)
+        end_server(interrupted, "client", counts_text(counts), {"counters": counts} if self._json else None)
 
 
 class _Session:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json as jsonlib
-import sys
 import time
 from collections import Counter
 from contextlib import suppress
 from typing import NamedTuple
 
-import typer
-
 from pyiwarp.cli.address import Address
-from pyiwarp.cli.running import complain
-from pyiwarp.cli.terminal import explain
+from pyiwarp.cli.running import complain, end_server
+from pyiwarp.cli.terminal import counts_text, explain
 from pyiwarp.cli.tunnels.join import Join, Patience
 from pyiwarp.cli.tunnels.place import Place, Startup
 from pyiwarp.errors import IwarpError
@@ -56,9 +53,7 @@ class Tunnel:
             server.close()
             interrupted = len(self._joins)
             await self._end_all()
-        self._print_end(server, interrupted)
-        if interrupted:
-            raise typer.Exit(1)
+        self._end(server, interrupted)
 
     # --- clients -----------------------------------------------------------------------------------------------------
 
@@ -131,12 +126,8 @@ class Tunnel:
         else:
             print(f"{time.strftime('%H:%M:%S')}  {moved}", flush=True)
 
-    def _print_end(self, server: asyncio.Server | StreamServer, interrupted: int) -> None:
+    def _end(self, server: asyncio.Server | StreamServer, interrupted: int) -> None:
         counts = Counter(self._counts)
         if isinstance(server, StreamServer):
             counts.update(server.counters.refusals)
-        if self._json:
-            print(jsonlib.dumps({"event": "stopped", "interrupted": interrupted, "counters": counts}), flush=True)
-        plural = "" if interrupted == 1 else "s"
-        told = " ".join(f"{cause}={times}" for cause, times in counts.items())
-        print(f"pyiwarp: stopped; {interrupted} client{plural} interrupted; {told}", file=sys.stderr)
+        end_server(interrupted, "client", counts_text(counts), {"counters": counts} if self._json else None)
