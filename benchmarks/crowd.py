@@ -13,7 +13,7 @@ import pyiwarp
 from benchmarks.lanes import options_of
 from benchmarks.loops import run_on
 from benchmarks.pairs import HOST, Job, Sample
-from benchmarks.scale import FIRST, allow_files, resident
+from benchmarks.scale import FIRST, allow_connections, resident
 from benchmarks.siege import PATIENCE, flood, request_of
 from benchmarks.timing import now
 
@@ -45,7 +45,7 @@ def crowd_client(job: Job, port: int) -> Sample:
 
 def bare_crowd_server(job: Job, announce: Callable[[int], None]) -> None:
     """Answers messages of asyncio's streams."""
-    allow_files(job.connections)
+    allow_connections(job.connections)
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
@@ -98,7 +98,7 @@ def _flooding(port: int, count: int) -> Iterator[None]:
 
 async def _crowd(job: Job, connect: Connect) -> Sample:
     """Messages/s of all clients together, the slowest over the fastest, and KiB that each has added to this process."""
-    allow_files(job.connections)
+    allow_connections(job.connections)
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         first = [await connect(stack) for _ in range(FIRST)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import resource
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -16,12 +15,13 @@ from typing import Final, cast
 import pyiwarp
 from benchmarks.lanes import options_of
 from benchmarks.loops import run_on
+from benchmarks.open_files import allow_files
 from benchmarks.pairs import HOST, Absent, Job, Sample
 from benchmarks.timing import now
 from pyiwarp import Connection
 
 __all__ = [
-    "allow_files",
+    "allow_connections",
     "bare_idle_client",
     "bare_setup_client",
     "bare_setup_cost_client",
@@ -54,7 +54,7 @@ async def _echo_an_octet(reader: asyncio.StreamReader, writer: asyncio.StreamWri
 
 
 def setup_server(job: Job, announce: Callable[[int], None]) -> None:
-    allow_files(job.connections)
+    allow_connections(job.connections)
 
     async def main() -> None:
         async with await pyiwarp.serve(_stay, HOST, options=options_of(job)) as server:
@@ -70,7 +70,7 @@ def setup_client(job: Job, port: int) -> Sample:
 
 
 def bare_setup_server(job: Job, announce: Callable[[int], None]) -> None:
-    allow_files(job.connections)
+    allow_connections(job.connections)
 
     async def main() -> None:
         server = await asyncio.start_server(_echo_an_octet, HOST, 0)
@@ -139,7 +139,7 @@ async def _again_and_again(job: Job, once: Callable[[], Awaitable[None]]) -> Sam
 
 def idle_client(job: Job, port: int) -> Sample:
     """Hold so many connections; what this process has grown by for each."""
-    allow_files(job.connections)
+    allow_connections(job.connections)
 
     async def main() -> Sample:
         async with AsyncExitStack() as stack:
@@ -159,7 +159,7 @@ def idle_client(job: Job, port: int) -> Sample:
 
 def bare_idle_client(job: Job, port: int) -> Sample:
     """The same with sockets alone."""
-    allow_files(job.connections)
+    allow_connections(job.connections)
     sockets: list[socket.socket] = []
 
     def connect(count: int) -> None:
@@ -185,11 +185,8 @@ def _each(before: int, job: Job) -> Sample:
     return {"KiB": (resident() - before) / job.connections / 1024}
 
 
-def allow_files(connections: int) -> None:
+def allow_connections(connections: int) -> None:
     """Let this process have so many connections; raises `Absent` if it may not."""
     wanted = connections + FIRST + SPARE_FILES
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        if hard < wanted:
-            raise Absent(f"{wanted} open files are needed, the limit is {hard}")
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if (allowed := allow_files(wanted)) < wanted:
+        raise Absent(f"{wanted} open files are needed, the limit is {allowed}")

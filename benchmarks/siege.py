@@ -27,7 +27,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import resource
 import select
 import selectors
 import signal
@@ -50,6 +49,7 @@ from rich.table import Table
 import pyiwarp
 from benchmarks.loops import run_on
 from benchmarks.machine import describe
+from benchmarks.open_files import allow_files
 from benchmarks.table import wide_console
 from benchmarks.targets import SIEGE
 from pyiwarp.buffers import Octets
@@ -98,12 +98,6 @@ class Ordeal(NamedTuple):
 # --- the attackers: each kind is a process ---------------------------------------------------------------------------
 
 
-def _allow_files(count: int) -> None:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count + SPARE_FILES
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted if hard == resource.RLIM_INFINITY else min(hard, wanted), hard))
-
-
 def request_of(private_data: bytes) -> bytes:
     """An MPA Request of revision 2."""
     whole = ENHANCED + private_data
@@ -140,7 +134,7 @@ def _has_ended(one: socket.socket) -> bool:
 
 def hold(port: int, count: int, addresses: list[str], octets: bytes, over: Event) -> None:
     """Keep `count` connections that send one more of `octets` each second, and open those anew that the server ends."""
-    _allow_files(count)
+    allow_files(count + SPARE_FILES)
     source = itertools.cycle(addresses)
     held: dict[socket.socket, int] = {}
     while not over.is_set():
@@ -161,7 +155,7 @@ def hold(port: int, count: int, addresses: list[str], octets: bytes, over: Event
 
 def flood(port: int, count: int, addresses: list[str], request: bytes, there: AnyEvent, over: AnyEvent) -> None:
     """`count` connections that send empty Writes as fast as TCP takes them; `there` says that no more will come."""
-    _allow_files(count)
+    allow_files(count + SPARE_FILES)
     source = itertools.cycle(addresses)
     pieces: list[Octets] = []
     Framer(crc=True).frame(EMPTY_WRITE, (), 0, pieces)
@@ -249,7 +243,7 @@ def serve_messages(loop: str) -> None:
             print(f"serving on {HOST}:{server.port}", flush=True)
             await stopped.wait()
 
-    _allow_files(10_000)
+    allow_files(10_000 + SPARE_FILES)
     run_on(loop, main())
 
 

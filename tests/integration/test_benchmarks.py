@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ import pytest
 import pyiwarp
 from benchmarks import compare, crowd, hotpath, pairs, siege
 from benchmarks.hotpath import CASES
+from benchmarks.open_files import allow_files
 from benchmarks.pairs import Absent, Job, Sample
 from benchmarks.plot import draw_rows, draw_sweep
 from benchmarks.rows import ROWS, Candidate, Row
@@ -305,6 +307,13 @@ def test_a_flooding_connection_of_the_siege_is_in_full_operation(
     finally:
         process.kill()
         process.communicate()
+
+
+def test_a_benchmark_takes_no_open_files_away() -> None:
+    """Also where it runs in the process of somebody else, as in the next test."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert allow_files(1) > 1
+    assert resource.getrlimit(resource.RLIMIT_NOFILE) == before
 
 
 async def test_beside_a_crowd_there_is_the_flood_that_its_row_names() -> None:
