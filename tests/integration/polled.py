@@ -13,7 +13,7 @@ from pyiwarp.blocking import Connection
 from pyiwarp.cm import polling_cm
 from pyiwarp.connections.options import Options
 from pyiwarp.mr import RemoteRegion
-from pyiwarp.verbs import Context
+from pyiwarp.verbs import Context, QueuePair
 from tests.hosts import HOST, keep_little
 from tests.integration.loops import open_sockets
 from tests.patience import PATIENCE
@@ -28,6 +28,12 @@ def nothing_left() -> Iterator[None]:
     while open_sockets() - before and monotonic() < deadline:
         blocking.wait_until(lambda: False, 0.002)
     assert not open_sockets() - before, f"sockets were left: {open_sockets() - before}"
+
+
+def queue_pair() -> QueuePair:
+    """A queue pair of a context of its own, for `connect_qp` and `accept_qp`."""
+    pd = Context().alloc_pd()
+    return pd.create_qp(pd.context.create_cq(8), pd.context.create_cq(8))
 
 
 @contextmanager

@@ -9,17 +9,12 @@ import pytest
 from pyiwarp import blocking, cm
 from pyiwarp.cm.polling_cm import Connecting
 from pyiwarp.negotiation import Offer
-from pyiwarp.verbs import Context, QpState, QueuePair
+from pyiwarp.verbs import QpState
 from tests.hosts import HOST
-from tests.integration.polled import nothing_left
+from tests.integration.polled import nothing_left, queue_pair
 from tests.patience import PATIENCE
 
 NO_LIMIT = Offer(timeout=None)
-
-
-def queue_pair() -> QueuePair:
-    pd = Context().alloc_pd()
-    return pd.create_qp(pd.context.create_cq(8), pd.context.create_cq(8))
 
 
 def test_polled() -> None:
