@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 STARTUP_TIMEOUT = 10.0
+LINGER = 5.0
 
 ServerArgument = Annotated[str, typer.Argument(metavar="HOST[:PORT][/PATH]", help="The file server; [IPv6]:PORT too.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print data, one JSON object per line.")]
@@ -166,7 +167,7 @@ def connection_options(
         timeout=min(timeout, STARTUP_TIMEOUT),
         first_fpdu_timeout=timeout,
         fpdu_timeout=timeout,
-        linger=min(timeout, 5.0),
+        linger=min(timeout, LINGER),
         crc=crc,
         markers=markers,
         revision=revision,
@@ -236,10 +237,10 @@ def tool_options(
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
     return Options(
-        timeout=min(timeout, 10.0),
+        timeout=min(timeout, STARTUP_TIMEOUT),
         first_fpdu_timeout=timeout,
         fpdu_timeout=timeout,
-        linger=min(timeout, 5.0),
+        linger=min(timeout, LINGER),
         crc=crc,
         markers=markers,
         revision=revision,
