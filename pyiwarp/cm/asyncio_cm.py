@@ -17,7 +17,7 @@ from pyiwarp.cm import handshake
 from pyiwarp.cm.addresses import Address
 from pyiwarp.cm.asyncio_dialing import dial, resolve
 from pyiwarp.cm.handshake import check_idle, initiate, not_established
-from pyiwarp.cm.listening import RETRY_ACCEPT, RETRY_AFTER_ROOM, accept_waiting, listening_sockets, taken_over
+from pyiwarp.cm.listening import RETRY_ACCEPT, RETRY_AFTER_ROOM, Peer, accept_waiting, listening_sockets, taken_over
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS, ListenerCounters, Reception, Room
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.errors import Closed, IwarpError, WrongProcess
@@ -219,8 +219,11 @@ class Listener:
             self._unwatch(sock)
             self._rest(sock, RETRY_AFTER_ROOM if self._reception.make_descriptor_free(error) else RETRY_ACCEPT)
 
-    def _receive(self, sock: socket.socket, host: str) -> None:
-        llp = self._reception.receive(lambda startup: AsyncioDriver(startup, self._loop, self._make_tap()), sock, host)
+    def _receive(self, sock: socket.socket, peer: Peer) -> None:
+        def make(startup: Startup) -> AsyncioDriver:
+            return AsyncioDriver(startup, self._loop, self._make_tap(), peer)
+
+        llp = self._reception.receive(make, sock, peer[0])
         llp.closed.add_done_callback(lambda _: self._reception.decided(llp))
         llp.exchanged = lambda: self._reception.decided(llp)
 

@@ -10,13 +10,21 @@ import os
 import socket
 from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address, ip_address
-from typing import Final
+from typing import Any, Final
 
 from pyiwarp.cm.addresses import Address, TcpSocket
 from pyiwarp.errors import UsageError
 from pyiwarp.pump import address_word
 
-__all__ = ["RETRY_ACCEPT", "RETRY_AFTER_ROOM", "accept_waiting", "listening_sockets", "network_of", "taken_over"]
+__all__ = [
+    "RETRY_ACCEPT",
+    "RETRY_AFTER_ROOM",
+    "Peer",
+    "accept_waiting",
+    "listening_sockets",
+    "network_of",
+    "taken_over",
+]
 
 RETRY_ACCEPT: Final = 1.0
 """How long a listener rests, in seconds, when the process has no file descriptor left."""
@@ -32,6 +40,9 @@ PORT_ATTEMPTS: Final = 32
 
 SYSTEM_QUEUE: Final = 128
 """Connections that the system holds for a listener at least: what does not fit there waits for TCP's repetition."""
+
+Peer = tuple[Any, ...]
+"""The address that `accept` gives: a peer that resets at once has no other."""
 
 _NOT_HERE: Final = errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT
 _OF_THE_CONNECTION: Final = frozenset(  # accept(2): errors of the new connection, and none of the listening socket
@@ -143,7 +154,7 @@ def _bound(address: Address, port: int) -> socket.socket:
     return sock
 
 
-def accept_waiting(sock: socket.socket, receive: Callable[[socket.socket, str], None]) -> OSError | None:
+def accept_waiting(sock: socket.socket, receive: Callable[[socket.socket, Peer], None]) -> OSError | None:
     """Give `receive` the TCP connections that wait at `sock`, each with the peer's address, some in one call.
 
     Returns the error if the listener must rest, because the process has no file descriptor or memory left. The system
@@ -163,7 +174,7 @@ def accept_waiting(sock: socket.socket, receive: Callable[[socket.socket, str], 
             return None if accepted else error
         accepted += 1
         connection.setblocking(False)
-        receive(connection, address[0])
+        receive(connection, address)
     return None
 
 

@@ -14,7 +14,7 @@ from time import monotonic
 from pyiwarp.capture import Tap
 from pyiwarp.cm.addresses import Address
 from pyiwarp.cm.handshake import ConnectRequest, check_idle, initiate
-from pyiwarp.cm.listening import RETRY_ACCEPT, RETRY_AFTER_ROOM, accept_waiting, listening_sockets, taken_over
+from pyiwarp.cm.listening import RETRY_ACCEPT, RETRY_AFTER_ROOM, Peer, accept_waiting, listening_sockets, taken_over
 from pyiwarp.cm.polled_dialing import Dialer, resolve
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS, ListenerCounters, Reception, Room
 from pyiwarp.drivers.interrupts import waiting
@@ -148,7 +148,7 @@ class _ListeningSocket:
         self,
         poller: Poller,
         sock: socket.socket,
-        receive: Callable[[socket.socket, str], None],
+        receive: Callable[[socket.socket, Peer], None],
         make_descriptor_free: Callable[[OSError], bool],
     ) -> None:
         self._poller = poller
@@ -276,9 +276,11 @@ class Listener:
         self._requests.append(request)
         self._on_request()
 
-    def _receive(self, sock: socket.socket, host: str) -> None:
-        tap = self._make_tap()
-        driver = self._reception.receive(lambda startup: PollingDriver(self._poller, startup, sock, tap), sock, host)
+    def _receive(self, sock: socket.socket, peer: Peer) -> None:
+        def make(startup: Startup) -> PollingDriver:
+            return PollingDriver(self._poller, startup, sock, self._make_tap(), peer)
+
+        driver = self._reception.receive(make, sock, peer[0])
         if driver.closed:
             return  # there were too many
         driver.on_closed = driver.on_exchanged = lambda: self._reception.decided(driver)

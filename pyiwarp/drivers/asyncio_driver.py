@@ -32,17 +32,26 @@ _WRITELINES_NEVER_PAUSES: bool = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9)
 
 
 class AsyncioDriver(asyncio.BufferedProtocol):
-    """One TCP connection under a pump. The pump may be exchanged at any time; startup does so once."""
+    """One TCP connection under a pump. The pump may be exchanged at any time; startup does so once.
 
-    def __init__(self, pump: Pump, loop: asyncio.AbstractEventLoop, tap: Tap | None = None) -> None:
+    `peer` is the peer's address if it is known: a peer that has reset the connection already has none any more.
+    """
+
+    def __init__(
+        self,
+        pump: Pump,
+        loop: asyncio.AbstractEventLoop,
+        tap: Tap | None = None,
+        peer: tuple[Any, ...] | None = None,
+    ) -> None:
         self.pump = pump
         self._loop = loop
         self._tap = tap
         self._view: memoryview | None = None  # what get_buffer gave, kept for the tap alone
         self._transport: asyncio.Transport | None = None
-        self.peer_addr: tuple[Any, ...] | None = None
+        self.peer_addr: tuple[Any, ...] | None = peer
         self.local_addr: tuple[Any, ...] | None = None
-        self.peername = self.sockname = "?"  # the addresses, for messages; an ended connection still has them
+        self.peername, self.sockname = address_word(peer), "?"  # for messages; an ended connection still has them
         self._socket: socket.socket | None = None
         self._stand_in: StandIn | None = None  # for forks, while TCP is there
         self._written = 0  # batches
@@ -70,7 +79,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """TCP is established."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has the methods, not the base class
         self._socket = transport.get_extra_info("socket")
-        self.peer_addr = transport.get_extra_info("peername")
+        self.peer_addr = transport.get_extra_info("peername") or self.peer_addr
         self.local_addr = transport.get_extra_info("sockname")
         self.peername, self.sockname = address_word(self.peer_addr), address_word(self.local_addr)
         if self._socket is not None:
@@ -79,7 +88,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         left_behind_in_children(self._stand_in)
         self._transport.set_write_buffer_limits(high=0)  # pause_writing at the first octet that stays behind
         if self._tap is not None:
-            local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+            local, peer = self.local_addr, self.peer_addr
             if local is not None and peer is not None:  # else the peer has reset the connection already
                 self._tap.opened(local[:2], peer[:2])
         if self._aborted:

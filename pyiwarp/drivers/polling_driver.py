@@ -32,11 +32,18 @@ _LAST_READS: Final = 1024  # after a failed write: what may still lie in the soc
 class PollingDriver:
     """One TCP connection under a pump, progressed by a poller. The pump may be exchanged; startup does so once.
 
-    Takes over `sock`, which is established. `on_closed` is called once, when TCP has ended, `on_exchanged` when the
-    pump was exchanged.
+    Takes over `sock`, which is established; `peer` is the peer's address if it is known. `on_closed` is called once,
+    when TCP has ended, `on_exchanged` when the pump was exchanged.
     """
 
-    def __init__(self, poller: Poller, pump: Pump, sock: socket.socket, tap: Tap | None = None) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        pump: Pump,
+        sock: socket.socket,
+        tap: Tap | None = None,
+        peer: tuple[Any, ...] | None = None,
+    ) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # an FPDU waits for no other
         self.pump = pump
@@ -45,7 +52,7 @@ class PollingDriver:
         self.deadline = NEVER
         self.on_closed: Callable[[], object] = no_callback
         self.on_exchanged: Callable[[], object] = no_callback
-        local, peer = sock.getsockname(), _peer_of(sock)
+        local, peer = sock.getsockname(), peer or _peer_of(sock)
         self.peer_addr: tuple[Any, ...] | None = peer
         self.local_addr: tuple[Any, ...] | None = local
         self.peername = address_word(peer)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import Any
 
 import pytest
 
+from pyiwarp import blocking
 from pyiwarp.errors import ConnectionLost
+from tests.hostile.streampeers import request_of
 from tests.hosts import HOST
+from tests.integration import polled
 from tests.integration.forms import Form, awaited, form
+from tests.patience import PATIENCE
 
 __all__ = ["form"]  # the fixture
 
@@ -43,3 +49,12 @@ def test_a_connection_whose_peer_is_gone_is_closed(form: Form) -> None:
         assert other.peer_addr is not None
 
     form.connected(body)
+
+
+def test_a_peer_that_resets_at_once_has_an_address() -> None:
+    with polled.nothing_left(), blocking.listen(HOST) as listener:
+        with socket.create_connection((HOST, listener.port), PATIENCE) as sock:
+            host, port = sock.getsockname()
+            sock.sendall(request_of(b""))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert listener.get_request(timeout=PATIENCE).peername == f"{host}:{port}"

@@ -182,6 +182,6 @@ def test_errors_of_one_connection_do_not_stop_accepting(opened: list[socket.sock
             return opened[-1], (HOST, 1)
 
     received: list[str] = []
-    error = listening.accept_waiting(Listening(), lambda sock, host: received.append(host))  # type: ignore[arg-type]
+    error = listening.accept_waiting(Listening(), lambda sock, peer: received.append(peer[0]))  # type: ignore[arg-type]
     assert error is None
     assert received == [HOST]

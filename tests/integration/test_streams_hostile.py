@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -12,8 +13,17 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 import pyiwarp
-from pyiwarp.sockets import PeerViolation, StreamLost, StreamOptions, StreamServer, StreamTransport, open_connection
+from pyiwarp.sockets import (
+    PeerViolation,
+    StreamLost,
+    StreamOptions,
+    StreamServer,
+    StreamTransport,
+    create_server,
+    open_connection,
+)
 from pyiwarp.sockets.wire import Control, Hello, Op
+from tests.hostile.streampeers import hello_of, request_of
 from tests.hosts import HOST
 from tests.integration.loops import Runner, run, soon
 from tests.integration.streamrig import QUICK, SMALL, RawSpeaker, serving, speaking_to
@@ -54,6 +64,28 @@ class Echo:
     async def ended(self) -> BaseException:
         await soon(lambda: self.errors)
         return self.errors[0]
+
+
+def test_a_peer_that_resets_at_once_has_an_address(run: Runner) -> None:
+    peers: list[object] = []
+
+    class Met(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            peers.append(transport.get_extra_info("peername"))
+
+    async def main() -> None:
+        server = await create_server(Met, HOST, options=QUICK)
+        await asyncio.sleep(0)  # it waits for a Request
+        with socket.create_connection((HOST, server.port)) as sock:
+            name = sock.getsockname()
+            sock.sendall(request_of(hello_of()))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await soon(lambda: peers)
+        assert peers == [name]
+        server.close()
+        await server.wait_closed()
+
+    run(main)
 
 
 def test_a_word_that_may_not_come_ends_its_stream_alone(run: Runner) -> None:
