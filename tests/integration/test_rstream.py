@@ -11,10 +11,13 @@ from dataclasses import replace
 
 import pytest
 
+from pyiwarp import RemoteRegion
 from pyiwarp.cli.rsockets import figures
 from pyiwarp.cli.rsockets.figures import HEADING
 from pyiwarp.cli.rsockets.rstream import Plan, Rstream
 from pyiwarp.sockets import open_connection
+from pyiwarp.sockets.wire import Hello
+from tests.hostile.streampeers import StreamPeer, hello_of
 from tests.hosts import HOST, closed_port
 from tests.integration.loops import Runner, run
 from tests.integration.streamrig import QUICK
@@ -110,6 +113,20 @@ def test_a_client_that_does_otherwise(
             assert errors.count("\n") == 1
 
     run(main)
+
+
+def test_a_client_without_credit_for_an_offer_is_given_up() -> None:
+    hello = bytes(Hello(0, (0x1000, 0x11111100, 2), RemoteRegion(0x200000, 0x22222200, 1 << 16), iomaps=1))
+    with server(*SHORT, "--io", "--no-crc", "--timeout", "1") as (process, port), StreamPeer(port, hello) as peer:
+        peer.sock.sendall(peer.data(bytes(16)))
+        assert process.ended(1) == "pyiwarp: credit for the offer of a buffer did not come within 1 s\n"
+
+
+def test_a_client_that_takes_nothing_of_the_last_turn_is_given_up() -> None:
+    words = ("-S", "3000", "-C", "20", "-I", "1", "--no-crc", "--timeout", "1")
+    with server(*words) as (process, port), StreamPeer(port, hello_of(credits=1)) as peer:
+        peer.sock.sendall(peer.data(bytes(16)) + peer.data(bytes(60_000)))
+        assert process.ended(1) == "pyiwarp: the end of the connection did not come within 1 s\n"
 
 
 def test_one_client_is_enough() -> None:

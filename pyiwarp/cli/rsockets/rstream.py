@@ -109,12 +109,12 @@ class Rstream:
             run = self._run_direct if self._plan.direct else self._run
             for test in tests:
                 await run(reader, writer, test, client=client)
+            writer.close()
+            with suppress(ConnectionError):  # the peer may have closed first
+                await within(self._plan.patience, writer.wait_closed(), "the end of the connection")
         except BaseException:
             writer.transport.abort()
             raise
-        writer.close()
-        with suppress(ConnectionError):  # the peer may have closed first
-            await writer.wait_closed()
 
     async def _run(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, test: Trial, *, client: bool
@@ -164,7 +164,7 @@ class Rstream:
         assert isinstance(transport, StreamTransport)
         buffer = bytearray(test.size)
         buffer[-1] = _NO_TURN
-        await transport.iomap(buffer, 0)
+        await within(self._plan.patience, transport.iomap(buffer, 0), "credit for the offer of a buffer")
         for sends in (client, not client):
             await (self._send(writer, GREETING) if sends else self._receive(reader, GREETING))
         begun = time.perf_counter()
