@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pyiwarp.sockets import open_connection, start_server
+from tests.hostile.streampeers import StreamPeer
 from tests.hosts import HOST, closed_port
 from tests.integration.loops import Runner, run
 from tests.integration.streamrig import QUICK
@@ -168,6 +169,20 @@ def test_one_client_too_many_is_refused(run: Runner, listen: str) -> None:
                 assert far.stopped()["over_limit"] == 1
 
     run(main)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_client_that_ends_while_the_target_is_dialed_keeps_no_place(loop: str) -> None:
+    """As many as leave at once: each is told of, and none is there when the tunnel is stopped."""
+    with (
+        socket.create_server((HOST, 0), backlog=20) as server,
+        tunnel("iwarp", f"tcp:{HOST}:{server.getsockname()[1]}", "--loop", loop, "--clients", "20") as tunneled,
+    ):
+        for _ in range(20):
+            with StreamPeer(tunneled.port) as peer:
+                peer.sock.sendall(peer.data(b"without the CRC that was agreed on"))
+            assert "CRC mismatch" in tunneled.client()["error"]
+        assert tunneled.stopped()["broken"] == 20
 
 
 def test_tcp_clients_have_a_limit_too() -> None:

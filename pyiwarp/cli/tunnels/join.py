@@ -188,6 +188,11 @@ class Join:
             self.near.close()
             self.far.close()
 
+    def undial(self, error: Exception) -> None:
+        """The target cannot be reached: a transport that is there already ends, perhaps without telling so."""
+        self.far.transport = None
+        self.fail(error)
+
     def fail(self, error: Exception | None) -> None:
         """End both at once, because of `error`."""
         self.error = self.error or error
@@ -196,7 +201,7 @@ class Join:
 
     def ended(self, end: End, error: Exception | None) -> None:
         """An end has ended, because of `error` if there is one."""
-        if self.dialing is not None:
+        if self.dialing is not None and self.far.transport is None:  # else uvloop would tell no end of the far one
             self.dialing.cancel()
         if error is not None:
             self.error = self.error or error

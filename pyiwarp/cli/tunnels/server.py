@@ -79,7 +79,7 @@ class Tunnel:
             self._counts["unreachable"] += 1
             late = f"it did not answer within {self._settings.dial_timeout:g} s"
             why = late if limit.expired() else explain(error)
-            join.fail(ConnectionError(f"{self._target} cannot be reached: {why}"))
+            join.undial(ConnectionError(f"{self._target} cannot be reached: {why}"))
         else:
             self._counts["joined"] += 1
 
