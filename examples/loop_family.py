@@ -32,7 +32,7 @@ def listen(sk: StreamSock, backlog: int) -> None:
     waiting.setdefault(sk, [])
 
 
-def connect(sk: StreamSock, address: str) -> None:
+def connect(sk: StreamSock, address: str) -> bool:
     listener = names.get(address)
     if listener not in waiting or listener.near is None:
         raise OSError(errno.ECONNREFUSED, "nobody listens there")
@@ -44,6 +44,7 @@ def connect(sk: StreamSock, address: str) -> None:
     sk.peername = address
     waiting[listener].append((child, near.detach()))  # the end of one socket is the other socket
     listener.near.send(b"!")  # the listener is readable
+    return True
 
 
 def accept(sock: Socket, sk: StreamSock) -> tuple[StreamSock, int]:

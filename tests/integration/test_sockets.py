@@ -17,8 +17,8 @@ import pytest
 from pyiwarp import ConnectionLost, cm
 from pyiwarp.sockets import AF_IWARP, Socket, counters
 from pyiwarp.sockets.family import startupbridge
-from pyiwarp.sockets.family.enginethread import engine
-from pyiwarp.sockets.family.streamsock import StreamSock
+from pyiwarp.sockets.family.enginethread import EngineThread, engine
+from pyiwarp.sockets.family.streamsock import State, StreamSock
 from tests.hosts import HOST, closed_port
 from tests.integration.loops import octets
 from tests.integration.socketrig import new, pair_of, quick, read_all, serving
@@ -212,6 +212,34 @@ def test_another_attempt_waits_until_the_pair_is_in_order(monkeypatch: pytest.Mo
             assert select.select([], [sock], [], PATIENCE)[1] == [sock]
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0
         listener.accept()[0].close()
+
+
+def test_an_engine_thread_that_connects_before_the_program_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What connect says does not depend on who is faster: under way without waiting, else writable."""
+    usual, usual_call = StreamSock.make_writable, EngineThread.call
+
+    def make_writable(sk: StreamSock, near: socket.socket) -> None:
+        time.sleep(0.2)
+        usual(sk, near)
+
+    def call(thread: EngineThread, what: Callable[[], object]) -> None:
+        usual_call(thread, what)
+        deadline = time.monotonic() + PATIENCE
+        while sock.sk.state is State.CONNECTING and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert sock.sk.state is State.CONNECTED
+
+    with serving() as listener:
+        monkeypatch.setattr(StreamSock, "make_writable", make_writable)
+        monkeypatch.setattr(EngineThread, "call", call)
+        with new() as sock:
+            sock.setblocking(False)
+            assert sock.connect_ex(listener.getsockname()) == errno.EINPROGRESS
+            listener.accept()[0].close()
+        with new() as sock:
+            sock.connect(listener.getsockname())
+            assert sock.send(b"x", socket.MSG_DONTWAIT) == 1
+            listener.accept()[0].close()
 
 
 def test_a_socket_that_is_closed_as_soon_as_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

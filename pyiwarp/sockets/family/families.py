@@ -57,8 +57,8 @@ class Proto:
     """Listen from now on, with a backlog: peers find `sk` by its address."""
     unhash: Callable[[Any], None] | None = None
     """Listen no more, if no process has the listening socket any more."""
-    connect: Callable[[Any, Any], None] | None = None
-    """Begin to connect to an address; it does not wait."""
+    connect: Callable[[Any, Any], bool | None] | None = None
+    """Begin to connect to an address; it does not wait. Returns True if the socket is connected already."""
     disconnect: Callable[[Any], None] | None = None
     """An attempt to connect has failed: let `sk` be as it was before."""
     accept: Callable[[Socket, Any], tuple[Any, int]] | None = None

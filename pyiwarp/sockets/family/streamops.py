@@ -47,10 +47,9 @@ def _connect(sock: Socket, address: Any) -> None:
             sk.prot.disconnect(sk)
         sk.try_again(sock)
     sk.error = None
-    sk.prot.connect(sk, address)
-    if _connected(sk):
+    if sk.prot.connect(sk, address):
         return
-    if sock.gettimeout() == 0:
+    if sock.gettimeout() == 0:  # also if another thread has connected it meanwhile: it may not be writable yet
         raise failed(errno.EINPROGRESS)
     _wait_connected(sock, sk)
 
