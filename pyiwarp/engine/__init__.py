@@ -6,7 +6,7 @@ queues or drivers. Read `events` first (what the engine tells its owner), then `
 
 Some steps have a fast way beside the plain one. The fast way takes what is common and leaves everything else,
 untouched, to the plain way, which alone judges and raises. Each pair is held equal by a property test in
-`tests/property/test_fast_ways.py`; to learn the protocol, read the plain way.
+`tests/property/`; to learn the protocol, read the plain way.
 
 ========= ================================ ==================================== ======================================
 Step      Fast way                         Plain way                            Property test

@@ -4,7 +4,7 @@
 per FPDU that it can avoid. An FPDU that is incomplete, damaged, forbidden, out of bounds or of another kind stays in
 the buffer for the plain way of `Stream`, which alone judges and raises. With markers, `MarkedDeframer.unmarked` gives
 FPDUs that it has verified and taken the markers out of. Both ways give the same memory, events and
-violations for any octets; `tests/property/test_fast_ways.py` holds them equal.
+violations for any octets; `tests/property/test_fast_receiving.py` holds them equal.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 `Packer` makes many FPDUs in one pass. It writes headers, trailers and small payloads one behind the other into one
 buffer, so that a batch of small FPDUs is one piece to write. It does not copy large payloads: they go out as views,
 except where markers fall into them. The plain way, `Outbound.next_segment` and `Framer.frame`, gives the same octets;
-`tests/property/test_fast_ways.py` holds the two equal. Payloads in several pieces go the plain way.
+`tests/property/test_fast_sending.py` holds the two equal. Payloads in several pieces go the plain way.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 It takes requests of one element, or with inline data, that fit one FPDU, while nothing else waits to be sent. It copies
 the octets, so it pins no memory. All other requests go the plain way of `request_kinds`, which alone judges and raises.
-Both ways give the same octets and completions; `tests/property/test_fast_ways.py` holds them equal.
+Both ways give the same octets and completions; `tests/property/test_fast_posting.py` holds them equal.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import MarkerMismatch
 from pyiwarp.mpa import MarkedDeframer, MarkedFramer
 from tests.harness import Node, Segment, agreed, feed
-from tests.property.test_fast_ways import Message, Side, answered, assert_same_fate, said, sent, to_open
+from tests.property.test_fast_receiving import Side, answered, assert_same_fate, sent, to_open
+from tests.property.test_fast_sending import Message, said
 
 
 @pytest.mark.parametrize("crc", [False, True])
