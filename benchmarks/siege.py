@@ -221,7 +221,7 @@ def attackers(server: str, port: int, attack: Attack) -> Iterator[None]:
         for process in processes:
             process.join(20)
             process.kill()
-            process.join()
+            process.join(PATIENCE)
 
 
 # --- the servers -----------------------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def start(server: str, loop: str, directory: Path, options: list[str]) -> tuple[
         port = json.loads(line)["port"] if line.startswith("{") else int(line.rsplit(":", 1)[1])
     except BaseException:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=PATIENCE)
         raise
     return process, port
 
@@ -333,7 +333,7 @@ def besiege(server: str, loop: str, attack: Attack, seconds: float, options: lis
                 ending = time.monotonic() - asked
         finally:
             process.kill()
-            process.communicate()
+            process.communicate(timeout=PATIENCE)
     middle = statistics.median(besieged) if besieged else float("inf")
     total = failed.total()
     return Ordeal(server, loop, statistics.median(quiet), middle, total, dict(failed), len(besieged), growth, ending)

@@ -90,6 +90,7 @@ class _Server:
         if self.process is None or self.process.poll() is not None:  # it may have ended with a test that hung
             self.end()
             self.socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self.socket.settimeout(PATIENCE)
             with far:
                 command = [sys.executable, "-m", "tests.prepared", str(far.fileno())]
                 self.process = subprocess.Popen(
@@ -126,6 +127,7 @@ class _Forked(subprocess.Popen[str]):
         streams = [own if own >= 0 else number for number, own in enumerate((p2cread, c2pwrite, errwrite))]
         asked = prepared.Asked([*args[len(COMMAND) :]], dict(env), cwd or os.getcwd())
         self._told = _server.ask(asked, streams)
+        self._told.settimeout(PATIENCE)
         self.pid = prepared.heard(self._told)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]

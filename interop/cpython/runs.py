@@ -96,7 +96,7 @@ class Module:
                 return (yield from self._follow(lines, log))
             finally:
                 os.killpg(judge.pid, signal.SIGKILL)
-                judge.wait()
+                judge.wait(LIMIT)
                 lines.close()
 
     def _follow(self, lines: Lines, log: IO[str]) -> Generator[Ran, None, bool]:

@@ -53,7 +53,7 @@ async def ours(stage: Stage, *words: str) -> AsyncIterator[Ours]:
     finally:
         if process.returncode is None:
             process.kill()
-            await process.communicate()
+            await asyncio.wait_for(process.communicate(), PATIENCE)
 
 
 async def program(stage: Stage, command: str) -> str:

@@ -145,7 +145,7 @@ def test_a_word_that_may_not_come_is_the_error_of_the_next_call() -> None:
                     await speaker.heard()
 
     with echoing() as (echo, port):
-        asyncio.run(harm(port))
+        asyncio.run(asyncio.wait_for(harm(port), PATIENCE))
         soon(lambda: echo.errors)
         assert isinstance(echo.errors[0], PeerViolation)
         assert "the ops 1, 2, 3 and 5 are reserved" in str(echo.errors[0])

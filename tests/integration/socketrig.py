@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
 
@@ -18,8 +20,9 @@ from tests.hosts import HOST
 from tests.integration.loops import open_sockets
 from tests.patience import PATIENCE
 
-__all__ = ["QUICK", "Ends", "new", "nothing_left", "pair_of", "quick", "read_all", "serving"]
+__all__ = ["QUICK", "Ends", "new", "nothing_left", "pair_of", "quick", "read_all", "serving", "within"]
 
+T = TypeVar("T")
 Ends = tuple[Socket, Socket]
 QUICK = replace(StreamOptions(), connection=replace(StreamOptions().connection, timeout=PATIENCE, linger=1.0))
 
@@ -72,6 +75,16 @@ def pair_of() -> Iterator[Ends]:
         other.settimeout(PATIENCE)
         with other:
             yield one, other
+
+
+def within(call: Callable[[], T]) -> T:
+    """What a call returns that waits as long as the system does; it must return within `PATIENCE`."""
+    returned: list[T] = []
+    thread = threading.Thread(target=lambda: returned.append(call()), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    assert returned, "it has not returned"
+    return returned[0]
 
 
 def read_all(sock: socket.socket) -> bytes:

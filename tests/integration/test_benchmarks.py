@@ -306,7 +306,7 @@ def test_a_flooding_connection_of_the_siege_is_in_full_operation(
                 assert refused is None, "without the private data it would be rejected"
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=siege.PATIENCE)
 
 
 def test_a_benchmark_takes_no_open_files_away() -> None:

@@ -60,6 +60,7 @@ def test_a_peer_that_has_left_before() -> None:
     """The attempt fails as others do, and its socket is closed."""
     with nothing_left():
         with socket.create_server((HOST, 0)) as server:
+            server.settimeout(PATIENCE)
             near = socket.create_connection(server.getsockname(), PATIENCE)
             server.accept()[0].close()
         with pytest.raises((StartupError, OSError)):

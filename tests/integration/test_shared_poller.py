@@ -47,6 +47,14 @@ def anywhere(request: pytest.FixtureRequest, shared: SharedPoller, monkeypatch: 
     return shared
 
 
+def until(condition: Callable[[], object]) -> None:
+    """Wait until another thread has made it true, without the poller."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.001)
+
+
 class Threads:
     """Threads that run beside each other; the error of each is the test's."""
 
@@ -221,31 +229,32 @@ def test_who_sleeps_is_woken_when_another_thread_has_taken_the_news(
     monkeypatch.setattr(shared_poller, "_Sleep", lambda fds, seconds: sleep(fds[1:], seconds))
 
     def wait() -> None:
-        assert shared.wait(lambda: made, PATIENCE / 4)
+        assert shared.wait(lambda: made, PATIENCE / 2)
 
     threads.run(wait)
-    while not shared._leading:
-        time.sleep(0.001)
+    until(lambda: shared._leading)
     began = time.monotonic()
     shared.call_soon(lambda: made.append(1))
     assert shared.progress() == 1
     threads.join()
-    assert time.monotonic() - began < PATIENCE / 8, "it does not sleep until its time is over"
+    assert time.monotonic() - began < PATIENCE / 4, "it does not sleep until its time is over"
 
 
 @pytest.mark.skipif(not GATHERS, reason="this system has no epoll")
 def test_what_a_thread_has_done_itself_does_not_wake_it(shared: SharedPoller, monkeypatch: pytest.MonkeyPatch) -> None:
-    slept, sleep = list[int](), shared_poller._Sleep
+    woken: list[list[tuple[int, int]]] = []
     shared.spin = 0.0
 
-    def fall_asleep(fds: tuple[int, ...], seconds: float) -> shared_poller._Sleep:
-        slept.append(1)
-        return sleep(fds, seconds)
+    class Looking(shared_poller._Sleep):
+        """Says what would wake it at once, and does not sleep."""
 
-    monkeypatch.setattr(shared_poller, "_Sleep", fall_asleep)
+        def __call__(self) -> None:
+            woken.append(self._poll.poll(0))
+
+    monkeypatch.setattr(shared_poller, "_Sleep", Looking)
     shared.call_soon(lambda: None)
-    assert not shared.wait(lambda: False, 0.02)
-    assert slept == [1]
+    assert shared.wait(lambda: woken, PATIENCE)
+    assert woken == [[]]
 
 
 def test_waiting_ends_in_time_and_lets_go_of_it(anywhere: SharedPoller) -> None:
@@ -261,8 +270,8 @@ def test_waiting_ends_in_time_and_lets_go_of_it(anywhere: SharedPoller) -> None:
     threads.run(count)
     with poller, poller:
         before = len(counted)
+        assert poller.wait(lambda: len(counted) > before, PATIENCE), "another thread had its turn"
         assert not poller.wait(lambda: False, 0.05)
-        assert len(counted) > before, "another thread had its turn"
         assert poller.ident == threading.get_ident()
         still = len(counted)
         time.sleep(0.01)
@@ -287,8 +296,15 @@ def test_a_callback_does_not_wait(shared: SharedPoller) -> None:
 
 def test_a_wait_may_be_longer_than_the_system_sleeps(anywhere: SharedPoller) -> None:
     made: list[int] = []
-    threading.Timer(0.05, anywhere.call_soon, (lambda: made.append(1),)).start()
-    assert anywhere.wait(lambda: made, 100 * 24 * 3600.0)
+
+    def wait() -> None:
+        assert anywhere.wait(lambda: made, 100 * 24 * 3600.0)
+
+    threads = Threads()
+    threads.run(wait)
+    time.sleep(0.05)  # it most likely sleeps by now; if not, it is told all the same
+    anywhere.call_soon(lambda: made.append(1))
+    threads.join()
 
 
 def test_the_poller_of_one_thread_sleeps_as_long_as_the_system_can() -> None:
@@ -335,8 +351,7 @@ def test_what_is_dropped_ends_its_connection_in_any_thread(anywhere: SharedPolle
     weakref.finalize(owner, poller.call_soon, driver.abort)
     threads = Threads()
     threads.run(poller.wait, lambda: there.state is QpState.ERROR, PATIENCE)
-    while not (poller._leading or poller._followers):
-        time.sleep(0.001)
+    until(lambda: poller._leading or poller._followers)
     with poller:
         del owner, driver
         gc.collect()
@@ -377,6 +392,16 @@ def test_a_call_wakes_who_sleeps_on_the_descriptor(shared: SharedPoller) -> None
     assert made == list(range(5000))
 
 
+def status_of(child: int) -> int:
+    """How a forked child has ended; one that does not end is killed."""
+    deadline = time.monotonic() + PATIENCE
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.001)
+    return ended[1]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_child_keeps_no_port_open(shared: SharedPoller) -> None:
     with shared, blocking.listen(HOST) as listener:
@@ -387,13 +412,14 @@ def test_a_child_keeps_no_port_open(shared: SharedPoller) -> None:
         if not child:
             os.close(writing)
             os.write(saying, b"!")  # it has closed what is the parent's
-            os.read(reading, 1)  # until the parent has looked
+            select.select([reading], [], [], PATIENCE)  # until the parent has looked
             os._exit(0)
+    assert select.select([hearing], [], [], PATIENCE)[0]
     assert os.read(hearing, 1)
     with pytest.raises(OSError, match="refused"), shared:
         blocking.connect(HOST, port)
     os.close(writing)
-    assert os.waitpid(child, 0)[1] == 0
+    assert status_of(child) == 0
     for end in (reading, hearing, saying):
         os.close(end)
 
@@ -411,7 +437,7 @@ def test_a_child_of_who_holds_it_lets_go_of_nothing(shared: SharedPoller) -> Non
     finally:
         if not child:
             os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
+    assert status_of(child) == 0
     assert shared.ident != threading.get_ident()
 
 
@@ -440,7 +466,7 @@ def test_a_child_is_not_stopped_by_who_held_it(shared: SharedPoller) -> None:
             status = 0
         finally:
             os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
+    assert status_of(child) == 0
     over.set()
     threads.join()
 
@@ -448,18 +474,27 @@ def test_a_child_is_not_stopped_by_who_held_it(shared: SharedPoller) -> None:
 @pytest.mark.parametrize("led", [False, True], ids=["at the descriptor", "behind another thread"])
 def test_ctrl_c_wakes_the_main_thread(anywhere: SharedPoller, led: bool) -> None:
     threads, over = Threads(), list[bool]()
+
+    def asleep() -> int:
+        return anywhere._leading + len(anywhere._followers)
+
     if led:
         threads.run(anywhere.wait, lambda: bool(over), PATIENCE)
-        while not (anywhere._leading or anywhere._followers):
-            time.sleep(0.001)
+        until(asleep)
     main = threading.main_thread().ident
     assert main is not None
-    timer = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
+
+    def interrupt() -> None:
+        until(lambda: asleep() > led)  # the main thread too: earlier, the interrupt would be the test's
+        time.sleep(0.05)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    interrupter = Threads()
     with pythons_interrupts(), guarded():
-        timer.start()
+        interrupter.run(interrupt)
         with pytest.raises(KeyboardInterrupt):
             anywhere.wait(lambda: False, PATIENCE)
-        timer.join(PATIENCE)
+        interrupter.join()
         assert not interrupts.pending
     with anywhere:
         over.append(True)

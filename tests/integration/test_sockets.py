@@ -128,10 +128,12 @@ def test_a_socket_that_was_refused_connects_later() -> None:
 
 def test_a_peer_that_speaks_something_else_is_refused_with_the_reason() -> None:
     with socket.create_server((HOST, 0)) as plain, new() as sock:
+        plain.settimeout(PATIENCE)
 
         def speak() -> None:
             peer, _ = plain.accept()
             with peer:
+                peer.settimeout(PATIENCE)
                 peer.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n" * 3)
                 with suppress(ConnectionResetError):
                     read_all(peer)
@@ -180,6 +182,7 @@ def test_who_waits_for_octets_while_connecting_is_told_that_it_has_failed() -> N
     with socket.create_server((HOST, 0)) as silent, new() as sock:
         sock.setblocking(False)
         assert sock.connect_ex(silent.getsockname()) == errno.EINPROGRESS
+        silent.settimeout(PATIENCE)
         sock.settimeout(PATIENCE)
         raised: list[BaseException] = []
 

@@ -49,8 +49,10 @@ def teller(told: Plain) -> OnPlain:
 def exchange(listener: socket.socket) -> socket.socket:
     """One connection to a listener; returns the connecting end, closed."""
     with socket.create_connection(listener.getsockname(), timeout=PATIENCE) as one:
+        listener.settimeout(PATIENCE)
         other, address = listener.accept()
         with other:
+            other.settimeout(PATIENCE)
             assert address == one.getsockname()
             one.sendall(b"hello")
             assert other.recv(5) == b"hello"
@@ -176,7 +178,7 @@ def test_pyiwarp_s_own_connections_stay_on_tcp(plain: Plain) -> None:
             await conn.send(b"hello")
             assert await conn.recv() == b"hello"
 
-    asyncio.run(main())
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
     with pyiwarp.blocking.listen(HOST) as listener:
         assert listener.port
     assert counters() == before
@@ -197,6 +199,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def serve_one(server: http.server.HTTPServer) -> threading.Thread:
+    server.timeout = PATIENCE
     thread = threading.Thread(target=server.handle_request)
     thread.start()
     return thread
@@ -220,10 +223,12 @@ def test_tls(plain: Plain) -> None:
     before = counters()
     with socket.create_server((HOST, 0)) as bare, server.wrap_socket(bare, server_side=True) as listener:
         said: list[bytes] = []
+        listener.settimeout(PATIENCE)
 
         def serve() -> None:
             peer, _ = listener.accept()
             with peer:
+                peer.settimeout(PATIENCE)
                 said.append(peer.recv(100))
                 peer.sendall(said[0].upper())
 

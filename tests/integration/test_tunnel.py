@@ -153,6 +153,7 @@ def test_one_client_too_many_is_refused(run: Runner, listen: str) -> None:
 
     async def main() -> None:
         with socket.create_server((HOST, 0)) as server:
+            server.settimeout(PATIENCE)
             target = f"tcp:{HOST}:{server.getsockname()[1]}"
             with tunnel("iwarp", target, "--clients", "1") as far:
                 _, writer = await open_connection(HOST, far.port, options=QUICK)
@@ -200,6 +201,7 @@ def test_an_iwarp_program_closes_and_a_tcp_program_reads_the_end(run: Runner) ->
 
     async def main() -> None:
         with socket.create_server((HOST, 0)) as server, tunnel("iwarp", f"tcp:{HOST}:{server.getsockname()[1]}") as far:
+            server.settimeout(PATIENCE)
             reader, writer = await open_connection(HOST, far.port, options=QUICK)
             with server.accept()[0] as accepted:
                 accepted.settimeout(PATIENCE)

@@ -44,7 +44,7 @@ def served(runner: Sequence[str], words: Sequence[str]) -> Iterator[tuple[subpro
     with started([*runner, *words], cwd=HERE, env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
         line = first_line(server)
         port = re.search(r"\b\d{4,5}\b", line)
-        assert port is not None, (line, server.stderr and server.stderr.read())
+        assert port is not None, (line, _said(server))
         yield server, port[0]
 
 

@@ -45,7 +45,7 @@ class Peer:
         finally:
             if process.returncode is None:
                 process.kill()
-                await process.communicate()
+                await asyncio.wait_for(process.communicate(), PATIENCE)
 
     async def run(self, *words: str) -> list[dict[str, Any]]:
         """A command of ours to its end: what it tells."""

@@ -288,6 +288,7 @@ def test_a_file_that_cannot_be_written_from_the_beginning(tmp_path: Path) -> Non
 def test_a_pipe_is_read_while_it_is_written(caplog: pytest.LogCaptureFixture) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)  # as a shell may leave it
+    os.set_blocking(reading, False)
     capture = Capture(writing)
     flow = capture.flow(initiator=True)
     flow.opened(*V4)

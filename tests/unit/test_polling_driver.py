@@ -525,7 +525,7 @@ def test_another_thread_writes_nothing_small() -> None:
         seen: list[int] = []
         thread = threading.Thread(target=lambda: seen.append(driver.write_small(b"small")))
         thread.start()
-        thread.join()
+        thread.join(PATIENCE)
         assert seen == [NOT_NOW]
 
 
