@@ -130,7 +130,7 @@ class _Forked(subprocess.Popen[str]):
         self._told.settimeout(PATIENCE)
         self.pid = prepared.heard(self._told)
         self._child_created = True
-        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
+        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]  # it has no types
 
     def _wait(self, timeout: float | None) -> int:
         if self.returncode is None:

@@ -29,9 +29,9 @@ Cache = Annotated[Path | None, typer.Option(help="Directory for Debian's tests (
 
 @app.command()
 def run(
-    module: Modules = [],  # noqa: B006
-    classes: Classes = [],  # noqa: B006
-    over: Over = [],  # noqa: B006
+    module: Modules = [],  # noqa: B006 - typer gives each call its own
+    classes: Classes = [],  # noqa: B006 - typer gives each call its own
+    over: Over = [],  # noqa: B006 - typer gives each call its own
     limit: Limit = LIMIT,
     docs: Docs = page.PAGE,
     cache: Cache = None,

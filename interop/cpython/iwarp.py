@@ -36,4 +36,4 @@ def on_stream(call: Callable[[], object]) -> None:
         call()
         return answer
 
-    Engine.begin = begin_and_tell  # type: ignore[method-assign]
+    Engine.begin = begin_and_tell  # type: ignore[method-assign]  # of every stream

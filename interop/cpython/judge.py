@@ -51,7 +51,7 @@ class Teller(unittest.TestResult):
         self._say(ends=test.id(), outcome=outcome, detail=detail, **self._tally.counts())
 
     def _failed(self, test: unittest.TestCase, error: Any) -> None:
-        text = self._exc_info_to_string(error, test)  # type: ignore[attr-defined]
+        text = self._exc_info_to_string(error, test)  # type: ignore[attr-defined]  # as TestResult does
         if not isinstance(test, unittest.TestCase):  # a fixture of a class or module: no test of it begins
             self._say(fixture=str(test), detail=text)
         self._outcome = ("failed", text)

@@ -53,7 +53,7 @@ class Tally:
                     self._accepted += 1
             return accepted
 
-        kind.accept = counting  # type: ignore[method-assign, assignment]
+        kind.accept = counting  # type: ignore[method-assign, assignment]  # of every socket
 
     def _stream(self) -> None:
         with self._lock:

@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
@@ -384,7 +385,7 @@ def test_a_call_wakes_who_sleeps_on_the_descriptor(shared: SharedPoller) -> None
     poll.register(shared.fileno(), select.POLLIN)
     assert not poll.poll(0)
     for number in range(5000):
-        shared.call_soon(lambda number=number: made.append(number))  # type: ignore[misc]
+        shared.call_soon(partial(made.append, number))
     assert poll.poll(int(PATIENCE * 1000))
     shared.progress()
     while poll.poll(0):

@@ -107,7 +107,9 @@ def driven(pump: FakePump, takes: int = 1 << 30) -> tuple[AsyncioDriver, FakeTra
 
 
 @pytest.mark.parametrize(("steady", "posts"), [(True, False), (True, True), (False, False)])
-async def test_octets_that_leave_a_steady_pump_as_it_was_need_no_look(steady: bool, posts: bool) -> None:
+async def test_octets_that_leave_a_steady_pump_as_it_was_need_no_look(
+    monkeypatch: pytest.MonkeyPatch, steady: bool, posts: bool
+) -> None:
     pump = FakePump()
     pump.steady = steady
     driver, transport = driven(pump)
@@ -118,7 +120,7 @@ async def test_octets_that_leave_a_steady_pump_as_it_was_need_no_look(steady: bo
             driver.kick()
         return True
 
-    pump.received = received  # type: ignore[method-assign]
+    monkeypatch.setattr(pump, "received", received)
     driver.buffer_updated(6)
     assert transport.written == ([] if steady and not posts else [b"one"])
 
@@ -359,7 +361,7 @@ async def test_a_kick_while_the_kernel_takes_nothing_more() -> None:
     assert pump.calls.count("flushed") == 1
 
 
-async def test_work_posted_while_octets_are_digested_is_written_behind_them() -> None:
+async def test_work_posted_while_octets_are_digested_is_written_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
     pump = FakePump()
     driver, transport = driven(pump)
 
@@ -369,7 +371,7 @@ async def test_work_posted_while_octets_are_digested_is_written_behind_them() ->
         assert transport.written == []
         return False
 
-    pump.received = received  # type: ignore[method-assign]
+    monkeypatch.setattr(pump, "received", received)
     driver.buffer_updated(1)
     assert transport.written == [b"one"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import pytest
 
@@ -43,10 +44,10 @@ def test_memory_that_would_pass_the_last_to(to: int) -> None:  # DDP-5041-7.1-14
         pd.register(bytearray(8), to=to)
     with pytest.raises(BadWorkRequest, match="zero based begins at TO 0, not 0x8"):
         pd.register(bytearray(8), Access.ZERO_BASED, to=8)
-    wrong: object = "8"
+    wrong: Any = "8"
     expected = (BadWorkRequest, TypeError)  # the compiled package looks at types first
     with pytest.raises(expected, match=r"not of type 'str' \(RFC 5041 §3\)|got str"):
-        pd.register(bytearray(8), to=wrong)  # type: ignore[arg-type]
+        pd.register(bytearray(8), to=wrong)
     assert (len(pd.stags), pd.regions) == (0, [])
 
 

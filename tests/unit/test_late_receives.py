@@ -9,7 +9,7 @@ import pytest
 
 from pyiwarp.errors import BadWorkRequest, LocalCatastrophe, Term, TerminatedByPeer
 from pyiwarp.mr import Access
-from pyiwarp.verbs import LocalSge, MemoryRegion, QpCap, Recv, Sge, SharedReceiveQueue, Status
+from pyiwarp.verbs import LocalSge, MemoryRegion, ProtectionDomain, QpCap, Recv, Sge, SharedReceiveQueue, Status
 from tests.harness import Node, Pair, ended, octets_of
 
 NO_NUMBER: Any = "here"
@@ -88,7 +88,8 @@ def read_only(region: MemoryRegion) -> None:
 
 
 def another_domain(region: MemoryRegion) -> None:
-    region.reregister(pd=region.pd.context.alloc_pd(), keep_stag=True)  # type: ignore[attr-defined]
+    assert isinstance(region.pd, ProtectionDomain)
+    region.reregister(pd=region.pd.context.alloc_pd(), keep_stag=True)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -120,12 +121,19 @@ def bad_requests(node: Node) -> dict[str, tuple[SendRequest | Recv, str]]:
     }
 
 
+def post(node: Node, request: Recv | SendRequest) -> None:
+    if isinstance(request, Recv):
+        node.qp.post_recv(request)
+    else:
+        node.qp.post_send(request)
+
+
 @pytest.mark.parametrize("case", bad_requests(Node()))
 def test_bad_work_requests_are_refused_and_change_nothing(case: str) -> None:
     peer = RawPeer()
     request, text = bad_requests(peer.node)[case]
     with pytest.raises(BadWorkRequest, match=text):
-        (peer.node.qp.post_recv if isinstance(request, Recv) else peer.node.qp.post_send)(request)  # type: ignore[arg-type]
+        post(peer.node, request)
     assert all(region.pins == 0 for region in peer.node.pd.regions)
     assert peer.node.qp.send_room == 256
     peer.expects_nothing()
@@ -347,7 +355,7 @@ def test_every_end_flushes_everything_in_order_with_its_cause() -> None:  # RDMA
     for end, cause in ends:
         peer = RawPeer(ord=1)
         told: list[str] = []
-        peer.node.qp.on_ended = lambda told=told: told.append("ended")  # type: ignore[misc]
+        peer.node.qp.on_ended = partial(told.append, "ended")
         sink = peer.node.region(4)
         for number in range(3):
             peer.node.receive(8, number)

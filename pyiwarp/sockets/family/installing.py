@@ -159,7 +159,7 @@ def install(
     _chosen = Chosen(all, frozenset(places), on_plain)
     set_stream_options(options or StreamOptions())
     _put(InstalledSocket, _socketpair)
-    socket.AF_IWARP = AF_IWARP  # type: ignore[attr-defined]
+    socket.AF_IWARP = AF_IWARP  # type: ignore[attr-defined]  # a name that it has not had
 
 
 def uninstall() -> None:
@@ -173,6 +173,6 @@ def uninstall() -> None:
 
 
 def _put(kind: type[socket.socket], make_pair: Any) -> None:
-    socket.socket = kind  # type: ignore[misc]
+    socket.socket = kind  # type: ignore[misc]  # a class takes the place of another
     socket.socketpair = make_pair
     ssl.SSLSocket.__bases__ = (kind,)  # what TLS does with a socket's names and connections is the family's
