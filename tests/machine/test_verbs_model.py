@@ -130,10 +130,12 @@ class VerbsModel(VerbsMachine):
             [memory.possible(at, half) for at in range(start, start + size)] if memory and op.fate is Fate.SURE else []
         )
 
+        noted = len(memory.notes) if memory else 0
+
         def check(completion: Completion | None) -> None:
             assert completion is None or completion.nbytes == size
             assert region.is_open is not void, "the sink is void if that was asked for"
-            late = [memory.possible(at, half) for at in range(start, start + size)] if memory else []
+            late = [memory.since(at, half, noted) for at in range(start, start + size)] if memory else []
             for octet, early, later in zip(sink.octets(), seen, late, strict=False):
                 assert octet in early | later, "a Read sees what was written before it, or later"
 
@@ -585,3 +587,14 @@ TestVerbsModel: Any = VerbsModel.TestCase
 TestVerbsModel.settings = settings(
     max_examples=EXAMPLES, stateful_step_count=STEPS, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+def test_a_read_may_see_what_stood_there_for_a_moment() -> None:
+    """What a Write after the Read has placed, and what another that waited for the Read has placed over it."""
+    machine = VerbsModel()
+    place = {"pick": 1, "offset": WORDS, "signaled": True}
+    machine.read(number=15, size=5, void=False, fence=False, **place)
+    machine.write(number=15, size=50, seed=7, fence=False, **place)
+    machine.write(number=9, size=5, seed=90, fence=True, **place)
+    machine.settle()  # the Read Response carries the first Write, the memory holds the second
+    machine.teardown()

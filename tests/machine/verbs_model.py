@@ -121,11 +121,19 @@ class Memory:
         return totals
 
     def possible(self, at: int, reader: Half) -> set[int]:
-        """What a Read of this stream may see: nothing older than the stream's own last sure Write."""
+        """What a Read of this stream that is posted now may see at once: nothing older than its last sure Write."""
         own = self._last(reader, at)
         others = [note for note in self.notes if note.stream is not reader and note.covers(at)]
         seen = {note.octets[at - note.start] for note in [*own, *others]}
         return seen if own and own[0].sure else seen | {self.base[at]}
+
+    def since(self, at: int, reader: Half, noted: int) -> set[int]:
+        """What a Read may have seen too that was posted after the first `noted` notes.
+
+        All that was written since, for a moment too, and what other streams wrote before that may have come later.
+        """
+        later = [note for note in self.notes[:noted] if note.stream is not reader] + self.notes[noted:]
+        return {note.octets[at - note.start] for note in later if note.covers(at)}
 
 
 @dataclass(eq=False, slots=True)
