@@ -11,17 +11,9 @@ from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 from pyiwarp.cm import polling_cm
+from pyiwarp.cm.cm_events import BaseChannel, CmEvent, CmEventType, ConnParam, Pending
 from pyiwarp.cm.handshake import ConnectRequest
-from pyiwarp.cm.identifiers import (
-    CONNECT_TIMEOUT,
-    BaseChannel,
-    BaseId,
-    CmEvent,
-    CmEventType,
-    CmState,
-    ConnParam,
-    Pending,
-)
+from pyiwarp.cm.identifiers import CONNECT_TIMEOUT, BaseId, CmState
 from pyiwarp.cm.polled_dialing import resolve
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS
 from pyiwarp.cm.unclosed import warn_unclosed
@@ -78,7 +70,7 @@ class EventChannel(BaseChannel):
         super().post(event)
         self._tell()
 
-    def take_of(self, cm_id: BaseId) -> list[CmEvent[CmId]]:
+    def take_of(self, cm_id: object) -> list[CmEvent[CmId]]:
         """Take out the events of one identifier; see `BaseChannel.take_of`."""
         taken = super().take_of(cm_id)
         self._tell()

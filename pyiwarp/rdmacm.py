@@ -21,18 +21,9 @@ from typing import Any, cast
 
 from pyiwarp import cm
 from pyiwarp.cm.asyncio_dialing import resolve
+from pyiwarp.cm.cm_events import BaseChannel, CmEvent, CmEventType, ConnParam, Pending
 from pyiwarp.cm.handshake import ConnectRequest
-from pyiwarp.cm.identifiers import (
-    CONNECT_TIMEOUT,
-    RESOLVE_TIMEOUT,
-    BaseChannel,
-    BaseId,
-    CmEvent,
-    CmEventType,
-    CmState,
-    ConnParam,
-    Pending,
-)
+from pyiwarp.cm.identifiers import CONNECT_TIMEOUT, RESOLVE_TIMEOUT, BaseId, CmState
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS
 from pyiwarp.cm.unclosed import warn_unclosed
 from pyiwarp.errors import Closed, IwarpError

@@ -5,7 +5,7 @@ has the same two without an event loop, `identifiers` is rdma_cm's model over ei
 
 May import: queues, engine, drivers, and the modules of the layers below; nothing of connections. Read `handshake` first
 (startup between a driver and a queue pair), `addresses`, `listening`, `foldedlog`, `reception`, then `asyncio_dialing`
-and `asyncio_cm`, `polled_dialing` and `polling_cm`, `identifiers`.
+and `asyncio_cm`, `polled_dialing` and `polling_cm`, `cm_events`, `identifiers`.
 """
 
 from __future__ import annotations

@@ -11,13 +11,12 @@ import socket
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from pyiwarp.cm.addresses import Address, check_port, local_end
-from pyiwarp.cm.handshake import ConnectRequest
-from pyiwarp.cm.silence import check_silence
+from pyiwarp.cm.cm_events import BaseChannel, CmEvent, CmEventType, ConnParam, Pending, asks_at
+from pyiwarp.cm.handshake import ConnectRequest, check_idle
 from pyiwarp.codes import UNNEGOTIATED
 from pyiwarp.errors import Closed, Rejected, StartupTimeout, UsageError, WrongState
 from pyiwarp.negotiation import Agreement, Offer
@@ -31,32 +30,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CONNECT_TIMEOUT",
     "RESOLVE_TIMEOUT",
-    "BaseChannel",
     "BaseId",
-    "CmEvent",
-    "CmEventType",
     "CmState",
-    "ConnParam",
-    "Pending",
     "SocketName",
 ]
 
 RESOLVE_TIMEOUT: Final = 2.0
 CONNECT_TIMEOUT: Final = 10.0
-
-
-class CmEventType(Enum):
-    """What can happen; the names are those of `rdma_cm_event_type`."""
-
-    ADDR_RESOLVED = "address resolved"
-    ADDR_ERROR = "address not resolved"
-    ROUTE_RESOLVED = "route resolved"
-    CONNECT_REQUEST = "a peer asks to connect"
-    CONNECT_ERROR = "the connection failed"
-    UNREACHABLE = "the peer does not answer"
-    REJECTED = "the peer rejected the connection"
-    ESTABLISHED = "connected"
-    DISCONNECTED = "disconnected"
 
 
 class CmState(Enum):
@@ -95,117 +75,6 @@ NEXT: Final[dict[tuple[CmState, str], CmState]] = {
 SocketName = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnParam:
-    """What a program says when it connects or accepts, as in `rdma_conn_param`.
-
-    `responder_resources` is how many Reads and Atomics of the peer this side takes at once (IRD), `initiator_depth` how
-    many of its own it will have outstanding (ORD); None stands for all that the device can, and for a Responder no
-    more than the Initiator has asked for. `keepalive` and `user_timeout` are those of `Options`, in seconds; None
-    leaves the system's. Raises `UsageError` for a time that TCP does not take.
-    """
-
-    private_data: bytes = b""
-    """Octets that go along with the startup frame (RFC 5044 §7.1.1)."""
-    responder_resources: int | None = None
-    initiator_depth: int | None = None
-    keepalive: float | None = None
-    user_timeout: float | None = None
-
-    def __post_init__(self) -> None:
-        check_silence(self.keepalive, self.user_timeout)
-
-
-Id = TypeVar("Id", bound="BaseId", covariant=True)
-
-
-class CmEvent(NamedTuple, Generic[Id]):
-    """One event: of what type, of which identifier; `CmEvent[CmId]` to a type checker.
-
-    `param` has the peer's values from this side's view: the peer's ORD is `responder_resources` here.
-    With CONNECT_REQUEST `id` is a new identifier and `listen_id` that which listens. `error` is the cause of a failure.
-    """
-
-    type: CmEventType
-    """Which event it is."""
-    id: Id
-    param: ConnParam | None = None
-    listen_id: Id | None = None
-    error: Exception | None = None
-
-
-class Pending:
-    """A step under way; its event will be its result."""
-
-    def __init__(self) -> None:
-        self.event: CmEvent[Any] | None = None
-        self._listeners: list[Callable[[], None]] = []
-
-    def finish(self, event: CmEvent[Any]) -> None:
-        """The step is over."""
-        self.event = event
-        listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            listener()
-
-    def call_when_over(self, listener: Callable[[], None]) -> None:
-        """Call `listener` once, when the step is over."""
-        if self.event is None:
-            self._listeners.append(listener)
-        else:
-            listener()
-
-    def forget_caller(self, listener: Callable[[], None]) -> None:
-        """Do not call `listener`: its program has stopped waiting."""
-        self._listeners = [call for call in self._listeners if call is not listener]
-
-    def result(self) -> CmEvent[Any]:
-        """The event; raises the cause if the step failed."""
-        assert self.event is not None, "asked for when the step is over"
-        if self.event.error is not None:
-            raise self.event.error
-        return self.event
-
-
-class BaseChannel:
-    """Where the events of many identifiers go, in the order in which they happen."""
-
-    def __init__(self) -> None:
-        self._events: deque[CmEvent[Any]] = deque()
-        self._open = True
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {len(self._events)} events>"
-
-    def post(self, event: CmEvent[Any]) -> None:
-        """Add an event; for identifiers. What happens after `close` is lost."""
-        if self._open:
-            self._events.append(event)
-
-    def close(self) -> None:
-        """Take no more events; those that are here can still be taken, then `get_event` raises `Closed`."""
-        self._open = False
-
-    def _check_more_to_come(self) -> None:
-        if not self._open and not self._events:
-            raise Closed(f"the channel is closed: {self!r}")
-
-    @property
-    def open(self) -> bool:
-        """Whether it takes events."""
-        return self._open
-
-    def take_of(self, cm_id: BaseId) -> list[CmEvent[Any]]:
-        """Take out the events of one identifier, because it moves to another channel or is closed.
-
-        With one that listens go the Requests that nobody has taken. Events of connections that were accepted are those
-        of other identifiers and stay.
-        """
-        mine = [event for event in self._events if event.id is cm_id or _asks_at(event, cm_id)]
-        self._events = deque(event for event in self._events if not any(event is one for one in mine))
-        return mine
-
-
 class BaseId(ABC):
     """One identifier: it listens, or becomes one connection; `rdmacm` and `blockingcm` say how it waits.
 
@@ -226,6 +95,7 @@ class BaseId(ABC):
         self.driver: Driver | None = None
         """What moves the octets of the connection, once there is one."""
         self._qp: QueuePair | None = None
+        self._qp_is_own = True  # made by `create_qp`
         self._pd: ProtectionDomain | None = None  # its own, which closes with it
         self._requests: deque[BaseId] = deque()
         self._peers: list[Address] = []  # what the name stands for
@@ -279,8 +149,7 @@ class BaseId(ABC):
         pause_when_starved: bool = False,
     ) -> QueuePair:
         """Make the queue pair that `connect` or `accept` will connect; what is not given is made to suit."""
-        if self._qp is not None:
-            raise WrongState(f"there is a queue pair already: {self!r}")
+        self._check_no_qp()
         if pd is None:
             pd = self._pd = self.context.alloc_pd()
         cap = cap or pd.context.device.default_cap
@@ -288,6 +157,17 @@ class BaseId(ABC):
         recv_cq = recv_cq or pd.context.create_cq(cap.max_recv_wr + 1)
         self._qp = pd.create_qp(send_cq, recv_cq, cap, pause_when_starved=pause_when_starved)
         return self._qp
+
+    def use_qp(self, qp: QueuePair) -> None:
+        """Let `connect` or `accept` connect a queue pair that the program has made, in a context of the same device.
+
+        It stays the program's: `close` ends its connection, and does not close it. Raises `WrongState` if there is a
+        queue pair already, or if `qp` is not IDLE.
+        """
+        self._check_no_qp()
+        check_idle(qp)
+        self._qp = qp
+        self._qp_is_own = False
 
     def bind_addr(self, host: str, port: int = 0) -> None:
         """Choose this side's address and, for `listen`, its port; 0 lets the system choose."""
@@ -318,7 +198,7 @@ class BaseId(ABC):
             child.channel = channel
             self._tell_of_request(child)
         for event in before:
-            if _asks_at(event, self):
+            if asks_at(event, self):
                 event.id.channel = channel
                 self._tell_of_request(event.id)
             elif channel is not None:
@@ -335,7 +215,7 @@ class BaseId(ABC):
         self._stop()
         if self._request is not None and self.state is CmState.REQUESTED:
             self._request.driver.abort()
-        if self._qp is not None:
+        if self._qp is not None and self._qp_is_own:
             self._qp.close()
         if self.driver is not None:
             self.driver.abort()
@@ -499,6 +379,10 @@ class BaseId(ABC):
         if (self.state, step) not in NEXT:
             raise WrongState(f"{step} in state {self.state.value!r}: {self!r}")
 
+    def _check_no_qp(self) -> None:
+        if self._qp is not None:
+            raise WrongState(f"there is a queue pair already: {self!r}")
+
     def _move(self, step: str) -> None:
         if not self._closed:
             self._check(step)
@@ -573,11 +457,6 @@ def _failure_of(error: Exception) -> CmEventType:
     if isinstance(error, StartupTimeout | TimeoutError) or unreachable:
         return CmEventType.UNREACHABLE
     return CmEventType.CONNECT_ERROR
-
-
-def _asks_at(event: CmEvent[Any], listen_id: BaseId) -> bool:
-    """Whether an event tells of a peer that asks to connect at `listen_id`."""
-    return event.type is CmEventType.CONNECT_REQUEST and event.listen_id is listen_id
 
 
 def _local_address(address: Address, bound: SocketName | None) -> SocketName:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pyiwarp import Options, blockingcm, rdmacm
+from pyiwarp import Options, blocking, blockingcm, rdmacm
 from tests.integration.loops import joined, run_on
 from tests.integration.polled import nothing_left, pair
 
@@ -37,6 +37,10 @@ class AwaitableForm:
 
         self.run(main)
 
+    async def progress(self) -> None:
+        """Let every connection make progress."""
+        await asyncio.sleep(0)
+
 
 class BlockingForm:
     """Tests of the connections and identifiers that poll; none of their operations suspends a coroutine."""
@@ -50,6 +54,10 @@ class BlockingForm:
     def connected(self, body: Body, left: Options | None = None, right: Options | None = None) -> None:
         with pair(left, right) as (one, other):
             self.run(body, one, other)
+
+    async def progress(self) -> None:
+        """Let every connection make progress."""
+        blocking.progress()
 
 
 Form = AwaitableForm | BlockingForm

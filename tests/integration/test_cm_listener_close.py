@@ -10,7 +10,8 @@ import pytest
 
 from pyiwarp import ConnectionLost, blocking, blockingcm, rdmacm
 from pyiwarp.cm.addresses import Address
-from pyiwarp.cm.identifiers import CmEventType, CmState, _local_address
+from pyiwarp.cm.cm_events import CmEventType
+from pyiwarp.cm.identifiers import CmState, _local_address
 from pyiwarp.devices import DEVICES
 from pyiwarp.pump import address_word, socket_name
 from pyiwarp.verbs import Context, QpCap

@@ -11,7 +11,8 @@ import pytest
 
 from pyiwarp import ConnectionLost, Rejected, UsageError, blocking, blockingcm, rdmacm
 from pyiwarp.blockingcm import create_ep, getaddrinfo
-from pyiwarp.cm.identifiers import NEXT, CmEventType, CmState, ConnParam
+from pyiwarp.cm.cm_events import CmEventType, ConnParam
+from pyiwarp.cm.identifiers import NEXT, CmState
 from pyiwarp.devices import device_named
 from pyiwarp.errors import Closed, MalformedStartup, StartupTimeout, WrongState
 from pyiwarp.verbs import Context, ProtectionDomain, QpCap, Recv, Send, Status

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pyiwarp import Options, UsageError
-from pyiwarp.cm.identifiers import ConnParam
+from pyiwarp.cm.cm_events import ConnParam
 from pyiwarp.sockets import StreamOptions
 from tests.hosts import HOST
 from tests.integration.forms import AwaitableForm, BlockingForm, Form, awaited, form
