@@ -16,7 +16,18 @@ from typing import Any, Final
 from tests import prepared
 from tests.patience import PATIENCE
 
-__all__ = ["COMMAND", "ENVIRONMENT", "finished", "first_line", "kill", "prepared_pid", "start", "started"]
+__all__ = [
+    "COMMAND",
+    "ENVIRONMENT",
+    "end_prepared",
+    "finished",
+    "first_line",
+    "kill",
+    "prepared_fd",
+    "prepared_pid",
+    "start",
+    "started",
+]
 
 COMMAND: Final = (sys.executable, "-m", "pyiwarp")
 """The start of a command line of `pyiwarp`."""
@@ -104,16 +115,22 @@ class _Server:
         if self.process is not None and self.socket is not None:
             self.socket.close()
             self.process.wait(PATIENCE)
-            self.process = None
+            self.process = self.socket = None
 
 
 _server = _Server()
-atexit.register(_server.end)
+end_prepared: Final = atexit.register(_server.end)
+"""Ends the process that forks commands; the next command starts another one."""
 
 
 def prepared_pid() -> int | None:
     """The process that forks commands; it is needed until the last test."""
     return None if _server.process is None else _server.process.pid
+
+
+def prepared_fd() -> int | None:
+    """The socket to this process: whatever test starts the first command opens it, and no test closes it."""
+    return None if _server.socket is None else _server.socket.fileno()
 
 
 class _Forked(subprocess.Popen[str]):

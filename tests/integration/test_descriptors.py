@@ -17,6 +17,7 @@ import pyiwarp
 from pyiwarp import Options, blocking, blockingcm, rdmacm
 from pyiwarp.cm import identifiers
 from pyiwarp.errors import WrongState
+from tests.children import COMMAND, end_prepared, finished
 from tests.hosts import HOST
 from tests.integration.loops import Runner, open_sockets, run, soon
 from tests.integration.polled import nothing_left
@@ -293,3 +294,17 @@ def test_a_refusal_by_a_script_s_identifier_holds_no_descriptor() -> None:  # MP
         listener.listen()
         assert listener.local_addr is not None
         _polled_refuses(listener.local_addr[1], lambda: listener.get_request(timeout=PATIENCE).reject(b"no"))
+
+
+# --- what tests count ------------------------------------------------------------------------------------------------
+
+
+def test_the_first_command_that_a_process_of_tests_starts_is_no_leak(run: Runner) -> None:
+    """The process that forks commands lasts, whatever test was the first one."""
+    end_prepared()
+
+    async def main() -> None:
+        done = await asyncio.to_thread(finished, [*COMMAND, "--version"])
+        assert done.returncode == 0, done.stderr
+
+    run(main)

@@ -157,6 +157,7 @@ def test_one_client_too_many_is_refused(run: Runner, listen: str) -> None:
             target = f"tcp:{HOST}:{server.getsockname()[1]}"
             with tunnel("iwarp", target, "--clients", "1") as far:
                 _, writer = await open_connection(HOST, far.port, options=QUICK)
+                server.accept()[0].close()
                 if listen == "iwarp":
                     with pytest.raises(ConnectionRefusedError):
                         await open_connection(HOST, far.port, options=QUICK)
@@ -165,7 +166,6 @@ def test_one_client_too_many_is_refused(run: Runner, listen: str) -> None:
                         assert_refused(near.port)
                 writer.close()
                 await writer.wait_closed()
-                server.accept()[0].close()
                 assert far.client()["there"] == 0
                 assert far.stopped()["over_limit"] == 1
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,8 @@ PAIRS = {
     "socketserver": (("threading_server.py",), "threading_client.py"),
     "ssl": (("tls_server.py",), "tls_client.py"),
 }
+REQUEST = 64
+"""Octets of an MPA Request of revision 2 with the private data of rsockets."""
 COUNTED = re.compile(r"pyiwarp run: (\d+) streams connected and (\d+) accepted over MPA, (\d+) over TCP\n\Z")
 # pyftpdlib is in Python's deprecated asyncore below 3.12, and says so
 ENV = {**ENVIRONMENT, "PYTHONWARNINGS": "ignore::DeprecationWarning"}
@@ -106,14 +110,46 @@ def test_a_client_over_tcp_is_not_served() -> None:
     assert counted(errors) == (0, 0, 0)
 
 
-def test_a_server_over_tcp_is_refused() -> None:
-    """There is no silent return to TCP: the server waits for the end of a line that no MPA Request has."""
-    with served(PYTHON, HTTP) as (server, port):
-        done = client(OVER_IWARP, "fetch.py", port)
-        assert done.returncode == 3
-        assert "the MPA Reply did not come" in done.stderr
-        assert counted(done.stderr) == (0, 0, 0)
-        ended(server)
+TCP_SERVERS = {
+    "answers the Request": (b"", b"HTTP/1.0 400 Bad request syntax\r\n\r\n", 60, "does not speak MPA"),
+    "greets": (b"220 there is mail\r\n", b"", 60, "does not speak MPA"),
+    "leaves": (b"", b"", 60, "closed the connection before its startup frame was complete"),
+    "is silent": (b"", None, 0.2, "timed out"),
+}
+"""What a server says first, what it answers (None: nothing, and it stays), the client's timeout, and what that says.
+
+An HTTP server is the first or the last of these: it answers to a Request in whose STags and TOs there is a newline.
+"""
+
+
+@pytest.mark.parametrize("server", TCP_SERVERS)
+def test_a_server_over_tcp_is_refused(server: str) -> None:
+    """There is no silent return to TCP."""
+    greeting, answer, timeout, words = TCP_SERVERS[server]
+    asked = bytearray()
+
+    def serve() -> None:
+        with listener.accept()[0] as peer:
+            peer.settimeout(PATIENCE)
+            peer.sendall(greeting)
+            with peer.makefile("rb") as file, suppress(ConnectionResetError):  # the client leaves at once
+                asked.extend(file.read(REQUEST))
+                if answer is None:
+                    file.read()  # up to the end
+                else:
+                    peer.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+        listener.settimeout(PATIENCE)
+        served = threads.submit(serve)
+        place = listener.getsockname()
+        code = f"import socket; socket.create_connection({place}, {timeout}).sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')"
+        done = finished([*OVER_IWARP, "-c", code], env=ENV)
+        served.result(PATIENCE)
+    assert done.returncode == 3
+    assert words in done.stderr.splitlines()[-2]
+    assert counted(done.stderr) == (0, 0, 0)
+    assert greeting or asked.startswith(b"MPA ID Req Frame")
 
 
 def test_only_some_places_and_what_stays_tcp_is_said() -> None:
