@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 
 from interop.errors import InteropError
+from interop.foreign.judged import LIMIT
+from interop.foreign.outcome import Outcome
 
 from . import expected, page, source
-from .expected import OVER, Outcome, Ran
-from .runs import LIMIT, Module
+from .expected import OVER, Ran
+from .runs import Module
 from .suites import SUITES
 
 app = typer.Typer(add_completion=False, help=__doc__)

@@ -7,26 +7,16 @@ import sys
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
 from interop.errors import InteropError
+from interop.foreign.outcome import Outcome
 
 FILE: Final = Path(__file__).with_name("expected.toml")
 _KEYS: Final = {"tests", "outcome", "reason"}
 _OPTIONAL: Final = {"over", "pythons"}
-
-
-class Outcome(StrEnum):
-    """What became of one test."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    HUNG = "hung"
-    DIED = "died"
 
 
 OVER: Final = ("tcp", "iwarp")

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from interop.cpython.expected import Expected, Outcome, Ran
+from interop.cpython.expected import Expected, Ran
+from interop.foreign.outcome import Outcome
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "cpython.md"
 

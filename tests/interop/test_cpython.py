@@ -8,10 +8,12 @@ import pytest
 
 from interop.cpython import expected, page, source
 from interop.cpython.errors import NoTests
-from interop.cpython.expected import Expected, Outcome, Ran, faults
-from interop.cpython.runs import LIMIT, Module
+from interop.cpython.expected import Expected, Ran, faults
+from interop.cpython.runs import Module
 from interop.cpython.suites import SUITES
 from interop.errors import InteropError
+from interop.foreign.judged import LIMIT
+from interop.foreign.outcome import Outcome
 
 TESTS = """
 import os, socket, time, unittest
