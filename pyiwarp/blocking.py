@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from pyiwarp.cm import polling_cm
+from pyiwarp.cm.polling_cm import Connecting
 from pyiwarp.cm.reception import DEFAULT_BACKLOG, PER_ADDRESS, ListenerCounters
 from pyiwarp.cm.unclosed import warn_unclosed
 from pyiwarp.connections.blocking import Connection, Region
@@ -32,9 +33,11 @@ from pyiwarp.queues.work import Completion
 from pyiwarp.verbs import ProtectionDomain
 
 __all__ = [
+    "Connecting",
     "Connection",
     "Listener",
     "Message",
+    "Offer",
     "Options",
     "Region",
     "Request",
@@ -44,6 +47,7 @@ __all__ = [
     "listen",
     "poller",
     "progress",
+    "start_connect_qp",
     "wait",
     "wait_until",
 ]
@@ -127,6 +131,25 @@ def connect_qp(
     return polling_cm.connect(poller(), qp, host, port, offer, local_host=local_host, sock=sock)
 
 
+def start_connect_qp(
+    qp: QueuePair,
+    host: str,
+    port: int,
+    offer: Offer | None = None,
+    *,
+    local_host: str | None = None,
+    sock: socket.socket | None = None,
+    on_finished: Callable[[Connecting], None] = lambda connecting: None,
+) -> Connecting:
+    """Begin to connect a queue pair that the program has made, and do not wait for it.
+
+    The attempt goes on whenever progress is made. `on_finished` is called once when it is over: a callback of the
+    stack, which must not wait. Raises `OSError` if `host` is unknown; what else `connect_qp` raises is the attempt's
+    `error`. A callback may begin the next attempt. Otherwise as `connect_qp`.
+    """
+    return Connecting(poller(), qp, host, port, offer, local_host=local_host, sock=sock, on_finished=on_finished)
+
+
 class Request(PeerRequest[PollingDriver]):
     """A peer that wants to connect; accept it or reject it."""
 
@@ -193,6 +216,11 @@ class Listener:
             raise TimeoutError(f"no peer asked to connect within {timeout:g} s: {self!r}")
         return Request(request, self._pd, self._options)
 
+    def take_request(self) -> Request | None:
+        """The next peer that is here, or None; never waits, so that `on_request` may call it."""
+        request = self._listener.take_request()
+        return None if request is None else Request(request, self._pd, self._options)
+
     def close(self) -> None:
         """Stop listening; accepted connections go on. Twice does nothing."""
         self._listener.close()
@@ -207,13 +235,15 @@ def listen(
     pd: ProtectionDomain | None = None,
     backlog: int = DEFAULT_BACKLOG,
     per_address: int = PER_ADDRESS,
+    on_request: Callable[[], None] = lambda: None,
 ) -> Listener:
     """Listen for peers on `host` (None is every address) and `port` (0 lets the system choose, one for all addresses).
 
     At most `backlog` connections are in startup or wait for a decision, `per_address` of them from one address. When
     there are more, the oldest that owes its MPA Request is closed (RFC 5042 §6.4); `Listener.counters` counts them.
     With `sock` the listener takes over a TCP socket that the program has bound, as systemd does for its services, and
-    closes it at its end; `host` and `port` are not given then.
+    closes it at its end; `host` and `port` are not given then. `on_request` is called whenever there is a peer for
+    `Listener.take_request`: a callback of the stack, which must not wait, but may accept or reject.
     Raises `OSError` if an address cannot be bound, `UsageError` for a bound below 1 or a `sock` that is none.
     """
     options = options_for(pd, options)
@@ -226,5 +256,6 @@ def listen(
         backlog=backlog,
         per_address=per_address,
         make_tap=lambda: options.tap(initiator=False),
+        on_request=on_request,
     )
     return Listener(listener, pd, options)

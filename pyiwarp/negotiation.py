@@ -50,7 +50,7 @@ class Role(Enum):
 class Offer:
     """What one side brings to startup.
 
-    `revision` is that of the Request; a Responder answers each revision in kind, but with 1 refuses 2. `crc` off asks
+    `private_data` goes along with its frame, for the peer's program. `revision` is that of the Request; a Responder answers each revision in kind, but with 1 refuses 2. `crc` off asks
     for FPDUs without CRC32C, which happens only if the peer asks for it too. `markers` asks the peer to send markers.
     `ird` and `ord` count Reads and Atomics at once, inbound and outbound; 0x3FFF leaves a value alone. `rtr` other than
     0 asks for (Initiator) or supports (Responder) peer-to-peer mode with these opening messages. With `open_at_once`

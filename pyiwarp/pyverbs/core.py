@@ -1,0 +1,172 @@
+"""The progress of a process: one poller that all threads share, a thread that serves peers, timers, forks.
+
+Each call of the program makes progress itself. The thread sleeps on the descriptor of all sockets and acts only when
+nobody has looked for a moment: one-sided operations of peers need an answer while the program does something else. A
+forked child begins anew; what it inherits belongs to its parent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pyiwarp.blocking import SharedPoller
+
+__all__ = ["Core", "core"]
+
+log = logging.getLogger(__name__)
+
+_IDLE: Final = 0.001
+"""Seconds for which the thread leaves the sockets to a program that has looked at them."""
+
+_WAKE_UP: Final = 4096
+
+
+class Core:
+    """What a process has once: `poller`, which threads hold in turns, and the thread that serves when nobody looks.
+
+    Objects of the stack are used while the poller is held: `with core().poller`. `open_contexts` counts what the thread
+    serves; it ends when there is none.
+    """
+
+    def __init__(self) -> None:
+        self.poller = SharedPoller()
+        self.open_contexts = 0
+        self._thread: threading.Thread | None = None
+        self._looked = 0.0  # when somebody made progress
+        self._waiting = 0  # threads of the program that wait
+        self._timers: list[tuple[float, int, Callable[[], object]]] = []
+        self._count = itertools.count()
+        self._hearer, self._caller = os.pipe()
+        for end in (self._hearer, self._caller):
+            os.set_blocking(end, False)
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether this process is a forked child of the one that it belongs to."""
+        return self is not _current
+
+    def progress(self) -> None:
+        """Let all connections make progress; never waits for the network."""
+        self._looked = time.monotonic()
+        self.poller.progress()
+
+    def wait(self, done: Callable[[], object], timeout: float | None = None) -> bool:
+        """Make progress until `done()` is true or `timeout` seconds have passed; returns whether it is true."""
+        self.start()
+        self._waiting += 1
+        try:
+            return self.poller.wait(done, timeout)
+        finally:
+            self._waiting -= 1
+            self._looked = time.monotonic()
+
+    def later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Make a call in so many seconds, in the thread, which holds the poller then. Asked for by who holds it."""
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), call))
+        self.start()
+        self.wake()
+
+    def soon(self, call: Callable[[], object]) -> None:
+        """Make a call when progress is made next; may be asked for at any time, by finalizers too."""
+        self.poller.call_soon(call)
+
+    def start(self) -> None:
+        """See to it that the thread serves."""
+        if self._thread is not None or self.left_behind:
+            return
+        with self.poller:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="pyiwarp.pyverbs", daemon=True)
+                self._thread.start()
+
+    def wake(self) -> None:
+        """Let the thread look at its timers, and whether anything is open."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._caller, b"!")
+
+    def leave_behind(self) -> None:
+        """This process is a forked child."""
+        os.close(self._hearer)
+        os.close(self._caller)
+        self._timers.clear()
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        news = self.poller.fileno()
+        asleep, looks = select.poll(), select.poll()
+        for poll in (asleep, looks):
+            poll.register(news, select.POLLIN)
+        asleep.register(self._hearer, select.POLLIN)
+        while True:
+            asleep.poll(self._until_timer())
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._hearer, _WAKE_UP)
+            if self._is_looked_at():
+                time.sleep(_IDLE)
+                if time.monotonic() - self._looked < _IDLE or not looks.poll(0):
+                    self._make_due_calls()
+                    continue
+            with self.poller:
+                self._move()
+                if not self.open_contexts:
+                    self._thread = None
+                    return
+
+    def _is_looked_at(self) -> bool:
+        """Whether the program makes progress itself."""
+        return bool(self._waiting) or time.monotonic() - self._looked < _IDLE
+
+    def _move(self) -> None:
+        try:
+            self.poller.progress()
+        except Exception:
+            log.exception("a callback has failed")
+        self._make_due_calls()
+
+    def _until_timer(self) -> float | None:
+        """Milliseconds until the next timer; None if there is none."""
+        timers = self._timers
+        return max(0.0, timers[0][0] - time.monotonic()) * 1000 + 1 if timers else None
+
+    def _make_due_calls(self) -> None:
+        if not self._timers or self._timers[0][0] > time.monotonic():
+            return
+        with self.poller:
+            while self._timers and self._timers[0][0] <= time.monotonic():
+                _, _, call = heapq.heappop(self._timers)
+                try:
+                    call()
+                except Exception:
+                    log.exception("a timer has failed")
+
+
+_current: Core | None = None
+
+
+def core() -> Core:
+    """That of this process."""
+    global _current
+    if _current is None:
+        _current = Core()
+    return _current
+
+
+def _in_child() -> None:
+    global _current
+    parents, _current = _current, None
+    if parents is not None:
+        parents.leave_behind()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,7 @@
+"""Flow steering, which iWARP has not."""
+
+from __future__ import annotations
+
+from pyiwarp.pyverbs.refusals import refusing
+
+__getattr__ = refusing(__name__)
