@@ -50,16 +50,17 @@ class Role(Enum):
 class Offer:
     """What one side brings to startup.
 
-    `private_data` goes along with its frame, for the peer's program. `revision` is that of the Request; a Responder answers each revision in kind, but with 1 refuses 2. `crc` off asks
-    for FPDUs without CRC32C, which happens only if the peer asks for it too. `markers` asks the peer to send markers.
-    `ird` and `ord` count Reads and Atomics at once, inbound and outbound; 0x3FFF leaves a value alone. `rtr` other than
-    0 asks for (Initiator) or supports (Responder) peer-to-peer mode with these opening messages. With `open_at_once`
-    an Initiator whose peer agreed to none opens with a zero-length Write all the same, which every peer takes and
-    which lets the Responder speak. `timeout` bounds the wait for the peer's frame and `first_fpdu_timeout` a
-    Responder's wait for the first FPDU, in seconds; None is no bound: the program cancels what takes too long for it
-    (RFC 5044 §7.1.2 recommends one). With `close_last` a Responder that has rejected leaves it to the
-    Initiator to close first, for `timeout` at most. `refuse_markers` is for emulating an implementation that sends no
-    markers to a peer that asks for them, as RFC 5044 §4.3 obliges it to: a Responder rejects, an Initiator fails.
+    `private_data` goes along with its frame, for the peer's program. `revision` is that of the Request; a Responder
+    answers each revision in kind, but with 1 refuses 2. `crc` off asks for FPDUs without CRC32C, which happens only if
+    the peer asks for it too. `markers` asks the peer to send markers. `ird` and `ord` count Reads and Atomics at once,
+    inbound and outbound; 0x3FFF leaves a value alone. `rtr` other than 0 asks for (Initiator) or supports (Responder)
+    peer-to-peer mode with these opening messages. With `open_at_once` an Initiator whose peer agreed to none opens with
+    a zero-length Write all the same, which every peer takes and which lets the Responder speak. `timeout` bounds the
+    wait for the peer's frame and `first_fpdu_timeout` a Responder's wait for the first FPDU, in seconds; None is no
+    bound: the program cancels what takes too long for it (RFC 5044 §7.1.2 recommends one). With `close_last` a
+    Responder that has rejected leaves it to the Initiator to close first, for `timeout` at most. `refuse_markers` is
+    for emulating an implementation that sends no markers to a peer that asks for them, as RFC 5044 §4.3 obliges it to:
+    a Responder rejects, an Initiator fails.
     """
 
     revision: int = 2

@@ -15,7 +15,8 @@ from tests.patience import PATIENCE
 
 def test_both_sides_connect_in_callbacks() -> None:
     """Nobody waits: one thread plays both sides, and each is told when it is its turn."""
-    here, there, told = queue_pair(), queue_pair(), []
+    here, there = queue_pair(), queue_pair()
+    told: list[Connecting] = []
 
     def on_request() -> None:
         request = listener.take_request()
@@ -41,7 +42,8 @@ def test_both_sides_connect_in_callbacks() -> None:
 
 
 def test_an_attempt_that_fails_says_why_and_may_be_followed_by_another() -> None:
-    qp, told = queue_pair(), []
+    qp = queue_pair()
+    told: list[Exception | None] = []
 
     def on_finished(connecting: Connecting) -> None:
         told.append(connecting.error)
