@@ -429,3 +429,30 @@ async def test_nothing_small_is_written_before_the_beginning_and_at_the_end() ->
     assert driver.write_small(b"small") == NOT_NOW
     driver.connection_lost(None)
     assert driver.write_small(b"small") == NOT_NOW
+
+
+class Witness:
+    """Who looks at the octets of a connection."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    def opened(self, local: object, peer: object) -> None:
+        """TCP is there."""
+
+    def sent(self, iov: list[bytes]) -> None:
+        self.seen.append(b"".join(iov))
+
+    def closed(self) -> None:
+        self.seen.append(b"the end")
+
+
+async def test_who_looks_at_the_octets_sees_small_messages_as_batches_and_the_end() -> None:
+    pump, driver, transport = steady()
+    driver._tap = witness = cast("Any", Witness())
+    assert driver.write_small(b"small") == NOT_NOW
+    pump.batches.append([b"small"])
+    driver.kick()
+    assert transport.written == witness.seen == [b"small"]
+    driver.connection_lost(None)
+    assert witness.seen[1:] == [b"the end"]

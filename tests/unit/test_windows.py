@@ -440,6 +440,20 @@ def test_a_bind_that_a_fence_holds_and_its_advertisement() -> None:  # RDMAP-504
     assert octets_of(region) == b"\0\0here\0\0"
 
 
+def test_a_bind_that_is_done_and_not_complete_keeps_the_window_open() -> None:
+    pair = Pair()
+    region, window = pair.left.region(8, BINDABLE), pair.left.pd.alloc_window()
+    fenced(pair.left, pair.right)
+    pair.left.post(BindMw(window, region[2:6], ALL, wr_id="bind"))  # it waits for no fence, only for its completion
+    assert pair.left.context.stags.get(window.stag) is not None
+    with pytest.raises(RegionInUse, match="not complete"):
+        window.close()
+    assert window.is_bound
+    pair.run()
+    assert ended(pair.left.sent()) == [(name, Status.SUCCESS) for name in ("read", "bind")]
+    window.close()
+
+
 def test_a_bind_whose_region_goes_while_it_is_held_fails() -> None:
     pair = Pair()
     region, window = pair.left.region(8, BINDABLE), pair.left.pd.alloc_window()
