@@ -1,0 +1,57 @@
+"""The two ends of a tunnel's client, with the loop's time in the test's hands."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from pyiwarp.cli.tunnels.join import Join, Patience
+from tests.sim.loop import SimulatedLoop
+
+
+class FakeTransport:
+    """What a loop's transport does for one end."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.calls: list[str] = []
+
+    def get_extra_info(self, name: str) -> Any:
+        return ("192.0.2.1", 4420)
+
+    def is_closing(self) -> bool:
+        return "abort" in self.calls or "close" in self.calls
+
+    def write(self, octets: bytes) -> None:
+        self.written += octets
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda: self.calls.append(name)
+
+
+def test_silence_is_counted_from_the_last_octet() -> None:
+    near, far = FakeTransport(), FakeTransport()
+
+    async def until(moment: float) -> None:
+        await asyncio.sleep(moment - loop.time())
+
+    async def client() -> None:
+        join = Join(("iwarp", "iwarp"), lambda join: None, lambda join: None, Patience(10.0, None))
+        join.near.connection_made(cast("Any", near))
+        join.far.connection_made(cast("Any", far))
+        for moment in (6.0, 12.0, 21.0):
+            await until(moment)
+            join.near.data_received(b"x")
+            assert "abort" not in near.calls + far.calls
+        await until(30.5)
+        assert "abort" not in near.calls + far.calls
+        await until(31.5)
+        assert near.calls[-1] == far.calls[-1] == "abort"
+        assert "no octet has come for 10 s" in str(join.error)
+
+    loop = SimulatedLoop()
+    try:
+        loop.run_until_complete(client())
+    finally:
+        loop.close()
+    assert far.written == b"xxx"
