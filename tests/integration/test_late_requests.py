@@ -1,16 +1,23 @@
-"""What comes when this side has closed its half of the connection, and ends that cross on the way."""
+"""What comes when this side has closed its half of the connection, ends that cross on the way, and who left early."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
-from pyiwarp import Access, ConnectionLost
-from tests.integration.loops import Runner, exchange_advertisement, joined, run
+from pyiwarp import Access, ConnectionLost, blocking
+from pyiwarp.connections.serving import listen
+from tests.hosts import HOST
+from tests.integration.loops import Runner, exchange_advertisement, joined, run, soon
+from tests.integration.polled import nothing_left
+from tests.integration.polled import soon as polled_soon
 from tests.patience import PATIENCE
 
 __all__ = ["run"]
+
+REQUEST = b"MPA ID Req Frame" + bytes((0x40, 1, 0, 0))
 
 
 def test_a_read_that_comes_after_the_fin_ends_the_connection(run: Runner) -> None:
@@ -52,3 +59,28 @@ def test_a_close_that_meets_a_reset(run: Runner) -> None:
             await one.close()
 
     run(main)
+
+
+def test_an_initiator_that_has_left_is_not_offered(run: Runner) -> None:
+    """Its Request was good, and there is nothing to decide any more."""
+
+    async def main() -> None:
+        async with await listen(HOST) as listener:
+            with socket.create_connection((HOST, listener.port), PATIENCE) as stranger:
+                stranger.sendall(REQUEST)
+                await soon(lambda: listener.counters.requests)
+            await soon(lambda: listener.counters.failed)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(listener.get_request(), 0.05)
+
+    run(main)
+
+
+def test_an_initiator_that_has_left_a_polled_listener_is_not_offered() -> None:
+    with nothing_left(), blocking.listen(HOST) as listener:
+        with socket.create_connection((HOST, listener.port), PATIENCE) as stranger:
+            stranger.sendall(REQUEST)
+            polled_soon(lambda: listener.counters.requests)
+        polled_soon(lambda: listener.counters.failed)
+        with pytest.raises(TimeoutError):
+            listener.get_request(timeout=0.05)
