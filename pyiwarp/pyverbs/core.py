@@ -7,6 +7,7 @@ forked child begins anew; what it inherits belongs to its parent.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import heapq
 import itertools
@@ -28,6 +29,8 @@ _IDLE: Final = 0.001
 """Seconds for which the thread leaves the sockets to a program that has looked at them."""
 
 _WAKE_UP: Final = 4096
+_LONGEST_END: Final = 1.0
+"""Seconds that the end of the process waits for the thread, which a callback may hold up."""
 
 
 class Core:
@@ -41,6 +44,7 @@ class Core:
         self.poller = SharedPoller()
         self.open_contexts = 0
         self._thread: threading.Thread | None = None
+        self._ends = False  # as the process does
         self._looked = 0.0  # when somebody made progress
         self._waiting = 0  # threads of the program that wait
         self._timers: list[tuple[float, int, Callable[[], object]]] = []
@@ -81,12 +85,19 @@ class Core:
 
     def start(self) -> None:
         """See to it that the thread serves."""
-        if self._thread is not None or self.left_behind:
+        if self._thread is not None or self._ends or self.left_behind:
             return
         with self.poller:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="pyiwarp.pyverbs", daemon=True)
                 self._thread.start()
+
+    def stop(self) -> None:
+        """The process ends: so does the thread, before the sockets do."""
+        thread, self._ends = self._thread, True
+        self.wake()
+        if thread is not None:
+            thread.join(_LONGEST_END)
 
     def wake(self) -> None:
         """Let the thread look at its timers, and whether anything is open."""
@@ -111,6 +122,8 @@ class Core:
             asleep.poll(self._until_timer())
             with contextlib.suppress(BlockingIOError):
                 os.read(self._hearer, _WAKE_UP)
+            if self._ends:
+                return
             if self._is_looked_at():
                 time.sleep(_IDLE)
                 if time.monotonic() - self._looked < _IDLE or not looks.poll(0):
@@ -168,5 +181,11 @@ def _in_child() -> None:
         parents.leave_behind()
 
 
+def _at_exit() -> None:
+    if _current is not None:
+        _current.stop()
+
+
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)

@@ -70,7 +70,7 @@ class DeviceAttr(Record):
         "sys_image_guid": GUID,
         "max_mr_size": 1 << 47,
         "page_size_cap": 0xFFFF_F000,
-        "vendor_id": 0,
+        "vendor_id": 0x70_79_69,
         "vendor_part_id": 1,
         "hw_ver": 0,
         "max_qp": _MANY,

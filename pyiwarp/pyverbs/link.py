@@ -124,7 +124,7 @@ class Link:
         before, self.state = self.state, state
         if state is RESET:
             self._reset()
-        elif state is INIT and before is RESET:
+        elif state is INIT:
             self.begin()
         elif state is ERR:
             self._end_by_program()
@@ -256,11 +256,11 @@ class Link:
 
     def take_request(self, request: blocking.Request, caller: End) -> bool:
         """Accept or reject the peer that asks; False while it is not known whether it is wanted."""
-        if self.by_cm or self.state not in _CONNECTABLE:
-            return False
-        if self._up or caller != self.peer:
-            request.reject()
+        if self.by_cm or self._up or self.state is ERR or (self.state in _CONNECTABLE and caller != self.peer):
+            request.reject()  # the caller tries again, as long as it wants to
             return True
+        if self.state not in _CONNECTABLE:
+            return False
         request.accept_qp(self.begin(), self.offer())
         if self._sender is self.receiver:  # else it is connected to itself, and the other half says when it is up
             self.now_up()

@@ -281,6 +281,7 @@ class QPEx(QP):
     def __init__(self, creator: Context | PD, init_attr: QPInitAttr, qp_attr: QPAttr | None = None) -> None:
         super().__init__(creator, init_attr, qp_attr)
         self.comp_mask = 0
+        self.ind_table = None
         self.wr_id = 0
         self.wr_flags = 0
         self._batch: list[SendWR] = []

@@ -12,13 +12,14 @@ import errno
 import socket
 import struct
 from typing import Final, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from pyiwarp import blocking
 from pyiwarp.errors import IwarpError
 from pyiwarp.pyverbs.core import Core
 from pyiwarp.pyverbs.pyverbs_error import PyverbsRDMAError
 
-__all__ = ["Callee", "Door", "End", "Hello", "gid_of", "host_of", "number", "port_of"]
+__all__ = ["Callee", "Door", "End", "Hello", "gid_of", "host_of", "number", "numbered", "port_of"]
 
 _FORMAT: Final = struct.Struct("!4s16sI16sI")
 _MAGIC: Final = b"pyv1"
@@ -26,6 +27,8 @@ _MAPPED: Final = "::ffff:"
 _INDEX_BITS: Final = 8
 _PLACES: Final = 1 << _INDEX_BITS
 _BACKLOG: Final = 1024
+_MOST_UNDECIDED: Final = 16
+"""Requests for one queue pair that wait for its program; one of them is its peer's."""
 
 
 class End(NamedTuple):
@@ -63,9 +66,9 @@ class Callee(Protocol):
 class Door:
     """One listener of a process, for the queue pairs whose numbers have its port."""
 
-    def __init__(self, core: Core, host: str) -> None:
-        self.core = core
+    def __init__(self, host: str, siblings: list[Door]) -> None:
         self.host = host
+        self._siblings = siblings
         self._callees: dict[int, Callee] = {}
         self._next = 0
         self._undecided: list[tuple[blocking.Request, Hello]] = []
@@ -81,16 +84,17 @@ class Door:
                 return self._port << _INDEX_BITS | index
         return None
 
+    def callee(self, qpn: int) -> Callee | None:
+        """Who has that number; None if it is of another listener, or free."""
+        return self._callees.get(qpn % _PLACES) if port_of(qpn) == self._port else None
+
     def forget(self, qpn: int) -> None:
         """The queue pair is gone; without any, the listener closes."""
         self._callees.pop(qpn % _PLACES, None)
         if self._callees:
             self.match()
             return
-        doors = _doors[self.core]
-        doors.remove(self)
-        if not doors:
-            del _doors[self.core]
+        self._siblings.remove(self)
         self._undecided.clear()
         self._listener.close()
 
@@ -110,14 +114,18 @@ class Door:
     def _on_request(self) -> None:
         while (request := self._listener.take_request()) is not None:
             hello = Hello.parse(request.private_data)
-            if hello is None:
+            if hello is None or self._has_enough(hello.callee):
                 request.reject()
             else:
                 self._undecided.append((request, hello))
         self.match()
 
+    def _has_enough(self, callee: End) -> bool:
+        """Whether so many ask for a queue pair that one more is no peer of it."""
+        return sum(hello.callee == callee for _, hello in self._undecided) >= _MOST_UNDECIDED
 
-_doors: dict[Core, list[Door]] = {}
+
+_doors: WeakKeyDictionary[Core, list[Door]] = WeakKeyDictionary()
 
 
 def number(core: Core, callee: Callee, host: str) -> tuple[int, Door]:
@@ -127,13 +135,21 @@ def number(core: Core, callee: Callee, host: str) -> tuple[int, Door]:
         if door.host == host and (found := door.number(callee)) is not None:
             return found, door
     try:
-        door = Door(core, host)
+        door = Door(host, doors)
     except OSError as error:
         raise PyverbsRDMAError(f"Failed to create QP: {error}", error.errno or errno.EADDRNOTAVAIL) from error
     doors.append(door)
     found = door.number(callee)
     assert found is not None, "a new door has room"
     return found, door
+
+
+def numbered(core: Core, qpn: int) -> Callee | None:
+    """What has that number in this process; None if nothing has. The poller is held."""
+    for door in _doors.get(core, ()):
+        if (found := door.callee(qpn)) is not None:
+            return found
+    return None
 
 
 def gid_of(host: str) -> bytes:
