@@ -23,6 +23,10 @@ __all__ = ["tunnel"]
 
 DIAL_TIMEOUT: Final = 10.0
 KEEPALIVE: Final = 60.0
+IDLE: Final = (
+    43_200.0  # half a day: a session of a database may wait for its user over lunch, and no place is lost for good
+)
+HALF_CLOSED: Final = 300.0
 
 
 def tunnel(
@@ -38,9 +42,11 @@ def tunnel(
         int, typer.Option(min=1, help="The most of these from one address, where clients come by iWARP.")
     ] = PER_ADDRESS,
     idle: Annotated[
-        float | None,
-        typer.Option(min=0.1, help="Seconds without an octet after which both ends are reset; by default no limit."),
-    ] = None,
+        float, typer.Option(min=0, help="Seconds without an octet after which both ends are reset; 0 is no limit.")
+    ] = IDLE,
+    half_closed: Annotated[
+        float, typer.Option(min=0, help="The same for a client that has one direction left; 0 is no limit.")
+    ] = HALF_CLOSED,
     keepalive: Annotated[
         float, typer.Option(min=1, help="Seconds of silence after which TCP asks whether a peer is there.")
     ] = KEEPALIVE,
@@ -67,5 +73,6 @@ def tunnel(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     options = stream_options(peer, timeout, crc, mulpdu=mulpdu, pcapng=pcapng, keepalive=keepalive)
-    settings = TunnelSettings(clients, Startup(backlog, per_address), timeout, Patience(idle, keepalive), options)
+    patience = Patience(idle or None, half_closed or None, keepalive)
+    settings = TunnelSettings(clients, Startup(backlog, per_address), timeout, patience, options)
     run(Tunnel(here, there, settings, json=json).run(), loop, keep_going=True)

@@ -44,7 +44,7 @@ from pyiwarp.files.report import Report
 from pyiwarp.files.root import is_text
 from pyiwarp.files.source import Source, check_regular
 from pyiwarp.files.staging import ReadAhead, StagingMemory, WriteBehind
-from pyiwarp.files.tasks import in_thread
+from pyiwarp.files.tasks import in_thread, opened_in_thread
 
 __all__ = ["ClientSettings", "FileClient", "Progress", "connected"]
 
@@ -202,7 +202,7 @@ class FileClient:
         self.committed = False
         _check_name(name)
         report = self._report("put", name)
-        with report.counting(self.connection), await in_thread(Source.open, path) as source:
+        with report.counting(self.connection), await opened_in_thread(Source.close, Source.open, path) as source:
             report.nbytes = source.nbytes
             await self._lend(source, report, progress)
             self.committed = True

@@ -20,7 +20,7 @@ from pyiwarp.files.errors import Refusal
 from pyiwarp.files.messages import TIME_LIMIT, Entry
 from pyiwarp.files.source import READING, Source, check_regular
 
-__all__ = ["Root", "is_text"]
+__all__ = ["Root", "close_directory", "is_text"]
 
 MAX_LINKS: Final = 32
 _SEPARATORS: Final = "\\:" if os.name == "nt" else ""
@@ -87,6 +87,11 @@ class Root:
             yield _entries(place)
         finally:
             directories.close(place)
+
+
+def close_directory(opened: tuple[Place, str]) -> None:
+    """Close what `Root.directory_for` has opened."""
+    directories.close(opened[0])
 
 
 def _entries(directory: Place) -> Iterator[Entry]:

@@ -42,9 +42,10 @@ from pyiwarp.files.messages import (
 )
 from pyiwarp.files.report import Report
 from pyiwarp.files.room import DiskLimits
-from pyiwarp.files.root import Root
+from pyiwarp.files.root import Root, close_directory
+from pyiwarp.files.source import Source
 from pyiwarp.files.staging import ReadAhead, StagingMemory, WriteBehind
-from pyiwarp.files.tasks import Window, in_thread
+from pyiwarp.files.tasks import Window, in_thread, opened_in_thread
 
 __all__ = ["ServerSettings", "ServerState", "Session"]
 
@@ -184,7 +185,7 @@ class Session:
     # --- get: RDMA Writes into the client's memory -------------------------------------------------------------------
 
     async def _send(self, request: Get, report: Report) -> None:
-        with await in_thread(self._root.open_file, request.name) as source:
+        with await opened_in_thread(Source.close, self._root.open_file, request.name) as source:
             report.nbytes = source.nbytes
             attributes = Attributes.of(source.status, mode=request.mode, times=request.times)
             await self._dialogue.send(Found(source.nbytes, attributes.mode, attributes.mtime))
@@ -237,7 +238,7 @@ class Session:
             self._refusals["read_only"] += 1
             raise Refusal("the server is read-only")
         with self._limits.taken(self._client, request.size):
-            place, name = await in_thread(self._root.directory_for, request.name)
+            place, name = await opened_in_thread(close_directory, self._root.directory_for, request.name)
             with Destination(place, name, fsync=self._settings.fsync) as destination:
                 prepare = partial(destination.prepare, request.size, request.permissions)
                 prepared = in_thread(self._limits.prepare, place, request.size, prepare)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-__all__ = ["Window", "in_thread"]
+__all__ = ["Window", "in_thread", "opened_in_thread"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -18,7 +18,13 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
     """Run `work`, which would block the event loop, in a thread of the loop's pool; returns its result.
 
     Cancelling waits until the thread has finished, so that the caller may then close the memory and files it used.
+    `opened_in_thread` is for work whose result is to be closed.
     """
+    return await opened_in_thread(_nothing, work, *args, **kwargs)
+
+
+async def opened_in_thread(close: Callable[[T], object], work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As `in_thread`, for `work` that opens something: `close` is given it if the call is cancelled meanwhile."""
     job = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
     cancelled: asyncio.CancelledError | None = None
     while not job.done():
@@ -27,9 +33,14 @@ async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
         except asyncio.CancelledError as error:
             cancelled = error
     if cancelled is not None:
-        job.exception()  # mark it as retrieved: the cancelled caller cannot receive it
+        if job.exception() is None:  # asking marks an error as retrieved: the cancelled caller cannot receive it
+            close(job.result())
         raise cancelled
     return job.result()
+
+
+def _nothing(result: object) -> None:
+    """There is nothing to close."""
 
 
 class Window:

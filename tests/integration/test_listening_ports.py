@@ -12,12 +12,15 @@ import pytest
 
 import pyiwarp
 from pyiwarp import Connection, blocking, blockingcm, cm, rdmacm
+from pyiwarp.cli.tunnels.place import IWARP, TCP, Place, Startup
 from pyiwarp.cm import listening
 from pyiwarp.cm.addresses import Address
 from pyiwarp.connections.serving import listen
+from pyiwarp.sockets import StreamOptions, StreamServer
 from tests.hosts import HOST, ipv6
 from tests.integration.loops import QUICK, Runner, run
 from tests.integration.polled import nothing_left, soon
+from tests.patience import PATIENCE
 
 __all__ = ["run"]
 
@@ -88,6 +91,29 @@ def test_an_identifier_that_listens_at_all_addresses(run: Runner, host: str | No
                 with await asyncio.to_thread(take_reply, each, listener.local_addr[1]):
                     async with await listener.get_request():
                         pass
+
+    run(main)
+
+
+class Leaving(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+@ipv6
+@pytest.mark.usefixtures("names")
+@pytest.mark.parametrize("kind", [TCP, IWARP])
+def test_a_tunnel_at_all_addresses(run: Runner, kind: str) -> None:
+    async def main() -> None:
+        place, startup = Place.parse(f"{kind}:{SEVERAL}:0"), Startup(10, 10)
+        server = await place.listen(Leaving, StreamOptions(), startup, 10)
+        for each in LOCAL:
+            with await asyncio.to_thread(socket.create_connection, (each, server.port), PATIENCE) as sock:
+                if kind == TCP:
+                    assert await asyncio.to_thread(sock.recv, 1) == b""
+        server.close()
+        if isinstance(server, StreamServer):
+            await server.wait_closed()
 
     run(main)
 

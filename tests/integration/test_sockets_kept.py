@@ -20,6 +20,7 @@ import pytest
 
 from pyiwarp import sockets
 from pyiwarp.sockets import AF_IWARP, RDMA_IOMAPSIZE, RDMA_RQSIZE, RDMA_SQSIZE, SOL_RDMA, Socket, family
+from pyiwarp.sockets.family.enginethread import engine
 from tests.children import finished
 from tests.hosts import HOST, ipv6
 from tests.integration.loops import octets
@@ -431,3 +432,32 @@ sock.sendall(bytes(range(256)) * 2000)
         assert (run.returncode, run.stderr) == (0, "")
         thread.join(PATIENCE)
         assert got == [bytes(range(256)) * 2000]
+
+
+class Dripping:
+    """Something that the engine thread serves, of which a little leaves whenever it is asked."""
+
+    def __init__(self) -> None:
+        self.near, self.far = socket.socketpair()
+        self.left = 1 << 40
+
+    def on_hang_up(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+    def waiting(self) -> int:
+        """One octet less each time."""
+        self.left -= 1
+        return self.left
+
+
+def test_the_end_of_a_program_has_a_limit_however_much_moves() -> None:
+    thread, served = engine(), Dripping()
+    thread.ask(lambda: thread.watch(served))
+    try:
+        within(lambda: thread.finish(patience=PATIENCE, most=0.2))
+    finally:
+        thread.ask(lambda: thread.unwatch(served))
+        served.near.close()
+        served.far.close()
+    assert served.left < (1 << 40) - 1, "something moved"

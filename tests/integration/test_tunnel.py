@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -238,6 +239,31 @@ def test_a_client_that_is_silent_for_too_long_is_reset() -> None:
         for sock in ends:
             assert_reset(sock)
         assert tunnels.near.client()["error"]
+
+
+@pytest.mark.parametrize("ended", ["client", "target"])
+def test_a_client_with_one_direction_left_has_a_limit_of_its_own(ended: str) -> None:
+    """Else a client that ends its direction towards a silent target keeps its place for as long as it likes."""
+    with joined("--half-closed", "0.5") as tunnels, tunnels.ends() as (client, server):
+        one, other = (client, server) if ended == "client" else (server, client)
+        one.shutdown(socket.SHUT_WR)
+        assert other.recv(1) == b""
+        assert_reset(one)
+        told = [each.client().get("error", "") for each in (tunnels.near, tunnels.far)]
+        assert any(f"no octet has come for 0.5 s since the {ended} has ended its direction" in each for each in told)
+
+
+def test_a_client_with_both_directions_or_that_still_gets_octets_stays() -> None:
+    with joined("--half-closed", "1") as tunnels:
+        with tunnels.ends() as (client, server):
+            time.sleep(1.5)
+            client.shutdown(socket.SHUT_WR)
+            assert server.recv(1) == b""
+            for _ in range(15):
+                server.sendall(b"x")
+                assert client.recv(1) == b"x"
+                time.sleep(0.1)
+        assert "error" not in tunnels.near.client()
 
 
 def test_its_words() -> None:

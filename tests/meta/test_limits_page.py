@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +14,8 @@ import pytest
 import pyiwarp
 from pyiwarp import blocking
 from pyiwarp.buffers import BUFFER_SIZE
-from pyiwarp.cli import files as commands
+from pyiwarp.cli.files import serve
+from pyiwarp.cli.tunnel import tunnel
 from pyiwarp.cm.reception import ListenerCounters
 from pyiwarp.connections.options import Options
 from pyiwarp.connections.serving import CLOSING_LINGER
@@ -21,12 +23,18 @@ from pyiwarp.engine.stream import TURN_FPDUS
 from pyiwarp.files.session import ServerSettings
 from pyiwarp.mpa import LARGEST_FPDU
 from pyiwarp.queues.counters import QpCounters
+from pyiwarp.sockets.family.bridge import ORPHAN_TIMEOUT
+from pyiwarp.sockets.family.enginethread import AT_EXIT, AT_EXIT_MOST
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/limits.md").read_text(encoding="utf-8")
 ROWS: Final = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line[:2] == "| "]
 LIMITS: Final = [row for row in ROWS if row[0][:5] != "Limit"]
+COMMANDS: Final[dict[str, Callable[..., object]]] = {"serve": serve, "tunnel": tunnel}
 FIXED: Final = {
     "the end of each connection of a server that is closed": CLOSING_LINGER,
+    "a closed socket of AF_IWARP whose peer takes nothing": ORPHAN_TIMEOUT,
+    "what sockets of AF_IWARP have sent, when the program ends and nothing moves": AT_EXIT,
+    "the same, however much moves": AT_EXIT_MOST,
     "octets of an unfinished FPDU": LARGEST_FPDU,
     "octets that are received at once": BUFFER_SIZE,
     "FPDUs that are processed in one turn": TURN_FPDUS,
@@ -37,8 +45,8 @@ def default(place: str) -> Any:
     """What is used when the limit is not set at `place`, a word of the page."""
     if found := re.fullmatch(r"(\w+)\((\w+)=…\)", place):
         return inspect.signature(getattr(pyiwarp, found[1])).parameters[found[2]].default
-    if found := re.fullmatch(r"pyiwarp serve --([\w-]+)", place):
-        return inspect.signature(commands.serve).parameters[found[1].replace("-", "_")].default
+    if found := re.fullmatch(r"pyiwarp (serve|tunnel) --([\w-]+)", place):
+        return inspect.signature(COMMANDS[found[1]]).parameters[found[2].replace("-", "_")].default
     kind, name = place.split(".")
     return getattr({"Options": Options(), "ServerSettings": ServerSettings()}[kind], name)
 

@@ -9,7 +9,7 @@ import pytest
 
 from pyiwarp.files.digests import Digest, DigestCache
 from pyiwarp.files.source import Identity
-from pyiwarp.files.tasks import Window, in_thread
+from pyiwarp.files.tasks import Window, in_thread, opened_in_thread
 from tests.patience import PATIENCE
 
 
@@ -90,6 +90,47 @@ async def test_cancelling_waits_for_the_thread() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_what_a_thread_has_opened_is_closed_if_nobody_gets_it(cancelled: bool) -> None:
+    begun, may_end, closed = threading.Event(), threading.Event(), list[str]()
+
+    def work(name: str) -> str:
+        begun.set()
+        assert may_end.wait(PATIENCE)
+        return name
+
+    task = asyncio.ensure_future(opened_in_thread(closed.append, work, "opened"))
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    if cancelled:
+        task.cancel()
+        await asyncio.sleep(0.01)
+    may_end.set()
+    if cancelled:
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    else:
+        assert await task == "opened"
+    assert closed == (["opened"] if cancelled else [])
+
+
+async def test_work_that_fails_when_the_call_is_cancelled_has_opened_nothing() -> None:
+    begun, may_end, closed = threading.Event(), threading.Event(), list[str]()
+
+    def work() -> str:
+        begun.set()
+        assert may_end.wait(PATIENCE)
+        raise OSError("it cannot be opened")
+
+    task = asyncio.ensure_future(opened_in_thread(closed.append, work))
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not closed
 
 
 def test_digests_are_remembered_for_exactly_that_file() -> None:

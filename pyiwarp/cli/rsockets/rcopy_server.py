@@ -26,8 +26,8 @@ from pyiwarp.files.destination import Destination
 from pyiwarp.files.directories import Place
 from pyiwarp.files.errors import BadMessage, Refusal
 from pyiwarp.files.room import DiskLimits
-from pyiwarp.files.root import Root
-from pyiwarp.files.tasks import in_thread
+from pyiwarp.files.root import Root, close_directory
+from pyiwarp.files.tasks import in_thread, opened_in_thread
 from pyiwarp.sockets import StreamOptions, StreamServer, start_server
 
 __all__ = ["CopyServer", "CopySettings"]
@@ -195,7 +195,8 @@ class _Session:
             raise _unfit(errno.ENAMETOOLONG, f"a path of {header.nbytes - HEADER_SIZE} octets")
         path = (await self._body(header.nbytes - HEADER_SIZE)).partition(b"\0")[0]
         self._name = os.fsdecode(path)
-        self._place, leaf = await in_thread(self._root.directory_for, self._name.lstrip("/"))
+        name = self._name.lstrip("/")
+        self._place, leaf = await opened_in_thread(close_directory, self._root.directory_for, name)
         self._destination = Destination(self._place, leaf)
         self._mode = header.data & _PERMISSIONS
 

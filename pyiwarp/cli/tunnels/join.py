@@ -21,10 +21,11 @@ __all__ = ["End", "Join", "Patience"]
 class Patience(NamedTuple):
     """Seconds: both ends are reset after `idle` ones without an octet, a silent TCP peer is probed after `keepalive`.
 
-    None is for ever.
+    When one direction has ended, `half_closed` ones without an octet are enough. None is for ever.
     """
 
     idle: float | None
+    half_closed: float | None
     keepalive: float | None
 
 
@@ -89,6 +90,8 @@ class End(asyncio.Protocol):
         self.eof = True
         if self.other.transport is not None:
             self.other.shut_down()
+        self._join.moved()
+        self._join.watch()
         self._join.check_eof()
         return True
 
@@ -170,7 +173,7 @@ class Join:
         if end is self.near:
             self.client = end.peer
             end.pause()
-            self._watch()
+            self.watch()
             self._on_client(self)
         elif self.near.lost:
             end.reset()
@@ -179,7 +182,7 @@ class Join:
             self.check_eof()
 
     def moved(self) -> None:
-        """Octets have come."""
+        """Octets have come, or the end of one direction."""
         self._moved = self._loop.time()
 
     def check_eof(self) -> None:
@@ -214,12 +217,28 @@ class Join:
                 self._timer.cancel()
             self._on_over(self)
 
-    def _watch(self) -> None:
-        idle = self.patience.idle
-        if idle is None or self._over:
+    def watch(self) -> None:
+        """Look at how long nothing has come, and once more when that may be too long."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        limit = self._limit
+        if limit is None or self._over:
             return
-        left = self._moved + idle - self._loop.time()
+        left = self._moved + limit - self._loop.time()
         if left <= 0:
-            self.fail(TimeoutError(f"no octet has come for {idle:g} s"))
+            self.fail(TimeoutError(f"no octet has come for {limit:g} s{self._half}"))
         else:
-            self._timer = self._loop.call_later(left, self._watch)
+            self._timer = self._loop.call_later(left, self.watch)
+
+    @property
+    def _limit(self) -> float | None:
+        limits = (self.patience.idle, self.patience.half_closed if self.near.eof or self.far.eof else None)
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def _half(self) -> str:
+        """Which direction has ended, in words."""
+        if not (self.near.eof or self.far.eof):
+            return ""
+        return f" since the {'client' if self.near.eof else 'target'} has ended its direction"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from pyiwarp.cli.address import Address
+from pyiwarp.cm.asyncio_dialing import resolve
+from pyiwarp.cm.listening import listening_sockets
 from pyiwarp.sockets import StreamOptions, StreamServer, create_connection, create_server
 
-__all__ = ["IWARP", "TCP", "Place", "Startup"]
+__all__ = ["IWARP", "TCP", "Place", "Startup", "TcpServer"]
 
 TCP: Final = "tcp"
 IWARP: Final = "iwarp"
@@ -22,6 +25,30 @@ class Startup(NamedTuple):
 
     backlog: int
     per_address: int
+
+
+class TcpServer:
+    """Takes TCP clients at every address of a host, at one port for all of them."""
+
+    def __init__(self) -> None:
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        port: int = self._servers[0].sockets[0].getsockname()[1]
+        return port
+
+    async def open(self, factory: Factory, host: str, port: int, backlog: int) -> None:
+        """Listen there; raises `OSError`."""
+        loop = asyncio.get_running_loop()
+        for sock in listening_sockets(await resolve(host or None, port, socket.AI_PASSIVE), backlog):
+            self._servers.append(await loop.create_server(factory, sock=sock, backlog=backlog))
+
+    def close(self) -> None:
+        """Take no more clients."""
+        for server in self._servers:
+            server.close()
 
 
 class Place(NamedTuple):
@@ -54,16 +81,17 @@ class Place(NamedTuple):
 
     async def listen(
         self, factory: Factory, options: StreamOptions, startup: Startup, most: int
-    ) -> asyncio.Server | StreamServer:
+    ) -> TcpServer | StreamServer:
         """Listen here; an iWARP peer beyond `most` at once is rejected. Raises `OSError`."""
         host, port, _ = self.address
+        backlog, per_address = startup
         if self.kind == IWARP:
-            backlog, per_address = startup
             return await create_server(
                 factory, host, port, options=options, backlog=backlog, per_address=per_address, max_connections=most
             )
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(factory, host, port, backlog=startup.backlog)
+        server = TcpServer()
+        await server.open(factory, host, port, backlog)
+        return server
 
     async def connect(self, factory: Factory, options: StreamOptions) -> None:
         """Connect to here; raises `OSError`."""

@@ -13,7 +13,7 @@ from pyiwarp.cli.address import Address
 from pyiwarp.cli.running import complain, end_server
 from pyiwarp.cli.terminal import counts_text, explain
 from pyiwarp.cli.tunnels.join import Join, Patience
-from pyiwarp.cli.tunnels.place import Place, Startup
+from pyiwarp.cli.tunnels.place import Place, Startup, TcpServer
 from pyiwarp.errors import IwarpError
 from pyiwarp.sockets import StreamOptions, StreamServer
 
@@ -46,7 +46,7 @@ class Tunnel:
         most = self._settings.clients
         server = await self._listen.listen(self._make_end, self._settings.options, self._settings.startup, most)
         try:
-            self._announce(server.sockets[0].getsockname()[1])
+            self._announce(server.port)
             with suppress(asyncio.CancelledError):
                 await asyncio.get_running_loop().create_future()
         finally:
@@ -126,7 +126,7 @@ class Tunnel:
         else:
             print(f"{time.strftime('%H:%M:%S')}  {moved}", flush=True)
 
-    def _end(self, server: asyncio.Server | StreamServer, interrupted: int) -> None:
+    def _end(self, server: TcpServer | StreamServer, interrupted: int) -> None:
         counts = Counter(self._counts)
         if isinstance(server, StreamServer):
             counts.update(server.counters.refusals)

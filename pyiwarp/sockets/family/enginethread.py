@@ -24,6 +24,9 @@ T = TypeVar("T")
 AT_EXIT: Final = 5.0
 """Seconds without progress after which a program that ends gives up sending."""
 
+AT_EXIT_MOST: Final = 60.0
+"""Seconds after which it gives up however much moves: a peer that takes an octet now and then holds up no program."""
+
 _LOOK: Final = 0.02
 
 
@@ -151,19 +154,20 @@ class EngineThread:
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
-    def finish(self, patience: float = AT_EXIT) -> None:
-        """The program ends: let what was written leave, as long as something moves."""
+    def finish(self, patience: float = AT_EXIT, most: float = AT_EXIT_MOST) -> None:
+        """The program ends: let what was written leave, as long as something moves, for `most` seconds in all."""
         try:
-            asyncio.run_coroutine_threadsafe(self._leave(patience), self.loop).result()
+            asyncio.run_coroutine_threadsafe(self._leave(patience, most), self.loop).result()
         except RuntimeError:  # the loop is gone
             return
 
-    async def _leave(self, patience: float) -> None:
+    async def _leave(self, patience: float, most: float) -> None:
         for served in list(self._served.values()):
             served.leave()
         loop = asyncio.get_running_loop()
-        waiting, since = self._waiting(), loop.time()
-        while self._served and loop.time() - since < patience:
+        begun = since = loop.time()
+        waiting = self._waiting()
+        while self._served and loop.time() < min(since + patience, begun + most):
             await asyncio.sleep(_LOOK)
             if (now := self._waiting()) != waiting:
                 waiting, since = now, loop.time()

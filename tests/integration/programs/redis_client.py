@@ -15,8 +15,10 @@ with client.pipeline() as pipeline:
     assert pipeline.execute()[-1] == 100
 
 filler = threading.Timer(0.1, client.rpush, ("list", "late"))
+filler.daemon = True
 filler.start()
 assert client.blpop(["list"], timeout=30) == (b"list", b"late")
-filler.join()
+filler.join(30)
+assert not filler.is_alive()
 client.close()
 print("done")
