@@ -1,4 +1,4 @@
-"""`pyiwarp run`: a Python program that knows nothing of iWARP, with its TCP sockets over iWARP."""
+"""`pyiwarp run`: a Python program that knows nothing of pyiwarp, with its TCP sockets or its pyverbs over iWARP."""
 
 from __future__ import annotations
 
@@ -71,6 +71,9 @@ def run(
             "repeatable. All TCP sockets without it.",
         ),
     ] = [],  # noqa: B006
+    pyverbs: Annotated[
+        bool, typer.Option("--pyverbs", help="Replace pyverbs (`import pyverbs`), and no sockets.")
+    ] = False,
     check: Annotated[
         bool,
         typer.Option(
@@ -80,7 +83,7 @@ def run(
     peer: PeerOption = "rfc",
     crc: EitherCrcOption = None,
 ) -> NoReturn:
-    """Run a Python program with its TCP sockets over iWARP.
+    """Run a Python program with its TCP sockets, or with --pyverbs its RDMA verbs, over iWARP.
 
     Options stand before FILE, -m or -c. Which sockets stay TCP is said on standard error.
     """
@@ -100,11 +103,13 @@ def run(
         kind, name, arguments = Kind.FILE, words[0], words[1:]
     else:
         raise typer.BadParameter("there is no program: write FILE, -m MODULE or -c CODE")
+    if pyverbs and (only or check or crc is not None):
+        raise typer.BadParameter("--pyverbs replaces no sockets: --only, --check and --no-crc do not go with it")
     try:
         profile_named(peer)
     except UsageError as error:
         raise typer.BadParameter(str(error)) from None
-    orders = Orders(kind, name, arguments, [_place(each) for each in only], check, peer, crc)
+    orders = Orders(kind, name, arguments, [_place(each) for each in only], check, peer, crc, pyverbs)
     command = orders.command(_flags())
     sys.stdout.flush()
     sys.stderr.flush()

@@ -8,3 +8,9 @@ underscore. Read `core` first (the one poller of the process, its thread, forks)
 find each other), `connecting` (until they are connected), `link` (what is below a queue pair), `translating` (work
 requests and completions), then the modules of pyverbs: `base`, `device`, `pd`, `mr`, `cq`, `wr`, `qp`, `srq`.
 """
+
+from __future__ import annotations
+
+from pyiwarp.pyverbs.installing import install
+
+__all__ = ["install"]

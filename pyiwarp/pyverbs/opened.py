@@ -14,14 +14,14 @@ from pyiwarp.pyverbs.libibverbs_enums import ibv_event_type
 from pyiwarp.pyverbs.pyverbs_error import PyverbsRDMAError
 from pyiwarp.verbs import AsyncEventType, MemoryRegion
 
-__all__ = ["LIMITS", "Opened", "hosts", "imported", "peer_profile"]
+__all__ = ["LIMITS", "PEER_VARIABLE", "Opened", "hosts", "imported", "peer_profile"]
 
 LIMITS: Final = Device(max_mr=1 << 20)
 """What the device offers."""
 
 _EVENTS: Final = {each: ibv_event_type[f"IBV_EVENT_{each.name}"] for each in AsyncEventType}
 _HOSTS: Final = "PYIWARP_VERBS"
-_PEER: Final = "PYIWARP_VERBS_PEER"
+PEER_VARIABLE: Final = "PYIWARP_VERBSPEER_VARIABLE"
 _DEFAULT: Final = "iw0=127.0.0.1"
 
 
@@ -36,8 +36,8 @@ def hosts() -> dict[str, str]:
 
 
 def peer_profile() -> PeerProfile:
-    """How to get on with peers, by the name that the environment's PYIWARP_VERBS_PEER says: `rfc` or `siw`."""
-    return profile_named(os.environ.get(_PEER, "rfc"))
+    """How to get on with peers, by the name that the environment's PYIWARP_VERBSPEER_VARIABLE says: `rfc` or `siw`."""
+    return profile_named(os.environ.get(PEER_VARIABLE, "rfc"))
 
 
 class Opened:

@@ -34,7 +34,7 @@ main()
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """The program, and which of its sockets become iWARP: all without `only`."""
+    """The program, and which of its sockets become iWARP: all without `only`, and none with `pyverbs`."""
 
     kind: Kind
     name: str
@@ -43,6 +43,7 @@ class Orders:
     check: bool = False
     peer: str = "rfc"
     crc: bool | None = None
+    pyverbs: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Orders:

@@ -1,4 +1,4 @@
-"""The process of `pyiwarp run`: TCP sockets are replaced before the first import of the program, then it is run."""
+"""The process of `pyiwarp run`: TCP sockets, or pyverbs, are replaced before the program is run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import sys
 from contextlib import suppress
 
+from pyiwarp import pyverbs
 from pyiwarp.run.orders import Orders
-from pyiwarp.run.report import FAILED, Report
+from pyiwarp.run.report import FAILED, PyverbsReport, Report
 from pyiwarp.sockets import install
 from pyiwarp.sockets.family.enginethread import in_engine_thread
 
@@ -18,13 +19,28 @@ __all__ = ["main"]
 def main() -> None:
     """Run what the orders in the only argument say. Raises what the program raises."""
     orders = Orders.parse(sys.argv[1])
+    if orders.pyverbs:
+        _replace_pyverbs(orders)
+    else:
+        _replace_sockets(orders)
+    orders.program.run()
+
+
+def _replace_pyverbs(orders: Orders) -> None:
+    from pyiwarp.pyverbs.opened import PEER_VARIABLE
+
+    os.environ.setdefault(PEER_VARIABLE, orders.peer)
+    pyverbs.install()
+    sys.addaudithook(PyverbsReport().audit)
+
+
+def _replace_sockets(orders: Orders) -> None:
     report = Report(in_engine_thread)
     sys.addaudithook(report.audit)
     install(all=not orders.only, only=orders.only, on_plain=report.on_plain, options=orders.options)
     _hide_uvloop()
     if orders.check:
         atexit.register(_check, report, os.getpid())
-    orders.program.run()
 
 
 def _hide_uvloop() -> None:
