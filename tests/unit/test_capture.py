@@ -219,6 +219,17 @@ def test_a_flow_that_was_never_opened_writes_nothing(tmp_path: Path) -> None:
 # --- a bystander -----------------------------------------------------------------------------------------------------
 
 
+def test_a_pipe_that_does_not_wait_does_so_from_now_on() -> None:
+    """Else a slow reader would end the capture."""
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        with Capture(writing):
+            assert os.get_blocking(writing)
+    finally:
+        os.close(reading)
+
+
 def test_it_can_be_read_while_it_grows(tmp_path: Path) -> None:
     path = tmp_path / "c.pcapng"
     with Capture(path) as capture:

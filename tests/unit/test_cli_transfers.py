@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import typer
@@ -49,3 +50,19 @@ def test_files_are_put_below_the_path() -> None:
 def test_what_put_cannot_mean(paths: list[str], name: str, why: str) -> None:
     with pytest.raises(typer.BadParameter, match=why):
         plan_puts(paths, PLACE, name)
+
+
+class FakeClient:
+    """A client of files that has sent its Commit, or not."""
+
+    def __init__(self, committed: bool) -> None:
+        self.committed = committed
+
+
+def test_what_is_said_of_a_transfer_that_failed(tmp_path: Path) -> None:
+    put, get = Put("x", tmp_path / "x"), Get("x", tmp_path / "x")
+    assert put.state(cast("Any", FakeClient(False))) == "the server has stored nothing"
+    assert put.state(cast("Any", FakeClient(True))) == "whether the server stored it is not known"
+    assert get.state(cast("Any", FakeClient(False))) == "nothing was stored"
+    (tmp_path / "x").write_bytes(b"old")
+    assert get.state(cast("Any", FakeClient(False))) == f"the old {tmp_path / 'x'} is unchanged"

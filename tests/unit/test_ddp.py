@@ -191,6 +191,25 @@ def test_every_segment_is_checked(
     assert caught.value.args[0] == 0
 
 
+def test_what_lies_outside_its_buffer_is_named() -> None:
+    queue = UntaggedQueue(3, Buffers(10).take)
+    with pytest.raises(InvalidMo) as invalid:
+        queue.place(arriving(11), memoryview(b"x"))
+    assert invalid.value.args == (3, 1, 11, 10), "queue, MSN, MO, octets of the buffer"
+    with pytest.raises(MessageTooLong) as longer:
+        queue.place(arriving(9), memoryview(b"xy"))
+    assert longer.value.args == (3, 1, 11, 10), "queue, MSN, octets of the message and of the buffer"
+
+
+def test_a_provided_buffer_is_measured_as_one_that_is_taken() -> None:  # EXT-7306-6.3-02
+    queue = UntaggedQueue(0, Buffers(100).take)
+    assert queue.place(arriving(0, last=True), memoryview(b"x" * 100)) == 100
+    queue.provide(())
+    with pytest.raises(InvalidMo) as invalid:
+        queue.place(arriving(50, msn=2, last=True), memoryview(b""))
+    assert invalid.value.args == (0, 2, 50, 0)
+
+
 def test_the_last_octet_of_a_buffer_is_in_it() -> None:  # DDP-5041-7.1-08
     buffers = Buffers(10, 0)
     queue = UntaggedQueue(0, buffers.take)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,26 @@ async def test_pages_are_warmed_and_keep_what_they_hold(
     assert warmed == [(start, start + STEP) for start in range(0, len(warmed) * STEP, STEP)]
     assert len(warmed) <= 20
     memory.close()
+
+
+async def test_memory_is_given_back_as_the_file_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a file of any size would have all of its octets in memory at the end."""
+    dropped: list[tuple[int, int]] = []
+    monkeypatch.setattr(StagingMemory, "drop", lambda self, start, end: dropped.append((start, end)))
+    octets = content(6 * STEP)
+    (tmp_path / "file").write_bytes(octets)
+    memory = StagingMemory(len(octets), ROOM, ring=False)
+    with Source.open(tmp_path / "file") as source:
+        async with ReadAhead(source, memory, Digest.SHA256) as reading:
+            for end in range(STEP, len(octets) + 1, STEP):
+                async with asyncio.timeout(PATIENCE):
+                    await reading.wait_until_done(end)
+                reading.advance(end)
+            await reading.finish()
+    memory.close()
+    assert dropped[0][0] == 0
+    assert all(one[1] == other[0] for one, other in pairwise(dropped)), "each octet once, in order"
+    assert dropped[-1][1] >= len(octets) - ROOM - STEP
 
 
 def test_warming_changes_no_octet_and_makes_the_pages() -> None:

@@ -280,6 +280,19 @@ def test_an_abort_is_a_reset() -> None:
             far.recv(1)
 
 
+def test_an_abort_in_a_forked_child_does_nothing() -> None:
+    pump, tap = FakePump(), FakeTap()
+    with driven(pump, tap) as (poller, driver, far):
+        poller.left_behind = True
+        driver.abort()
+        assert not driver.closed
+        assert "lost" not in pump.calls
+        assert ("closed", b"") not in tap.seen
+        poller.left_behind = False
+        far.sendall(b"x")
+        arrived(driver._socket)
+
+
 def test_a_reset_is_a_loss() -> None:
     pump = FakePump()
     with driven(pump) as (poller, driver, far):

@@ -122,3 +122,16 @@ def test_who_takes_much_in_a_turn_goes_on_with_shared_buffers(pool: Pool) -> Non
     assert turns >= 2
     assert pool.most == 1
     assert len(node.qp.receive_view()) == BUFFER_SIZE
+
+
+def test_a_small_send_behind_bulk_leaves_the_shared_buffer() -> None:
+    pool = Pool()
+    node = Node()
+    peer = RawPeer(node)
+    take_all(pool, node, bulk(peer))
+    assert len(node.qp.receive_view()) == BUFFER_SIZE, "the next octets land in a shared one"
+    receive = node.receive(5, "small")
+    take_all(pool, node, peer.frames(send(b"small")))
+    assert ended(node.received()) == [("small", Status.SUCCESS)]
+    assert octets_of(receive) == b"small"
+    assert pool.taken == 0
