@@ -151,6 +151,19 @@ def test_who_returns_true_from_eof_received_goes_on_writing(run: Runner) -> None
     run(main)
 
 
+def test_who_returns_nothing_from_eof_received_is_closed(run: Runner) -> None:
+    async def main() -> None:
+        async with joined(Plain(goes_on=True), Plain()) as (left, right):
+            left.calls.end.write_eof()
+            await soon(lambda: "eof_received" in right.calls.names)
+            assert right.calls.end.is_closing()
+            await soon(lambda: "connection_lost" in right.calls.names)
+            await soon(lambda: "eof_received" in left.calls.names)
+            assert left.calls.error is right.calls.error is None
+
+    run(main)
+
+
 def test_a_buffered_protocol(run: Runner) -> None:
     data = octets(50_000)
 

@@ -191,6 +191,21 @@ def test_counters_add_up_on_both_sides_and_over_connections() -> None:
     assert str(total).startswith(f"octets_sent={total.octets_sent} ")
 
 
+def test_flushes_of_both_queues_are_counted() -> None:
+    pair = Pair()
+    node = pair.left
+    source = pair.right.region(8)
+    for number in range(3):
+        node.receive(64, number)
+    for _ in range(2):
+        node.post(Read(node.region(8)[:], source[:].remote()))
+    pair.left_end.lose()
+    assert node.qp.counters().flushed == 5
+    node.post(Send(inline=b"late"))
+    node.receive(64, "late")
+    assert node.qp.counters().flushed == 7
+
+
 def test_how_it_ended_is_counted() -> None:
     ends: list[tuple[Callable[[RawPeer], object], str]] = [
         (lambda peer: peer.sends(terminate(InvalidStag.term)), "terminates_received=1"),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+import pytest
+
 from pyiwarp.cli.tunnels.join import Join, Patience
+from pyiwarp.cli.tunnels.place import Place
 from tests.sim.loop import SimulatedLoop
 
 
@@ -55,3 +58,21 @@ def test_silence_is_counted_from_the_last_octet() -> None:
     finally:
         loop.close()
     assert far.written == b"xxx"
+
+
+@pytest.mark.parametrize(
+    ("listen", "target", "why"),
+    [
+        ("tcp:h:1", "tcp:h:2", "are both tcp"),
+        ("iwarp:h:1", "iwarp:h:2", "are both iwarp"),
+        ("tcp:h:1", "iwarp:h:0", "port 0"),
+    ],
+)
+def test_what_a_tunnel_does_not_join(listen: str, target: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Place.parse(listen).check_joins(Place.parse(target))
+
+
+def test_what_a_tunnel_joins() -> None:
+    Place.parse("tcp:h:0").check_joins(Place.parse("iwarp:h:2"))
+    Place.parse("iwarp:[::1]:7").check_joins(Place.parse("tcp:h:2"))
