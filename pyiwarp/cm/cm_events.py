@@ -128,6 +128,11 @@ class BaseChannel:
         """Whether it takes events."""
         return self._open
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be taken."""
+        return len(self._events)
+
     def take_of(self, cm_id: object) -> list[CmEvent[Any]]:
         """Take out the events of one identifier, because it moves to another channel or is closed.
 
