@@ -39,7 +39,7 @@ def test_silence_is_counted_from_the_last_octet() -> None:
         await asyncio.sleep(moment - loop.time())
 
     async def client() -> None:
-        join = Join(("iwarp", "iwarp"), lambda join: None, lambda join: None, Patience(10.0, None))
+        join = Join(("iwarp", "iwarp"), lambda join: None, lambda join: None, Patience(10.0, half_closed=None, keepalive=None))
         join.near.connection_made(cast("Any", near))
         join.far.connection_made(cast("Any", far))
         for moment in (6.0, 12.0, 21.0):
