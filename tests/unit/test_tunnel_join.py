@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
@@ -32,16 +33,33 @@ class FakeTransport:
         return lambda: self.calls.append(name)
 
 
-def test_silence_is_counted_from_the_last_octet() -> None:
-    near, far = FakeTransport(), FakeTransport()
+def in_virtual_time(scene: Callable[[Callable[[float], Awaitable[None]]], Awaitable[None]]) -> None:
+    """Play a scene, which is given what lets time pass until a moment."""
+    loop = SimulatedLoop()
 
     async def until(moment: float) -> None:
         await asyncio.sleep(moment - loop.time())
 
-    async def client() -> None:
-        join = Join(("iwarp", "iwarp"), lambda join: None, lambda join: None, Patience(10.0, half_closed=None, keepalive=None))
-        join.near.connection_made(cast("Any", near))
-        join.far.connection_made(cast("Any", far))
+    async def play() -> None:
+        await scene(until)
+
+    try:
+        loop.run_until_complete(play())
+    finally:
+        loop.close()
+
+
+def joined(patience: Patience) -> tuple[Join, FakeTransport, FakeTransport]:
+    near, far = FakeTransport(), FakeTransport()
+    join = Join(("iwarp", "iwarp"), lambda join: None, lambda join: None, patience)
+    join.near.connection_made(cast("Any", near))
+    join.far.connection_made(cast("Any", far))
+    return join, near, far
+
+
+def test_silence_is_counted_from_the_last_octet() -> None:
+    async def scene(until: Callable[[float], Awaitable[None]]) -> None:
+        join, near, far = joined(Patience(idle=10.0, half_closed=None, keepalive=None))
         for moment in (6.0, 12.0, 21.0):
             await until(moment)
             join.near.data_received(b"x")
@@ -51,13 +69,25 @@ def test_silence_is_counted_from_the_last_octet() -> None:
         await until(31.5)
         assert near.calls[-1] == far.calls[-1] == "abort"
         assert "no octet has come for 10 s" in str(join.error)
+        assert far.written == b"xxx"
 
-    loop = SimulatedLoop()
-    try:
-        loop.run_until_complete(client())
-    finally:
-        loop.close()
-    assert far.written == b"xxx"
+    in_virtual_time(scene)
+
+
+def test_when_one_direction_has_ended_silence_is_counted_from_there() -> None:
+    async def scene(until: Callable[[float], Awaitable[None]]) -> None:
+        join, near, far = joined(Patience(idle=None, half_closed=10.0, keepalive=None))
+        await until(50.0)
+        join.near.eof_received()
+        await until(55.0)
+        join.far.data_received(b"an answer")
+        await until(64.5)
+        assert "abort" not in near.calls + far.calls
+        await until(65.5)
+        assert near.calls[-1] == far.calls[-1] == "abort"
+        assert near.written == b"an answer"
+
+    in_virtual_time(scene)
 
 
 @pytest.mark.parametrize(
