@@ -4,6 +4,7 @@
 # make tools   the tests of what the project is developed with: time limits, endurance, audit, benchmarks
 # make interop the scenarios and the conformance cases against the Linux kernel's siw in a virtual machine
 # make cpython CPython's own tests of sockets, over TCP and over iWARP
+# make pyverbs rdma-core's own Python tests, on pyiwarp instead of a device
 # make help    the rest
 
 VENV := .venv
@@ -19,7 +20,7 @@ PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(i
 QUICK := tests/unit tests/rfc tests/golden
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test tools lint types pytest pythons endurance soak interop cpython bench mutants fuzz wheels compiled package compliance reference audit format clean distclean
+.PHONY: help demo quick test tools lint types pytest pythons endurance soak interop cpython pyverbs bench mutants fuzz wheels compiled package compliance reference audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -64,6 +65,9 @@ interop: $(VENV)/.test  ## the scenarios and the conformance cases against Linux
 
 cpython: $(VENV)/.test  ## CPython's own socket tests over TCP and over iWARP: three minutes; writes docs/cpython.md
 	$(CACHED) $(PYTHON) -m interop.cpython
+
+pyverbs: $(VENV)/.test  ## rdma-core's own Python tests on pyiwarp.pyverbs: half a minute; writes docs/pyverbs-tests.md
+	$(CACHED) $(PYTHON) -m interop.pyverbs
 
 bench: $(VENV)/.test  ## pyiwarp beside sockets and what else is there: some minutes on a quiet machine
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
