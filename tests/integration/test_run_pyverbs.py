@@ -1,4 +1,4 @@
-"""`import pyverbs` as `pyiwarp.pyverbs`: by `install`, by `pyiwarp run --pyverbs`; what is said, and whom it concerns."""
+"""`import pyverbs` as `pyiwarp.pyverbs`: by `install`, by `pyiwarp run --pyverbs`; what is said, and to whom."""
 
 from __future__ import annotations
 
