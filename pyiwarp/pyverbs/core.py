@@ -164,19 +164,25 @@ class Core:
 
 
 _current: Core | None = None
+_making = threading.Lock()  # of it: threads may ask for the first time at once
 
 
 def core() -> Core:
     """That of this process."""
     global _current
     if _current is None:
-        _current = Core()
+        with _making:
+            if _current is None:
+                made = Core()
+                atexit.unregister(_at_exit)
+                atexit.register(_at_exit)  # behind what the poller has registered, so that the thread ends first
+                _current = made
     return _current
 
 
 def _in_child() -> None:
-    global _current
-    parents, _current = _current, None
+    global _current, _making
+    parents, _current, _making = _current, None, threading.Lock()
     if parents is not None:
         parents.leave_behind()
 
@@ -186,6 +192,5 @@ def _at_exit() -> None:
         _current.stop()
 
 
-atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child)

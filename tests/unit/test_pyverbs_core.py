@@ -1,0 +1,50 @@
+"""The progress of a process: all threads share one, whoever asks for it first; it ends in order."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from pyiwarp.pyverbs import core as home
+from pyiwarp.pyverbs.core import Core, core
+from tests.patience import PATIENCE
+
+
+def test_threads_that_ask_at_once_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Core):
+        """One that takes a moment, so that another thread asks meanwhile."""
+
+        def __init__(self) -> None:
+            time.sleep(0.05)
+            super().__init__()
+
+    monkeypatch.setattr(home, "_current", None)
+    monkeypatch.setattr(home, "Core", Slow)
+    found: list[Core] = []
+    threads = [threading.Thread(target=lambda: found.append(core())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert len(found) == 4
+    assert len(set(map(id, found))) == 1
+    found[0].stop()
+
+
+ENDS_AT_ONCE = """
+from pyiwarp.pyverbs.cmid import CMID, AddrInfo
+from pyiwarp.pyverbs.librdmacm_enums import RAI_PASSIVE
+
+listener = CMID(AddrInfo(src="127.0.0.1", src_service="0", flags=RAI_PASSIVE))
+listener.listen()
+"""
+
+
+def test_a_process_that_ends_with_everything_open_says_nothing() -> None:
+    for _ in range(3):
+        run = subprocess.run([sys.executable, "-c", ENDS_AT_ONCE], capture_output=True, text=True, timeout=PATIENCE)
+        assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
