@@ -147,7 +147,7 @@ ON_ASYNCIO = {
     f"sockets.{name}"
     for name in (
         *("connecting", "delivery", "serving", "streams", "transport"),
-        *("family.bridge", "family.enginethread", "family.startupbridge"),
+        *("family.bridge", "family.directwrites", "family.enginethread", "family.startupbridge"),
     )
 }
 OF_SOCKETS = {name for name in FILES if name.startswith("sockets.family.")} - ON_ASYNCIO

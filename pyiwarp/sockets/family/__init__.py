@@ -5,9 +5,9 @@
 
 May import what `pyiwarp.sockets` may, the public names of `pyiwarp`, and the modules of `pyiwarp.sockets`, which know
 nothing of this folder. Read in this order: `families` (the table), `socketclass` (the program's socket), `streamsock`
-and `streamops` (what all families of streams share); `iwarpsock`, `sockoptions`, `iwarpproto` and `af_iwarp` (the
-family that is registered); `enginethread`, `startupbridge` and `bridge` (the thread that serves it); `blocking` and
-`installing`.
+and `streamops` (what all families of streams share); `iwarpsock`, `sockoptions`, `directwrites`, `iwarpproto` and
+`af_iwarp` (the family that is registered); `enginethread`, `startupbridge` and `bridge` (the thread that serves it);
+`blocking` and `installing`.
 """
 
 from __future__ import annotations

@@ -8,8 +8,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
+from pyiwarp.sockets.family.directwrites import riomap, riounmap, riowrite
 from pyiwarp.sockets.family.families import NetProtoFamily, proto_register, sock_register
 from pyiwarp.sockets.family.iwarpproto import RSOCKETS
 from pyiwarp.sockets.family.iwarpsock import IwarpSock
@@ -65,7 +67,8 @@ def _describe(sock: Socket) -> str:
     return f"iWARP as {agreed.role.name.lower()}, MPA revision {agreed.revision} {crc}{markers}"
 
 
-IWARP_OPS: Final = stream_ops(AF_IWARP, __name__, _socketpair, _describe)
+_DIRECT: Final[dict[str, Any]] = {"riomap": riomap, "riounmap": riounmap, "riowrite": riowrite}
+IWARP_OPS: Final = replace(stream_ops(AF_IWARP, __name__, _socketpair, _describe), **_DIRECT)
 FAMILY: Final = NetProtoFamily(AF_IWARP, _create)
 
 proto_register(RSOCKETS)

@@ -58,6 +58,7 @@ class Bridge(asyncio.BufferedProtocol):
         self._transport = transport
         transport.set_write_buffer_limits(HIGH_WATER)
         sk = self._sk
+        sk.stream = transport
         sk.peername, sk.sockname = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         sk.agreement, sk.carrier = transport.get_extra_info("agreement"), transport.get_extra_info("socket")
         if sk.rcvbuf is not None:
@@ -145,7 +146,7 @@ class Bridge(asyncio.BufferedProtocol):
         self._loop.remove_writer(self.near)
         self._thread.unwatch(self)
         hang_up(self.near)
-        self._transport = None
+        self._transport = self._sk.stream = None
         self._sk.finished.set()
 
     # --- from the program --------------------------------------------------------------------------------------------

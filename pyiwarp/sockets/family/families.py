@@ -115,6 +115,12 @@ class ProtoOps:
     """Send the octets of some buffers, with flags; returns how many were taken."""
     recvmsg: Callable[[Socket, list[Buffer], int], int] | None = None
     """Fill some buffers, with flags; returns how many octets have come, 0 at the end."""
+    riomap: Callable[[Socket, Any, int], int] | None = None
+    """Let the peer write a buffer under an offset, -1 for one of the family's choice; returns the offset."""
+    riounmap: Callable[[Socket, int], None] | None = None
+    """The buffer under an offset is the program's alone again."""
+    riowrite: Callable[[Socket, Buffer, int], int] | None = None
+    """Write into a buffer of the peer's, by its offset; returns how many octets. These three are librdmacm's."""
     describe: Callable[[Socket], str] = lambda sock: ""
     """What the socket's `repr` says beside its addresses; the kernel has no such operation."""
 

@@ -13,6 +13,7 @@ from pyiwarp.sockets.family.families import Proto
 from pyiwarp.sockets.family.socketclass import KernelSocket
 from pyiwarp.sockets.family.streamsock import State, StreamSock
 from pyiwarp.sockets.options import StreamOptions
+from pyiwarp.sockets.transport import StreamTransport
 
 __all__ = ["LINGER", "IwarpSock", "set_stream_options", "stream_options"]
 
@@ -53,6 +54,8 @@ class IwarpSock(StreamSock):
         self.inline = 64
         self.agreement: Any = None
         """What MPA startup has settled, once it has."""
+        self.stream: StreamTransport | None = None
+        """The stream, which is the engine thread's, while it is there."""
         self.thread: EngineThread | None = None
         """That which serves it; of another process if this one is a forked child."""
         self.finished = threading.Event()

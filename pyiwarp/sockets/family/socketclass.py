@@ -407,6 +407,33 @@ class Socket(socket.socket):
         _check_ancillary(ancbufsize)
         return self._receive(ops, [memoryview(buffer).cast("B") for buffer in buffers], flags), [], 0, None
 
+    # --- direct writes -----------------------------------------------------------------------------------------------
+
+    def _direct(self) -> ProtoOps:
+        self._check_open()
+        return self.ops or _NOTHING
+
+    def riomap(self, buffer: Any, offset: int = -1) -> int:
+        """Let the peer write `buffer`, a writable one, under `offset`; -1 is its TO. Returns the offset.
+
+        As librdmacm's `riomap`. The peer knows of it before what is sent next, and changes the buffer at any time until
+        `riounmap` or the end of the stream. Raises `OSError`: EINVAL with the reason if the peer has no room for it
+        (RDMA_IOMAPSIZE there), or if the buffer or the offset will not do; EAGAIN, ENOTCONN, `TimeoutError` as `send`.
+        """
+        return _has(self._direct().riomap, "riomap")(self, buffer, offset)
+
+    def riounmap(self, offset: int) -> None:
+        """The buffer under `offset` is the program's alone again; a write of the peer's into it ends the stream."""
+        _has(self._direct().riounmap, "riounmap")(self, offset)
+
+    def riowrite(self, data: Any, offset: int) -> int:
+        """Write `data` into the buffer that the peer offers under `offset`, or behind its start; returns the length.
+
+        As librdmacm's `riowrite`: the peer's program is not told, and has the octets before what is sent next. Raises
+        `OSError`: EINVAL with the reason if no one buffer of the peer's has all of them; the others as `riomap`.
+        """
+        return _has(self._direct().riowrite, "riowrite")(self, data, offset)
+
     # --- the end -----------------------------------------------------------------------------------------------------
 
     def dup(self) -> Self:
