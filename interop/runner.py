@@ -122,7 +122,7 @@ class Runner:
             complaints += [f"no longer differs as declared: {each.aspect}: {each.seen}" for each in absent]
         seconds = time.monotonic() - start
         if complaints:
-            message = "\n".join([f"{cell}:", *complaints, *_evidence(cell, recording)])
+            message = "\n".join([f"{cell}:", *complaints, *_evidence(recording)])
             return Result(cell, Outcome.FAIL, message, tuple(happened), seconds)
         return Result(cell, Outcome.DIFFERS if happened else Outcome.PASS, "", tuple(happened), seconds)
 
@@ -190,16 +190,16 @@ async def _recording(cell: Cell, directory: Path | None) -> AsyncIterator[Record
         yield recording
 
 
-def _evidence(cell: Cell, recording: Recording) -> list[str]:
+def _evidence(recording: Recording) -> list[str]:
     """The last frames of the connection that the scenario used last."""
     lines: list[str] = []
     for transcript in recording.transcripts[-1:]:
-        lines += ["the last frames:", *_lines(transcript, cell)]
+        lines += ["the last frames:", *_lines(transcript)]
     return lines
 
 
-def _lines(transcript: Transcript, cell: Cell) -> list[str]:
+def _lines(transcript: Transcript) -> list[str]:
     try:
-        return decode.last_lines(transcript, _LINES, cell.peer.profile.read_terminate)
+        return decode.last_lines(transcript, _LINES)
     except Exception as error:  # evidence must never hide the failure
         return [f"(not decodable: {error!r})"]

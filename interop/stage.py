@@ -174,8 +174,7 @@ class Stage:
 
     def frames(self, connection: int = -1) -> list[Frame]:
         """The frames of a connection so far, by default of the last one."""
-        profile = self.peer.kind.profile
-        return decode.frames(self.recording.transcripts[connection], profile.read_terminate)
+        return decode.frames(self.recording.transcripts[connection])
 
     def terminate(self, *, sent: bool) -> Term | None:
         """The cause in the Terminate that our side sent, or received as octets: always in the RFC's layout."""

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from pyiwarp.conformance.bench.abilities import Direction, Level
-from pyiwarp.conformance.bench.framing import Deframer
 from pyiwarp.conformance.bench.observed import Frame, Message
+from pyiwarp.decode.framing import Deframer
 from pyiwarp.engine import stream
 from pyiwarp.engine.packing import Packer
 from pyiwarp.target.server import Target

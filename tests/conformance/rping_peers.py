@@ -15,8 +15,9 @@ from crc32c import crc32c
 import pyiwarp
 from pyiwarp.cli.rping.protocol import Pinger, answer_pings
 from pyiwarp.conformance.bench.abilities import Direction, Level
-from pyiwarp.conformance.bench.framing import Fpdu, Framer
+from pyiwarp.conformance.bench.framing import Framer
 from pyiwarp.conformance.bench.observed import Frame, Message
+from pyiwarp.decode.framing import Fpdu
 from tests.conformance.peers import Breaker, Change, Place, Voices, Way, relay
 from tests.hosts import HOST
 from tests.patience import PATIENCE

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pyiwarp.conformance.bench.allowances import PLAIN, Allowances
-from pyiwarp.conformance.bench.framing import Fpdu
 from pyiwarp.conformance.bench.observed import Message
+from pyiwarp.decode.framing import Fpdu
 from pyiwarp.errors import Term
 
 BITFIELDS = Allowances(little_endian_terminates=True)

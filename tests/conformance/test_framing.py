@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyiwarp.conformance.bench.framing import Deframer, Framer, Marker, pad_length
+from pyiwarp.conformance.bench.framing import Framer
 from pyiwarp.conformance.bench.segments import build_untagged
+from pyiwarp.decode.framing import Deframer, Marker, pad_length
 
 
 def send(msn: int, payload: bytes) -> bytes:

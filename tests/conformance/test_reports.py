@@ -90,9 +90,9 @@ async def test_a_failure_tells_everything() -> None:
     story = "\n".join(result.details())
     assert "expected  Terminate 2/0/02" in story
     assert "came      Terminate 1/0/00 (DDP: local catastrophic error (RFC 5041 §7.2))" in story
-    assert "control: layer=1, etype=0, code=0, has_length=1, has_ddp_header=1" in story
-    assert "terminated DDP header" in story
-    assert "CRC: 0x" in story
+    assert "Terminate Control: Layer=1, EType=0, Error Code=0, M=1, D=1" in story
+    assert "Terminated DDP Header" in story
+    assert "CRC: CRC32C 0x" in story
     assert str(told.clause) in story
     sent = story.partition("sent last")[2]
     assert sent.count("MPA ID Req Frame") == 1
@@ -111,16 +111,16 @@ async def test_a_read_request_that_a_terminate_quotes_is_told_field_by_field() -
     (copied,) = select(["RDMAP-5040-4.8-13"])
     result = await try_case(copied, T_READ_COPY, Direction.CONNECT)
     story = "\n".join(result.details())
-    assert "sink_stag: 0xdeadbeef" in story
-    assert "source_to: 0x1122334455667788" in story
+    assert "Data Sink STag: STag 0xdeadbeef" in story
+    assert "Data Source Tagged Offset: TO 0x1122334455667788" in story
 
 
 async def test_where_no_octets_failed_those_that_came_last_are_shown() -> None:
     value, r = select(["EXT-7306-5.2.2-02"]) + select(["MPA-5044-7.1.2-05"])
     octets = (await try_case(value, OTHER_VALUE, Direction.CONNECT)).octets
     assert octets[0] == "what came last:"
-    assert any("original_value: 0" in line for line in octets)
-    assert any("rejected=" in line for line in (await try_case(r, TURNS_R_ROUND, Direction.CONNECT)).octets)
+    assert any("Original Remote Data Value: 0 was there before" in line for line in octets)
+    assert any("R=" in line for line in (await try_case(r, TURNS_R_ROUND, Direction.CONNECT)).octets)
 
 
 def test_what_is_expected_names_each_field() -> None:

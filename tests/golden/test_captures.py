@@ -67,7 +67,7 @@ def test_the_captures_are_there_small_and_described() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_nothing_in_a_capture_is_wrong(file: Path) -> None:
-    found = decode.frames(session(file), SIW.read_terminate)
+    found = decode.frames(session(file))
     assert [str(frame) for frame in found if frame.complaint] == []
     assert [frame.text.split(",")[0] for frame in found[:2]] == [
         "MPA Request",
@@ -186,7 +186,7 @@ class Pump:
 @pytest.mark.parametrize("chunk", [1, 13, 1 << 16])
 def test_the_engine_understands_siw(file: Path, chunk: int) -> None:
     transcript = session(file)
-    found = decode.frames(transcript, SIW.read_terminate)
+    found = decode.frames(transcript)
     theirs = [frame for frame in found if frame.number and not frame.sent]
     events, memory = replay(transcript, found, chunk)
     expected = [text for frame in theirs for text in as_event(frame)]

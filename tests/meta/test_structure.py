@@ -27,7 +27,7 @@ ROWS = """
     codes buffers exports extent crc forks
     errors pump capture faststartup
     wire fastwire access check_errors bounds profile drivers/
-    negotiation mpa ddp rdmap mr
+    negotiation mpa ddp rdmap mr decode/
     startup memory/
     engine/
     queues/
@@ -42,7 +42,7 @@ ROWS = """
 """
 RANK = {name.rstrip("/"): row for row, line in enumerate(ROWS.strip().splitlines(), 1) for name in line.split()}
 ALONE = "conformance"  # it checks other stacks as it checks this one, and shares nothing with it but the formats
-FORMATS = {"codes", "errors", "wire"}
+FORMATS = {"codes", "errors", "wire", "decode"}
 DRIVING = {"pump", "capture", "buffers", "errors", "exports", "forks"}
 
 

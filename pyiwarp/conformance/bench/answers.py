@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from pyiwarp.codes import ATOMIC_REQUEST_SIZE, Opcode, QueueNumber
 from pyiwarp.conformance.bench.breaches import Breach
-from pyiwarp.conformance.bench.segments import TO_MASK, Segment
+from pyiwarp.conformance.bench.segments import TO_MASK
 from pyiwarp.conformance.bench.sequences import Extent
+from pyiwarp.decode.segments import Segment
 from pyiwarp.wire import AtomicRequestHeader, ReadRequestHeader
 
 __all__ = ["Answers"]

@@ -17,8 +17,8 @@ from pyiwarp.codes import (
     Opcode,
     QueueNumber,
 )
-from pyiwarp.conformance.bench.framing import MARKER_SIZE, MARKER_SPACING, Fpdu
-from pyiwarp.conformance.bench.segments import Segment
+from pyiwarp.decode.framing import MARKER_SIZE, MARKER_SPACING, Fpdu
+from pyiwarp.decode.segments import Segment
 from pyiwarp.wire import ReadRequestHeader
 
 __all__ = ["Breach", "fpdu_breaches", "mulpdu_bound", "segment_breaches"]

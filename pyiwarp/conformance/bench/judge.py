@@ -16,10 +16,10 @@ from pyiwarp.conformance.bench.breaches import Breach, fpdu_breaches, mulpdu_bou
 from pyiwarp.conformance.bench.observed import Message
 from pyiwarp.conformance.bench.patterns import Failed
 from pyiwarp.conformance.bench.quotes import Quotes
-from pyiwarp.conformance.bench.segments import Segment, parse_segment
 from pyiwarp.conformance.bench.sequences import UntaggedSequence, WriteSequence
 from pyiwarp.conformance.bench.shown import Shown
 from pyiwarp.conformance.bench.terminates import take_apart
+from pyiwarp.decode.segments import Segment, parse_segment
 
 __all__ = ["FpduJudge"]
 

@@ -8,8 +8,8 @@ from functools import partial
 
 from pyiwarp.conformance.bench.observed import Message
 from pyiwarp.conformance.bench.patterns import Failed, Pattern, message
-from pyiwarp.conformance.bench.segments import Segment
 from pyiwarp.conformance.bench.stream import Stream
+from pyiwarp.decode.segments import Segment
 
 __all__ = ["WholeMessage", "receive_matching", "receive_whole", "segment_of"]
 

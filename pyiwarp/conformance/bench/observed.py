@@ -10,8 +10,8 @@ from construct import ConstructError
 
 from pyiwarp.conformance.bench.allowances import PLAIN, Allowances
 from pyiwarp.conformance.bench.annotate import annotate_fpdu, annotate_octets, annotate_startup
-from pyiwarp.conformance.bench.framing import Fpdu
-from pyiwarp.conformance.bench.segments import Segment, parse_segment
+from pyiwarp.decode.framing import Fpdu
+from pyiwarp.decode.segments import Segment, parse_segment
 from pyiwarp.errors import MalformedMessage, Term
 from pyiwarp.wire import REPLY_KEY, REQUEST_KEY, EnhancedWord, StartupHeader, Terminate, parse_terminate
 

@@ -1,16 +1,12 @@
-"""DDP segments, built and read with the formats of `wire` and nothing else: right ones and wrong ones alike."""
+"""DDP segments, built with the formats of `wire` and nothing else: right ones and wrong ones alike."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from construct import ConstructError
-
-from pyiwarp.codes import Opcode, QueueNumber
 from pyiwarp.wire import ReadRequestHeader, TaggedHeader, UntaggedHeader
 
-__all__ = ["Segment", "build_read_request", "build_tagged", "build_untagged", "parse_segment"]
+__all__ = ["build_read_request", "build_tagged", "build_untagged"]
 
 TO_MASK: Final = (1 << 64) - 1
 
@@ -78,67 +74,3 @@ def build_read_request(sink_stag: int, sink_to: int, read_size: int, source_stag
     }
     octets: bytes = ReadRequestHeader.build(fields)
     return octets
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A DDP segment as it came; the fields of the other kind of header are zero."""
-
-    tagged: bool
-    last: bool
-    dv: int
-    ddp_rsvd: int
-    rv: int
-    rdmap_rsvd: int
-    opcode: int
-    stag: int = 0
-    to: int = 0
-    inval_stag: int = 0
-    qn: int = 0
-    msn: int = 0
-    mo: int = 0
-    payload: bytes = b""
-
-    def __str__(self) -> str:
-        bits = f"T={self.tagged:d} L={self.last:d} DV={self.dv} RV={self.rv}"
-        place = (
-            f"STag {self.stag:#x}, TO {self.to:#x}" if self.tagged else f"queue {self.qn}, MSN {self.msn}, MO {self.mo}"
-        )
-        return f"{self.name} of {len(self.payload)} octets, {bits}, {place}"
-
-    @property
-    def name(self) -> str:
-        """The message type in words."""
-        try:
-            return Opcode(self.opcode).name.replace("_", " ").capitalize()
-        except ValueError:
-            return f"opcode {self.opcode:#x}"
-
-    @property
-    def is_terminate(self) -> bool:
-        """Whether it is a Terminate on the queue where those belong."""
-        return not self.tagged and self.opcode == Opcode.TERMINATE and self.qn == QueueNumber.TERMINATE
-
-
-def parse_segment(ulpdu: bytes) -> Segment | None:
-    """The segment in a ULPDU, None if it ends inside its header."""
-    if not ulpdu:
-        return None
-    tagged = ulpdu[0] >= 0x80
-    definition = TaggedHeader if tagged else UntaggedHeader
-    try:
-        header: Any = definition.parse(ulpdu)
-    except ConstructError:
-        return None
-    names = ("stag", "to") if tagged else ("inval_stag", "qn", "msn", "mo")
-    return Segment(
-        tagged=tagged,
-        last=bool(header.ddp.last),
-        dv=header.ddp.dv,
-        ddp_rsvd=header.ddp.rsvd,
-        rv=header.rdmap.rv,
-        rdmap_rsvd=header.rdmap.rsvd,
-        opcode=header.rdmap.opcode,
-        payload=ulpdu[definition.sizeof() :],
-        **{name: header[name] for name in names},
-    )

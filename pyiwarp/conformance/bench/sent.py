@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final
 
 from pyiwarp.conformance.bench.annotate import annotate_fpdu, annotate_octets, annotate_startup
-from pyiwarp.conformance.bench.framing import Deframer
+from pyiwarp.decode.framing import Deframer
 from pyiwarp.wire import REPLY_KEY, REQUEST_KEY
 
 __all__ = ["SentRecord"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pyiwarp.conformance.bench.breaches import Breach
-from pyiwarp.conformance.bench.segments import Segment
+from pyiwarp.decode.segments import Segment
 
 __all__ = ["Extent", "UntaggedSequence", "WriteSequence"]
 

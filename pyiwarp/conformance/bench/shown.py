@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.breaches import Breach
 from pyiwarp.conformance.bench.control import Region
-from pyiwarp.conformance.bench.segments import Segment
+from pyiwarp.decode.segments import Segment
 from pyiwarp.wire import ReadRequestHeader
 
 __all__ = ["Shown"]

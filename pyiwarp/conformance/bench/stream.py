@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from pyiwarp.codes import Opcode, QueueNumber
-from pyiwarp.conformance.bench.framing import Deframer, Framer
+from pyiwarp.conformance.bench.framing import Framer
 from pyiwarp.conformance.bench.judge import FpduJudge
 from pyiwarp.conformance.bench.observed import Closed, Frame, Message, Observation, Reset, Silence
 from pyiwarp.conformance.bench.patterns import Failed, Pattern, ended, message, read_response, silence, terminate
 from pyiwarp.conformance.bench.segments import build_read_request, build_tagged, build_untagged
 from pyiwarp.conformance.bench.shown import Shown
 from pyiwarp.conformance.bench.startup_line import Line
+from pyiwarp.decode.framing import Deframer
 from pyiwarp.errors import Term
 
 __all__ = ["PROBE_STAG", "Stream"]

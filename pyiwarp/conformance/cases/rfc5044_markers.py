@@ -5,7 +5,6 @@ from __future__ import annotations
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.abilities import Level, Need
 from pyiwarp.conformance.bench.control import pattern_octets
-from pyiwarp.conformance.bench.framing import MARKER_SPACING, Marker
 from pyiwarp.conformance.bench.observed import Message
 from pyiwarp.conformance.bench.patterns import Failed, ended, in_words, read_response, terminate
 from pyiwarp.conformance.bench.segments import build_tagged
@@ -13,6 +12,7 @@ from pyiwarp.conformance.bench.stream import Stream
 from pyiwarp.conformance.bench.terms import MPA_CRC, MPA_MARKER
 from pyiwarp.conformance.bench.testbench import Bench
 from pyiwarp.conformance.case import case
+from pyiwarp.decode.framing import MARKER_SPACING, Marker
 
 __all__: list[str] = []
 

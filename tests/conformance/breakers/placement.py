@@ -12,8 +12,8 @@ from pyiwarp import ddp, fastwire, rdmap
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.framing import Framer
 from pyiwarp.conformance.bench.observed import Frame, Message
-from pyiwarp.conformance.bench.segments import Segment
 from pyiwarp.ddp import UntaggedQueue
+from pyiwarp.decode.segments import Segment
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.engine import stream
 from pyiwarp.engine.stream import Stream

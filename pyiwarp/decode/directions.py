@@ -1,0 +1,156 @@
+"""One direction of a connection as units, while its octets come; two of them are a session.
+
+What was agreed in startup decides how FPDUs are read: CRCs are in use if either side asked for them, a direction has
+markers if the other side asked for them (RFC 5044 §7.1.1). So octets of Full Operation wait until both frames are
+known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pyiwarp.codes import REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE
+from pyiwarp.decode.frames import startup_size
+from pyiwarp.decode.framing import Deframer
+from pyiwarp.decode.joining import place_of_fpdu
+from pyiwarp.decode.units import FpduUnit, StartupUnit, Unit
+from pyiwarp.wire import StartupHeader
+
+__all__ = ["Direction", "Session", "Settings"]
+
+
+class Settings(NamedTuple):
+    """How the FPDUs of one direction are to be read."""
+
+    crc: bool
+    markers: bool
+
+
+class Direction:
+    """Takes the octets of one direction; `joined` says that its beginning may be missing."""
+
+    def __init__(self, *, joined: bool = False) -> None:
+        self._buffer = bytearray()
+        self._offset = 0  # of the buffer's first octet
+        self._joined = joined
+        self._startup: StartupUnit | None = None
+        self._deframer: Deframer | None = None
+        self._begin = 0  # where Full Operation begins, or what is known of it
+        self._crc = True
+        self._number = 0
+
+    @property
+    def startup(self) -> StartupUnit | None:
+        """Its startup frame, None before it is whole."""
+        return self._startup
+
+    @property
+    def in_midstream(self) -> bool:
+        """Whether what came first is no startup frame, and may be an FPDU's middle."""
+        head = bytes(self._buffer[: len(REQUEST_KEY)])
+        known = REQUEST_KEY.startswith(head) or REPLY_KEY.startswith(head)
+        return self._joined and self._startup is None and bool(head) and not known
+
+    def feed(self, octets: bytes) -> list[Unit]:
+        """These octets come next; the units that they make whole."""
+        if self._deframer is not None:
+            self._deframer.buffer += octets
+            return list(self._fpdus())
+        self._buffer += octets
+        return list(self._take_startup())
+
+    def begin(self, settings: Settings) -> list[Unit]:
+        """Startup is over: what follows are FPDUs. The units that had waited for that."""
+        units: list[Unit] = []
+        if self._startup is None and self._buffer:  # joined in mid-stream
+            units += self._join(settings)
+        self._deframer = Deframer(settings.markers)
+        self._deframer.offset = self._joined_at
+        self._deframer.buffer += self._buffer
+        self._begin = self._offset - self._joined_at
+        self._offset += len(self._buffer)
+        self._buffer.clear()
+        self._crc = settings.crc
+        return units + list(self._fpdus())
+
+    def finish(self) -> list[Unit]:
+        """No more octets come: what is left, if anything is."""
+        rest = bytes(self._buffer if self._deframer is None else self._deframer.buffer)
+        offset = self._offset if self._deframer is None else self._begin + self._deframer.offset
+        if not rest:
+            return []
+        if self._startup is None and self._deframer is None:
+            return [StartupUnit(offset, rest, "no whole startup frame")]
+        return [Unit(offset, rest, "no whole FPDU")]
+
+    _joined_at = 0  # how far the first FPDU that was found is from the beginning of Full Operation, modulo 512
+
+    def _join(self, settings: Settings) -> list[Unit]:
+        found = place_of_fpdu(bytes(self._buffer), settings.markers, crc=settings.crc)
+        if found is None:
+            return []
+        place, self._joined_at = found
+        skipped = bytes(self._buffer[:place])
+        del self._buffer[:place]
+        self._offset += place
+        return [Unit(0, skipped, "before the first FPDU that was found")] if skipped else []
+
+    def _take_startup(self) -> Iterator[Unit]:
+        size = None if self._startup else startup_size(bytes(self._buffer[:STARTUP_HEADER_SIZE]))
+        if size is None or len(self._buffer) < size or self.in_midstream:
+            return
+        self._startup = StartupUnit(self._offset, bytes(self._buffer[:size]))
+        del self._buffer[:size]
+        self._offset += size
+        yield self._startup
+
+    def _fpdus(self) -> Iterator[Unit]:
+        assert self._deframer is not None
+        while (fpdu := self._deframer.next()) is not None:
+            self._number += 1
+            yield FpduUnit(self._begin + fpdu.offset, fpdu.octets, "", fpdu, self._number, self._crc)
+
+
+class Session:
+    """Both directions of one connection; direction 0 is what the side that opened it sends, 1 the other's.
+
+    With `joined` the beginning may be missing. `feed` and `finish` give pairs of direction and unit in the order in
+    which the units became whole.
+    """
+
+    def __init__(self, *, joined: bool = False) -> None:
+        self.directions = (Direction(joined=joined), Direction(joined=joined))
+        self.settings: tuple[Settings, Settings] | None = None
+
+    def feed(self, direction: int, octets: bytes) -> list[tuple[int, Unit]]:
+        """These octets of a direction come next."""
+        units = [(direction, unit) for unit in self.directions[direction].feed(octets)]
+        if self.settings is None and all(each.startup is not None for each in self.directions):
+            units += self._begin()
+        return units
+
+    def finish(self) -> list[tuple[int, Unit]]:
+        """The connection has ended, or nothing more was captured: what is left."""
+        units = []
+        if self.settings is None and any(each.startup or each.in_midstream for each in self.directions):
+            units += self._begin()
+        for direction, each in enumerate(self.directions):
+            units += [(direction, unit) for unit in each.finish()]
+        return units
+
+    def _begin(self) -> list[tuple[int, Unit]]:
+        self.settings = self._settle()
+        return [
+            (number, unit)
+            for number, (direction, settings) in enumerate(zip(self.directions, self.settings, strict=True))
+            for unit in direction.begin(settings)
+        ]
+
+    def _settle(self) -> tuple[Settings, Settings]:
+        """What was agreed; CRCs and no markers where a frame was not seen."""
+        units = [each.startup for each in self.directions]
+        flags = [StartupHeader.parse(unit.octets).flags if unit else None for unit in units]
+        crc = any(each is None or each.crc for each in flags)
+        opener, other = (bool(each and each.markers) for each in flags)
+        return Settings(crc, other), Settings(crc, opener)
