@@ -27,6 +27,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 PAGE: Final = ROOT / "docs" / "compliance.md"
 OBEYING: Final = "pyiwarp"
 CONFORMANCE: Final = "pyiwarp/conformance"
+DECODING: Final = "pyiwarp/decode"  # it names rules that others break
 SHOWING: Final = "tests"
 NOT_SHOWING: Final = ("tests/meta", "tests/interop", "tests/conformance")
 """What is here is about other tests, or about the tester, or runs only where another implementation is at hand."""
@@ -160,7 +161,7 @@ def read() -> Ledger:
             if name not in where[citation.id]:
                 where[citation.id].append(name)
 
-    for file in sources(OBEYING, [CONFORMANCE]):
+    for file in sources(OBEYING, [CONFORMANCE, DECODING]):
         for citation in citations(file.read_text(encoding="utf-8")):
             note(ledger.obeyed, citation, [str(file.relative_to(ROOT))], file)
     for file in sources(CONFORMANCE):

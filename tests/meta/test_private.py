@@ -18,10 +18,6 @@ EXCEPTIONS = {
         "os._exit",
     ): "the only way to another exit status when the interpreter ends; documented by Python",
     ("drivers/interrupts.py", "sys._getframe"): "the only way to the frames that wait; documented by Python",
-    (
-        "conformance/bench/annotate.py",
-        "field._parsereport",
-    ): "construct has no public way to parse one field",
 }
 """Where another object's private attribute is used all the same, and why."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import pytest
@@ -94,17 +95,23 @@ def fpdu_of(octets: bytes, *, markers: bool = False) -> Fpdu:
     return fpdu
 
 
+def is_rule(said: str) -> bool:
+    """Whether a complaint ends with the id of a requirement."""
+    return re.search(r" \(\w+-\d{4}-[\d.]+-\d\d\)$", said) is not None
+
+
 def test_what_is_wrong_names_its_clause() -> None:
-    """# MPA-5044-4.4-12, MPA-5044-4.1-03, MPA-5044-4.3-04, DDP-5041-4.1-11, RDMAP-5040-4.1-07"""
     crc = named(fields_of_fpdu(fpdu_of(Framer().frame(build_tagged(0, 1, 2), crc_mask=1))))["CRC"]
-    assert crc.wrong.endswith("is right (MPA-5044-4.4-12)")
+    assert "is right" in crc.wrong
     pad = named(fields_of_fpdu(fpdu_of(Framer().frame(bytes(15), pad=b"xyz"))))["PAD"]
-    assert "MPA-5044-4.1-03" in pad.wrong
+    assert "a pad is zero" in pad.wrong
     twisted = Framer(markers=True).frame(bytes(20), tamper=lambda marker: Marker(0, marker.fpduptr + 4))
     marker = named(fields_of_fpdu(fpdu_of(twisted, markers=True)))["Marker"]
-    assert "FPDUPTR 0 is due (MPA-5044-4.3-04)" in marker.wrong
-    assert "DDP-5041-4.1-11" in fields_of_ulpdu(build_tagged(0, 1, 2, dv=2))[0].wrong
-    assert "RDMAP-5040-4.1-07" in fields_of_ulpdu(build_tagged(0, 1, 2, rv=0))[1].wrong
+    assert "FPDUPTR 0 is due" in marker.wrong
+    dv, rv = fields_of_ulpdu(build_tagged(0, 1, 2, dv=2))[0], fields_of_ulpdu(build_tagged(0, 1, 2, rv=0))[1]
+    assert "DV is 2, 1 is due" in dv.wrong
+    assert "RV is 0, 1 is due" in rv.wrong
+    assert all(is_rule(field.wrong) for field in (crc, pad, marker, dv, rv))
 
 
 def test_without_crc_its_octets_may_be_any() -> None:
@@ -197,7 +204,6 @@ def test_a_session_is_units_however_its_octets_come(piece: int, markers: bool) -
 @pytest.mark.parametrize("markers", [False, True])
 @pytest.mark.parametrize("lost", [1, 2, 13, 700, 2_222])
 def test_a_stream_that_was_joined_late_is_found_again(lost: int, markers: bool) -> None:
-    """# MPA-5044-5.2-02"""
     segments, octets = flow(40, markers=markers)
     direction = Direction(joined=True)
     assert direction.feed(octets[lost:]) == []
