@@ -19,6 +19,7 @@ from benchmarks import (
     loops,
     messaging,
     programs,
+    pyverbs,
     scale,
     sockets,
     streams,
@@ -305,6 +306,26 @@ ROWS: Final[tuple[Row, ...]] = (
             _echo("asyncio streams, asyncio", "tcp", loop="asyncio"),
             _echo("pyiwarp.sockets, asyncio", "iwarp", loop="asyncio"),
             RSTREAM_LATENCY,
+        ),
+    ),
+    Row(
+        "pyverbs-send",
+        "Send of 64 octets, confirmed by the peer, polling",
+        "µs",
+        SMALL,
+        (
+            _pair("pyiwarp.blocking, confirmed", pyverbs.send_server_blocking, pyverbs.send_client_blocking),
+            _pair("stand-in for pyverbs", pyverbs.send_server, pyverbs.send_client),
+        ),
+    ),
+    Row(
+        "pyverbs-read",
+        "Read of 64 octets by a program of pyverbs, polling; the peer's program polls or sleeps",
+        "µs",
+        SMALL,
+        (
+            _pair("the peer polls", pyverbs.polling_server, pyverbs.read_client),
+            _pair("the peer sleeps", pyverbs.sleeping_server, pyverbs.read_client),
         ),
     ),
     # --- without a target: what else one would like to know ---

@@ -161,6 +161,8 @@ TARGETS: Final[Mapping[str, tuple[Target, ...]]] = {
         AtMost("pyiwarp.sockets", 2.5, of="asyncio streams"),
         AtMost("pyiwarp.sockets, asyncio", 2.5, of="asyncio streams, asyncio"),
     ),
+    "pyverbs-send": (AtMost("stand-in for pyverbs", 1.5, of="pyiwarp.blocking, confirmed"),),
+    "pyverbs-read": (AtMost("the peer sleeps", 3.0, of="the peer polls"),),
     "qps-64": (
         AtLeast("64 queue pairs", 0.85, of="1 queue pair"),
         AtLeast("64 queue pairs", 0.5, key="slowest / fastest"),

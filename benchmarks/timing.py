@@ -9,22 +9,31 @@ from collections.abc import Awaitable, Callable
 
 from benchmarks.pairs import Job, Sample
 
-__all__ = ["back_and_forth", "back_and_forth_awaited", "now", "one_way"]
+__all__ = ["back_and_forth", "back_and_forth_awaited", "now", "one_way", "whole"]
 
 now = time.perf_counter
 
 
 def back_and_forth(job: Job, there_and_back: Callable[[], None]) -> Sample:
     """Call `there_and_back` for as long as the job says; the time of one way, in µs."""
+    return one_way(_stamps(job, there_and_back))
+
+
+def whole(job: Job, call: Callable[[], None]) -> Sample:
+    """The same of `call`, whose whole time counts."""
+    return _spread(_stamps(job, call), 1e6)
+
+
+def _stamps(job: Job, call: Callable[[], None]) -> list[float]:
     until = now() + job.warmup
     while now() < until:
-        there_and_back()
+        call()
     stamps = [now()]
     until = stamps[0] + job.seconds
     while stamps[-1] < until:
-        there_and_back()
+        call()
         stamps.append(now())
-    return one_way(stamps)
+    return stamps
 
 
 async def back_and_forth_awaited(job: Job, there_and_back: Callable[[], Awaitable[None]]) -> Sample:
@@ -42,9 +51,13 @@ async def back_and_forth_awaited(job: Job, there_and_back: Callable[[], Awaitabl
 
 def one_way(stamps: list[float]) -> Sample:
     """Half the times between `stamps`, in µs: median, 99th percentile, least."""
-    halves = sorted((after - before) * 5e5 for before, after in itertools.pairwise(stamps))
+    return _spread(stamps, 5e5)
+
+
+def _spread(stamps: list[float], scale: float) -> Sample:
+    times = sorted((after - before) * scale for before, after in itertools.pairwise(stamps))
     return {
-        "µs": statistics.median(halves),
-        "p99 µs": halves[int(0.99 * (len(halves) - 1))],
-        "least µs": halves[0],
+        "µs": statistics.median(times),
+        "p99 µs": times[int(0.99 * (len(times) - 1))],
+        "least µs": times[0],
     }
