@@ -27,7 +27,7 @@ the process has grown at the end. Each test has a minute.
 
 _MEANINGS: Final = {
     What.PROTOCOL: "pass, and show the protocol: MPA was spoken, which is counted",
-    What.OBJECTS: "pass, and show calls of the verbs: nothing goes over the wire",
+    What.OBJECTS: "pass, and show calls of the verbs, without traffic",
     What.EMULATION: "pass on what is emulated in software (device memory, on-demand paging, parent domains with"
     " allocators): no proof of the protocol",
     What.NOTHING: "pass, and mean nothing: there is nothing to test here",

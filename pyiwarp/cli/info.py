@@ -1,6 +1,8 @@
-"""`pyiwarp info`: versions, limits of the device, the event loop, CRC and digests of files in use."""
+"""`pyiwarp info`: versions, limits of the device, also as verbs programs see it, the event loop, CRC and digests."""
 
 from __future__ import annotations
+
+import typer
 
 from pyiwarp.cli.options import JsonOption, LoopOption
 from pyiwarp.cli.running import LoopName
@@ -9,18 +11,27 @@ __all__ = ["info"]
 
 
 def info(json: JsonOption = False, loop: LoopOption = LoopName.AUTO) -> None:
-    """Show versions, limits, the event loop, the CRC and the digests of files."""
+    """Show versions, limits, the event loop, the CRC, the digests of files, and the device as verbs programs see it."""
     from pyiwarp.cli.running import loop_factory
+    from pyiwarp.cli.verbs_device import devices, lines
+    from pyiwarp.errors import UsageError
 
     facts = _facts(loop_factory(loop).__module__.partition(".")[0])
+    try:
+        found = devices()
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
     if json:
         import json as jsonlib
 
-        print(jsonlib.dumps(facts))
+        print(jsonlib.dumps({**facts, "verbs_devices": found}))
         return
     width = max(map(len, facts))
     for name, value in facts.items():
         print(f"{name.replace('_', ' '):{width}}  {value}")
+    print("\nas verbs programs see it (pyiwarp run --pyverbs)")
+    for line in lines(found):
+        print(line)
 
 
 def _facts(loop: str) -> dict[str, object]:

@@ -31,6 +31,7 @@ from pyiwarp.pyverbs.device_attr import (
     TSOCaps,
     guid_format,
     guid_to_hex,
+    network_order,
     phys_state_to_str,
     port_state_to_str,
     speed_to_str,
@@ -172,11 +173,19 @@ class Context(Owner):
 
     def query_device(self) -> DeviceAttr:
         """The limits of the device."""
-        return DeviceAttr()
+        attributes = DeviceAttr()
+        attributes.node_guid = network_order(self._guid)
+        return attributes
 
     def query_device_ex(self, ex_input: QueryDeviceExInput | None = None) -> DeviceAttrEx:
         """More of them."""
-        return DeviceAttrEx(implicit=implicit_is_allowed())
+        attributes = DeviceAttrEx(implicit=implicit_is_allowed())
+        attributes.orig_attr = self.query_device()
+        return attributes
+
+    @property
+    def _guid(self) -> int:
+        return next((device.guid for device in get_device_list() if device.name.decode() == self.name), GUID)
 
     def query_port(self, port_num: int) -> PortAttr:
         """The one port."""

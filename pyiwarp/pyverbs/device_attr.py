@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
@@ -47,10 +48,17 @@ DM_SIZE: Final = 128 * 1024
 """Octets of a device's memory, which is emulated."""
 GID_ENTRIES: Final = 2
 GUID: Final = 0x0200_5E00_0000_0001
+"""Of the first device, as `Device.guid` has it: in the order of this host."""
 MAX_MESSAGE: Final = (1 << 31) - 1
 """Octets of one message: beside immediate data 31 bits tell of them."""
 PORT_SPEED: Final = 400
 """Of the port, in units of 100 Mbit/s: four lanes of 10 Gbit/s. It is said, and bounds nothing."""
+
+
+def network_order(guid: int) -> int:
+    """A GUID as `ibv_query_device` gives it: its octets are in the order of the network."""
+    return int.from_bytes(guid.to_bytes(8, "big"), sys.byteorder)
+
 
 _MANY: Final = 1 << 16
 _CAPS: Final = (
@@ -66,8 +74,8 @@ class DeviceAttr(Record):
 
     FIELDS: ClassVar[dict[str, Any]] = {
         "fw_version": "0",
-        "node_guid": GUID,
-        "sys_image_guid": GUID,
+        "node_guid": network_order(GUID),
+        "sys_image_guid": network_order(GUID),
         "max_mr_size": 1 << 47,
         "page_size_cap": 0xFFFF_F000,
         "vendor_id": 0x70_79_69,
@@ -339,8 +347,8 @@ def translate_gid_type(gid_type: int) -> str:
 
 
 def guid_format(num: int) -> str:
-    """A GUID that is given in the order of this host, as text in the order of the network."""
-    octets = num.to_bytes(8, "little").hex()
+    """A GUID that is given in the order of the network, as text."""
+    octets = num.to_bytes(8, sys.byteorder).hex()
     return ":".join(octets[i : i + 4] for i in range(0, 16, 4))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from ipaddress import ip_address
 from typing import Any, Final
 
 from pyiwarp import Device
+from pyiwarp.errors import UsageError
 from pyiwarp.profile import PeerProfile, profile_named
 from pyiwarp.pyverbs.core import core
 from pyiwarp.pyverbs.libibverbs_enums import ibv_event_type
@@ -26,12 +28,20 @@ _DEFAULT: Final = "iw0=127.0.0.1"
 
 
 def hosts() -> dict[str, str]:
-    """The devices, each with its address, as the environment's PYIWARP_VERBS says: `iw0=10.0.0.1,iw1=10.0.0.2`."""
+    """The devices, each with its address, as the environment's PYIWARP_VERBS says: `iw0=10.0.0.1,iw1=10.0.0.2`.
+
+    Raises `UsageError` for what is not a name with an IP address.
+    """
     found: dict[str, str] = {}
     for item in os.environ.get(_HOSTS, _DEFAULT).split(","):
         name, _, host = item.strip().partition("=")
-        if name and host:
-            found[name] = host
+        try:
+            address = str(ip_address(host))
+        except ValueError:
+            address = ""
+        if not (name and address):
+            raise UsageError(f"{_HOSTS} has {item!r}; write NAME=ADDRESS with an IP address, and commas between")
+        found[name] = address
     return found
 
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pyiwarp.bounds import DEFAULT_BACKLOG, PER_ADDRESS
 from pyiwarp.cli import app, main
+from pyiwarp.pyverbs.device import Context, guid_format, port_state_to_str
 
 runner = CliRunner()
 
@@ -75,6 +76,34 @@ def test_info_is_for_people_and_as_data() -> None:
     assert re.search(r"file digests +(BLAKE3 \(blake3 [\d.]+\), )?SHA-256", shown)
     assert json.loads(runner.invoke(app, ["info", "--json"]).output)["max_ord"] == 128
     assert "asyncio" in runner.invoke(app, ["info", "--loop", "asyncio"]).output
+
+
+def test_info_shows_the_device_as_verbs_programs_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The numbers are those of `query_device`, `query_port` and `query_gid`."""
+    monkeypatch.setenv("PYIWARP_VERBS", "iw0=127.0.0.1, iw1=::1")
+    shown = runner.invoke(app, ["info"]).output
+    assert max(map(len, shown.splitlines())) <= 80
+    assert re.findall(r"hca_id: (\w+)", shown) == ["iw0", "iw1"]
+    assert re.findall(r"node_guid: +(\S+)", shown) == ["0200:5e00:0000:0001", "0200:5e00:0000:0002"]
+    assert re.findall(r"GID\[0\]: +(\S+)", shown) == ["::ffff:127.0.0.1", "::1"]
+    assert "GID[1]" not in shown  # no address
+    first, second = json.loads(runner.invoke(app, ["info", "--json"]).output)["verbs_devices"]
+    with Context(name="iw1") as context:
+        limits, port = context.query_device(), context.query_port(1)
+    assert guid_format(limits.node_guid) == second["node_guid"]
+    for name in ("max_qp", "max_mr", "max_qp_wr", "max_sge", "max_cqe", "max_srq", "max_qp_rd_atom"):
+        assert getattr(limits, name) == first[name] == second[name]
+        assert re.search(rf"{name}: +{first[name]}\n", shown)
+    assert second["ports"][0]["state"] == port_state_to_str(port.state) == "Active (4)"
+    assert second["ports"][0]["max_msg_sz"] == port.max_msg_sz
+
+
+@pytest.mark.parametrize("value", ["iw0=localhost", "iw0", "=127.0.0.1", ""])
+def test_info_refuses_a_device_that_cannot_be(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("PYIWARP_VERBS", value)
+    result = runner.invoke(app, ["info"])
+    assert result.exit_code == 2
+    assert f"PYIWARP_VERBS has {value!r}" in result.output.replace("\n", " ")
 
 
 def test_an_interrupt_before_the_loop_runs_is_one_line(
