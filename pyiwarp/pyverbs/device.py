@@ -127,16 +127,24 @@ def rdma_get_devices() -> list[Device]:
 
 
 class Context(Owner):
-    """An open device: `name`, or `cmd_fd` of a context of this process, or the device of a `cmid`."""
+    """An open device: `name`, or `cmd_fd` of a context of this process, or the device of a `cmid`.
+
+    A context that is made from a `cmd_fd` closes that descriptor with itself; a program passes a copy (`os.dup`).
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
         self.name: str | None = kwargs.get("name")
         cmid, descriptor = kwargs.get("cmid"), kwargs.get("cmd_fd")
-        self._is_imported = descriptor is not None
+        self._is_imported = False
+        self._descriptor: int | None = None
         if descriptor is not None:
             self.opened = imported(descriptor)
             self.name = self.opened.context.device.name
+            if descriptor != self.opened.descriptor:
+                self._descriptor = descriptor
+                self.on_drop(os.close, descriptor)
+            self._is_imported = True
             return
         if cmid is not None:
             self.name = cmid.dev_name
@@ -265,6 +273,8 @@ class Context(Owner):
     def _let_go(self) -> None:
         if not self._is_imported:
             self.opened.close()
+        elif self._descriptor is not None:
+            os.close(self._descriptor)
 
 
 def _check_port(port_num: int, what: str) -> None:
