@@ -67,6 +67,7 @@ class Opened:
         self._descriptor: int | None = None
         self._open = True
         self.core.open_contexts += 1
+        self.core.start()  # who drops it without closing it leaves it to the thread
 
     def tell(self, event: ibv_event_type) -> None:
         """Add an asynchronous event; the poller is held."""

@@ -53,7 +53,6 @@ class PD(Owner):
             creator.pd = self
         else:
             raise PyverbsUserError(f"Cannot create PD from {type(creator)}")
-        self.ctx.core.start()
         handle = kwargs.get("handle")
         self._is_imported = handle is not None
         if handle is None:
