@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 _IDLE: Final = 0.001
 """Seconds for which the thread leaves the sockets to a program that has looked at them."""
 
+_LONGEST_IDLE: Final = 0.008
+_LAST_QUIET: Final = 0.005
+_LONGEST_SETTLING: Final = 0.1
 _WAKE_UP: Final = 4096
 _LONGEST_END: Final = 1.0
 """Seconds that the end of the process waits for the thread, which a callback may hold up."""
@@ -37,12 +40,13 @@ class Core:
     """What a process has once: `poller`, which threads hold in turns, and the thread that serves when nobody looks.
 
     Objects of the stack are used while the poller is held: `with core().poller`. `open_contexts` counts what the thread
-    serves; it ends when there is none.
+    serves; it ends when there is none. `connections` counts the queue pairs that are connected.
     """
 
     def __init__(self) -> None:
         self.poller = SharedPoller()
         self.open_contexts = 0
+        self.connections = 0
         self._thread: threading.Thread | None = None
         self._ends = False  # as the process does
         self._looked = 0.0  # when somebody made progress
@@ -92,9 +96,23 @@ class Core:
                 self._thread = threading.Thread(target=self._serve, name="pyiwarp.pyverbs", daemon=True)
                 self._thread.start()
 
+    def settle(self, quiet: float) -> None:
+        """Go on until nothing has come for `quiet` seconds, for a tenth of a second at most.
+
+        A peer knows that its work is done when this side has answered its Read: an answer that is due goes out before
+        a connection ends.
+        """
+        news = select.poll()
+        news.register(self.poller.fileno(), select.POLLIN)
+        end = time.monotonic() + _LONGEST_SETTLING
+        while time.monotonic() < end and news.poll(quiet * 1000):
+            self.progress()
+
     def stop(self) -> None:
         """The process ends: so does the thread, before the sockets do."""
         thread, self._ends = self._thread, True
+        if self.connections:
+            self.settle(_LAST_QUIET)
         self.wake()
         if thread is not None:
             thread.join(_LONGEST_END)
@@ -124,20 +142,30 @@ class Core:
                 os.read(self._hearer, _WAKE_UP)
             if self._ends:
                 return
-            if self._is_looked_at():
-                time.sleep(_IDLE)
-                if time.monotonic() - self._looked < _IDLE or not looks.poll(0):
-                    self._make_due_calls()
-                    continue
+            if self._leave_it(looks):
+                continue
             with self.poller:
                 self._move()
                 if not self.open_contexts:
                     self._thread = None
                     return
 
-    def _is_looked_at(self) -> bool:
-        """Whether the program makes progress itself."""
-        return bool(self._waiting) or time.monotonic() - self._looked < _IDLE
+    def _leave_it(self, looks: select.poll) -> bool:
+        """Wait as long as the program makes progress itself; returns whether nothing is left to do then.
+
+        Each time that this thread wakes, it takes the interpreter from the program: so it sleeps longer and longer.
+        """
+        pause = _IDLE
+        while self._waiting or time.monotonic() - self._looked < pause:
+            time.sleep(pause)
+            if self._timers:
+                self._make_due_calls()
+            if not looks.poll(0):
+                return True
+            if self._waiting and pause == _LONGEST_IDLE:
+                return False
+            pause = min(2 * pause, _LONGEST_IDLE)
+        return False
 
     def _move(self) -> None:
         try:

@@ -105,12 +105,15 @@ class Events:
 
     def __init__(self) -> None:
         self.queues: deque[WcQueue] = deque()
+        self._open = True
         self.fd, self._bell = os.pipe()
         for end in (self.fd, self._bell):
             os.set_blocking(end, False)
 
     def put(self, queue: WcQueue) -> None:
         """A queue has a completion."""
+        if not self._open:
+            return
         self.queues.append(queue)
         with contextlib.suppress(BlockingIOError):
             os.write(self._bell, b"!")
@@ -124,6 +127,8 @@ class Events:
 
     def close(self) -> None:
         """Close the descriptors."""
+        self._open = False
+        self.queues.clear()
         for end in (self.fd, self._bell):
             os.close(end)
 
@@ -177,7 +182,7 @@ class CompChannel(Owner):
         super().__init__()
         self.context = context
         self.events = Events()
-        self.on_drop(self.events.close)
+        self.on_drop(context.opened.core.soon, self.events.close)
         context.add_ref(self)
 
     def get_cq_event(self, expected_cq: CQ | CQEX) -> None:
@@ -195,7 +200,8 @@ class CompChannel(Owner):
         return self.events.fd
 
     def _let_go(self) -> None:
-        self.events.close()
+        with self.context.opened.core.poller:
+            self.events.close()
 
 
 class _Queue(Owner):

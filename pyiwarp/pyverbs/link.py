@@ -55,6 +55,7 @@ _CONNECTABLE: Final = (RTR, RTS, SQD)
 _SUCCESS, _FLUSHED = _STATUS.IBV_WC_SUCCESS, _STATUS.IBV_WC_WR_FLUSH_ERR
 _WITH_IMM, _WITH_INV = int(ibv_wc_flags.IBV_WC_WITH_IMM), int(ibv_wc_flags.IBV_WC_WITH_INV)
 _LOCAL: Final = (BindMw, LocalInvalidate)
+_QUIET: Final = 0.001
 LEAST_INLINE: Final = 256
 """Octets that every queue pair takes inline."""
 
@@ -147,6 +148,11 @@ class Link:
         if self.receiver is not None:
             self.receiver.modify(access=self.access)
 
+    def settle(self) -> None:
+        """The program closes the queue pair: answer what its peer has asked."""
+        if self._up and self.state is not ERR and not self.core.left_behind:
+            self.core.settle(_QUIET)
+
     def close(self) -> None:
         """The queue pair is gone; nothing is told any more."""
         if self._closed:
@@ -208,6 +214,7 @@ class Link:
     def _leave(self) -> None:
         """Leave the connection, or the attempt; what was posted is forgotten."""
         self._epoch += 1
+        self.core.connections -= self._up
         self._up = self._is_timed = self._is_lost = False
         self._ahead = None
         self._held.clear()
@@ -269,6 +276,7 @@ class Link:
     def now_up(self) -> None:
         """It is connected."""
         self._up = True
+        self.core.connections += 1
         if self.state is RTS:
             self._post_held()
 

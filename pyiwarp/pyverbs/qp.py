@@ -194,6 +194,7 @@ class QP(Owner):
             link.peer = End(mine.ah_attr.raw, mine.dest_qp_num)
 
     def _let_go(self) -> None:
+        self.link.settle()
         self.link.close()
 
     def __str__(self) -> str:
