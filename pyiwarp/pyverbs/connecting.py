@@ -41,7 +41,7 @@ def patience(timeout: int, retry_cnt: int) -> float | None:
 
 
 class Attempts:
-    """Tries to connect `qp` to `host` and `port`; `on_connected` is called when that is done.
+    """Tries to connect `qp` from `local_host` to `host` and `port`; `on_connected` is called when that is done.
 
     It is made, cancelled, and goes on while the poller is held.
     """
@@ -50,6 +50,7 @@ class Attempts:
         self,
         core: Core,
         qp: QueuePair,
+        local_host: str,
         host: str,
         port: int,
         offered: blocking.Offer,
@@ -57,6 +58,7 @@ class Attempts:
     ) -> None:
         self._core = core
         self._qp = qp
+        self._local_host = local_host
         self._place = host, port
         self._offer = offered
         self._on_connected = on_connected
@@ -79,7 +81,7 @@ class Attempts:
         host, port = self._place
         try:
             self._connecting = blocking.start_connect_qp(
-                self._qp, host, port, self._offer, local_host=None, on_finished=self._finished
+                self._qp, host, port, self._offer, local_host=self._local_host, on_finished=self._finished
             )
         except OSError:
             self._again()

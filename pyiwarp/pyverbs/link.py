@@ -292,6 +292,7 @@ class Link:
         self._attempts = Attempts(
             self.core,
             caller,
+            self.opened.host,
             host_of(self.peer.gid),
             port_of(self.peer.qpn),
             self.offer(bytes(Hello(self.end, self.peer))),

@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Final, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
@@ -28,7 +30,9 @@ _INDEX_BITS: Final = 8
 _PLACES: Final = 1 << _INDEX_BITS
 _BACKLOG: Final = 1024
 _MOST_UNDECIDED: Final = 16
-"""Requests for one queue pair that wait for its program; one of them is its peer's."""
+"""Requests for one queue pair that wait for its program: one of them is its peer's, who asks again if rejected."""
+_MOST_WAITING: Final = 512
+"""Requests that wait for the programs of all queue pairs of one listener."""
 
 
 class End(NamedTuple):
@@ -91,18 +95,16 @@ class Door:
     def forget(self, qpn: int) -> None:
         """The queue pair is gone; without any, the listener closes."""
         self._callees.pop(qpn % _PLACES, None)
-        if self._callees:
-            self.match()
-            return
-        self._siblings.remove(self)
-        self._undecided.clear()
-        self._listener.close()
+        self.match()
+        if not self._callees:
+            self._siblings.remove(self)
+            self._listener.close()
 
     def match(self) -> None:
         """A queue pair has changed: see who may be accepted now."""
         undecided, self._undecided = self._undecided, []
         for request, hello in undecided:
-            callee = self._callees.get(hello.callee.qpn % _PLACES)
+            callee = self.callee(hello.callee.qpn)
             try:
                 if callee is None:
                     request.reject()
@@ -114,15 +116,41 @@ class Door:
     def _on_request(self) -> None:
         while (request := self._listener.take_request()) is not None:
             hello = Hello.parse(request.private_data)
-            if hello is None or self._has_enough(hello.callee):
-                request.reject()
+            if hello is None or not self._is_addressed(hello, request):
+                _reject(request)
             else:
+                self._make_room(hello.callee)
                 self._undecided.append((request, hello))
         self.match()
 
-    def _has_enough(self, callee: End) -> bool:
-        """Whether so many ask for a queue pair that one more is no peer of it."""
-        return sum(hello.callee == callee for _, hello in self._undecided) >= _MOST_UNDECIDED
+    def _is_addressed(self, hello: Hello, request: blocking.Request) -> bool:
+        """Whether it names a queue pair of this listener, and comes from the address that its caller has."""
+        is_ours = hello.callee.gid == gid_of(self.host) and port_of(hello.callee.qpn) == self._port
+        return is_ours and _is_at(request.peername, hello.caller.gid)
+
+    def _make_room(self, callee: End) -> None:
+        """Reject the oldest Request for the queue pair, or of all, if there are as many as may wait."""
+        same = [each for each in self._undecided if each[1].callee == callee]
+        for found, limit in ((same, _MOST_UNDECIDED), (self._undecided, _MOST_WAITING)):
+            if len(found) >= limit:
+                oldest = found[0]
+                self._undecided.remove(oldest)
+                _reject(oldest[0])
+                return
+
+
+def _is_at(peername: str, gid: bytes) -> bool:
+    """Whether a TCP peer has the address that a GID stands for."""
+    source = peername.rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        return ip_address(source) == ip_address(host_of(gid))
+    except ValueError:  # a peer that has reset may have no address any more
+        return False
+
+
+def _reject(request: blocking.Request) -> None:
+    with suppress(IwarpError):  # who asked has left meanwhile
+        request.reject()
 
 
 _doors: WeakKeyDictionary[Core, list[Door]] = WeakKeyDictionary()

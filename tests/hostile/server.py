@@ -34,7 +34,7 @@ from tests.children import first_line, started
 from tests.hosts import HOST
 from tests.patience import PATIENCE
 
-__all__ = ["DRIVERS", "FILE", "Figures", "Server", "serving"]
+__all__ = ["DRIVERS", "FILE", "Figures", "Server", "held_by", "serving"]
 
 DRIVERS: Final = "asyncio", "uvloop", "polling"
 FILE: Final = "file"
@@ -178,6 +178,13 @@ def main(driver: str, directory: str) -> None:
 # --- in the client's process -----------------------------------------------------------------------------------------
 
 
+def held_by(pid: int) -> tuple[int, float]:
+    """The descriptors of a process, and the MB that it has in RAM."""
+    place = Path(f"/proc/{pid}")
+    resident = int((place / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return len(os.listdir(place / "fd")), resident
+
+
 class Server:
     """A server's process, as clients see it."""
 
@@ -197,10 +204,8 @@ class Server:
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        place = Path(f"/proc/{self.process.pid}")
-        resident = int((place / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
         connections, tasks, faults, *_ = self._read()
-        return Figures(connections, tasks, faults, len(os.listdir(place / "fd")), resident)
+        return Figures(connections, tasks, faults, *held_by(self.process.pid))
 
     def at_rest(self) -> Figures:
         """What it has when the last connection has ended; raises `TimeoutError` if one does not end."""
