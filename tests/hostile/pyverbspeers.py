@@ -127,7 +127,8 @@ class Program:
 
     def figures(self) -> Figures:
         """What it has now."""
-        return Figures(0, *self.order("figures"), *held_by(self.child.pid))
+        tasks, faults = self.order("figures")
+        return Figures(0, tasks, faults, *held_by(self.child.pid))
 
     def at_rest(self, before: Figures) -> Figures:
         """What it has when no more is open than before; after a while, what it has then."""
