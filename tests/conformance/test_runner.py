@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from pyiwarp.conformance import runner as runner_module
 from pyiwarp.conformance.bench.abilities import Direction, Level
 from pyiwarp.conformance.bench.testbench import Bench, Settings
 from pyiwarp.conformance.case import Case, Verdict
@@ -66,6 +67,21 @@ async def test_fail_fast_ends_with_the_first_failure() -> None:
     assert not report.passed
 
 
+async def test_a_case_that_does_not_end_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peer keeps it waiting: that is no fault of the bench's."""
+
+    async def waiting(bench: Bench) -> None:
+        await asyncio.sleep(10 * LIMIT)
+
+    monkeypatch.setattr(runner_module, "PER_CASE", 0.1)
+    async with Target(HOST) as target:
+        await target.start()
+        report = await Runner(Settings(port=target.port, timeout=1.0), strict=True).run([case_that(waiting)])
+    (result,) = report.results
+    assert (result.verdict, result.expected, result.seen) == (Verdict.FAILED, "an end", "none within 0.1 s")
+    assert not report.passed
+
+
 async def test_an_interruption_ends_the_case_at_hand() -> None:
     begun = asyncio.Event()
 
@@ -84,6 +100,15 @@ async def test_an_interruption_ends_the_case_at_hand() -> None:
     assert time.perf_counter() - started < LIMIT
     assert report.abandoned == INTERRUPTED
     assert [result.verdict for result in report.results] == [Verdict.PASSED]
+
+
+async def test_a_run_that_is_stopped_before_it_begins_runs_nothing() -> None:
+    async with Target(HOST) as target:
+        await target.start()
+        runner = Runner(Settings(port=target.port, timeout=10 * LIMIT), strict=True)
+        runner.stop()
+        report = await runner.run([CASES[1]])
+    assert (report.abandoned, report.results) == (INTERRUPTED, [])
 
 
 @pytest.mark.parametrize("direction", Direction)

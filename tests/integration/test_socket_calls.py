@@ -42,6 +42,24 @@ def test_a_copy_of_a_socket_waits_as_long_as_the_first() -> None:
             assert copy.getpeername() == one.getpeername()
 
 
+def test_a_copy_that_is_closed_leaves_the_socket_as_it_is() -> None:
+    with new() as listener:
+        listener.bind((HOST, 0))
+        place = listener.getsockname()
+        listener.dup().close()
+        assert listener.getsockname() == place
+        listener.listen()
+        listener.dup().close()
+        with new() as one:
+            one.connect(listener.getsockname())
+            one.dup().close()
+            other, _ = listener.accept()
+            with other:
+                other.settimeout(PATIENCE)
+                one.sendall(b"it works")
+                assert other.recv(16) == b"it works"
+
+
 def test_sendall_waits_its_timeout_once_for_all_octets() -> None:
     """A peer that takes an octet now and then does not begin the wait anew."""
     now = [1000.0]

@@ -238,6 +238,51 @@ def test_the_limits_of_the_write_buffer(run: Runner) -> None:
     run(main)
 
 
+class Failing(Plain):
+    """Its program fails when it is asked to pause."""
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        raise ValueError("the program's")
+
+
+def test_a_program_that_fails_when_it_is_asked_to_pause_goes_on(run: Runner) -> None:
+    """As with asyncio's own transports: the loop is told, the stream is as it was."""
+    data = octets(400_000)
+
+    async def main() -> None:
+        told: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+        async with joined(Failing(), Plain(), SMALL) as (left, right):
+            left.calls.end.write(data)
+            assert left.calls.names[-1] == "pause_writing"
+            await soon(lambda: len(right.calls.data) == len(data))
+            assert left.calls.names[-1] == "resume_writing"
+        ((message, error),) = [(each["message"], str(each["exception"])) for each in told]
+        assert (message, error) == ("protocol.pause_writing() failed", "the program's")
+
+    run(main)
+
+
+def test_who_goes_on_writing_behind_the_end_is_told_at_the_sixth_time(
+    run: Runner, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with asyncio's own transports: what is written a moment after the end is no fault of the program's."""
+
+    async def main() -> None:
+        async with joined(Plain(), Plain()) as (left, _):
+            end = left.calls.end
+            end.close()
+            for _ in range(5):
+                end.write(b"x")
+                end.write(b"")
+            assert not caplog.records
+            end.write(b"x")
+            assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+    run(main)
+
+
 def test_what_cannot_be_written(run: Runner) -> None:
     async def main() -> None:
         async with joined(Plain(), Plain()) as (left, right):

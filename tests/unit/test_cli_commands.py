@@ -36,6 +36,7 @@ runner = CliRunner()
         ("serve", "/", "--port", "65536"),
         ("fetch",),
         ("demo", "--mib", "0"),
+        ("target", "--port", "65535"),  # the port for commands would be the next one
         ("tunnel", "tcp:localhost:1", "tcp:localhost:2"),
         ("tunnel", "iwarp:localhost:1", "iwarp:localhost:2"),
         ("tunnel", "tcp:localhost", "iwarp:localhost:2"),

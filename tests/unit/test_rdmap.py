@@ -227,3 +227,12 @@ def test_every_violation_can_be_told(cls: type[ProtocolViolation]) -> None:  # R
 def test_a_terminate_without_a_cause_is_none() -> None:  # RDMAP-5040-5.4-07
     with pytest.raises(MalformedMessage):
         rdmap.parse_terminate(b"abc")
+
+
+def test_a_terminate_that_quotes_a_send_tells_where_its_segment_ended() -> None:  # RDMAP-5040-4.8-09
+    segment = build_untagged(Untagged(False, rdmap.control_octet(Opcode.SEND), 0, 0, 1, 100)) + bytes(50)
+    error = rdmap.parse_terminate(rdmap.terminate_payload(errors.MessageTooLong(0, 1, 150, 120), segment))
+    assert error.end == 150
+    assert "fewer octets than the 150 or more of the Send" in str(error)
+    other = build_untagged(Untagged(True, rdmap.control_octet(Opcode.READ_REQUEST), 0, 1, 1, 100)) + bytes(28)
+    assert rdmap.parse_terminate(rdmap.terminate_payload(errors.InvalidMo(1, 1, 100, 28), other)).end == 0

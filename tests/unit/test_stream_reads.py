@@ -77,6 +77,20 @@ def test_an_answer_is_pinned_as_long_as_the_transport_reads_it(stage: Stage) -> 
     assert big.pins == 0
 
 
+def test_answers_that_have_not_left_when_tcp_ends_pin_nothing() -> None:
+    """One of which the transport has some octets, and one behind it of which it has none."""
+    peer = RawPeer(mulpdu=1442)
+    regions = [peer.node.region(400_000), peer.node.region(8)]
+    for msn, region in enumerate(regions, 1):
+        feed(peer.node.qp, peer.frames(read(region, size=len(region), msn=msn)))
+    assert peer.node.qp.next_iov()
+    assert [region.pins for region in regions] == [1, 1]
+    peer.node.qp.lost(OSError("the cable"))
+    assert [region.pins for region in regions] == [0, 0]
+    for region in regions:
+        region.close()
+
+
 def test_memory_that_the_peer_invalidates_still_serves_work_in_flight() -> None:
     """A receive, a Read's sink and a fenced Send in the invalidated region: the octets were promised before."""
     peer = RawPeer()

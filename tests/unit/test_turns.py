@@ -69,6 +69,23 @@ def test_the_input_of_one_turn_is_bounded(flood: str, markers: bool, chunk: int)
     assert turns >= MANY // bound - 1
 
 
+def test_sends_that_come_one_by_one_count_too() -> None:
+    """Each is an ordinary Send for which a receive waits, and all that came at once."""
+    node = Target()
+    peer = RawPeer(node)
+    for number in range(TURN_FPDUS + 1):
+        assert node.qp.wants_input, number
+        node.receive(8)
+        node.take(peer.frames(send(b"x", msn=number + 1)))
+        node.received()
+        if node.qp.behind:
+            break
+    assert node.qp.behind
+    assert node.fpdus <= TURN_FPDUS
+    node.qp.proceed()
+    assert node.qp.wants_input
+
+
 def test_large_fpdus_are_bounded_by_their_octets() -> None:
     node = Target()
     peer = RawPeer(node)

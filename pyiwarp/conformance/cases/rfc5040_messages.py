@@ -171,7 +171,7 @@ async def shorter_send(bench: Bench) -> None:
         raise Failed("nothing after the message", "octets after the message were written")
 
 
-@case("RDMAP-5040-5.3-05", "Sends are delivered in the order sent", level=TARGET)
+@case("RDMAP-5040-5.3-05", "Sends are delivered in the order sent", level=TARGET, also=("RDMAP-5040-5.3-03",))
 async def hundred_sends(bench: Bench) -> None:
     """A hundred Sends that carry their number, of all sizes up to 700 octets, some in two segments.
 
@@ -328,7 +328,13 @@ async def _invalidated(bench: Bench, opcode: Opcode) -> Stream:
     return stream
 
 
-@case("RDMAP-5040-5.3-14", "a Write to an invalidated STag is refused", level=TARGET, needs=[Need.INVALIDATE])
+@case(
+    "RDMAP-5040-5.3-14",
+    "a Write to an invalidated STag is refused",
+    level=TARGET,
+    needs=[Need.INVALIDATE],
+    also=("SEC-5041-8.3.1-07",),
+)
 async def write_after_invalidate(bench: Bench) -> None:
     """A Send with Invalidate for the region, which is delivered; then a Write to it.
 

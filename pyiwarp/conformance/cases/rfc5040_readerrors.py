@@ -184,6 +184,7 @@ for _number, _size in enumerate((27, 0, 29, 12), 1):
         f"A Read Request for nothing with {_size} octets instead of 28.",
         _of_size(_size),
         *LENGTH_ERRORS,
+        also=("RDMAP-5040-4.2-02",),
     )
 refusal(
     "RDMAP-5040-5.2.1-06",

@@ -168,7 +168,7 @@ async def completes(bench: Bench) -> None:
     await expect_placed(bench, b"sixteen octets !", 9)
 
 
-@case("RDMAP-5040-5.5-16", "a Read does not complete before its last segment", level=TARGET)
+@case("RDMAP-5040-5.5-16", "a Read does not complete before its last segment", level=TARGET, also=("DDP-5041-4.1-08",))
 async def last_withheld(bench: Bench) -> None:
     """The target Reads 16 octets; of the Response the first eight come, and after a while the others.
 
@@ -307,7 +307,7 @@ def _wrong_response(id: str, title: str, sends: str, wrong: Wrong, *terms: Term)
 
     named = " or ".join(map(str, terms)) or "of any kind"
     run.__doc__ = f"The target Reads 16 octets; {sends}.\n\nAccepts: Terminate {named}; the Read completes in error."
-    case(id, title, level=TARGET, also=("RDMAP-5040-5.2.2-08",))(run)
+    case(id, title, level=TARGET, also=("RDMAP-5040-5.2.2-08", "SEC-5042-6.2.1-01"))(run)
 
 
 _wrong_response(

@@ -84,7 +84,13 @@ async def consumes_none(bench: Bench) -> None:
     await expect_flushed(bench, 1)
 
 
-@case("RDMAP-5040-5.4-06", "the program is given the Terminate", level=TARGET, needs=[Need.TERMINATES])
+@case(
+    "RDMAP-5040-5.4-06",
+    "the program is given the Terminate",
+    level=TARGET,
+    needs=[Need.TERMINATES],
+    also=("RDMAP-5040-5.4-04",),
+)
 async def program_given(bench: Bench) -> None:
     """A Terminate 1/1/01 with length and a copy of a tagged header.
 

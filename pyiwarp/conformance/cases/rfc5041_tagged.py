@@ -289,6 +289,7 @@ refusal(
     ],
     DDP_TAGGED_VERSION,
     level=Level.TARGET,
+    also=("DDP-5041-4.1-01",),
 )
 
 

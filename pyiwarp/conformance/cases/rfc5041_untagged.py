@@ -372,7 +372,12 @@ async def read_again(bench: Bench) -> None:
     await stream.expect_terminated(DDP_UNTAGGED_MSN)
 
 
-@case("DDP-5041-7.1-09/9", "a message whose predecessor is missing is not delivered", level=TARGET)
+@case(
+    "DDP-5041-7.1-09/9",
+    "a message whose predecessor is missing is not delivered",
+    level=TARGET,
+    also=("DDP-5041-5.4-02",),
+)
 async def gap(bench: Bench) -> None:
     """A Send with MSN 2 as the first; four receives are posted.
 

@@ -81,7 +81,13 @@ async def _accepts_crcs(bench: Bench, *crcs: int) -> None:
         await bench.target.expect_memory("rw", 8 * number, bytes([number + 0x40]) * 8)
 
 
-@case("MPA-5044-4.1-07", "with CRCs disabled the CRC field is ignored", level=Level.TARGET, needs=[Need.CRC])
+@case(
+    "MPA-5044-4.1-07",
+    "with CRCs disabled the CRC field is ignored",
+    level=Level.TARGET,
+    needs=[Need.CRC],
+    also=("MPA-5044-4.1-06",),
+)
 async def crc_is_not_checked(bench: Bench) -> None:
     """C=0 from both sides; a Write whose CRC field holds DEADBEEF.
 

@@ -218,7 +218,13 @@ async def _accepted(bench: Bench, stream: Stream, octets: bytes) -> None:
     await bench.target.expect_memory("rw", 0, octets)
 
 
-@case("MPA-5044-4.3-14", "markers are removed from what is placed", level=Level.TARGET, needs=[Need.MARKERS])
+@case(
+    "MPA-5044-4.3-14",
+    "markers are removed from what is placed",
+    level=Level.TARGET,
+    needs=[Need.MARKERS],
+    also=("MPA-5044-4.3-10",),
+)
 async def taken_out(bench: Bench) -> None:
     """A Write and a Send of 2000 octets each, with markers.
 
@@ -269,7 +275,13 @@ async def each_low_bit(bench: Bench) -> None:
         await _accepted(bench, stream, bytes([bits]) * 600)
 
 
-@case("MPA-5044-4.3-15", "a marker inside an FPDU is covered by its CRC", level=Level.TARGET, needs=[Need.MARKERS])
+@case(
+    "MPA-5044-4.3-15",
+    "a marker inside an FPDU is covered by its CRC",
+    level=Level.TARGET,
+    needs=[Need.MARKERS],
+    also=("MPA-5044-4.4-18", "MPA-5044-8-02", "MPA-5041-3-07"),
+)
 async def covered(bench: Bench) -> None:
     """A Write of 1000 octets one of whose markers is changed without a new CRC.
 
