@@ -11,6 +11,7 @@ import pytest
 
 from pyiwarp.conformance import runner as runner_module
 from pyiwarp.conformance.bench.abilities import Direction, Level
+from pyiwarp.conformance.bench.patterns import Failed
 from pyiwarp.conformance.bench.testbench import Bench, Settings
 from pyiwarp.conformance.case import Case, Verdict
 from pyiwarp.conformance.catalogue import select
@@ -65,6 +66,16 @@ async def test_fail_fast_ends_with_the_first_failure() -> None:
     report = await run([CASES[1], case_that(_wrong), CASES[1]], fail_fast=True)
     assert [result.verdict for result in report.results] == [Verdict.PASSED, Verdict.ERROR]
     assert not report.passed
+
+
+async def test_what_a_case_has_not_looked_at_is_judged_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judge_rest(bench: Bench) -> None:
+        raise Failed("a good FPDU", "a bad one")
+
+    monkeypatch.setattr(Bench, "judge_rest", judge_rest)
+    report = await run([CASES[1]])
+    (result,) = report.results
+    assert (result.verdict, result.expected, result.seen) == (Verdict.FAILED, "a good FPDU", "a bad one")
 
 
 async def test_a_case_that_does_not_end_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,30 @@ def test_an_identifier_s_events_name_its_listener() -> None:
             ]
 
 
+def test_a_program_that_looks_for_the_end_itself_is_told_too() -> None:
+    with nothing_left():
+        events = blockingcm.EventChannel()
+        told: list[str] = []
+        with blockingcm.CmId() as listener, blockingcm.CmId(events) as one:
+            listener.bind_addr(HOST)
+            listener.listen()
+            assert listener.local_addr is not None
+            one.resolve_addr(HOST, listener.local_addr[1])
+            one.resolve_route()
+            one.create_qp(cap=CAP).on_ended = lambda: told.append("ended")
+            one.connect()
+            with listener.get_request(timeout=PATIENCE) as other:
+                other.create_qp(cap=CAP).on_ended = lambda: told.append("ended too")
+                other.accept()
+                while events.get_event(timeout=PATIENCE).type is not CmEventType.ESTABLISHED:
+                    pass
+                one.disconnect()
+                while events.get_event(timeout=PATIENCE).type is not CmEventType.DISCONNECTED:
+                    pass
+                other.disconnect()
+        assert sorted(told) == ["ended", "ended too"]
+
+
 ADDRESSES: list[tuple[Any, ...]] = [
     (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 7, 0, 0)),  # no way there from an IPv4 address
     (socket.AF_INET, socket.SOCK_STREAM, 6, "", (HOST, 7)),

@@ -282,6 +282,7 @@ async def test_a_read_only_server(tmp_path: Path) -> None:
                 await client.put(rig.mine / "file", "file")
             await client.get("file", rig.mine / "got")
         assert (rig.served / "file").read_bytes() == b"old"
+        assert rig.server.refusals == {"read_only": 1}
 
 
 def _full(fd: int, nbytes: int) -> None:

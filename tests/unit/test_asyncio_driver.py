@@ -12,6 +12,7 @@ import pytest
 from pyiwarp.drivers.asyncio_driver import _WRITELINES_NEVER_PAUSES as WRITELINES_NEVER_PAUSES
 from pyiwarp.drivers.asyncio_driver import AsyncioDriver
 from pyiwarp.drivers.tcp import EMSS_REFRESH, TURN_BATCHES
+from pyiwarp.errors import WrongProcess
 from pyiwarp.pump import HELD, NOT_NOW, TAKEN, TimeLimit
 from tests.integration.loops import soon
 from tests.patience import PATIENCE
@@ -456,3 +457,15 @@ async def test_who_looks_at_the_octets_sees_small_messages_as_batches_and_the_en
     assert transport.written == witness.seen == [b"small"]
     driver.connection_lost(None)
     assert witness.seen[1:] == [b"the end"]
+
+
+async def test_in_a_forked_child_nothing_is_written_and_the_program_is_told() -> None:
+    pump, driver, transport = steady()
+    driver.leave_behind()
+    with pytest.raises(WrongProcess):
+        driver.kick()
+    assert driver.write_small(b"small") == NOT_NOW
+    pump.output_ended = True
+    driver.kick()  # the queue pair is being given up
+    driver.abort()
+    assert (transport.written, transport.calls) == ([], [])

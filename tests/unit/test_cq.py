@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pyiwarp import blocking
+from pyiwarp.drivers.poller import Poller
 from pyiwarp.errors import Closed, QueueFull, RegionInUse, UsageError
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.work import Completion, Status, WorkOpcode
@@ -324,3 +326,18 @@ async def test_an_iteration_over_a_queue_that_overflows_ends() -> None:
     assert (await waiting).wr_id == 1
     with pytest.raises(QueueFull, match="overflowed, nothing more will come: <CompletionQueue 0 of 1 overflowed>"):
         await anext(cq)
+
+
+def test_nobody_waits_for_more_from_a_queue_that_overflowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cq = Context().create_cq(2)
+    for _ in range(3):
+        cq.push(Completion(None, Status.SUCCESS, WorkOpcode.SEND, 0, 1))
+    assert cq.overflowed
+    assert len(cq.poll(1)) == 1
+
+    def wait(poller: Poller, done: Any, timeout: float | None) -> bool:
+        assert done(), "nothing that it waits for will come"
+        return True
+
+    monkeypatch.setattr(Poller, "wait", wait)
+    assert len(blocking.wait(cq, 2)) == 1

@@ -333,7 +333,7 @@ async def _invalidated(bench: Bench, opcode: Opcode) -> Stream:
     "a Write to an invalidated STag is refused",
     level=TARGET,
     needs=[Need.INVALIDATE],
-    also=("SEC-5041-8.3.1-07",),
+    also=("SEC-5041-8.3.1-07", "RDMAP-5040-4.1-03"),
 )
 async def write_after_invalidate(bench: Bench) -> None:
     """A Send with Invalidate for the region, which is delivered; then a Write to it.

@@ -83,7 +83,7 @@ async def read_dropped(bench: Bench) -> None:
     await stream.expect_terminated(DDP_UNTAGGED_QN)
 
 
-@case("DDP-5041-7.1-18/3", "what comes after the Terminate is dropped", level=TARGET)
+@case("DDP-5041-7.1-18/3", "what comes after the Terminate is dropped", level=TARGET, also=("MPA-5044-8-09",))
 async def late_dropped(bench: Bench) -> None:
     """A Send on queue 99; when the Terminate is here, a good Write and a good Send.
 

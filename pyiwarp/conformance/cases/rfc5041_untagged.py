@@ -359,7 +359,7 @@ refusal(
 )
 
 
-@case("DDP-5041-7.1-09/8", "the MSN of a Read that was answered is out of range")
+@case("DDP-5041-7.1-09/8", "the MSN of a Read that was answered is out of range", also=("RDMAP-5040-7.2-06",))
 async def read_again(bench: Bench) -> None:
     """A Read Request for nothing; when it was answered, one with the same MSN.
 

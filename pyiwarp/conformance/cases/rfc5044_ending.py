@@ -142,7 +142,12 @@ async def boundaries(bench: Bench) -> None:
         await bench.target.expect_received(payload, index)
 
 
-@case("MPA-5041-3-08", "the length of a segment is that of its ULPDU", level=Level.TARGET, also=("MPA-5044-3-08",))
+@case(
+    "MPA-5041-3-08",
+    "the length of a segment is that of its ULPDU",
+    level=Level.TARGET,
+    also=("MPA-5044-3-08", "MPA-5044-5.2-01"),
+)
 async def lengths(bench: Bench) -> None:
     """Sends of 0, 1, 17 and 1000 octets.
 

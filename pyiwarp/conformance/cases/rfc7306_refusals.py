@@ -317,7 +317,13 @@ refused(
 )
 
 
-@case("EXT-7306-5-05/2", "an Atomic Response that was not requested is refused", level=TARGET, needs=EXTENDED)
+@case(
+    "EXT-7306-5-05/2",
+    "an Atomic Response that was not requested is refused",
+    level=TARGET,
+    needs=EXTENDED,
+    also=("EXT-7306-5.2.2-08",),
+)
 async def unsolicited(bench: Bench) -> None:
     """An Atomic Response; no Atomic is outstanding.
 
