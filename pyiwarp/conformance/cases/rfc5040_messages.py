@@ -328,13 +328,7 @@ async def _invalidated(bench: Bench, opcode: Opcode) -> Stream:
     return stream
 
 
-@case(
-    "RDMAP-5040-5.3-14",
-    "a Write to an invalidated STag is refused",
-    level=TARGET,
-    needs=[Need.INVALIDATE],
-    also=("SEC-5041-8.3.1-07", "RDMAP-5040-4.1-03"),
-)
+@case("RDMAP-5040-5.3-14", "a Write to an invalidated STag is refused", level=TARGET, needs=[Need.INVALIDATE])
 async def write_after_invalidate(bench: Bench) -> None:
     """A Send with Invalidate for the region, which is delivered; then a Write to it.
 

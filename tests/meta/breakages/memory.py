@@ -324,6 +324,7 @@ MUTATIONS: Final = (
         (
             "SEC-5041-8.3.1-07",
             "SEC-5042-6.2.2-02",
+            "RDMAP-5040-5.3-14",
         ),
     ),
     Mutation(

@@ -68,7 +68,7 @@ MUTATIONS: Final = (
         "engine/stream",
         "            inval_stag = header.inval_stag\n",
         "            inval_stag = header.inval_stag & 0xFFFF_FF00\n",
-        ("RDMAP-5040-4.1-03",),
+        ("RDMAP-5040-4.1-03", "RDMAP-5040-5.3-14"),
     ),
     Mutation(
         "the STag to invalidate goes out least significant octet first",
