@@ -50,6 +50,7 @@ __all__ = [
     "start_connect_qp",
     "wait",
     "wait_until",
+    "waiting_module",
 ]
 
 

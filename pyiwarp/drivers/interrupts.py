@@ -48,7 +48,11 @@ def waiting(function: Callable[..., object]) -> None:
 
 
 def waiting_module(name: str) -> None:
-    """Mark all functions of a module as `waiting` does."""
+    """Let Ctrl-C leave the functions of a module of this package while they wait, though not between their steps.
+
+    A module that stands on `pyiwarp.blocking` and waits calls it with its own name. Programs need not: they can be left
+    anywhere.
+    """
     _waiting_modules.add(name)
 
 

@@ -19,11 +19,12 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from pyiwarp.blocking import SharedPoller
+from pyiwarp.blocking import SharedPoller, waiting_module
 
 __all__ = ["Core", "core"]
 
 log = logging.getLogger(__name__)
+waiting_module(__name__)
 
 _IDLE: Final = 0.001
 """Seconds for which the thread leaves the sockets to a program that has looked at them."""

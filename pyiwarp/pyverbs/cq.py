@@ -8,6 +8,7 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
+from pyiwarp.blocking import waiting_module
 from pyiwarp.pyverbs.base import Owner, PyverbsObject, Record, invalid, unsupported
 from pyiwarp.pyverbs.libibverbs_enums import (
     IBV_WC_STANDARD_FLAGS,
@@ -33,6 +34,8 @@ __all__ = [
     "cqe_opcode_to_str",
     "cqe_status_to_str",
 ]
+
+waiting_module(__name__)
 
 _SUCCESS: Final = ibv_wc_status.IBV_WC_SUCCESS
 _SINGLE_THREADED: Final = 1

@@ -6,6 +6,7 @@ import errno
 import os
 from typing import Any, ClassVar, Final
 
+from pyiwarp.blocking import waiting_module
 from pyiwarp.pyverbs import libibverbs_enums as e
 from pyiwarp.pyverbs.addr import GID
 from pyiwarp.pyverbs.base import Owner, PyverbsObject, Record, invalid, unsupported
@@ -91,6 +92,8 @@ __all__ = [
     "translate_transport_type",
     "width_to_str",
 ]
+
+waiting_module(__name__)
 
 _PORT: Final = 1
 _NO_GID: Final = bytes(16)

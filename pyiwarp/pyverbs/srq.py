@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import Any, ClassVar
 
 from pyiwarp.errors import Closed, QueueFull, RegionInUse, UsageError
@@ -110,7 +111,7 @@ class SRQ(Owner):
             self.below: SharedReceiveQueue = pd.domain.verbs.create_srq(
                 attr.max_wr, max(1, attr.max_sge), judge_receives_late=True
             )
-        self.on_drop(pd.core.soon, _close, pd.ctx.opened, self.below)
+        self.on_drop(pd.core.soon, partial(_close, pd.ctx.opened, self.below))
         pd.add_ref(self)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,7 @@ from pyiwarp.pyverbs.mr import MR, MW, MWBind, MWBindInfo
 from pyiwarp.pyverbs.pyverbs_error import PyverbsRDMAError
 from pyiwarp.pyverbs.qp import DataBuffer, QPAttr, QPEx, QPInitAttrEx
 from pyiwarp.pyverbs.wr import SGE, RecvWR, SendWR
-from tests.integration.verbsrig import ALL, OK, Side, pair, side
+from tests.integration.verbsrig import ALL, OK, Side, pair, side, until
 
 OP, WC, FLAG = e.ibv_wr_opcode, e.ibv_wc_opcode, e.ibv_send_flags
 
@@ -211,17 +212,22 @@ def test_what_cannot_be_is_refused_when_it_is_posted(change: dict[str, int], cod
 
 def test_a_queue_that_is_full_is_enomem() -> None:
     with pair(depth=2) as (one, other):
-        one.send(1)
-        one.send(2)
+        other.recv(1)
+        other.recv(2)
         with pytest.raises(PyverbsRDMAError) as caught:
-            one.send(3)
+            other.recv(3)
         assert caught.value.error_code == errno.ENOMEM
+        for each in (one, other):
+            until(partial(getattr, each.qp.link, "is_up"))
+        other.send(1)
+        other.send(2)
         with pytest.raises(PyverbsRDMAError) as caught:
-            for wr_id in range(3):
-                other.recv(wr_id)
+            other.send(3)
         assert caught.value.error_code == errno.ENOMEM
-        assert one.statuses(2) == [(1, OK), (2, OK)]
-        one.send(3)
+        one.recv(4)
+        one.recv(5)
+        assert other.statuses(2) == [(1, OK), (2, OK)]
+        other.send(3)
 
 
 def test_a_receive_may_have_several_elements_of_several_regions() -> None:
