@@ -16,10 +16,13 @@ from pyiwarp.errors import DdpCatastrophe, MalformedMessage, TaggedVersion, Unta
 __all__ = [
     "LAST",
     "READ_REQUEST_SIZE",
+    "SEND_FIELDS",
     "TAGGED",
+    "TAGGED_FIELDS",
     "TAGGED_HEAD",
     "TAGGED_LEAD",
     "TAGGED_SIZE",
+    "UNTAGGED_FIELDS",
     "UNTAGGED_FIRST",
     "UNTAGGED_HEAD",
     "UNTAGGED_LEAD",
@@ -61,6 +64,15 @@ UNTAGGED_LEAD: Final = Struct(">QQI")
 
 UNTAGGED_FIRST: Final = Struct(">QQ4x")
 """The same with MO 0: the first segment of a message."""
+
+TAGGED_FIELDS: Final = Struct(">HHIQ")
+"""The same octets as `TAGGED_HEAD`, both control octets as one number: for an FPDU by itself."""
+
+UNTAGGED_FIELDS: Final = Struct(">HHIQI")
+"""The same octets as `UNTAGGED_HEAD`: length, both control octets, STag, QN and MSN, and the MO."""
+
+SEND_FIELDS: Final = Struct(">HH4xQ4x")
+"""The same without an STag and with MO 0: length, both control octets, QN and MSN."""
 
 TAGGED_SIZE: Final = _TAGGED.size
 UNTAGGED_SIZE: Final = _UNTAGGED.size

@@ -16,9 +16,11 @@ from pyiwarp.codes import MAX_MULPDU, Opcode
 from pyiwarp.crc import crc32c
 from pyiwarp.ddp import UntaggedQueue, scatter
 from pyiwarp.engine.events import Delivered, Event, ReadDone
+from pyiwarp.engine.sending import WHOLE_WRITE
 from pyiwarp.fastwire import (
     LAST,
     TAGGED,
+    TAGGED_FIELDS,
     TAGGED_LEAD,
     TAGGED_SIZE,
     UNTAGGED_LEAD,
@@ -126,17 +128,17 @@ class FastReceive:
 
         Returns the octets of its FPDU; 0 if nothing was placed.
         """
-        word, to = TAGGED_LEAD.unpack_from(view)
-        target = self._resolve(word)
-        if target is None:
+        length: int
+        length, control, stag, to = TAGGED_FIELDS.unpack_from(view)
+        nbytes, size = length - TAGGED_SIZE, (length + LENGTH_SIZE + 3 & ~3) + CRC_SIZE
+        if control != WHOLE_WRITE or nbytes <= 0 or size > room:
             return 0
-        memory, base, limit, nbytes, size, read, _ = target
-        offset = to - base
-        if read is not None or size > room or not 0 <= offset <= limit:  # DDP-5041-7.1-12, -13
+        region = self._table.writable(stag, self._pd, self._scope)
+        if region is None or not region.to <= to <= region.to + region.nbytes - nbytes:  # DDP-5041-7.1-12, -13
             return 0
         if crc and crc32c(view[:size]) != INTACT:  # MPA-5044-6-01: before anything is placed
             return 0
-        memory[offset : offset + nbytes] = view[_TAGGED_BODY : _TAGGED_BODY + nbytes]
+        region.pinned_view(to - region.to, nbytes)[:] = view[_TAGGED_BODY : _TAGGED_BODY + nbytes]
         return size
 
     def _resolve(self, word: int) -> _Target | None:

@@ -22,7 +22,9 @@ from pyiwarp.engine.responses import Answer, ReadAnswer
 from pyiwarp.errors import ProtocolViolation
 from pyiwarp.fastwire import (
     LAST,
+    SEND_FIELDS,
     TAGGED,
+    TAGGED_FIELDS,
     TAGGED_LEAD,
     TAGGED_SIZE,
     UNTAGGED_FIRST,
@@ -39,7 +41,7 @@ from pyiwarp.pump import HELD, NOT_NOW
 if TYPE_CHECKING:
     from pyiwarp.wire import AtomicRequest
 
-__all__ = ["BATCH_OCTETS", "SendingHalf"]
+__all__ = ["BATCH_OCTETS", "WHOLE_SEND", "WHOLE_SEND_SE", "WHOLE_WRITE", "SendingHalf"]
 
 BATCH_OCTETS: Final = 1024 * 1024
 """What one `next_iov` gives, and less than one FPDU more, so that a Terminate and the other queue are not far away.
@@ -57,23 +59,21 @@ _SEND_OCTETS: Final = {  # by whether it is solicited, and whether it invalidate
     (False, True): rdmap.control_octet(Opcode.SEND_INVAL),
     (True, True): rdmap.control_octet(Opcode.SEND_SE_INVAL),
 }
-_LAST_TAGGED: Final = (TAGGED | LAST | VERSION) << 40
-_LAST_UNTAGGED: Final = (LAST | VERSION) << 40
-# the first eight octets of an FPDU, but for its length and STag: a message in one segment
-_WRITE_LEAD: Final = _LAST_TAGGED | _WRITE << 32
-_SEND_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[False, False] << 32
-_SEND_SE_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[True, False] << 32
+WHOLE_WRITE: Final = (TAGGED | LAST | VERSION) << 8 | _WRITE
+"""Both control octets of an RDMA Write in one segment."""
+WHOLE_SEND: Final = (LAST | VERSION) << 8 | _SEND_OCTETS[False, False]
+"""Those of a Send."""
+WHOLE_SEND_SE: Final = (LAST | VERSION) << 8 | _SEND_OCTETS[True, False]
+"""Those of a Send with Solicited Event."""
+# the first eight octets of an FPDU, but for its length and STag
+_WRITE_LEAD: Final = WHOLE_WRITE << 32
+_SEND_LEAD: Final = WHOLE_SEND << 32
+_SEND_SE_LEAD: Final = WHOLE_SEND_SE << 32
 _CRC: Final = Struct("<I")
+_NO_CRC: Final = bytes(_CRC.size)
 _NO_PAYLOAD: Final[tuple[Octets, ...]] = ()
 _ANY_STAG: Final = 1  # without octets any STag may be named; 0 upsets a known peer (wire ambiguity 29)
 _READ_OF_NOTHING: Final = ReadRequest(_ANY_STAG, 0, 0, _ANY_STAG, 0)
-
-
-def _fpdu(head: bytes, octets: Octets, *, crc: bool) -> bytes:
-    """An FPDU of its own: `head` has the length of the ULPDU and its header."""
-    body = b"".join((head, octets, PADS[-(len(head) + len(octets)) & 3]))
-    # MPA-5044-4.4-13: the pad is covered too; MPA-5044-4.1-06: without CRC the field is there, its content free
-    return body + _CRC.pack(crc32c(body) if crc else 0)
 
 
 class SendingHalf:
@@ -190,34 +190,25 @@ class SendingHalf:
             self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
         return framed
 
-    def send_alone(self, octets: Octets, nbytes: int, write: Callable[[bytes], int], *, solicited: bool) -> int:
+    def send_alone(
+        self,
+        octets: Octets,
+        nbytes: int,
+        write: Callable[[bytes], int],
+        *,
+        solicited: bool = False,
+        ahead: tuple[int, int, Octets] | None = None,
+    ) -> int:
         """As `send_now`, `next_iov` and `flushed` in one: the FPDU of a Send goes to `write` of the driver at once.
 
+        `ahead` is an RDMA Write in front of it, STag, TO and octets; the two FPDUs are one piece for the driver.
         Returns what `write` returns; with NOT_NOW nothing was sent and nothing is changed, also where something else
         waits to be sent. With HELD the driver calls `flushed` when the kernel has it.
         """
-        if not self._nothing_waits or nbytes > self.mulpdu - UNTAGGED_SIZE:
-            return NOT_NOW
-        return self._hand_over(self._send_fpdu(octets, nbytes, solicited=solicited), 1, write)
-
-    def pair_alone(self, to: tuple[int, int], octets: Octets, send: Octets, write: Callable[[bytes], int]) -> int:
-        """As `send_alone`, for an RDMA Write of `octets` to an STag and TO, and the Send behind it that tells of it.
-
-        The two FPDUs are one piece for the driver.
-        """
-        nbytes, most = len(octets), self.mulpdu
-        if not self._nothing_waits or nbytes > most - TAGGED_SIZE or len(send) > most - UNTAGGED_SIZE:
-            return NOT_NOW
-        stag, offset = to
-        head = TAGGED_LEAD.pack(TAGGED_SIZE + nbytes << 48 | _WRITE_LEAD | stag, offset)
-        fpdus = _fpdu(head, octets, crc=self.agreement.crc) + self._send_fpdu(send, len(send), solicited=False)
-        return self._hand_over(fpdus, 2, write)
-
-    @property
-    def _nothing_waits(self) -> bool:
-        """Whether what is sent now may go to the kernel past the batches."""
-        return not (
-            self.in_transit
+        most, msn, crc = self.mulpdu, self.send_msn, self.agreement.crc
+        if (
+            nbytes > most - UNTAGGED_SIZE
+            or self.in_transit
             or self._messages
             or self._answers
             or self._mute
@@ -225,21 +216,26 @@ class SendingHalf:
             or self.violation is not None  # RDMAP-5040-7.1-05
             or not self._frames_early
             or self._packer.early_fpdus
-        )
-
-    def _send_fpdu(self, octets: Octets, nbytes: int, *, solicited: bool) -> bytes:
-        lead = UNTAGGED_SIZE + nbytes << 48 | (_SEND_SE_LEAD if solicited else _SEND_LEAD)
-        # the MSN has QN 0 above it
-        return _fpdu(UNTAGGED_FIRST.pack(lead, self.send_msn), octets, crc=self.agreement.crc)
-
-    def _hand_over(self, fpdus: bytes, count: int, write: Callable[[bytes], int]) -> int:
-        """Give FPDUs, of which the last is a Send, to the driver at once; returns what it says."""
+        ):
+            return NOT_NOW
+        control = WHOLE_SEND_SE if solicited else WHOLE_SEND
+        # both headers, with MPA's length, are multiples of four, so that the octets decide the pad
+        body = SEND_FIELDS.pack(UNTAGGED_SIZE + nbytes, control, msn) + octets + PADS[-nbytes & 3]
+        # MPA-5044-4.4-13: the pad is covered too; MPA-5044-4.1-06: without CRC the field is there, its content free
+        fpdus = body + (_CRC.pack(crc32c(body)) if crc else _NO_CRC)
+        if ahead is not None:
+            stag, offset, written = ahead
+            nbytes = len(written)
+            if nbytes > most - TAGGED_SIZE:
+                return NOT_NOW
+            body = TAGGED_FIELDS.pack(TAGGED_SIZE + nbytes, WHOLE_WRITE, stag, offset) + written + PADS[-nbytes & 3]
+            fpdus = body + (_CRC.pack(crc32c(body)) if crc else _NO_CRC) + fpdus
         handed = write(fpdus)
         if handed != NOT_NOW:
             framer = self._packer.framer
-            framer.fpdus += count
+            framer.fpdus += 1 if ahead is None else 2
             framer.octets += len(fpdus)
-            self.send_msn = self.send_msn + 1 & MSN_MASK  # DDP-5041-4.3-09
+            self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
             self.in_transit = handed == HELD
         return handed
 

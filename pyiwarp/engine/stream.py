@@ -21,7 +21,7 @@ from pyiwarp.ddp import MSN_MASK, Outbound, UntaggedOutbound, UntaggedQueue, nex
 from pyiwarp.engine.events import AtomicDone, Delivered, Event, PeerClosed, PeerTerminated, ReadDone, Violated
 from pyiwarp.engine.fast_receive import FastReceive
 from pyiwarp.engine.responses import Answer, AtomicAnswer, ReadAnswer
-from pyiwarp.engine.sending import SendingHalf
+from pyiwarp.engine.sending import WHOLE_SEND, WHOLE_SEND_SE, SendingHalf
 from pyiwarp.errors import (
     ConnectionLost,
     MalformedMessage,
@@ -30,13 +30,11 @@ from pyiwarp.errors import (
     ReadInvalidStag,
 )
 from pyiwarp.fastwire import (
-    LAST,
     READ_REQUEST_SIZE,
     TAGGED,
     TAGGED_SIZE,
-    UNTAGGED_LEAD,
+    UNTAGGED_FIELDS,
     UNTAGGED_SIZE,
-    VERSION,
     Untagged,
     build_read_request,
     parse_read_request,
@@ -61,9 +59,6 @@ _OCTETS_SHIFT: Final = 13  # and so do 8 KiB, so that a turn is 4 MiB of large F
 _LARGEST_TERMINATE: Final = 64  # control, length, DDP and RDMA header make 52 at most; anything longer is no Terminate
 _NOTHING: Final = memoryview(b"")
 
-# the control octets of a Send in one segment, of DDP and RDMAP
-_SEND: Final = (LAST | VERSION) << 8 | rdmap.control_octet(Opcode.SEND)
-_SEND_SE: Final = (LAST | VERSION) << 8 | rdmap.control_octet(Opcode.SEND_SE)
 _SEND_BODY: Final = LENGTH_SIZE + UNTAGGED_SIZE
 _LEAST_SEND: Final = fpdu_size(UNTAGGED_SIZE)
 
@@ -84,6 +79,10 @@ class Receives(Protocol):
     """Those that messages have taken, and that are not complete."""
     judged_late: bool
     """Whether their memory is judged when a message takes them."""
+    late: deque[Any]
+    """What is to be told when there are no more receives."""
+    small_taker: Callable[[memoryview], bool] | None
+    """It is asked first for the octets of a Send that comes by itself; if it takes them, the receive stays."""
 
     def deliver_alone(self, payload: memoryview, *, solicited: bool) -> None:
         """Place a Send in the oldest receive that waits, and complete it."""
@@ -228,10 +227,11 @@ class Stream(SendingHalf):
             start = fast_receive.place_first(view, nbytes - _LEAST_SEND, crc=crc)
             if not start:
                 return False
-        word, qn_msn, mo = UNTAGGED_LEAD.unpack_from(view, start)
-        length, kind = word >> 48, word >> 32 & 0xFFFF
+        length, kind, _, qn_msn, mo = UNTAGGED_FIELDS.unpack_from(view, start)
         size = length - UNTAGGED_SIZE
-        if qn_msn != queue.due_msn or mo or (kind != _SEND and kind != _SEND_SE):  # DDP-5041-7.1-09, DDP-5041-5.4-02
+        if (
+            qn_msn != queue.due_msn or mo or (kind != WHOLE_SEND and kind != WHOLE_SEND_SE)
+        ):  # DDP-5041-7.1-09, DDP-5041-5.4-02
             return False
         sges, octets = posted[0].sges, (length + LENGTH_SIZE + 3 & ~3) + CRC_SIZE
         if start + octets != nbytes or len(sges) != 1 or not 0 <= size <= sges[0].nbytes:
@@ -243,7 +243,9 @@ class Stream(SendingHalf):
         deframer.take_alone(nbytes, fpdus)
         self._turn_left -= fpdus
         body = start + _SEND_BODY
-        receives.deliver_alone(view[body : body + size], solicited=kind == _SEND_SE)
+        payload, taker = view[body : body + size], receives.small_taker
+        if taker is None or receives.late or not taker(payload):  # else the receive stays for the next Send
+            receives.deliver_alone(payload, solicited=kind == WHOLE_SEND_SE)
         return True
 
     def proceed(self) -> list[Event]:

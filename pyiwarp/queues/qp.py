@@ -31,7 +31,7 @@ __all__ = ["QpCap", "QpInput", "QpOptions", "QpState", "QueuePair"]
 _RTS: Final = QpState.RTS
 _OPEN: Final = TcpState.OPEN
 _INTERNAL: Final = frozenset(vars(Pump)) | frozenset(
-    ("fail_request", "granted", "on_output", "send_small", "shares_memory", "write_small")
+    ("fail_request", "granted", "on_output", "pair_small", "send_small", "shares_memory", "take_small", "write_small")
 )
 """What drivers and the stack below call; `dir()` of a queue pair does not show it."""
 
@@ -244,6 +244,21 @@ class QueuePair(QpPump):
             return False
         request = tuple.__new__(Send, ((), None, octets, None, solicited, False, False))
         return self._sq.send_alone(stream, request, self.write_small)
+
+    def pair_small(self, ahead: tuple[int, int, bytes], word: bytes) -> bool:
+        """As `send_small`, for an RDMA Write, as STag, TO and octets, and the Send of `word` that tells of it."""
+        stream = self._stream
+        if stream is None or self.state is not _RTS or self._tcp is not _OPEN or self._closed:
+            return False
+        return self._sq.pair_small(stream, ahead, word, self.write_small)
+
+    def take_small(self, taker: Callable[[memoryview], bool]) -> None:
+        """Ask `taker` first for each small Send that comes by itself, with its octets, which are good for this call.
+
+        If it says True, there is no completion, and the receive stays: as if it had completed and was posted again. It
+        may post, and may not raise.
+        """
+        self._rq.small_taker = taker
 
     def post_send_many(self, requests: Sequence[SendRequest]) -> None:
         """Post work requests in their order, as `post_send` would one by one, and tell the driver once.

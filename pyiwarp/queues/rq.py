@@ -34,7 +34,6 @@ class ReceiveQueue:
     """
 
     __slots__ = (
-        "_late",
         "apart",
         "cap",
         "cq",
@@ -42,10 +41,12 @@ class ReceiveQueue:
         "flush_status",
         "flushes",
         "judged_late",
+        "late",
         "on_posted",
         "pd",
         "posted",
         "qp_num",
+        "small_taker",
         "srq",
         "taken",
     )
@@ -73,9 +74,10 @@ class ReceiveQueue:
         self.fault: LocalCatastrophe | None = None
         self.flush_status = Status.WR_FLUSH_ERR
         self.flushes = 0
+        self.small_taker: Callable[[memoryview], bool] | None = None
         self.posted: deque[Recv] = deque()
         self.taken: deque[Recv] = deque()  # by messages; of the last some octets may be missing
-        self._late: deque[Completion | Callable[[], None]] = deque()
+        self.late: deque[Completion | Callable[[], None]] = deque()
 
     def __len__(self) -> int:
         return len(self.posted)
@@ -91,12 +93,12 @@ class ReceiveQueue:
 
     def check_room(self) -> None:
         """Raises `QueueFull` if nothing more can be posted."""
-        if len(self.posted) + len(self._late) < self.cap.max_recv_wr:
+        if len(self.posted) + len(self.late) < self.cap.max_recv_wr:
             return
         if self.srq is not None:
             raise BadWorkRequest(f"queue pair {self.qp_num} takes its receives from {self.srq!r}: post them there")
         limit = self.cap.max_recv_wr
-        if len(self.posted) + sum(isinstance(late, Completion) for late in self._late) >= limit:
+        if len(self.posted) + sum(isinstance(late, Completion) for late in self.late) >= limit:
             raise QueueFull(f"the receive queue of queue pair {self.qp_num} holds {limit} work requests already")
 
     def post(self, request: Recv) -> None:
@@ -104,7 +106,7 @@ class ReceiveQueue:
 
         Raises `QueueFull`, `BadWorkRequest` for memory that may not be written, `Closed` for memory that is gone.
         """
-        if len(self.posted) + len(self._late) >= self.cap.max_recv_wr:
+        if len(self.posted) + len(self.late) >= self.cap.max_recv_wr:
             self.check_room()
         sges = request.sges
         if self.judged_late:
@@ -123,7 +125,7 @@ class ReceiveQueue:
         if self.judged_late:
             return 0
         posted, pd, done = self.posted, self.pd, 0
-        room = self.cap.max_recv_wr - len(posted) - len(self._late)
+        room = self.cap.max_recv_wr - len(posted) - len(self.late)
         try:
             for request in requests:
                 sges = request.sges
@@ -141,7 +143,7 @@ class ReceiveQueue:
     def post_late(self, request: Recv, error: Exception | None) -> None:
         """Take a receive that can only be flushed, when everything before it is complete."""
         self.check_room()
-        self._late.append(self._flushed(request, error))
+        self.late.append(self._flushed(request, error))
         self._complete_late()
 
     def take(self) -> Sequence[memoryview] | None:
@@ -196,7 +198,7 @@ class ReceiveQueue:
         fields = (receive.wr_id, _SUCCESS, _RECV, nbytes, self.qp_num, inval_stag, solicited, None, immediate, None)
         # once for each message: `Completion(...)` takes nearly twice as long as `tuple.__new__`
         self.cq.push(tuple.__new__(Completion, fields))
-        if self._late:
+        if self.late:
             self._complete_late()
 
     def deliver_alone(self, payload: memoryview, *, solicited: bool) -> None:
@@ -209,7 +211,7 @@ class ReceiveQueue:
         region.unpin()
         fields = (receive.wr_id, _SUCCESS, _RECV, nbytes, self.qp_num, None, solicited, None, None, None)
         self.cq.push(tuple.__new__(Completion, fields))
-        if self._late:
+        if self.late:
             self._complete_late()
 
     def flush(self, error: Exception | None) -> None:
@@ -237,12 +239,12 @@ class ReceiveQueue:
 
     def when_drained(self, call: Callable[[], None]) -> None:
         """Make a call when no receive is left; at once if there is none."""
-        self._late.append(call)
+        self.late.append(call)
         self._complete_late()
 
     def _complete_late(self) -> None:
-        while self._late and not (self.posted or self.taken):
-            late = self._late.popleft()
+        while self.late and not (self.posted or self.taken):
+            late = self.late.popleft()
             if isinstance(late, Completion):
                 self.flushes += 1
                 self.cq.push(late)

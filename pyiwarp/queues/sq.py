@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, Protocol
 from pyiwarp.buffers import Octets
 from pyiwarp.engine.stream import Stream
 from pyiwarp.errors import BadMemory, BadWorkRequest, Closed, QueueFull, WrongState
+from pyiwarp.mr import RemoteRegion
 from pyiwarp.pump import HELD, NOT_NOW
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.cq import CompletionQueue
@@ -188,7 +189,7 @@ class SendQueue:
         octets, message = self._octets_alone(first), self._octets_alone(second)
         if octets is None or message is None or not is_named(remote, len(octets)):
             return False
-        handed = stream.pair_alone((remote.stag, remote.to), octets, message, write)
+        handed = stream.send_alone(message, len(message), write, ahead=(remote.stag, remote.to, octets))
         if handed == NOT_NOW:
             return False
         if handed == HELD:
@@ -201,6 +202,24 @@ class SendQueue:
             finally:
                 self._telling = False
         return True
+
+    def pair_small(
+        self, stream: Stream, ahead: tuple[int, int, bytes], word: bytes, write: Callable[[bytes], int]
+    ) -> bool:
+        """As `pair_alone`, for a Write, as STag, TO and octets, and a Send of `word`, both unsignaled.
+
+        The stack makes them itself: both are small, and the place can be.
+        """
+        if self._posted or self._framed or self._sent or self._late or self._telling or not self.may_post_fast:
+            return False
+        if self.all_signaled or self.limit < 2:
+            return False
+        handed = stream.send_alone(word, len(word), write, ahead=ahead)
+        if handed == HELD:
+            stag, to, octets = ahead
+            remote = RemoteRegion(to, stag, len(octets))
+            self._framed += Write((), remote, None, octets, False), Send((), None, word, None, False, False)
+        return handed != NOT_NOW
 
     def _octets_alone(self, request: Send | Write) -> Octets | None:
         """The octets of a small request; None if the plain way has to look at it."""

@@ -72,6 +72,15 @@ class Owed:
                 "§6 Credits",
             )
 
+    def pass_by(self) -> bool:
+        """As `came` and `read` of a message that is read at once; False, and nothing done, if it was not granted."""
+        if self._came >= self._limit:
+            return False
+        self._came += 1
+        self._read += 1
+        self.due = self._read >= self._next_note
+        return True
+
     def read(self, messages: int) -> None:
         """The program has read the last octet of so many messages."""
         self._read += messages

@@ -36,10 +36,15 @@ class Delivery:
         self.protocol = protocol
         self.some: Callable[[], None] = self._to_protocol
         """Gives the protocol some of what can be read; raises what its method raises."""
+        self.give: Callable[[memoryview], None] | None = None
+        """Gives the protocol octets that were taken already, as many as come at once; None if it may take fewer."""
         if isinstance(protocol, asyncio.BufferedProtocol):
             self.some = self._to_buffer
         elif type(protocol) is ReaderProtocol:
             self.some = self._to_reader
+            self.give = protocol.data_received  # type: ignore[assignment]  # as in `_to_reader`
+        else:
+            self.give = self._copy_to_protocol
 
     def _to_buffer(self) -> None:
         protocol = self.protocol
@@ -59,6 +64,11 @@ class Delivery:
         data = bytes(self._engine.peek()[:LARGEST])
         self._engine.consume(len(data))
         protocol.data_received(data)
+
+    def _copy_to_protocol(self, octets: memoryview) -> None:
+        protocol = self.protocol
+        assert isinstance(protocol, asyncio.Protocol), "a stream needs a protocol that takes octets"
+        protocol.data_received(bytes(octets))
 
     def _to_reader(self) -> None:
         protocol = self.protocol

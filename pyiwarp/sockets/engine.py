@@ -98,6 +98,7 @@ class Engine:
         self.peek = self._inbox.peek
         """Gives the next octets that can be read, as many as lie in one piece; valid until they are consumed."""
         self._posting = Posting(qp, order, options, *self._register(options.send_memory, Access(0)))
+        self._largest_small = min(INLINE, options.max_message)
         iomaps = iomap_entries(options.iomaps)
         self._tables, self._table = self._register(_SGL_SIZE + iomaps * IOMAP_ENTRY_SIZE, Access.REMOTE_WRITE)
         self.direct = DirectWrites(pd, self._posting, self._table[_SGL_SIZE:], order)
@@ -113,6 +114,7 @@ class Engine:
         )
         self._peer: Hello | None = None
         self._peer_order = order
+        self._number = order.number
         self._granted = Granted(0)
         self._target: TargetSgl | None = None
         self._next_entry = 1  # of the peer's array
@@ -152,6 +154,7 @@ class Engine:
         """
         self._peer = Hello.parse(hello)
         self._peer_order = self._peer.order
+        self._number = self._peer_order.number
         self._granted = Granted(self._peer.credits)
         self._target = TargetSgl(self._table[:_SGL_SIZE], self._order, self._peer.data_buffer)
         self.direct.begin(self._peer, self._granted)
@@ -191,6 +194,22 @@ class Engine:
         self._posting.post(*requests)
         return done
 
+    def send_small(self, octets: bytes) -> bool:
+        """The fast way of `send`: all the octets at once, past the batches; False, and nothing done, if it has to wait.
+
+        So it is where they would not be one message, or use up what is left of the peer's half, or are not few.
+        """
+        target, granted, nbytes = self._target, self._granted, len(octets)
+        if target is None or not (granted.left and self.open and 0 < nbytes < target.room):
+            return False
+        if nbytes > self._largest_small or nbytes >= self._posting.outbox.room:
+            return False
+        if not self._qp.pair_small((target.stag, target.to, octets), self._order.data(nbytes)):
+            return False
+        target.spend(nbytes)
+        granted.spend()
+        return True
+
     def _message(self, octets: bytes | memoryview, *, alone: bool) -> tuple[Write, Send]:
         assert self._target is not None, "there is room"
         self._granted.spend()
@@ -226,6 +245,20 @@ class Engine:
         octets = bytes(self.peek()[:limit])
         self.consume(len(octets))
         return octets
+
+    def take_alone(self, word: memoryview) -> memoryview | None:
+        """The fast way of `on_completion`, `peek` and `consume`: the octets that a DATA word tells of, if all are here.
+
+        They count as read, and are good until the peer is given credit again. None, and nothing done, if other octets
+        are unread, or if the plain way has to look at the word.
+        """
+        inbox = self._inbox
+        if inbox.readable or len(word) != WORD_SIZE or not self.open:
+            return None
+        (nbytes,) = self._number(word)
+        if not 0 < nbytes <= inbox.left or not self._owed.pass_by():
+            return None
+        return inbox.pass_by(nbytes)
 
     def _on_received(self, completion: Completion) -> None:
         """A message word has come."""

@@ -42,7 +42,8 @@ class Posting:
         self._qp = qp
         self._order = order
         self._source = source
-        self._outbox = Outbox(memory)
+        self.outbox = Outbox(memory)
+        """The sending ring."""
         self._max_message = options.max_message
         self._max_messages = options.send_queue
         self._send_room = qp.cap.max_send_wr
@@ -57,7 +58,7 @@ class Posting:
         """Octets that the next message may have; 0 if there is no room for one."""
         if self.messages >= self._max_messages:
             return 0
-        room, most = self._outbox.room, self._max_message
+        room, most = self.outbox.room, self._max_message
         return room if room < most else most
 
     @property
@@ -79,8 +80,8 @@ class Posting:
         """One message to be posted: a Write, and the word that tells of it; `alone` if no other is posted with it."""
         nbytes = len(octets)
         word = self._order.word(Op.DATA, nbytes)
-        if nbytes > INLINE or nbytes == self._outbox.room:  # else the end of the ring would never be passed
-            sge = Sge(self._source, self._outbox.put(octets), nbytes)
+        if nbytes > INLINE or nbytes == self.outbox.room:  # else the end of the ring would never be passed
+            sge = Sge(self._source, self.outbox.put(octets), nbytes)
             return Write((sge,), place, None, None, False), self._signal(word, nbytes)
         write = Write((), place, None, bytes(octets), False)
         if alone and self._qp.send_room == self._send_room:
@@ -121,7 +122,7 @@ class Posting:
         else:
             assert isinstance(wr_id, int), "a message is numbered by its octets in the sending ring"
             self.messages -= 1
-            self._outbox.release(wr_id)
+            self.outbox.release(wr_id)
 
     def _stands_for(self, controls: int, asides: int) -> _Aside:
         self._signaled += 1

@@ -25,7 +25,8 @@ class Inbox:
         self.readable = 0
         """Octets that can be read."""
         self._messages: deque[int] = deque()  # what is unread of each
-        self._left = self._half  # what the peer may write of the half that it writes
+        self.left = self._half
+        """What the peer may write of the half that it writes."""
         self._behind = 0  # halves that are offered behind that one
         self._free = self._half  # octets that are read and not offered again: so far the second half
         self.can_offer = True
@@ -34,19 +35,32 @@ class Inbox:
 
     def landed(self, nbytes: int) -> None:
         """The peer has written a message; raises `PeerViolation` for octets that it had no room for."""
-        if not self._left and self._behind:
+        if not self.left and self._behind:
             self._behind -= 1
-            self._left = self._half
-        if not 0 < nbytes <= self._left:
+            self.left = self._half
+        if not 0 < nbytes <= self.left:
             raise PeerViolation(
                 f"DATA {nbytes}",
-                f"a message has 1 octet or more, and here no more than the {self._left} that are left of the half of "
+                f"a message has 1 octet or more, and here no more than the {self.left} that are left of the half of "
                 "the ring",
                 "§5 Data",
             )
-        self._left -= nbytes
+        self.left -= nbytes
         self.readable += nbytes
         self._messages.append(nbytes)
+
+    def pass_by(self, nbytes: int) -> memoryview:
+        """As `landed`, `peek` and `consume` of a message that is read as it comes, where nothing else is unread.
+
+        It has 1 octet or more, and no more than `left`.
+        """
+        at = self._at
+        stop = at + nbytes
+        self.left -= nbytes
+        self._free += nbytes
+        self.can_offer = self._free >= self._half
+        self._at = 0 if stop == len(self._memory) else stop
+        return self._memory[at:stop]
 
     def peek(self) -> memoryview:
         """The next octets, as many as lie in one piece."""

@@ -28,20 +28,17 @@ class TargetSgl:
         self._order = order
         self._written = [order.entry(first), _CLEAR]  # what the peer last wrote, as far as it was taken
         self._entries = [first, _NOTHING]  # what they say; nothing of those that are used up
-        self._used = 0  # octets of the entry in use
         self._now = 0  # the entry in use
         self._overwritten: int | None = None
-        self.room = first.nbytes
-        """Octets that one Write may have now."""
+        self.to, self.stag, self.room = first.to, first.stag, first.nbytes
+        """Where the next octet goes, and how many octets one Write may have now."""
         memory[:ENTRY_SIZE] = self._written[0]
 
     def advance(self, nbytes: int) -> RemoteRegion:
         """Where the next `nbytes` octets go; they are used."""
         now = self._now
-        entry = self._entries[now]
-        place = RemoteRegion(entry.to + self._used, entry.stag, nbytes)
-        self._used += nbytes
-        self.room -= nbytes
+        place = RemoteRegion(self.to, self.stag, nbytes)
+        self.spend(nbytes)
         if not self.room:
             if self._in_memory(now) != self._written[now]:
                 self._overwritten = now
@@ -50,10 +47,15 @@ class TargetSgl:
             self._use((now + 1) % ENTRIES)
         return place
 
+    def spend(self, nbytes: int) -> None:
+        """As `advance`, of octets that leave room for more in this entry."""
+        self.to += nbytes
+        self.room -= nbytes
+
     def _use(self, index: int) -> None:
         self._now = index
-        self._used = 0
-        self.room = self._entries[index].nbytes
+        entry = self._entries[index]
+        self.to, self.stag, self.room = entry.to, entry.stag, entry.nbytes
 
     def look(self) -> None:
         """The peer may have written entries; raises `PeerViolation` for one that cannot be."""

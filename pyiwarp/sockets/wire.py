@@ -168,6 +168,10 @@ class Order:
         self._word = struct.Struct(f"{sign}I")
         self._entry = struct.Struct(f"{sign}QII")
         self._iomap = struct.Struct(f"{sign}QQII")
+        self.data = self._word.pack
+        """The DATA word of so many octets."""
+        self.number = self._word.unpack
+        """The number that four octets make, as a tuple; that of a DATA word is how many octets it tells of."""
 
     def word(self, op: Op, value: int) -> bytes:
         """The message word."""
