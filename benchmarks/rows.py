@@ -328,6 +328,16 @@ ROWS: Final[tuple[Row, ...]] = (
             _pair("the peer sleeps", pyverbs.sleeping_server, pyverbs.read_client),
         ),
     ),
+    Row(
+        "streams-setup",
+        "Streams: one made, an octet there and back, closed: processor time of both ends, which are in one process",
+        "ms",
+        Job(),
+        (
+            _pair("asyncio streams", scale.no_server, partial(streams.setup_client, "tcp")),
+            _pair("pyiwarp.sockets", scale.no_server, partial(streams.setup_client, "iwarp")),
+        ),
+    ),
     # --- without a target: what else one would like to know ---
     Row(
         "send-1m",

@@ -6,10 +6,9 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from time import process_time
 from typing import Final, cast
 
 import pyiwarp
@@ -17,7 +16,7 @@ from benchmarks.lanes import options_of
 from benchmarks.loops import run_on
 from benchmarks.open_files import allow_files
 from benchmarks.pairs import HOST, Absent, Job, Sample
-from benchmarks.timing import now
+from benchmarks.timing import again_and_again
 from pyiwarp import Connection
 
 __all__ = [
@@ -66,7 +65,7 @@ def setup_server(job: Job, announce: Callable[[int], None]) -> None:
 
 def setup_client(job: Job, port: int) -> Sample:
     """Connections made and closed, one after the other."""
-    return cast("Sample", run_on(job.loop, _again_and_again(job, lambda: _connect_once(job, port))))
+    return cast("Sample", run_on(job.loop, again_and_again(job, lambda: _connect_once(job, port))))
 
 
 def bare_setup_server(job: Job, announce: Callable[[int], None]) -> None:
@@ -82,7 +81,7 @@ def bare_setup_server(job: Job, announce: Callable[[int], None]) -> None:
 
 def bare_setup_client(job: Job, port: int) -> Sample:
     """The same with asyncio's streams: an octet there and one back is their startup."""
-    return cast("Sample", run_on(job.loop, _again_and_again(job, lambda: _bare_connect_once(port))))
+    return cast("Sample", run_on(job.loop, again_and_again(job, lambda: _bare_connect_once(port))))
 
 
 def no_server(job: Job, announce: Callable[[int], None]) -> None:
@@ -95,7 +94,7 @@ def setup_cost_client(job: Job, port: int) -> Sample:
 
     async def main() -> Sample:
         async with await pyiwarp.serve(_stay, HOST, options=options_of(job)) as server:
-            return await _again_and_again(job, lambda: _connect_once(job, server.port))
+            return await again_and_again(job, lambda: _connect_once(job, server.port))
 
     return cast("Sample", run_on(job.loop, main()))
 
@@ -105,7 +104,7 @@ def bare_setup_cost_client(job: Job, port: int) -> Sample:
 
     async def main() -> Sample:
         async with await asyncio.start_server(_echo_an_octet, HOST, 0) as server:
-            return await _again_and_again(job, lambda: _bare_connect_once(server.sockets[0].getsockname()[1]))
+            return await again_and_again(job, lambda: _bare_connect_once(server.sockets[0].getsockname()[1]))
 
     return cast("Sample", run_on(job.loop, main()))
 
@@ -121,17 +120,6 @@ async def _bare_connect_once(port: int) -> None:
     await reader.readexactly(1)
     writer.close()
     await writer.wait_closed()
-
-
-async def _again_and_again(job: Job, once: Callable[[], Awaitable[None]]) -> Sample:
-    until = now() + job.warmup
-    while now() < until:
-        await once()
-    began, spent, count = now(), process_time(), 0
-    while not count or now() < began + job.seconds:
-        await once()
-        count += 1
-    return {"connections/s": count / (now() - began), "ms": (process_time() - spent) / count * 1e3}
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

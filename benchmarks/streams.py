@@ -16,10 +16,10 @@ from typing import Final, NamedTuple, cast
 
 from benchmarks.loops import run_on
 from benchmarks.pairs import HOST, Job, Sample, filled
-from benchmarks.timing import back_and_forth_awaited, now
+from benchmarks.timing import again_and_again, back_and_forth_awaited, now
 from pyiwarp.sockets import StreamOptions, open_connection, start_server
 
-__all__ = ["bulk_client", "bulk_server", "echo_client", "echo_server"]
+__all__ = ["bulk_client", "bulk_server", "echo_client", "echo_server", "setup_client"]
 
 CHUNK: Final = 1 << 20
 LIMIT: Final = 2 * CHUNK
@@ -143,6 +143,37 @@ def echo_client(family: str, job: Job, port: int) -> Sample:
         return sample
 
     return cast("Sample", run_on(job.loop, main()))
+
+
+# --- set-up ----------------------------------------------------------------------------------------------------------
+
+
+def setup_client(family: str, job: Job, port: int) -> Sample:
+    """Streams made, an octet there and back, closed, one after the other: processor time of both ends."""
+
+    async def main() -> Sample:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        server = asyncio.create_task(FAMILIES[family].serve(job, _echo_an_octet, found.set_result))
+        at = await found
+
+        async def once() -> None:
+            reader, writer = await FAMILIES[family].connect(job, at)
+            writer.write(b"?")
+            await reader.readexactly(1)
+            writer.close()
+            await writer.wait_closed()
+
+        sample = await again_and_again(job, once)
+        server.cancel()
+        return sample
+
+    return cast("Sample", run_on(job.loop, main()))
+
+
+async def _echo_an_octet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(await reader.read(1))
+    await reader.read(1)
+    writer.close()
 
 
 def main(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from benchmarks.pairs import Job, Sample
 
-__all__ = ["back_and_forth", "back_and_forth_awaited", "now", "one_way", "whole"]
+__all__ = ["again_and_again", "back_and_forth", "back_and_forth_awaited", "now", "one_way", "whole"]
 
 now = time.perf_counter
 
@@ -61,3 +61,15 @@ def _spread(stamps: list[float], scale: float) -> Sample:
         "p99 µs": times[int(0.99 * (len(times) - 1))],
         "least µs": times[0],
     }
+
+
+async def again_and_again(job: Job, once: Callable[[], Awaitable[None]]) -> Sample:
+    """Call until the time is over: how often in a second, and the processor time of one call."""
+    until = now() + job.warmup
+    while now() < until:
+        await once()
+    began, spent, count = now(), time.process_time(), 0
+    while not count or now() < began + job.seconds:
+        await once()
+        count += 1
+    return {"connections/s": count / (now() - began), "ms": (time.process_time() - spent) / count * 1e3}

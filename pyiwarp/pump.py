@@ -126,6 +126,10 @@ class Driver(Protocol):
         It is NOT_NOW, TAKEN or HELD. It never raises, and calls nothing of the pump but `steady`.
         """
 
+    def write_pieces(self, pieces: list[Octets]) -> int:
+        """As `write_small`, for pieces that are the caller's again when this returns: what the kernel does not take is
+        copied. More of them may follow at once."""
+
     def exchange(self, pump: Pump) -> None:
         """Drive `pump` from now on."""
 
@@ -184,6 +188,6 @@ def no_callback() -> None:
     """The value of a callback attribute that nobody has set."""
 
 
-def no_writer(octets: bytes) -> int:
-    """The value of a `write_small` attribute that nobody has set."""
+def no_writer(octets: bytes | list[Octets]) -> int:
+    """The value of a `write_small` or `write_pieces` attribute that nobody has set."""
     return NOT_NOW

@@ -103,7 +103,7 @@ _WATCHED_SRQ: Final = ("post_recv", "modify", "query", "take", "close")
 _WATCHED_QP: Final = (
     *("connect", "disconnect", "abort", "close", "modify", "query", "counters"),
     *("drain", "drain_sq", "drain_rq", "post_send", "post_send_many", "post_recv", "post_recv_many"),
-    *("pair_small", "send_small"),
+    *("pair_large", "pair_small", "send_small"),
 )
 
 _CONTEXT_INTERNAL: Final = frozenset({"driven_by", "forget", "qp_closed", "report", "stags"})

@@ -38,6 +38,7 @@ def _begin(qp: QueuePair, driver: Driver, agreement: Agreement, prologue: bytes 
     qp.peer = driver.peername
     qp.on_output = driver.kick
     qp.write_small = driver.write_small
+    qp.write_pieces = driver.write_pieces
     qp.connect(agreement, prologue)
     driver.exchange(qp)
 

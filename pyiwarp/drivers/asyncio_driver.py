@@ -8,10 +8,11 @@ the socket is full. While it holds any, nothing more is asked of the pump: back-
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from pyiwarp.buffers import Octets
 from pyiwarp.capture import Tap
@@ -29,6 +30,8 @@ _WRITELINES_NEVER_PAUSES: bool = (3, 12, 0) <= sys.version_info[:3] < (3, 12, 9)
     13,
     0,
 ) <= sys.version_info[:3] < (3, 13, 2)
+
+_CAN_GATHER: Final = hasattr(os, "writev")
 
 
 class AsyncioDriver(asyncio.BufferedProtocol):
@@ -53,6 +56,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self.local_addr: tuple[Any, ...] | None = None
         self.peername, self.sockname = address_word(peer), "?"  # for messages; an ended connection still has them
         self._socket: socket.socket | None = None
+        self._fd = -1  # of the socket, while it may be written
         self._stand_in: StandIn | None = None  # for forks, while TCP is there
         self._written = 0  # batches
         self._emss_due = 0  # when so many are written
@@ -84,6 +88,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self.peername, self.sockname = address_word(self.peer_addr), address_word(self.local_addr)
         if self._socket is not None:
             unpace(self._socket, self.peername)
+            self._fd = self._socket.fileno() if _CAN_GATHER else -1
         self._stand_in = StandIn(self)
         left_behind_in_children(self._stand_in)
         self._transport.set_write_buffer_limits(high=0)  # pause_writing at the first octet that stays behind
@@ -147,6 +152,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """TCP has ended."""
         self._transport = self._socket = self._stand_in = None
+        self._fd = -1
         if self._tap is not None:
             self._tap.closed()
         self.pump.lost(exc)
@@ -206,6 +212,40 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._writing_paused = True  # resume_writing will follow
         return HELD
 
+    def write_pieces(self, pieces: list[Octets]) -> int:
+        """Give pieces to the kernel at once, if nothing else is being written; see `Driver`.
+
+        This is the one write that passes the loop's transport, which holds nothing then: it would keep the pieces. A
+        program may also call it that the pump has called: nothing that it does calls back.
+        """
+        transport, nbytes = self._transport, sum(map(len, pieces))
+        if (
+            not self._steady
+            or self._kicked
+            or self._writing_paused
+            or self._written >= self._emss_due
+            or self._tap is not None
+            or transport is None
+            or transport.is_closing()
+            or self._fd < 0
+        ):
+            return NOT_NOW
+        try:
+            taken = os.writev(self._fd, pieces)
+        except BlockingIOError:
+            taken = 0
+        except OSError:
+            return NOT_NOW  # the plain way meets the error, and ends the connection
+        self._written += 1
+        self._burst = True
+        if taken == nbytes:
+            return TAKEN
+        transport.write(memoryview(b"".join(pieces))[taken:])
+        if transport.get_write_buffer_size() == 0:
+            return TAKEN
+        self._writing_paused = True  # resume_writing will follow
+        return HELD
+
     def _look_later(self) -> None:
         if not self._kicked:
             self._kicked = True
@@ -255,6 +295,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         """This process is a forked child: nothing is read, written or ended any more."""
         self._left_behind = True
         self._transport = self._socket = self._tap = None
+        self._fd = -1
 
     # --- inside ------------------------------------------------------------------------------------------------------
 

@@ -198,6 +198,10 @@ class PollingDriver:
             self._busy = False
         return HELD
 
+    def write_pieces(self, pieces: list[Octets]) -> int:
+        """Nothing: messages whose octets would have to be copied are those of streams, which are not polled."""
+        return NOT_NOW
+
     def exchange(self, pump: Pump) -> None:
         """Drive `pump` from now on: Full Operation begins (RFC 5044 §7.1.2 rule 4)."""
         self.pump = pump

@@ -68,12 +68,13 @@ class FastReceive:
         Appends an event to `events` for each message that was delivered.
         """
         fpdus = 0
+        targets: dict[int, _Target] = {}  # for this call only: memory may be withdrawn before the next
         while fpdus < most:
             source = deframer.unmarked(most - fpdus)
             if source.end - source.start <= _TAGGED_BODY:
                 break
             if source.view[source.start + LENGTH_SIZE] & TAGGED:
-                taken = self._place(source, events, most - fpdus)
+                taken = self._place(source, events, most - fpdus, targets)
             else:
                 taken = self._deliver(source, events, most - fpdus)
             if not taken:
@@ -83,12 +84,11 @@ class FastReceive:
             fpdus += taken
         return fpdus
 
-    def _place(self, deframer: Deframer, events: list[Event], most: int) -> int:
+    def _place(self, deframer: Deframer, events: list[Event], most: int, targets: dict[int, _Target]) -> int:
         view, crc, end = deframer.view, deframer.crc, deframer.end
         begin = start = deframer.start
         enough = end - _TAGGED_BODY - CRC_SIZE
         unpack = TAGGED_LEAD.unpack_from
-        targets: dict[int, _Target] = {}  # for this call only: memory may be withdrawn before the next
         known = -1
         fpdus = 0
         while start <= enough and fpdus < most:

@@ -15,7 +15,7 @@ from pyiwarp import rdmap
 from pyiwarp.buffers import Octets
 from pyiwarp.codes import MIN_MULPDU, Opcode, QueueNumber, Rtr
 from pyiwarp.crc import crc32c
-from pyiwarp.ddp import MSN_MASK, Outbound, TaggedOutbound, UntaggedOutbound, next_msn
+from pyiwarp.ddp import MSN_MASK, TO_MASK, Outbound, TaggedOutbound, UntaggedOutbound, next_msn
 from pyiwarp.engine.events import Event
 from pyiwarp.engine.packing import Packer, SmallMessage
 from pyiwarp.engine.responses import Answer, ReadAnswer
@@ -41,7 +41,7 @@ from pyiwarp.pump import HELD, NOT_NOW
 if TYPE_CHECKING:
     from pyiwarp.wire import AtomicRequest
 
-__all__ = ["BATCH_OCTETS", "WHOLE_SEND", "WHOLE_SEND_SE", "WHOLE_WRITE", "SendingHalf"]
+__all__ = ["BATCH_FPDUS", "BATCH_OCTETS", "WHOLE_SEND", "WHOLE_SEND_SE", "WHOLE_WRITE", "SendingHalf"]
 
 BATCH_OCTETS: Final = 1024 * 1024
 """What one `next_iov` gives, and less than one FPDU more, so that a Terminate and the other queue are not far away.
@@ -59,11 +59,14 @@ _SEND_OCTETS: Final = {  # by whether it is solicited, and whether it invalidate
     (False, True): rdmap.control_octet(Opcode.SEND_INVAL),
     (True, True): rdmap.control_octet(Opcode.SEND_SE_INVAL),
 }
-WHOLE_WRITE: Final = (TAGGED | LAST | VERSION) << 8 | _WRITE
+_LAST_TAGGED: Final = (TAGGED | LAST | VERSION) << 8
+_LAST_UNTAGGED: Final = (LAST | VERSION) << 8
+WHOLE_WRITE: Final = _LAST_TAGGED | _WRITE
 """Both control octets of an RDMA Write in one segment."""
-WHOLE_SEND: Final = (LAST | VERSION) << 8 | _SEND_OCTETS[False, False]
+_PART_OF_WRITE: Final = (TAGGED | VERSION) << 8 | _WRITE
+WHOLE_SEND: Final = _LAST_UNTAGGED | _SEND_OCTETS[False, False]
 """Those of a Send."""
-WHOLE_SEND_SE: Final = (LAST | VERSION) << 8 | _SEND_OCTETS[True, False]
+WHOLE_SEND_SE: Final = _LAST_UNTAGGED | _SEND_OCTETS[True, False]
 """Those of a Send with Solicited Event."""
 # the first eight octets of an FPDU, but for its length and STag
 _WRITE_LEAD: Final = WHOLE_WRITE << 32
@@ -205,22 +208,12 @@ class SendingHalf:
         Returns what `write` returns; with NOT_NOW nothing was sent and nothing is changed, also where something else
         waits to be sent. With HELD the driver calls `flushed` when the kernel has it.
         """
-        most, msn, crc = self.mulpdu, self.send_msn, self.agreement.crc
-        if (
-            nbytes > most - UNTAGGED_SIZE
-            or self.in_transit
-            or self._messages
-            or self._answers
-            or self._mute
-            or self._prologue
-            or self.violation is not None  # RDMAP-5040-7.1-05
-            or not self._frames_early
-            or self._packer.early_fpdus
-        ):
+        most, crc = self.mulpdu, self.agreement.crc
+        if not self._nothing_waits or nbytes > most - UNTAGGED_SIZE:
             return NOT_NOW
         control = WHOLE_SEND_SE if solicited else WHOLE_SEND
         # both headers, with MPA's length, are multiples of four, so that the octets decide the pad
-        body = SEND_FIELDS.pack(UNTAGGED_SIZE + nbytes, control, msn) + octets + PADS[-nbytes & 3]
+        body = SEND_FIELDS.pack(UNTAGGED_SIZE + nbytes, control, self.send_msn) + octets + PADS[-nbytes & 3]
         # MPA-5044-4.4-13: the pad is covered too; MPA-5044-4.1-06: without CRC the field is there, its content free
         fpdus = body + (_CRC.pack(crc32c(body)) if crc else _NO_CRC)
         if ahead is not None:
@@ -232,12 +225,55 @@ class SendingHalf:
             fpdus = body + (_CRC.pack(crc32c(body)) if crc else _NO_CRC) + fpdus
         handed = write(fpdus)
         if handed != NOT_NOW:
-            framer = self._packer.framer
-            framer.fpdus += 1 if ahead is None else 2
-            framer.octets += len(fpdus)
-            self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
-            self.in_transit = handed == HELD
+            self._handed_over(1 if ahead is None else 2, len(fpdus), handed)
         return handed
+
+    def pair_large(self, ahead: tuple[int, int, memoryview], word: bytes, write: Callable[[list[Octets]], int]) -> int:
+        """As `send_alone` with a Write in front, of as many segments as it takes; its octets are not copied here."""
+        stag, to, octets = ahead
+        nbytes, most, crc = len(octets), self.mulpdu - TAGGED_SIZE, self.agreement.crc
+        count = -(-nbytes // most)
+        if not self._nothing_waits or count > BATCH_FPDUS:
+            return NOT_NOW
+        pieces: list[Octets] = []
+        behind = b""
+        for start in range(0, nbytes, most):
+            piece = octets[start : start + most]
+            size = len(piece)
+            control = WHOLE_WRITE if start + size == nbytes else _PART_OF_WRITE
+            head, pad = TAGGED_FIELDS.pack(TAGGED_SIZE + size, control, stag, to + start & TO_MASK), PADS[-size & 3]
+            pieces += (behind + head, piece)
+            # MPA-5044-4.4-13: the pad is covered too
+            checked = crc32c(piece, crc32c(head)) if crc else 0
+            behind = pad + _CRC.pack(crc32c(pad, checked) if crc and pad else checked)
+        body = SEND_FIELDS.pack(UNTAGGED_SIZE + len(word), WHOLE_SEND, self.send_msn) + word + PADS[-len(word) & 3]
+        pieces.append(behind + body + (_CRC.pack(crc32c(body)) if crc else _NO_CRC))
+        handed = write(pieces)
+        if handed != NOT_NOW:
+            self._handed_over(count + 1, sum(map(len, pieces)), handed)
+        return handed
+
+    @property
+    def _nothing_waits(self) -> bool:
+        """Whether what is sent now may go to the kernel past the batches."""
+        return not (
+            self.in_transit
+            or self._messages
+            or self._answers
+            or self._mute
+            or self._prologue
+            or self.violation is not None  # RDMAP-5040-7.1-05
+            or not self._frames_early
+            or self._packer.early_fpdus
+        )
+
+    def _handed_over(self, fpdus: int, octets: int, handed: int) -> None:
+        """The driver was given FPDUs, of which the last is a Send."""
+        framer = self._packer.framer
+        framer.fpdus += fpdus
+        framer.octets += octets
+        self.send_msn = self.send_msn + 1 & MSN_MASK  # DDP-5041-4.3-09
+        self.in_transit = handed == HELD
 
     def read(self, request: ReadRequest, sink: memoryview, token: object) -> None:
         """Queue a Read Request for the octets of `sink`; the caller has made sure that `reads` is not full."""

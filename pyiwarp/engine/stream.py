@@ -229,9 +229,9 @@ class Stream(SendingHalf):
                 return False
         length, kind, _, qn_msn, mo = UNTAGGED_FIELDS.unpack_from(view, start)
         size = length - UNTAGGED_SIZE
-        if (
-            qn_msn != queue.due_msn or mo or (kind != WHOLE_SEND and kind != WHOLE_SEND_SE)
-        ):  # DDP-5041-7.1-09, DDP-5041-5.4-02
+        if qn_msn != queue.due_msn or mo:  # DDP-5041-7.1-09, DDP-5041-5.4-02
+            return False
+        if kind != WHOLE_SEND and kind != WHOLE_SEND_SE:
             return False
         sges, octets = posted[0].sges, (length + LENGTH_SIZE + 3 & ~3) + CRC_SIZE
         if start + octets != nbytes or len(sges) != 1 or not 0 <= size <= sges[0].nbytes:

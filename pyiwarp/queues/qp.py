@@ -15,7 +15,7 @@ from pyiwarp.access import Access, check_granted
 from pyiwarp.errors import Closed, LocalCatastrophe, UsageError, WrongState
 from pyiwarp.exports import public_names
 from pyiwarp.negotiation import Agreement
-from pyiwarp.pump import Pump
+from pyiwarp.pump import HELD, NOT_NOW, Pump
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.counters import QpAttributes
 from pyiwarp.queues.cq import CompletionQueue
@@ -30,9 +30,10 @@ __all__ = ["QpCap", "QpInput", "QpOptions", "QpState", "QueuePair"]
 
 _RTS: Final = QpState.RTS
 _OPEN: Final = TcpState.OPEN
-_INTERNAL: Final = frozenset(vars(Pump)) | frozenset(
-    ("fail_request", "granted", "on_output", "pair_small", "send_small", "shares_memory", "take_small", "write_small")
-)
+_INTERNAL: Final = frozenset(vars(Pump)) | {
+    *("fail_request", "granted", "on_output", "pair_large", "pair_small", "send_small", "shares_memory", "take_small"),
+    *("write_pieces", "write_small"),
+}
 """What drivers and the stack below call; `dir()` of a queue pair does not show it."""
 
 
@@ -251,6 +252,18 @@ class QueuePair(QpPump):
         if stream is None or self.state is not _RTS or self._tcp is not _OPEN or self._closed:
             return False
         return self._sq.pair_small(stream, ahead, word, self.write_small)
+
+    def pair_large(self, ahead: tuple[int, int, memoryview], word: bytes, wr_id: object) -> bool | None:
+        """As `pair_small`, for octets of any length, which are the caller's again when this returns.
+
+        Returns False if the kernel has all of them; True if the driver has copied the rest, and then there will be one
+        completion, with `wr_id`; None if nothing was done.
+        """
+        stream = self._stream
+        if stream is None or self.state is not _RTS or self._tcp is not _OPEN or self._closed:
+            return None
+        handed = self._sq.pair_large(stream, ahead, word, wr_id, self.write_pieces)
+        return None if handed == NOT_NOW else handed == HELD
 
     def take_small(self, taker: Callable[[memoryview], bool]) -> None:
         """Ask `taker` first for each small Send that comes by itself, with its octets, which are good for this call.

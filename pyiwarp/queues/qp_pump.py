@@ -73,10 +73,10 @@ class PumpOwner(Protocol):
 class QpPump:
     """A queue pair as a driver sees it: `pump.Pump` says what each method means to the driver.
 
-    `on_output` is set by the driver and called when there may be something to write, and `write_small` writes a small
-    message past the batches if it is alone (see `pump.Driver`). `on_ended` is called once, when the queue pair has left
-    RTS for good and everything posted has completed. `on_half_closed` is called when the peer has closed its half and
-    this side goes on.
+    `on_output` is set by the driver and called when there may be something to write. `write_small` writes a small
+    message past the batches if it is alone, `write_pieces` a large one (see `pump.Driver`). `on_ended` is called once,
+    when the queue pair has left RTS for good and everything posted has completed. `on_half_closed` is called when the
+    peer has closed its half and this side goes on.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class QpPump:
         """The peer's address; empty if it is not known."""
         self.on_output: Callable[[], None] = no_callback
         self.write_small: Callable[[bytes], int] = no_writer
+        self.write_pieces: Callable[[list[Octets]], int] = no_writer
         self.on_ended: Callable[[], None] = no_callback
         self.on_half_closed: Callable[[], None] = no_callback
         self._stream: Stream | None = None

@@ -221,6 +221,26 @@ class SendQueue:
             self._framed += Write((), remote, None, octets, False), Send((), None, word, None, False, False)
         return handed != NOT_NOW
 
+    def pair_large(
+        self,
+        stream: Stream,
+        ahead: tuple[int, int, memoryview],
+        word: bytes,
+        wr_id: object,
+        write: Callable[[list[Octets]], int],
+    ) -> int:
+        """As `pair_small`, for a Write of any length; returns what was done. What is HELD has a completion later."""
+        if self._posted or self._framed or self._sent or self._late or self._telling or not self.may_post_fast:
+            return NOT_NOW
+        if self.all_signaled or self.limit < 2:
+            return NOT_NOW
+        handed = stream.pair_large(ahead, word, write)
+        if handed == HELD:  # the octets are the driver's: an error needs no more than their place
+            stag, to, octets = ahead
+            remote = RemoteRegion(to, stag, len(octets))
+            self._framed += Write((), remote, None, b"", False), Send((), wr_id, word)
+        return handed
+
     def _octets_alone(self, request: Send | Write) -> Octets | None:
         """The octets of a small request; None if the plain way has to look at it."""
         sges, inline = request.sges, request.inline

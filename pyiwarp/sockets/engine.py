@@ -98,7 +98,7 @@ class Engine:
         self.peek = self._inbox.peek
         """Gives the next octets that can be read, as many as lie in one piece; valid until they are consumed."""
         self._posting = Posting(qp, order, options, *self._register(options.send_memory, Access(0)))
-        self._largest_small = min(INLINE, options.max_message)
+        self._largest, self._largest_small = options.max_message, min(INLINE, options.max_message)
         iomaps = iomap_entries(options.iomaps)
         self._tables, self._table = self._register(_SGL_SIZE + iomaps * IOMAP_ENTRY_SIZE, Access.REMOTE_WRITE)
         self.direct = DirectWrites(pd, self._posting, self._table[_SGL_SIZE:], order)
@@ -195,12 +195,12 @@ class Engine:
         return done
 
     def send_small(self, octets: bytes) -> bool:
-        """The fast way of `send`: all the octets at once, past the batches; False, and nothing done, if it has to wait.
+        """The fast way of `send` for few octets: one message past the batches; False, and nothing done, if it waits.
 
-        So it is where they would not be one message, or use up what is left of the peer's half, or are not few.
+        So it is where they would not be one message, too.
         """
         target, granted, nbytes = self._target, self._granted, len(octets)
-        if target is None or not (granted.left and self.open and 0 < nbytes < target.room):
+        if target is None or not (granted.left and self.open and 0 < nbytes <= target.room):
             return False
         if nbytes > self._largest_small or nbytes >= self._posting.outbox.room:
             return False
@@ -209,6 +209,26 @@ class Engine:
         target.spend(nbytes)
         granted.spend()
         return True
+
+    def send_large(self, octets: memoryview) -> int:
+        """The fast way of `send` for many octets: messages past the batches, which are not copied if TCP takes them.
+
+        Returns how many octets were taken; what is left goes the plain way, or has to wait.
+        """
+        target, granted, posting, done = self._target, self._granted, self._posting, 0
+        if target is None or not self.open:
+            return 0
+        while done < len(octets) and granted.left and not posting.messages:
+            message = octets[done : done + min(target.room, self._largest)]
+            nbytes = len(message)
+            if not nbytes:
+                break
+            if not posting.message_alone((target.stag, target.to, message), self._order.data(nbytes)):
+                break
+            target.spend(nbytes)
+            granted.spend()
+            done += nbytes
+        return done
 
     def _message(self, octets: bytes | memoryview, *, alone: bool) -> tuple[Write, Send]:
         assert self._target is not None, "there is room"
@@ -333,10 +353,7 @@ class Engine:
         to, stag, entries = peer.target_sgl
         entry = RemoteRegion(to + self._next_entry * ENTRY_SIZE, stag, ENTRY_SIZE)
         self._next_entry = (self._next_entry + 1) % entries
-        self._posting.post(
-            Write(remote=entry, inline=peer.order.entry(half), signaled=False),
-            self._posting.word(Op.SGL, self._grant(), controls=2),
-        )
+        self._posting.tell(entry, peer.order.entry(half), Op.SGL, self._grant(), controls=2)
 
     def _grant(self) -> int:
         if self._used:

@@ -36,21 +36,23 @@ class TargetSgl:
 
     def advance(self, nbytes: int) -> RemoteRegion:
         """Where the next `nbytes` octets go; they are used."""
-        now = self._now
         place = RemoteRegion(self.to, self.stag, nbytes)
         self.spend(nbytes)
-        if not self.room:
-            if self._in_memory(now) != self._written[now]:
-                self._overwritten = now
-            self._written[now] = self._memory[self._slice(now)] = _CLEAR
-            self._entries[now] = _NOTHING
-            self._use((now + 1) % ENTRIES)
         return place
 
     def spend(self, nbytes: int) -> None:
-        """As `advance`, of octets that leave room for more in this entry."""
+        """The next `nbytes` octets are used, from `to` on."""
         self.to += nbytes
         self.room -= nbytes
+        if not self.room:
+            self._use_up(self._now)
+
+    def _use_up(self, now: int) -> None:
+        if self._in_memory(now) != self._written[now]:
+            self._overwritten = now
+        self._written[now] = self._memory[self._slice(now)] = _CLEAR
+        self._entries[now] = _NOTHING
+        self._use((now + 1) % ENTRIES)
 
     def _use(self, index: int) -> None:
         self._now = index

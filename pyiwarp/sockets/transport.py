@@ -20,6 +20,7 @@ from pyiwarp.sockets.delivery import Delivery
 from pyiwarp.sockets.engine import End, Engine
 from pyiwarp.sockets.errors import PeerViolation, StreamLost
 from pyiwarp.sockets.flow import WriteBuffer
+from pyiwarp.sockets.posting import INLINE
 from pyiwarp.verbs import Completion, QueuePair, Status
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class StreamTransport(asyncio.Transport):
         self._keepalive = keepalive
         self._timer: asyncio.TimerHandle | None = None
         self._buffer = WriteBuffer(self._delivery.pause_writing, self._delivery.resume_writing)
+        self._burst = False  # a large message was sent in this turn of the loop
         self._begun = False
         self._reading_paused = False
         self._eof_written = False
@@ -149,14 +151,33 @@ class StreamTransport(asyncio.Transport):
                 log.warning("octets were written to a stream that has ended: %r", self)
             self._writes_into_nothing += bool(data)
         elif self._buffer.octets or engine.under_way or not self._qp.alive:
+            if len(self._buffer) + len(data) > self._buffer.high and not engine.under_way:
+                self._advance()  # so much is worth a message, whatever follows
             self._buffer.add(data)  # it goes together with what waits already, or when that is with TCP
-        elif type(data) is bytes:
+        elif type(data) is bytes and len(data) <= INLINE:
             if (taken := engine.send(data)) < len(data):
                 self._keep(data[taken:])
+        elif self._burst and len(data) < self._buffer.high:
+            self._buffer.add(data)
         elif data:
+            self._burst = True
+            self._loop.call_soon(self._end_burst)
             with memoryview(data).cast("B") as octets:
-                if (taken := engine.send(octets)) < len(octets):
+                if (taken := self._send(octets)) < len(octets):
                     self._keep(octets[taken:])
+
+    def _end_burst(self) -> None:
+        """What was written since the first large message of this turn goes together."""
+        self._burst = False
+        if self._buffer.octets:
+            self._advance()
+
+    def _send(self, octets: memoryview) -> int:
+        engine = self._engine
+        taken = engine.send_large(octets) if len(octets) > INLINE else 0
+        if taken < len(octets) and not engine.under_way:
+            taken += engine.send(octets[taken:])
+        return taken
 
     def _keep(self, octets: bytes | memoryview) -> None:
         """The engine had no room for these."""
@@ -358,7 +379,7 @@ class StreamTransport(asyncio.Transport):
         if self._lost or not self._may_post:
             return
         if engine.writing is End.OPEN:
-            self._buffer.send(engine.send)
+            self._buffer.send(self._send)
             if not self._buffer.octets:
                 if self._closing:
                     engine.disconnect()

@@ -7,10 +7,13 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pyiwarp.buffers import Octets
 from pyiwarp.engine.packing import LARGEST_COPY
+from pyiwarp.engine.sending import BATCH_FPDUS
 from pyiwarp.engine.stream import Stream
 from pyiwarp.fastwire import ReadRequest
 from pyiwarp.mr import Access
+from pyiwarp.pump import NOT_NOW, TAKEN
 from tests.harness import Node, RawPeer, agreed, feed, read
 from tests.property.test_fast_receiving import MANY
 
@@ -69,6 +72,47 @@ def test_any_messages_become_the_same_octets(script: list[Message], mulpdu: int,
     # MPA-5044-4.3-03, -04, -06, -09, -12
     plain = said(script, short=False, mulpdu=mulpdu, crc=crc, markers=markers)
     assert said(script, short=True, mulpdu=mulpdu, crc=crc, markers=markers) == plain
+
+
+@MANY
+@example(nbytes=10_000, to=(1 << 64) - 5000, mulpdu=1442, crc=True)
+@given(
+    nbytes=sizes.filter(bool),
+    to=st.sampled_from([0, 0x1000, (1 << 64) - 300]),
+    mulpdu=st.sampled_from([256, 500, 5000, 64_768]),
+    crc=st.booleans(),
+)
+def test_a_write_past_the_batches_and_the_send_behind_it_are_the_same_octets(
+    nbytes: int, to: int, mulpdu: int, crc: bool
+) -> None:
+    """MPA-5044-4.1-03, MPA-5044-4.1-06, MPA-5044-4.4-13, DDP-5041-5.2-02."""
+    octets, word = memoryview(bytes(range(251)) * 300)[:nbytes], b"word"
+    plain, past = (Stream(agreed(crc=crc), Node().context.stags, None, lambda: None, mulpdu=mulpdu) for _ in range(2))
+    for stream in (plain, past):
+        stream.send([b"before"], token=None)
+        stream.next_iov()
+        stream.flushed()
+    plain.write([octets], stag=7, to=to, token=None)
+    plain.send([word], token=None)
+    batches = []
+    while iov := plain.next_iov():
+        batches.append(b"".join(iov))
+        plain.flushed()
+    pieces: list[bytes] = []
+
+    def write(iov: list[Octets]) -> int:
+        pieces.extend(bytes(piece) for piece in iov)
+        return TAKEN
+
+    if past.pair_large((7, to, octets), word, write) == NOT_NOW:
+        assert plain.fpdus_sent > BATCH_FPDUS
+        return
+    assert b"".join(pieces) == b"".join(batches)
+    assert (past.fpdus_sent, past.octets_sent, past.send_msn) == (
+        plain.fpdus_sent,
+        plain.octets_sent,
+        plain.send_msn,
+    )
 
 
 def test_small_messages_are_one_piece_and_large_payloads_are_not_copied() -> None:

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pyiwarp.buffers import Octets
 from pyiwarp.mpa import fpdu_size
+from pyiwarp.pump import HELD, NOT_NOW, TAKEN
 from pyiwarp.queues.work import Send
 from pyiwarp.sockets.connecting import Stream
 from pyiwarp.sockets.delivery import ReaderProtocol
@@ -74,6 +76,23 @@ class Loop:
             call(*arguments)
 
 
+class Line(Kernel):
+    """A kernel to which large messages may go too, past the batches."""
+
+    def __init__(self, side: Side, *, large: bool) -> None:
+        super().__init__(cast("Node", side), alone=True)
+        if large:
+            self.qp.write_pieces = self.write_pieces
+
+    def write_pieces(self, pieces: list[Octets]) -> int:
+        if self._pending or not self.qp.steady:
+            return NOT_NOW
+        octets = b"".join(pieces)
+        self.passed += 1
+        self._pending = octets[self._take(octets) :]
+        return HELD if self._pending else TAKEN
+
+
 class Takes:
     """What all the protocols of this test do: they note what they hear, and may answer it or fail."""
 
@@ -91,7 +110,7 @@ class Takes:
             self.transport.write(bytes(self.answer))
 
 
-class Octets(asyncio.Protocol):
+class Listener(asyncio.Protocol):
     def __init__(self, takes: Takes) -> None:
         self.takes = takes
 
@@ -112,7 +131,7 @@ class Octets(asyncio.Protocol):
         self.takes.seen.append("resume")
 
 
-class Buffered(Octets, asyncio.BufferedProtocol):
+class Buffered(Listener, asyncio.BufferedProtocol):
     def __init__(self, takes: Takes) -> None:
         super().__init__(takes)
         self.buffer = bytearray(50)
@@ -139,13 +158,13 @@ class Reader(asyncio.StreamReader):
 class Side:
     """One end: its transport, the kernel below it, and what its program has heard."""
 
-    def __init__(self, options: StreamOptions) -> None:
+    def __init__(self, options: StreamOptions, *, large: bool) -> None:
         self.seen: list[object] = []
         self.stream = Stream(options)
         self.qp = self.stream.qp
         self.takes = Takes(self.seen)
         self.loop = Loop(self.seen)
-        self.kernel = Kernel(cast("Node", self), alone=True)
+        self.kernel = Line(self, large=large)
         self.moved = 0
 
     def begin(self, peer: Side, kind: str, *, fast: bool) -> None:
@@ -155,7 +174,7 @@ class Side:
             self.reader = Reader(self.takes, loop)  # which the protocol does not hold
             protocol = ReaderProtocol(self.reader, loop=loop)
         else:
-            protocol = (Buffered if kind == "buffered" else Octets)(self.takes)
+            protocol = (Buffered if kind == "buffered" else Listener)(self.takes)
         engine = self.stream.engine
         engine.begin(peer.stream.engine.hello)
         if not fast:
@@ -174,8 +193,10 @@ class Side:
             peer.kernel.kick()
 
 
-def joined(options: tuple[StreamOptions, StreamOptions], kind: str, *, fast: bool) -> tuple[Side, Side]:
-    sides = Side(options[LEFT]), Side(options[RIGHT])
+def joined(
+    options: tuple[StreamOptions, StreamOptions], kind: str, *, fast: bool, large: bool = False
+) -> tuple[Side, Side]:
+    sides = Side(options[LEFT], large=large), Side(options[RIGHT], large=large)
     Pair(nodes=cast("tuple[Node, Node]", sides), opened=False)
     for side, peer in (sides, sides[::-1]):
         side.begin(peer, kind, fast=fast)
@@ -260,6 +281,66 @@ def test_small_messages_say_and_tell_the_same_the_fast_ways(
 ) -> None:
     """RDMAP-5040-5.5-11, DDP-5041-4.3-09."""
     assert lived(steps, options, kind, fast=True) == lived(steps, options, kind, fast=False)
+
+
+QUIET: Final = ("abort", "fail", "answer", "say")
+"""What makes a difference of when octets arrive: a reset, and what a program does for each piece of them."""
+
+
+def arrived(steps: list[Step], options: tuple[StreamOptions, StreamOptions], kind: str, *, large: bool) -> list[object]:
+    """What both programs have heard when everything has come to rest: the octets, and the rest."""
+    sides = joined(options, kind, fast=large, large=large)
+    for number, (what, which, amount) in enumerate(steps):
+        act(what, amount, number, sides[which], sides[1 - which])
+    for side in sides:
+        side.transport.resume_reading()
+        side.kernel.make_room(1 << 24)
+    rest = [0, 0]
+    for _ in range(10_000):
+        before, rest = rest, [len(each.kernel.heard) for each in sides]
+        if rest == before and all(each.moved == len(each.kernel.heard) and not each.loop.calls for each in sides):
+            break
+        for side, peer in (sides, sides[::-1]):
+            side.move(EVERYTHING, peer)
+            side.loop.turn()
+    else:
+        raise AssertionError("the ends never come to rest")
+    learnt: list[object] = []
+    for side in sides:
+        octets = b"".join(each for each in side.seen if isinstance(each, bytes))
+        learnt += [octets, [each for each in side.seen if each == "eof"], len(side.transport._buffer)]
+    return learnt
+
+
+@MANY
+@given(
+    steps=st.lists(STEPS.filter(lambda step: step[0] not in QUIET), max_size=30),
+    options=st.tuples(OPTIONS, OPTIONS),
+    kind=st.sampled_from(["octets", "reader", "buffered"]),
+)
+@example(steps=[("write view", LEFT, 5000), ("turn", LEFT, 0)] * 5, options=(StreamOptions(), BOTH), kind="reader")
+@example(steps=[("fill", LEFT, 50), ("write", LEFT, 5000), ("eof", LEFT, 0)], options=(BOTH, BOTH), kind="octets")
+def test_large_messages_arrive_the_same_past_the_batches(
+    steps: list[Step], options: tuple[StreamOptions, StreamOptions], kind: str
+) -> None:
+    """RDMAP-5040-5.5-11: whatever the kernel takes of them at once."""
+    assert arrived(steps, options, kind, large=True) == arrived(steps, options, kind, large=False)
+
+
+def test_a_large_message_passes_the_batches_and_what_the_kernel_did_not_take_is_copied() -> None:
+    left, right = joined((StreamOptions(), StreamOptions()), "octets", fast=True, large=True)
+    left.move(EVERYTHING, right)
+    right.move(EVERYTHING, left)
+    left.stream.engine.send = None  # type: ignore[assignment, method-assign]
+    passed = left.kernel.passed
+    left.kernel.room = 3000
+    octets = bytearray(bytes(range(250)) * 40)
+    left.transport.write(octets)
+    expected, octets[:] = bytes(octets), bytes(10_000)
+    assert left.kernel.passed == passed + 1
+    left.kernel.make_room(1 << 20)
+    left.move(EVERYTHING, right)
+    assert b"".join(each for each in right.seen if isinstance(each, bytes)) == expected
 
 
 @pytest.mark.parametrize("kind", ["octets", "reader"])

@@ -31,15 +31,15 @@ MUTATIONS: Final = (
     Mutation(
         "Sends past the batches have one MSN",
         "engine/sending",
-        "            self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09\n            self.in_transit",
-        "            self.in_transit",
+        "        self.send_msn = self.send_msn + 1 & MSN_MASK  # DDP-5041-4.3-09\n        self.in_transit",
+        "        self.in_transit",
         ("DDP-5041-4.3-09",),
     ),
     Mutation(
         "a Send past the batches is as long as it likes",
         "engine/sending",
-        "            nbytes > most - UNTAGGED_SIZE\n            or self.in_transit",
-        "            self.in_transit",
+        "if not self._nothing_waits or nbytes > most - UNTAGGED_SIZE:",
+        "if not self._nothing_waits:",
         ("DDP-5041-5.2-02",),
     ),
     Mutation(
@@ -67,15 +67,15 @@ MUTATIONS: Final = (
     Mutation(
         "any MSN will do for a Send that comes by itself",
         "engine/stream",
-        "if qn_msn != queue.due_msn or mo or",
-        "if qn_msn >> 32 or mo or",
+        "if qn_msn != queue.due_msn or mo:",
+        "if qn_msn >> 32 or mo:",
         ("DDP-5041-7.1-09",),
     ),
     Mutation(
         "a Send that comes by itself may begin with a hole",
         "engine/stream",
-        "if qn_msn != queue.due_msn or mo or",
-        "if qn_msn != queue.due_msn or",
+        "if qn_msn != queue.due_msn or mo:",
+        "if qn_msn != queue.due_msn:",
         ("DDP-5041-5.4-02",),
     ),
     Mutation(

@@ -222,8 +222,8 @@ MUTATIONS: Final = (
     Mutation(
         "the right to write is not looked at the fast way",
         "engine/fast_receive",
-        "self._table.writable(stag, self._pd, self._scope)",
-        "self._table.get(stag)",
+        "            region = self._table.writable(stag, self._pd, self._scope)",
+        "            region = self._table.get(stag)",
         (
             "DDP-5041-7.1-11",
             "DDP-5041-8.2-01",

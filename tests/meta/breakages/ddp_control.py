@@ -10,8 +10,8 @@ MUTATIONS: Final = (
     Mutation(
         "small Writes go out untagged",
         "engine/sending",
-        "_LAST_TAGGED: Final = (TAGGED | LAST | VERSION) << 40",
-        "_LAST_TAGGED: Final = (LAST | VERSION) << 40",
+        "_LAST_TAGGED: Final = (TAGGED | LAST | VERSION) << 8",
+        "_LAST_TAGGED: Final = (LAST | VERSION) << 8",
         (
             "DDP-5041-4.1-01",
             "RDMAP-5040-4.1-04",
@@ -29,7 +29,7 @@ MUTATIONS: Final = (
         "the full segments of a Write go out untagged",
         "ddp",
         "_TAGGED_MORE << 40",
-        "VERSION << 40",
+        "VERSION << 8",
         ("DDP-5041-4.1-01",),
     ),
     Mutation(
@@ -49,8 +49,8 @@ MUTATIONS: Final = (
     Mutation(
         "small Sends go out tagged",
         "engine/sending",
-        "_LAST_UNTAGGED: Final = (LAST | VERSION) << 40",
-        "_LAST_UNTAGGED: Final = (TAGGED | LAST | VERSION) << 40",
+        "_LAST_UNTAGGED: Final = (LAST | VERSION) << 8",
+        "_LAST_UNTAGGED: Final = (TAGGED | LAST | VERSION) << 8",
         (
             "DDP-5041-4.1-02",
             "RDMAP-5040-4.1-04",
@@ -102,15 +102,15 @@ MUTATIONS: Final = (
     Mutation(
         "no segment of a small Write is the last",
         "engine/sending",
-        "_LAST_TAGGED: Final = (TAGGED | LAST | VERSION) << 40",
-        "_LAST_TAGGED: Final = (TAGGED | VERSION) << 40",
+        "_LAST_TAGGED: Final = (TAGGED | LAST | VERSION) << 8",
+        "_LAST_TAGGED: Final = (TAGGED | VERSION) << 8",
         ("DDP-5041-4.1-03",),
     ),
     Mutation(
         "no segment of a small Send is the last",
         "engine/sending",
-        "_LAST_UNTAGGED: Final = (LAST | VERSION) << 40",
-        "_LAST_UNTAGGED: Final = VERSION << 40",
+        "_LAST_UNTAGGED: Final = (LAST | VERSION) << 8",
+        "_LAST_UNTAGGED: Final = VERSION << 8",
         ("DDP-5041-4.1-03",),
     ),
     Mutation(
@@ -141,7 +141,7 @@ MUTATIONS: Final = (
         "every full segment of a Write is the last",
         "ddp",
         "_TAGGED_MORE << 40",
-        "_TAGGED_LAST << 40",
+        "_TAGGED_LAST << 8",
         ("DDP-5041-4.1-04",),
     ),
     Mutation(
@@ -265,7 +265,7 @@ MUTATIONS: Final = (
         "the Rsvd bits of a Write's full segments are ones",
         "ddp",
         "_TAGGED_MORE << 40",
-        "(_TAGGED_MORE | 0x3C) << 40",
+        "(_TAGGED_MORE | 0x3C) << 8",
         ("DDP-5041-4.1-09",),
     ),
     Mutation(
@@ -285,15 +285,15 @@ MUTATIONS: Final = (
     Mutation(
         "the Rsvd bits of small Writes are ones",
         "engine/sending",
-        "(TAGGED | LAST | VERSION) << 40",
-        "(TAGGED | LAST | VERSION | 0x3C) << 40",
+        "(TAGGED | LAST | VERSION) << 8",
+        "(TAGGED | LAST | VERSION | 0x3C) << 8",
         ("DDP-5041-4.1-09",),
     ),
     Mutation(
         "the Rsvd bits of small Sends are ones",
         "engine/sending",
-        "_LAST_UNTAGGED: Final = (LAST | VERSION) << 40",
-        "_LAST_UNTAGGED: Final = (LAST | VERSION | 0x3C) << 40",
+        "_LAST_UNTAGGED: Final = (LAST | VERSION) << 8",
+        "_LAST_UNTAGGED: Final = (LAST | VERSION | 0x3C) << 8",
         ("DDP-5041-4.1-09",),
     ),
     Mutation(
@@ -341,8 +341,8 @@ MUTATIONS: Final = (
     Mutation(
         "DV of small Writes is 0",
         "engine/sending",
-        "(TAGGED | LAST | VERSION) << 40",
-        "(TAGGED | LAST) << 40",
+        "(TAGGED | LAST | VERSION) << 8",
+        "(TAGGED | LAST) << 8",
         (
             "DDP-5041-4.1-11",
             "DDP-5041-4.1-12",
@@ -351,8 +351,8 @@ MUTATIONS: Final = (
     Mutation(
         "DV of small Sends is 0",
         "engine/sending",
-        "_LAST_UNTAGGED: Final = (LAST | VERSION) << 40",
-        "_LAST_UNTAGGED: Final = LAST << 40",
+        "_LAST_UNTAGGED: Final = (LAST | VERSION) << 8",
+        "_LAST_UNTAGGED: Final = LAST << 8",
         (
             "DDP-5041-4.1-11",
             "DDP-5041-4.1-12",
@@ -374,7 +374,7 @@ MUTATIONS: Final = (
         "DV of a Write's full segments is 0",
         "ddp",
         "_TAGGED_MORE << 40",
-        "TAGGED << 40",
+        "TAGGED << 8",
         (
             "DDP-5041-4.1-11",
             "DDP-5041-4.1-12",

@@ -66,8 +66,8 @@ MUTATIONS: Final = (
     Mutation(
         "the RsvdULP of small Writes lacks the version",
         "engine/sending",
-        "_LAST_TAGGED | _WRITE << 32",
-        "_LAST_TAGGED | (_WRITE & 0x3F) << 32",
+        "_LAST_TAGGED | _WRITE",
+        "_LAST_TAGGED | (_WRITE & 0x3F)",
         ("DDP-5041-4.2-02",),
     ),
     Mutation(
@@ -250,8 +250,8 @@ MUTATIONS: Final = (
     Mutation(
         "a small solicited Send is a plain one",
         "engine/sending",
-        "_SEND_OCTETS[True, False] << 32",
-        "_SEND_OCTETS[False, False] << 32",
+        "_LAST_UNTAGGED | _SEND_OCTETS[True, False]",
+        "_LAST_UNTAGGED | _SEND_OCTETS[False, False]",
         ("DDP-5041-4.3-02",),
     ),
     Mutation(

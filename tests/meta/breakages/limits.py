@@ -139,7 +139,7 @@ MUTATIONS: Final = (
     Mutation(
         "a receive queue takes more than it holds",
         "queues/rq",
-        "        if len(self.posted) + sum(isinstance(late, Completion) for late in self._late) >= limit:",
+        "        if len(self.posted) + sum(isinstance(late, Completion) for late in self.late) >= limit:",
         "        if False:",
         ("SEC-5041-8.3.2-06",),
     ),

@@ -93,8 +93,8 @@ MUTATIONS: Final = (
         (
             Replacement(
                 "engine/fast_receive",
-                "        fpdus = 0\n        while fpdus < most:",
-                "        fpdus = 0\n        if not deframer.fpdus:\n            return 0\n        while fpdus < most:",
+                "        while fpdus < most:\n            source",
+                "        if not deframer.fpdus:\n            return 0\n        while fpdus < most:\n            source",
             ),
         ),
     ),

@@ -31,8 +31,8 @@ MUTATIONS: Final = (
     Mutation(
         "the control field of early Sends is RsvdULP's last octet",
         "engine/sending",
-        "_SEND_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[False, False] << 32",
-        "_SEND_LEAD: Final = _LAST_UNTAGGED | _SEND_OCTETS[False, False]",
+        "_SEND_LEAD: Final = WHOLE_SEND << 32",
+        "_SEND_LEAD: Final = WHOLE_SEND",
         ("RDMAP-5040-4.1-01", "RDMAP-5040-3.1-04"),
     ),
     Mutation(
