@@ -7,7 +7,7 @@ from typing import Final
 
 from pyiwarp import blocking
 from pyiwarp.codes import Rtr
-from pyiwarp.pyverbs.core import Core
+from pyiwarp.pyverbs.core import Core, Timer
 from pyiwarp.verbs import QueuePair
 
 __all__ = ["Attempts", "offer", "patience"]
@@ -65,6 +65,7 @@ class Attempts:
         self._over = False
         self._pause = _FIRST_PAUSE
         self._connecting: blocking.Connecting | None = None
+        self._timer: Timer | None = None
         self._try()
 
     def cancel(self) -> None:
@@ -72,6 +73,8 @@ class Attempts:
         if self._over:
             return
         self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
         if self._connecting is not None:
             self._connecting.cancel()
 
@@ -96,5 +99,5 @@ class Attempts:
             self._again()
 
     def _again(self) -> None:
-        self._core.later(self._pause, self._try)
+        self._timer = self._core.later(self._pause, self._try)
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)

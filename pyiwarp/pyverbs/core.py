@@ -21,7 +21,7 @@ from typing import Final
 
 from pyiwarp.blocking import SharedPoller, waiting_module
 
-__all__ = ["Core", "core"]
+__all__ = ["Core", "Timer", "core"]
 
 log = logging.getLogger(__name__)
 waiting_module(__name__)
@@ -35,6 +35,21 @@ _LONGEST_SETTLING: Final = 0.1
 _WAKE_UP: Final = 4096
 _LONGEST_END: Final = 1.0
 """Seconds that the end of the process waits for the thread, which a callback may hold up."""
+
+
+class Timer:
+    """A call that is made later, unless it is cancelled."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.call = call
+
+    def cancel(self) -> None:
+        """Do not make the call, and do not hold on to what it needs."""
+        self.call = _nothing
+
+
+def _nothing() -> None:
+    """What a timer does that was cancelled."""
 
 
 class Core:
@@ -52,7 +67,7 @@ class Core:
         self._ends = False  # as the process does
         self._looked = 0.0  # when somebody made progress
         self._waiting = 0  # threads of the program that wait
-        self._timers: list[tuple[float, int, Callable[[], object]]] = []
+        self._timers: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
         self._hearer, self._caller = os.pipe()
         for end in (self._hearer, self._caller):
@@ -78,11 +93,13 @@ class Core:
             self._waiting -= 1
             self._looked = time.monotonic()
 
-    def later(self, seconds: float, call: Callable[[], object]) -> None:
+    def later(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Make a call in so many seconds, in the thread, which holds the poller then. Asked for by who holds it."""
-        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), call))
+        timer = Timer(call)
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), timer))
         self.start()
         self.wake()
+        return timer
 
     def soon(self, call: Callable[[], object]) -> None:
         """Make a call when progress is made next; may be asked for at any time, by finalizers too."""
@@ -149,6 +166,7 @@ class Core:
                 self._move()
                 if not self.open_contexts:
                     self._thread = None
+                    self._timers.clear()
                     return
 
     def _leave_it(self, looks: select.poll) -> bool:
@@ -185,9 +203,9 @@ class Core:
             return
         with self.poller:
             while self._timers and self._timers[0][0] <= time.monotonic():
-                _, _, call = heapq.heappop(self._timers)
+                _, _, timer = heapq.heappop(self._timers)
                 try:
-                    call()
+                    timer.call()
                 except Exception:
                     log.exception("a timer has failed")
 

@@ -15,6 +15,7 @@ from pyiwarp import Access, blocking
 from pyiwarp.errors import Closed, ConnectionLost, UsageError, WrongState
 from pyiwarp.pyverbs.base import invalid
 from pyiwarp.pyverbs.connecting import Attempts, offer, patience
+from pyiwarp.pyverbs.core import Timer
 from pyiwarp.pyverbs.cq import WC, WcQueue
 from pyiwarp.pyverbs.libibverbs_enums import (
     ibv_event_type,
@@ -100,7 +101,7 @@ class Link:
         self._attempts: Attempts | None = None
         self._held: deque[tuple[Work, list[SendRequest]]] = deque()
         self._outstanding = 0
-        self._is_timed = False
+        self._timer: Timer | None = None
         self._is_lost = False  # and told by the first work that was on its way
         self._ahead: bytes | None = None
         self.qpn, self._door = number(self.core, self, self.opened.host)
@@ -215,7 +216,8 @@ class Link:
         """Leave the connection, or the attempt; what was posted is forgotten."""
         self._epoch += 1
         self.core.connections -= self._up
-        self._up = self._is_timed = self._is_lost = False
+        self._up = self._is_lost = False
+        self._stop_timer()
         self._ahead = None
         self._held.clear()
         self._outstanding = 0
@@ -277,6 +279,7 @@ class Link:
         """It is connected."""
         self._up = True
         self.core.connections += 1
+        self._stop_timer()
         if self.state is RTS:
             self._post_held()
 
@@ -302,18 +305,21 @@ class Link:
     def _watch_time(self) -> None:
         """A peer that work waits for must come in time."""
         limit = patience(self.timeout, self.retry_cnt)
-        if self._is_timed or limit is None or self.by_cm:
+        if self._timer is not None or limit is None or self.by_cm:
             return
-        self._is_timed = True
         epoch = self._epoch
 
         def on_time() -> None:
             if epoch == self._epoch and not self._up and self._held and self.state is RTS:
-                self._is_timed = False
                 self._settle(self._held[0][0], _STATUS.IBV_WC_RETRY_EXC_ERR)
                 self.move(ERR)
 
-        self.core.later(limit, on_time)
+        self._timer = self.core.later(limit, on_time)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _ended(self) -> None:
         """The connection has ended, and everything on its way is complete."""

@@ -145,10 +145,27 @@ def test_timers_are_made_in_their_order_by_the_thread() -> None:
     with core().poller:
         for number, seconds in ((2, 0.05), (1, 0.01), (3, 0.06)):
             core().later(seconds, partial(tell, number))
+        core().later(0.0, partial(tell, 4)).cancel()
     until(lambda: len(told) == 3)
     assert [number for number, _ in told] == [1, 2, 3]
     assert {ident for _, ident in told} == {threads()[0].ident}
     one.close()
+
+
+def test_a_peer_that_is_waited_for_holds_nothing_that_was_dropped() -> None:
+    """Neither the time that it has, nor the next try to connect."""
+
+    def wait_in_vain() -> None:
+        for one, other in ((side(), side()), (side(), side())):
+            one.connect(other, timeout=14, retry_cnt=7)
+            one.send()
+            other.qp.close()
+            time.sleep(0.02)
+
+    wait_in_vain()
+    gc.collect()
+    until(lambda: not core().open_contexts and not threads())
+    assert not living(Link, Opened)
 
 
 def test_a_timer_that_fails_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
