@@ -8,7 +8,7 @@ known.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pyiwarp.codes import REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE
 from pyiwarp.decode.frames import startup_size
@@ -18,6 +18,9 @@ from pyiwarp.decode.units import FpduUnit, StartupUnit, Unit
 from pyiwarp.wire import StartupHeader
 
 __all__ = ["Direction", "Session", "Settings"]
+
+_ENOUGH: Final = 280_000
+"""Octets behind a gap in which an FPDU is found if there is one: four of the largest."""
 
 
 class Settings(NamedTuple):
@@ -52,6 +55,11 @@ class Direction:
         known = REQUEST_KEY.startswith(head) or REPLY_KEY.startswith(head)
         return self._joined and self._startup is None and bool(head) and not known
 
+    @property
+    def waiting(self) -> int:
+        """Octets that wait for `begin`, 0 behind it."""
+        return len(self._buffer)
+
     def feed(self, octets: bytes) -> list[Unit]:
         """These octets come next; the units that they make whole."""
         if self._deframer is not None:
@@ -74,6 +82,18 @@ class Direction:
         self._crc = settings.crc
         return units + list(self._fpdus())
 
+    def lost(self, nbytes: int) -> list[Unit]:
+        """So many octets come next that nobody has: an FPDU is looked for behind them (RFC 5044 §5.2)."""
+        units = self.finish()
+        left = sum(len(unit.octets) for unit in units)
+        at = self._offset if self._deframer is None else self._begin + self._deframer.offset
+        self._offset = at + left + nbytes
+        self._buffer.clear()
+        self._deframer = None
+        self._startup = None
+        self._joined = True
+        return units
+
     def finish(self) -> list[Unit]:
         """No more octets come: what is left, if anything is."""
         rest = bytes(self._buffer if self._deframer is None else self._deframer.buffer)
@@ -88,13 +108,12 @@ class Direction:
 
     def _join(self, settings: Settings) -> list[Unit]:
         found = place_of_fpdu(bytes(self._buffer), settings.markers, crc=settings.crc)
-        if found is None:
-            return []
-        place, self._joined_at = found
+        place, self._joined_at = found or (len(self._buffer), 0)
         skipped = bytes(self._buffer[:place])
         del self._buffer[:place]
         self._offset += place
-        return [Unit(0, skipped, "before the first FPDU that was found")] if skipped else []
+        why = "before the first FPDU that was found" if found else "no FPDU is found in them"
+        return [Unit(self._offset - place, skipped, why)] if skipped else []
 
     def _take_startup(self) -> Iterator[Unit]:
         size = None if self._startup else startup_size(bytes(self._buffer[:STARTUP_HEADER_SIZE]))
@@ -128,7 +147,13 @@ class Session:
         units = [(direction, unit) for unit in self.directions[direction].feed(octets)]
         if self.settings is None and all(each.startup is not None for each in self.directions):
             units += self._begin()
+        elif self.settings is not None and self.directions[direction].waiting > _ENOUGH:
+            units += self._join(direction)
         return units
+
+    def lost(self, direction: int, nbytes: int) -> list[tuple[int, Unit]]:
+        """So many octets of a direction come next that nobody has."""
+        return [(direction, unit) for unit in self.directions[direction].lost(nbytes)]
 
     def finish(self) -> list[tuple[int, Unit]]:
         """The connection has ended, or nothing more was captured: what is left."""
@@ -136,8 +161,14 @@ class Session:
         if self.settings is None and any(each.startup or each.in_midstream for each in self.directions):
             units += self._begin()
         for direction, each in enumerate(self.directions):
+            if self.settings is not None and each.waiting:
+                units += self._join(direction)
             units += [(direction, unit) for unit in each.finish()]
         return units
+
+    def _join(self, direction: int) -> list[tuple[int, Unit]]:
+        assert self.settings is not None
+        return [(direction, unit) for unit in self.directions[direction].begin(self.settings[direction])]
 
     def _begin(self) -> list[tuple[int, Unit]]:
         self.settings = self._settle()

@@ -247,3 +247,22 @@ def test_a_terminate_of_siw_is_read_in_its_layout() -> None:
     assert unit.terminate is not None
     assert str(unit.terminate.term) == "0/1/01"
     assert in_rfc_layout(bytes.fromhex("0101e000")) == bytes.fromhex("0101e000")
+
+
+@pytest.mark.parametrize("markers", [False, True])
+def test_behind_octets_that_were_lost_fpdus_are_found_again(markers: bool) -> None:
+    segments, octets = flow(60, markers=markers)
+    reply = bytearray(REPLY)
+    reply[16] |= 0x80 * markers
+    session = Session()
+    found = session.feed(0, REQUEST) + session.feed(1, bytes(reply))
+    found += (
+        session.feed(0, octets[:5_000]) + session.lost(0, 3_001) + session.feed(0, octets[8_001:]) + session.finish()
+    )
+    seen = ulpdus(found, 0)
+    assert 10 < len(seen) < len(segments)
+    assert all(segment in segments for segment in seen)
+    assert seen[-1] == segments[-1]
+    places = covered(field for way, unit in found if way == 0 for field in unit.fields)
+    lost = range(len(REQUEST) + 5_000, len(REQUEST) + 8_001)
+    assert places == [at for at in range(len(REQUEST + octets)) if at not in lost]
