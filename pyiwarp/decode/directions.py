@@ -7,7 +7,7 @@ known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from pyiwarp.codes import REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE
@@ -30,6 +30,10 @@ class Settings(NamedTuple):
     markers: bool
 
 
+_EITHER: Final = [Settings(crc, markers) for crc in (True, False) for markers in (True, False)]
+"""What may have been agreed, what is the hardest to find by chance first."""
+
+
 class Direction:
     """Takes the octets of one direction; `joined` says that its beginning may be missing."""
 
@@ -40,8 +44,8 @@ class Direction:
         self._startup: StartupUnit | None = None
         self._deframer: Deframer | None = None
         self._begin = 0  # where Full Operation begins, or what is known of it
-        self._crc = True
         self._number = 0
+        self.settings = Settings(crc=True, markers=False)
 
     @property
     def startup(self) -> StartupUnit | None:
@@ -68,18 +72,22 @@ class Direction:
         self._buffer += octets
         return list(self._take_startup())
 
-    def begin(self, settings: Settings) -> list[Unit]:
-        """Startup is over: what follows are FPDUs. The units that had waited for that."""
+    def begin(self, settings: Settings, *, sure: bool = True) -> list[Unit]:
+        """Startup is over: what follows are FPDUs. The units that had waited for that.
+
+        Where a beginning is missing and `settings` are not `sure`, they are found out with the first FPDU.
+        """
         units: list[Unit] = []
         if self._startup is None and self._buffer:  # joined in mid-stream
-            units += self._join(settings)
+            settings, skipped = self._join(_EITHER if not sure else [settings])
+            units += skipped
+        self.settings = settings
         self._deframer = Deframer(settings.markers)
         self._deframer.offset = self._joined_at
         self._deframer.buffer += self._buffer
         self._begin = self._offset - self._joined_at
         self._offset += len(self._buffer)
         self._buffer.clear()
-        self._crc = settings.crc
         return units + list(self._fpdus())
 
     def lost(self, nbytes: int) -> list[Unit]:
@@ -106,14 +114,17 @@ class Direction:
 
     _joined_at = 0  # how far the first FPDU that was found is from the beginning of Full Operation, modulo 512
 
-    def _join(self, settings: Settings) -> list[Unit]:
-        found = place_of_fpdu(bytes(self._buffer), settings.markers, crc=settings.crc)
-        place, self._joined_at = found or (len(self._buffer), 0)
-        skipped = bytes(self._buffer[:place])
+    def _join(self, candidates: Sequence[Settings]) -> tuple[Settings, list[Unit]]:
+        """Find the first FPDU: how it and those behind it are to be read, and what is before it."""
+        octets, chosen, place, why = bytes(self._buffer), candidates[0], len(self._buffer), "no FPDU is found in them"
+        for settings in candidates:
+            found = place_of_fpdu(octets, settings.markers, crc=settings.crc)
+            if found and found[0] < place:
+                chosen, why = settings, "before the first FPDU that was found"
+                place, self._joined_at = found
         del self._buffer[:place]
         self._offset += place
-        why = "before the first FPDU that was found" if found else "no FPDU is found in them"
-        return [Unit(self._offset - place, skipped, why)] if skipped else []
+        return chosen, [Unit(self._offset - place, octets[:place], why)] if place else []
 
     def _take_startup(self) -> Iterator[Unit]:
         size = None if self._startup else startup_size(bytes(self._buffer[:STARTUP_HEADER_SIZE]))
@@ -128,7 +139,7 @@ class Direction:
         assert self._deframer is not None
         while (fpdu := self._deframer.next()) is not None:
             self._number += 1
-            yield FpduUnit(self._begin + fpdu.offset, fpdu.octets, "", fpdu, self._number, self._crc)
+            yield FpduUnit(self._begin + fpdu.offset, fpdu.octets, "", fpdu, self._number, self.settings.crc)
 
 
 class Session:
@@ -140,14 +151,21 @@ class Session:
 
     def __init__(self, *, joined: bool = False) -> None:
         self.directions = (Direction(joined=joined), Direction(joined=joined))
-        self.settings: tuple[Settings, Settings] | None = None
+        self._begun = False
+
+    @property
+    def settings(self) -> tuple[Settings, Settings] | None:
+        """How the FPDUs of each direction are read, None before that is known."""
+        opener, other = self.directions
+        return (opener.settings, other.settings) if self._begun else None
 
     def feed(self, direction: int, octets: bytes) -> list[tuple[int, Unit]]:
         """These octets of a direction come next."""
         units = [(direction, unit) for unit in self.directions[direction].feed(octets)]
-        if self.settings is None and all(each.startup is not None for each in self.directions):
+        enough = self.directions[direction].waiting > _ENOUGH
+        if not self._begun and (enough or all(each.startup is not None for each in self.directions)):
             units += self._begin()
-        elif self.settings is not None and self.directions[direction].waiting > _ENOUGH:
+        elif self._begun and enough:
             units += self._join(direction)
         return units
 
@@ -158,24 +176,25 @@ class Session:
     def finish(self) -> list[tuple[int, Unit]]:
         """The connection has ended, or nothing more was captured: what is left."""
         units = []
-        if self.settings is None and any(each.startup or each.in_midstream for each in self.directions):
+        if not self._begun and any(each.startup or each.in_midstream for each in self.directions):
             units += self._begin()
         for direction, each in enumerate(self.directions):
-            if self.settings is not None and each.waiting:
+            if self._begun and each.waiting:
                 units += self._join(direction)
             units += [(direction, unit) for unit in each.finish()]
         return units
 
     def _join(self, direction: int) -> list[tuple[int, Unit]]:
-        assert self.settings is not None
-        return [(direction, unit) for unit in self.directions[direction].begin(self.settings[direction])]
+        each = self.directions[direction]
+        return [(direction, unit) for unit in each.begin(each.settings)]
 
     def _begin(self) -> list[tuple[int, Unit]]:
-        self.settings = self._settle()
+        self._begun = True
+        sure = any(each.startup is not None for each in self.directions)
         return [
             (number, unit)
-            for number, (direction, settings) in enumerate(zip(self.directions, self.settings, strict=True))
-            for unit in direction.begin(settings)
+            for number, (direction, settings) in enumerate(zip(self.directions, self._settle(), strict=True))
+            for unit in direction.begin(settings, sure=sure)
         ]
 
     def _settle(self) -> tuple[Settings, Settings]:

@@ -44,8 +44,8 @@ async def _startup(conn: Connection, remote: RemoteRegion) -> None:
 
 
 async def _terminate(conn: Connection, remote: RemoteRegion) -> None:
-    with suppress(pyiwarp.IwarpError):
-        await conn.write(bytearray(4), RemoteRegion(remote.stag, remote.to + remote.nbytes, 4))
+    with suppress(pyiwarp.TerminatedByPeer):
+        await conn.write(bytearray(4), RemoteRegion(remote.to + remote.nbytes, remote.stag, 4))
         await conn.recv()
 
 

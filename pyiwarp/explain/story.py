@@ -6,6 +6,7 @@ far as octets show that.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -113,6 +114,7 @@ class _Reader:
         self._open: list[Message | None] = [None, None]  # of each direction, the message whose last segment is to come
         self._causes = _Causes()
         self._seconds = 0.0
+        self._arrivals: tuple[list[tuple[int, float]], ...] = ([], [])  # how far a direction was, and when
 
     def take(self, segment: TcpSegment) -> None:
         """One segment, in the order of the capture."""
@@ -129,10 +131,22 @@ class _Reader:
         for direction, half in enumerate(self._halves):
             self._add(direction, half.finish())
         self._units(self.conversation.session.finish())
+        self.conversation.messages.sort(key=lambda message: message.seconds)  # what waited for its framing is late
+
+    def _when(self, direction: int, unit: Unit) -> float:
+        """When the last octet of a unit came."""
+        arrivals = self._arrivals[direction]
+        at = bisect_left(arrivals, (unit.offset + len(unit.octets), 0.0))
+        return arrivals[min(at, len(arrivals) - 1)][1]
+
+    def _count(self, direction: int, nbytes: int) -> None:
+        arrivals = self._arrivals[direction]
+        arrivals.append(((arrivals[-1][0] if arrivals else 0) + nbytes, self._seconds))
 
     def _add(self, direction: int, pieces: Iterable[bytes | Gap]) -> None:
         session = self.conversation.session
         for piece in pieces:
+            self._count(direction, piece.nbytes if isinstance(piece, Gap) else len(piece))
             if isinstance(piece, Gap):
                 self._units(session.lost(direction, piece.nbytes))
                 text = f"{piece.nbytes:,} octets were not captured"
@@ -146,7 +160,7 @@ class _Reader:
             if isinstance(unit, FpduUnit):
                 self._fpdu(direction, unit)
             else:
-                message = Message(self._seconds, direction, unit.text, [unit])
+                message = Message(self._when(direction, unit), direction, unit.text, [unit])
                 if isinstance(unit, StartupUnit) and not unit.why:
                     message.cause = self._causes.of_startup(direction, unit)
                     self.understood = self.understood or not unit.wrong
@@ -157,10 +171,10 @@ class _Reader:
         if segment is not None:
             self.understood = True
         if message is None or segment is None or not _continues(message, segment):
-            message = Message(self._seconds, direction, "", cause=self._causes.of(direction, unit))
+            message = Message(0.0, direction, "", cause=self._causes.of(direction, unit))
             self._append(message)
         message.units.append(unit)
-        message.seconds = self._seconds
+        message.seconds = self._when(direction, unit)
         message.text = _text(message)
         self._open[direction] = None if segment is None or segment.last else message
 

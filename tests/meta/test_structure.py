@@ -20,7 +20,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 STACK = [
     path
     for path in SOURCES
-    if path.relative_to(PACKAGE).parts[0] not in ("conformance", "files", "pyverbs", "target", "run", "cli")
+    if path.relative_to(PACKAGE).parts[0] not in ("conformance", "explain", "files", "pyverbs", "target", "run", "cli")
 ]
 
 ROWS = """
@@ -35,7 +35,7 @@ ROWS = """
     cm/ devices
     connections/ rdmacm blockingcm
     blocking __init__
-    files/ sockets/ pyverbs/
+    files/ sockets/ pyverbs/ explain/
     target/ run/
     cli/
     __main__

@@ -63,7 +63,9 @@ def test_usage_errors_end_with_2(words: tuple[str, ...]) -> None:
     assert "Usage" in result.output
 
 
-@pytest.mark.parametrize("command", ["serve", "get", "put", "ls", "tunnel", "rstream", "rcopy", "run", "info", "demo"])
+@pytest.mark.parametrize(
+    "command", ["serve", "get", "put", "ls", "tunnel", "rstream", "rcopy", "run", "explain", "info", "demo"]
+)
 def test_every_command_has_help(command: str) -> None:
     assert command in runner.invoke(app, ["--help"]).output
     result = runner.invoke(app, [command, "--help"], terminal_width=200)

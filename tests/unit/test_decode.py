@@ -215,6 +215,21 @@ def test_a_stream_that_was_joined_late_is_found_again(lost: int, markers: bool) 
     assert covered(field for unit in found for field in unit.fields) == list(range(len(octets) - lost))
 
 
+@pytest.mark.parametrize("crc", [True, False])
+@pytest.mark.parametrize("markers", [False, True])
+def test_how_a_stream_is_framed_is_found_out(crc: bool, markers: bool) -> None:
+    framer = Framer(markers)
+    segments = [build_tagged(0, 1, number, bytes([number]) * (number * 97 % 1400)) for number in range(40)]
+    octets = b"".join(framer.frame(segment, crc=None if crc else 0) for segment in segments)
+    session = Session(joined=True)
+    found = session.feed(1, octets[1_999:]) + session.finish()
+    assert session.directions[1].settings == Settings(crc, markers)
+    seen = ulpdus(found, 1)
+    assert seen == segments[-len(seen) :]
+    assert len(seen) > 25
+    assert [unit.wrong for _, unit in found if unit.wrong] == []
+
+
 def test_without_crc_a_stream_is_found_by_its_headers() -> None:
     segments, octets = flow(40)
     direction = Direction(joined=True)

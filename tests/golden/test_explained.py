@@ -1,0 +1,74 @@
+"""Every octet of every golden vector, and of every capture in the repository, is in one field and in no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pyiwarp.codes import Opcode
+from pyiwarp.decode.frames import fields_of_fpdu, fields_of_startup
+from pyiwarp.decode.framing import Deframer
+from pyiwarp.decode.units import FpduUnit, Unit
+from pyiwarp.explain.packets import tcp_segments
+from pyiwarp.explain.story import Conversation, read_capture
+from tests.golden.vectors import FPDUS, STARTUPS, StartupVector, Vector
+
+CAPTURES = sorted((Path(__file__).parents[2] / "interop" / "captures").glob("*.pcapng"))
+
+
+def places(units: list[Unit]) -> list[int]:
+    return sorted(at for unit in units for field in unit.fields for span in field.spans for at in range(*span))
+
+
+@pytest.mark.parametrize("vector", STARTUPS, ids=lambda vector: str(vector.name))
+def test_each_octet_of_a_startup_vector_is_in_one_field(vector: StartupVector) -> None:
+    fields = fields_of_startup(vector.octets)
+    assert b"".join(field.octets for field in fields) == vector.octets
+    assert [field.wrong for field in fields if field.wrong] == []
+
+
+@pytest.mark.parametrize("vector", FPDUS, ids=lambda vector: str(vector.name))
+def test_each_octet_of_an_fpdu_vector_is_in_one_field(vector: Vector) -> None:
+    deframer = Deframer(vector.markers)
+    deframer.offset = vector.offset
+    deframer.buffer += vector.octets
+    fpdu = deframer.next()
+    assert fpdu is not None
+    fields = fields_of_fpdu(fpdu)
+    found = sorted(at for field in fields for span in field.spans for at in range(*span))
+    assert found == list(range(len(vector.octets)))
+    assert [field.wrong for field in fields if field.wrong] == []
+
+
+def the_conversation(file: Path) -> Conversation:
+    (conversation,), said = read_capture(file)
+    assert said == ""
+    return conversation
+
+
+@pytest.mark.parametrize("file", CAPTURES, ids=lambda file: file.stem)
+def test_each_octet_of_a_capture_is_in_one_field(file: Path) -> None:
+    conversation = the_conversation(file)
+    sent: list[bytes] = [b"", b""]
+    for segment in tcp_segments(file):
+        sent[segment.source != conversation.ends[0]] += segment.payload
+    for direction, octets in enumerate(sent):
+        units = [unit for each in conversation.messages if each.direction == direction for unit in each.units]
+        assert b"".join(unit.octets for unit in units) == octets
+        assert places(units) == list(range(len(octets)))
+
+
+@pytest.mark.parametrize("file", CAPTURES, ids=lambda file: file.stem)
+def test_nothing_that_siw_or_we_sent_is_called_wrong(file: Path) -> None:
+    messages = the_conversation(file).messages
+    assert [message.wrong for message in messages if message.wrong] == []
+    assert [message.text.partition(",")[0] for message in messages[:2]] == ["MPA Request", "MPA Reply"]
+
+
+@pytest.mark.parametrize("file", CAPTURES, ids=lambda file: file.stem)
+def test_every_read_response_names_its_request(file: Path) -> None:
+    for message in the_conversation(file).messages:
+        units = [unit for unit in message.units if isinstance(unit, FpduUnit)]
+        if units and units[0].segment is not None and units[0].segment.opcode == Opcode.READ_RESPONSE:
+            assert message.cause.startswith("answers the Read Request with MSN ")
