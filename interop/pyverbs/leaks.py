@@ -37,8 +37,8 @@ class Held:
         return cls(
             Counter(_descriptors()),
             Counter(thread.name for thread in threading.enumerate()),
-            # not enumerations: they keep each combination of flags that was ever asked for
-            Counter(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds if not issubclass(kind, Enum)),
+            # neither classes nor enumerations, which keep each combination of flags that was ever asked for
+            Counter(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds if not issubclass(kind, Enum | type)),
             len(multiprocessing.active_children()),
         )
 

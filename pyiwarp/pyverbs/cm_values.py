@@ -84,13 +84,26 @@ class AddrInfo(PyverbsCM):
         flags: int = 0,
     ) -> None:
         super().__init__()
-        self.port_space = port_space
-        self.flags = flags
-        passive = bool(flags & ce.RAI_PASSIVE)
         self.src: tuple[str, int] | None = None
         """Address and port of this side."""
         self.dst: tuple[str, int] | None = None
         """Address and port of the peer."""
+        self.get_addrinfo(src, dst, src_service, dst_service, port_space, flags)
+
+    def get_addrinfo(
+        self,
+        src: str | bytes | None = None,
+        dst: str | bytes | None = None,
+        src_service: str | bytes | None = None,
+        dst_service: str | bytes | None = None,
+        port_space: int = 0,
+        flags: int = 0,
+    ) -> None:
+        """Look other addresses up, which take the place of those that are here."""
+        self.port_space = port_space
+        self.flags = flags
+        self.src = self.dst = None
+        passive = bool(flags & ce.RAI_PASSIVE)
         if src is not None or passive:
             self.src = _look_up(src, src_service, flags | ce.RAI_PASSIVE)
         if not passive:

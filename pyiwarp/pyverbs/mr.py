@@ -101,17 +101,17 @@ class MR(Owner):
 
     def _register(self, length: int, access: int, implicit: bool) -> None:
         failed = self.FAILED.format(length, access)
-        if implicit:
-            if not implicit_is_allowed():
-                unsupported(failed)
-            self.publish(view_of(0, EVERYTHING), access, 0, failed)
-            return
+        if implicit and not implicit_is_allowed():
+            unsupported(failed)
         if not self.address and length > 0:
             try:
                 self.memory = Memory(length, huge=bool(access & _FLAGS.IBV_ACCESS_HUGETLB))
             except (OSError, ValueError):
                 raise PyverbsError(f"Failed to allocate MR buffer of size {length}") from None
             self.address = self.memory.address
+        if implicit:
+            self.publish(view_of(0, EVERYTHING), access, 0, failed)
+            return
         view = view_of(self.address, length) if self.memory is None else self.memory.view
         self.publish(view, access, self.address, failed)
 

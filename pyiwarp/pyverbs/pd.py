@@ -117,15 +117,18 @@ class ParentDomainContext(PyverbsObject):
 
 
 class ParentDomainInitAttr(PyverbsObject):
-    """What a parent domain is made of."""
+    """What a parent domain is made of.
 
-    def __init__(self, pd: PD, pd_context: ParentDomainContext | None = None) -> None:
+    `comp_mask` may allow memory that a confidential guest shares with its host: all memory is as good as another here.
+    """
+
+    def __init__(self, pd: PD, pd_context: ParentDomainContext | None = None, comp_mask: int = 0) -> None:
         super().__init__()
         self.pd = pd
         self.pd_context = pd_context
         bits = e.ibv_parent_domain_init_attr_mask
         both = bits.IBV_PARENT_DOMAIN_INIT_ATTR_PD_CONTEXT | bits.IBV_PARENT_DOMAIN_INIT_ATTR_ALLOCATORS
-        self.comp_mask = 0 if pd_context is None else int(both)
+        self.comp_mask = comp_mask if pd_context is None else comp_mask | int(both)
 
 
 class ParentDomain(PD):

@@ -77,6 +77,8 @@ class Kinds(unittest.TestCase):
         self.assertEqual((link["ifname"], link["port"]), ("iw0", 1))
         (shown,) = json.loads(subprocess.check_output(["ip", "-j", "addr", "show", link["netdev"]]))
         self.assertEqual(shown["addr_info"][0]["local"], "127.0.0.1")
+        self.assertEqual(subprocess.check_output(["ls", "/sys/class/infiniband/iw0/device/net/"]), b"lo\\n")
+        self.assertEqual(subprocess.check_output(["ls", "-d", "/"]), b"/\\n")
 
 
 class Leaks(unittest.TestCase):
