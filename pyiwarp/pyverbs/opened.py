@@ -23,7 +23,7 @@ LIMITS: Final = Device(max_mr=1 << 20)
 
 _EVENTS: Final = {each: ibv_event_type[f"IBV_EVENT_{each.name}"] for each in AsyncEventType}
 _HOSTS: Final = "PYIWARP_VERBS"
-PEER_VARIABLE: Final = "PYIWARP_VERBSPEER_VARIABLE"
+PEER_VARIABLE: Final = "PYIWARP_VERBS_PEER"
 _DEFAULT: Final = "iw0=127.0.0.1"
 
 
@@ -46,7 +46,7 @@ def hosts() -> dict[str, str]:
 
 
 def peer_profile() -> PeerProfile:
-    """How to get on with peers, by the name that the environment's PYIWARP_VERBSPEER_VARIABLE says: `rfc` or `siw`."""
+    """How to get on with peers, by the name that the environment's PYIWARP_VERBS_PEER says: `rfc` or `siw`."""
     return profile_named(os.environ.get(PEER_VARIABLE, "rfc"))
 
 
