@@ -112,6 +112,7 @@ def test_the_peer_s_profile_is_what_the_device_uses() -> None:
     code = "import pyverbs; from pyiwarp.pyverbs.opened import peer_profile; print(peer_profile().name)"
     assert _run("-c", code).stdout == "rfc\n"
     assert _run("--peer", "siw", "-c", code).stdout == "siw\n"
+    assert _run("-c", code, PYIWARP_VERBS_PEER="siw").stdout == "siw\n"
 
 
 @pytest.mark.parametrize("words", [("--check",), ("--only", ":7471"), ("--no-crc",)])
