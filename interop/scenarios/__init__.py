@@ -21,13 +21,17 @@ from . import (
     startup,
     streams,
     tools,
+    unchanged,
     write,
 )
 from .registry import Scenario
 
 __all__ = ["ALL", "GROUPS", "Scenario"]
 
-_MODULES = (startup, depths, basic, send, write, read, errors, ending, mixed, tools, streams, sockettools, preloaded)
+_MODULES = (
+    *(startup, depths, basic, send, write, read, errors, ending, mixed, tools),
+    *(streams, sockettools, preloaded, unchanged),
+)
 
 GROUPS: Final = (*(module.__name__.rpartition(".")[2] for module in _MODULES), "ucmatose")
 """The groups in the order of the table; a peer may take part in some of them alone."""

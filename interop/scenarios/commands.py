@@ -43,17 +43,24 @@ class Ours:
 @asynccontextmanager
 async def ours(stage: Stage, *words: str) -> AsyncIterator[Ours]:
     """A command of ours that suits the peer; it has ended, well, when the block has."""
-    command = (sys.executable, "-m", "pyiwarp", *words, "--peer", stage.peer.kind.profile.name, "--json")
+    profile = stage.peer.kind.profile.name
+    async with process(sys.executable, "-m", "pyiwarp", *words, "--peer", profile, "--json") as running:
+        yield running
+
+
+@asynccontextmanager
+async def process(*command: str) -> AsyncIterator[Ours]:
+    """A process of our side that tells in lines of JSON; it has ended, well, when the block has."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment)
+    started = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment)
     try:
-        command_of_ours = Ours(process)
-        yield command_of_ours
-        await command_of_ours.ended()
+        running = Ours(started)
+        yield running
+        await running.ended()
     finally:
-        if process.returncode is None:
-            process.kill()
-            await asyncio.wait_for(process.communicate(), PATIENCE)
+        if started.returncode is None:
+            started.kill()
+            await asyncio.wait_for(started.communicate(), PATIENCE)
 
 
 async def program(stage: Stage, command: str) -> str:

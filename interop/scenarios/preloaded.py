@@ -19,12 +19,15 @@ from pyiwarp.sockets import StreamOptions, open_connection, start_server
 from .commands import PATIENCE, ours, program, server
 from .registry import LIMIT, scenario
 
-_PRELOAD: Final = "LD_PRELOAD=/usr/lib/x86_64-linux-gnu/rsocket/librspreload.so:/bin/linebuffer.so"
+__all__ = ["AMOUNT", "IPERF_PORT", "PRELOAD"]
+
+PRELOAD: Final = "LD_PRELOAD=/usr/lib/x86_64-linux-gnu/rsocket/librspreload.so:/bin/linebuffer.so"
 _OCTETS: Final = random.Random("preloaded").randbytes(1_000_003)
 _DIGEST: Final = hashlib.sha256(_OCTETS).hexdigest()
 _PEER_CONNECTS: Final = (Role.PEER_CONNECTS,)
-_IPERF_PORT: Final = 5001
-_AMOUNT: Final = 1 << 20
+IPERF_PORT: Final = 5001
+AMOUNT: Final = 1 << 20
+_NCAT_PORT: Final = 5002
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -74,9 +77,9 @@ async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 @scenario("preloaded", roles=_PEER_CONNECTS, needs=Can.RUN_PROGRAMS, timeout=4 * LIMIT)
 async def curl(stage: Stage) -> None:
     """curl gets 1,000,003 octets by HTTP, and puts them."""
-    get = f"{_PRELOAD} curl -sS -o /tmp/got http://HOST:PORT/x && sha256sum /tmp/got"
+    get = f"{PRELOAD} curl -sS -o /tmp/got http://HOST:PORT/x && sha256sum /tmp/got"
     stage.check((await _serve(stage, _http, get)).split()[0] == _DIGEST, "curl got other octets")
-    put = f"{_PRELOAD} curl -sS -T /tmp/got http://HOST:PORT/x"
+    put = f"{PRELOAD} curl -sS -T /tmp/got http://HOST:PORT/x"
     stage.check((await _serve(stage, _http, put)).strip() == _DIGEST, "curl put other octets")
 
 
@@ -94,7 +97,7 @@ async def curl_through_a_tunnel(stage: Stage) -> None:
     async with listening, ours(stage, "tunnel", f"iwarp:{HERE}:0", f"tcp:{HERE}:{target}") as here:
         port = (await here.tells())["port"]
         address = stage.peer.programs().host_address
-        get = f"{_PRELOAD} curl -sS -o /tmp/got http://{address}:{port}/x && sha256sum /tmp/got"
+        get = f"{PRELOAD} curl -sS -o /tmp/got http://{address}:{port}/x && sha256sum /tmp/got"
         stage.check((await program(stage, get)).split()[0] == _DIGEST, "curl got other octets")
         told = await here.tells()
         stage.check(told["back"] > len(_OCTETS) and "error" not in told, f"the tunnel tells {told}")
@@ -104,7 +107,7 @@ async def curl_through_a_tunnel(stage: Stage) -> None:
 @scenario("preloaded", roles=_PEER_CONNECTS, needs=Can.RUN_PROGRAMS, timeout=4 * LIMIT)
 async def wget(stage: Stage) -> None:
     """GNU wget gets 1,000,003 octets by HTTP."""
-    get = f"{_PRELOAD} /bin/wget -q -O /tmp/got http://HOST:PORT/x && sha256sum /tmp/got"
+    get = f"{PRELOAD} /bin/wget -q -O /tmp/got http://HOST:PORT/x && sha256sum /tmp/got"
     stage.check((await _serve(stage, _http, get)).split()[0] == _DIGEST, "wget got other octets")
 
 
@@ -125,7 +128,7 @@ async def _redis(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 @scenario("preloaded", roles=_PEER_CONNECTS, needs=Can.RUN_PROGRAMS, timeout=4 * LIMIT)
 async def redis_cli(stage: Stage) -> None:
     """redis-cli asks twenty times and prints the answers."""
-    said = await _serve(stage, _redis, f"{_PRELOAD} redis-cli -h HOST -p PORT -r 20 ECHO hello")
+    said = await _serve(stage, _redis, f"{PRELOAD} redis-cli -h HOST -p PORT -r 20 ECHO hello")
     stage.check(said.split() == ["hello"] * 20, f"redis-cli said: {said}")
 
 
@@ -137,7 +140,7 @@ async def _backwards(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 @scenario("preloaded", roles=_PEER_CONNECTS, needs=Can.RUN_PROGRAMS, timeout=4 * LIMIT)
 async def ncat(stage: Stage) -> None:
     """ncat sends, ends its direction, and prints what comes back then."""
-    said = await _serve(stage, _backwards, f"seq 1000 | {_PRELOAD} ncat HOST PORT 2> /dev/null")
+    said = await _serve(stage, _backwards, f"seq 1000 | {PRELOAD} ncat HOST PORT 2> /dev/null")
     sent = "".join(f"{number}\n" for number in range(1, 1001))
     stage.check(said == sent[::-1], f"ncat said: {said[-200:]}")
 
@@ -153,15 +156,28 @@ async def iperf(stage: Stage) -> None:
             while octets := await reader.read(1 << 16):
                 came += len(octets)
 
-        await _serve(stage, count, f"{_PRELOAD} iperf -c HOST -p PORT -n {_AMOUNT}")
-        stage.check(_AMOUNT <= came < 2 * _AMOUNT, f"iperf sent {came} octets")
+        await _serve(stage, count, f"{PRELOAD} iperf -c HOST -p PORT -n {AMOUNT}")
+        stage.check(AMOUNT <= came < 2 * AMOUNT, f"iperf sent {came} octets")
         return
-    command = f"{_PRELOAD} iperf -s -P 1 -p {_IPERF_PORT} -f k"
-    async with server(stage, command, _IPERF_PORT) as place:
+    command = f"{PRELOAD} iperf -s -P 1 -p {IPERF_PORT} -f k"
+    async with server(stage, command, IPERF_PORT) as place:
         host, _, port = place.rpartition(":")
         _, writer = await open_connection(host, int(port), options=_options(stage))
-        writer.write(bytes(_AMOUNT))
+        writer.write(bytes(AMOUNT))
         async with asyncio.timeout(PATIENCE):
             await writer.drain()
             writer.close()
             await writer.wait_closed()
+
+
+@scenario("preloaded", roles=(Role.PYIWARP_CONNECTS,), needs=Can.RUN_PROGRAMS, timeout=4 * LIMIT)
+async def ncat_that_listens(stage: Stage) -> None:
+    """ncat as a server, which waits with select, says hello to its client."""
+    programs = stage.peer.programs()
+    await programs.start(f"echo hello | {PRELOAD} ncat -l {programs.address} {_NCAT_PORT}", _NCAT_PORT)
+    reader, writer = await open_connection(HERE, await programs.reach(_NCAT_PORT), options=_options(stage))
+    async with asyncio.timeout(PATIENCE):
+        stage.check(await reader.readline() == b"hello\n", "ncat says something else")
+        writer.close()
+        await writer.wait_closed()
+    # its end says nothing: librspreload's select lets it wait, or takes its idle time for over
