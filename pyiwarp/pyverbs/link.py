@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pyiwarp import Access, blocking
-from pyiwarp.errors import Closed, ConnectionLost, UsageError, WrongState
+from pyiwarp.errors import Closed, ConnectionLost, TerminatedByPeer, UsageError, WrongState
 from pyiwarp.pyverbs.base import invalid
 from pyiwarp.pyverbs.connecting import Attempts, offer, patience
 from pyiwarp.pyverbs.core import Timer
@@ -56,6 +56,7 @@ _CONNECTABLE: Final = (RTR, RTS, SQD)
 _SUCCESS, _FLUSHED = _STATUS.IBV_WC_SUCCESS, _STATUS.IBV_WC_WR_FLUSH_ERR
 _WITH_IMM, _WITH_INV = int(ibv_wc_flags.IBV_WC_WITH_IMM), int(ibv_wc_flags.IBV_WC_WITH_INV)
 _LOCAL: Final = (BindMw, LocalInvalidate)
+_ANSWERED: Final = (_WC.IBV_WC_RDMA_READ, _WC.IBV_WC_COMP_SWAP, _WC.IBV_WC_FETCH_ADD)
 _QUIET: Final = 0.001
 LEAST_INLINE: Final = 256
 """Octets that every queue pair takes inline."""
@@ -103,6 +104,8 @@ class Link:
         self._outstanding = 0
         self._timer: Timer | None = None
         self._is_lost = False  # and told by the first work that was on its way
+        self._is_blamed = False  # whether the work that the peer has refused was told
+        self._undecided: list[Work] = []  # flushed, and perhaps before that one
         self._ahead: bytes | None = None
         self.qpn, self._door = number(self.core, self, self.opened.host)
         for queue in (send_queue, recv_queue):
@@ -216,7 +219,8 @@ class Link:
         """Leave the connection, or the attempt; what was posted is forgotten."""
         self._epoch += 1
         self.core.connections -= self._up
-        self._up = self._is_lost = False
+        self._up = self._is_lost = self._is_blamed = False
+        self._undecided.clear()
         self._stop_timer()
         self._ahead = None
         self._held.clear()
@@ -323,6 +327,7 @@ class Link:
 
     def _ended(self) -> None:
         """The connection has ended, and everything on its way is complete."""
+        self._flush_undecided()
         if self.state is not ERR:
             self.state = ERR
             for each in (self._sender, self.receiver):
@@ -407,12 +412,32 @@ class Link:
             self._received(completion)
             return
         token = completion.wr_id
-        if isinstance(token, Part):
-            if not completion.ok:
-                self._settle(token.work, self._status_of(completion))
+        work = token.work if isinstance(token, Part) else token
+        assert isinstance(work, Work), "each work request has one"
+        if isinstance(completion.error, TerminatedByPeer) and not self._is_blamed:
+            self._refused(work, completion.status)
+        elif work is token or not completion.ok:
+            self._settle(work, self._status_of(completion))
+
+    def _refused(self, work: Work, status: Status) -> None:
+        """The peer has refused a message, and the work on its way is flushed in its order, the refused one amidst.
+
+        What the peer answers nothing to, and came before that message, it has processed: on InfiniBand it succeeds.
+        """
+        self._undecided.append(work)
+        if status is Status.WR_FLUSH_ERR:
             return
-        assert isinstance(token, Work), "each work request has one"
-        self._settle(token, self._status_of(completion))
+        self._is_blamed = True
+        undecided, self._undecided = self._undecided[:-1], []
+        for earlier in undecided:
+            if earlier is not work:
+                self._settle(earlier, _FLUSHED if earlier.opcode in _ANSWERED else _SUCCESS)
+        self._settle(work, STATUSES[status])
+
+    def _flush_undecided(self) -> None:
+        undecided, self._undecided = self._undecided, []
+        for work in undecided:
+            self._settle(work, _FLUSHED)
 
     def _status_of(self, completion: Completion) -> int:
         """The first work that a lost connection flushes was retried in vain."""

@@ -82,7 +82,7 @@ class Part:
 
 def receive(wr: RecvWR) -> Recv:
     """A receive, whose memory is looked up when a message takes it."""
-    return Recv(tuple(LocalSge(*element) for element in wr.elements), wr.wr_id)
+    return Recv(tuple(LocalSge(*element) for element in wr.elements), int(wr.wr_id))
 
 
 class _Asked:

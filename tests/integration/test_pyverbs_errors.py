@@ -55,12 +55,26 @@ def test_a_bad_key_of_a_receive_fails_when_a_message_takes_it() -> None:
 def test_what_the_peer_refuses_is_told_by_the_request_that_asked(opcode: int) -> None:
     with pair() as (one, other):
         remote = other.mr.rkey, other.mr.buf
-        one.send(1, opcode=OP.IBV_WR_RDMA_WRITE, remote=remote)
-        assert one.statuses(1) == [(1, OK)]
-        one.send(2, opcode=opcode, remote=(other.mr.rkey + 1, other.mr.buf))
-        one.send(3, opcode=OP.IBV_WR_RDMA_WRITE, remote=remote)
-        assert one.statuses(2) == [(2, STATUS.IBV_WC_REM_ACCESS_ERR), (3, FLUSHED)]
+        for each in range(3):
+            other.recv(each)
+        before = one.request(1, opcode=OP.IBV_WR_RDMA_WRITE, remote=remote)
+        before.next_wr = one.request(2, opcode=OP.IBV_WR_SEND_WITH_IMM)
+        refused = one.request(3, opcode=opcode, remote=(other.mr.rkey + 1, other.mr.buf))
+        before.next_wr.next_wr = refused
+        refused.next_wr = one.request(4, opcode=OP.IBV_WR_RDMA_WRITE, remote=remote)
+        one.qp.post_send(before)
+        expected = [(1, OK), (2, OK), (3, STATUS.IBV_WC_REM_ACCESS_ERR), (4, FLUSHED)]
+        assert one.statuses(4) == expected
         assert EVENT.IBV_EVENT_QP_ACCESS_ERR in events(other, 1)
+
+
+def test_a_write_with_immediate_data_that_is_refused_is_one_request() -> None:
+    with pair() as (one, other):
+        other.recv(1)
+        one.send(2)
+        one.send(3, opcode=OP.IBV_WR_RDMA_WRITE_WITH_IMM, remote=(0, 0))
+        one.send(4)
+        assert one.statuses(3) == [(2, OK), (3, STATUS.IBV_WC_REM_ACCESS_ERR), (4, FLUSHED)]
 
 
 def test_a_message_that_is_too_long_for_its_receive() -> None:
