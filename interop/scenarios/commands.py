@@ -9,6 +9,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from interop.peer import HERE
@@ -61,6 +62,46 @@ async def process(*command: str) -> AsyncIterator[Ours]:
         if started.returncode is None:
             started.kill()
             await asyncio.wait_for(started.communicate(), PATIENCE)
+
+
+PYVERBS = Path(__file__).parents[2] / "examples" / "pyverbs"
+
+
+class OfPyverbs:
+    """A program for pyverbs on the stand-in, in a process of its own."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def line(self) -> str:
+        """The next line that it writes."""
+        assert self._process.stdout is not None
+        return (await asyncio.wait_for(self._process.stdout.readline(), PATIENCE)).decode().strip()
+
+    async def ended(self) -> str:
+        """Wait for its end, which must be a good one; what else it has written."""
+        said, complaints = await asyncio.wait_for(self._process.communicate(), PATIENCE)
+        if self._process.returncode:
+            raise AssertionError(f"it ended with status {self._process.returncode}: {complaints.decode()}")
+        return said.decode()
+
+
+@asynccontextmanager
+async def pyverbs(name: str, *words: str) -> AsyncIterator[OfPyverbs]:
+    """One of the examples for pyverbs; it ends with the block.
+
+    Whatever the peer's profile is, the stand-in is told that it is siw: the stand-in confirms Sends by Reads of no
+    octets, which each siw answers wrongly behind other Reads.
+    """
+    command = (sys.executable, "-m", "pyiwarp", "run", "--pyverbs", "--peer", "siw", str(PYVERBS / name), *words)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=environment)
+    try:
+        yield OfPyverbs(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await asyncio.wait_for(process.communicate(), PATIENCE)
 
 
 async def program(stage: Stage, command: str) -> str:

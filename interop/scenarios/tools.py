@@ -1,12 +1,14 @@
-"""The ecosystem's own programs, unchanged: rping, perftest, rdma_client and rdma_server, ucmatose."""
+"""The ecosystem's own programs, unchanged: rping, perftest, rdma_client and rdma_server, ucmatose; one for pyverbs."""
 
 from __future__ import annotations
+
+import socket
 
 import pyiwarp
 from interop.peer import HERE, Can
 from interop.stage import ScenarioFailed, Stage, end_of
 
-from .commands import PATIENCE, ours, port_of, program, server
+from .commands import PATIENCE, ours, port_of, program, pyverbs, server
 from .registry import LIMIT, add, scenario
 
 _NO_CLOCK = "Correlation coefficient r^2"
@@ -100,6 +102,42 @@ def _register(test: str) -> None:
 
 for _test in _TESTS:
     _register(_test)
+
+
+# --- a program for pyverbs, on the stand-in --------------------------------------------------------------------------
+
+
+async def _pyverbs(stage: Stage, count: int, size: int) -> None:
+    words, options = (str(count), str(size)), f"-C {count} -S {size} -V"
+    programs = stage.peer.programs()
+    if stage.pyiwarp_connects:
+        async with (
+            server(stage, f"rping -s {options} -a {programs.address}", _RPING_PORT) as place,
+            pyverbs("rping.py", "-c", HERE, str(port_of(place)), *words) as here,
+        ):
+            stage.check("came back whole" in await here.ended(), "a ping came back otherwise")
+        return
+    with socket.socket() as held:  # its port is this scenario's; the listener takes it over
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((HERE, 0))
+        port = str(held.getsockname()[1])
+        async with pyverbs("rping.py", "-s", HERE, port, *words) as here:
+            stage.check(await here.line() == "listening", "our program does not listen")
+            said = await program(stage, f"rping -c {options} -a {programs.host_address} -p {port}")
+            stage.check("mismatch" not in said, "rping found other data than it sent")
+            stage.check(f"served {count} pings" in await here.ended(), "our program was not served")
+
+
+@scenario("tools", needs=Can.RUN_PROGRAMS)
+async def rping_and_pyverbs(stage: Stage) -> None:
+    """rping and a program for pyverbs on `pyiwarp.pyverbs`: 50 pings of 4096 octets by rdma_cm, data verified."""
+    await _pyverbs(stage, 50, 4096)
+
+
+@scenario("tools", needs=Can.RUN_PROGRAMS)
+async def rping_and_pyverbs_65000(stage: Stage) -> None:
+    """The same with 20 pings of 65,000 octets."""
+    await _pyverbs(stage, 20, 65_000)
 
 
 # --- librdmacm's examples --------------------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from pyiwarp import blockingcm
+from pyiwarp import Context as Stack
+from pyiwarp import Device, blockingcm
 from pyiwarp.blockingcm import CmEventType, CmId
 from pyiwarp.errors import ConnectionLost, IwarpError, Rejected, StartupTimeout, UsageError
+from pyiwarp.profile import PeerProfile
 from pyiwarp.pyverbs import libibverbs_enums as e
 from pyiwarp.pyverbs import librdmacm_enums as ce
 from pyiwarp.pyverbs.base import Owner, invalid, unsupported
@@ -20,7 +22,7 @@ from pyiwarp.pyverbs.cq import CQ, CQEX, WC
 from pyiwarp.pyverbs.device import Context
 from pyiwarp.pyverbs.link import Link
 from pyiwarp.pyverbs.mr import MR
-from pyiwarp.pyverbs.opened import hosts
+from pyiwarp.pyverbs.opened import hosts, peer_profile
 from pyiwarp.pyverbs.pd import PD
 from pyiwarp.pyverbs.pyverbs_error import PyverbsRDMAError, PyverbsUserError
 from pyiwarp.pyverbs.qp import MASKS, QP, QPAttr, QPInitAttr
@@ -325,7 +327,7 @@ class CMID(Owner):
         with self.core.poller:
             if channel is None:
                 self._channel = channel = Channel()
-            return CmId(channel)
+            return CmId(channel, context=_offering(peer_profile()))
 
     def _take(self, below: CmId) -> None:
         self._below = below
@@ -435,11 +437,17 @@ def _param_of(param: ConnParam | None) -> blockingcm.ConnParam | None:
     """The parameters for the stack: one Read more than the program asks for, by which Sends are confirmed."""
     if param is None:
         return None
+    profile = peer_profile()
     return blockingcm.ConnParam(
         private_data=param.private_data,
-        responder_resources=param.resources + 1,
-        initiator_depth=param.depth + 1,
+        responder_resources=profile.depth(param.resources + 1),
+        initiator_depth=profile.depth(param.depth + 1),
     )
+
+
+def _offering(profile: PeerProfile) -> Stack:
+    """A context whose device offers in MPA startup what suits the peer."""
+    return Device(crc=profile.crc).open()
 
 
 def _sge(mr: MR, length: int | None) -> SGE:

@@ -51,7 +51,7 @@ class Server:
 
 
 def test_every_program_is_run_here() -> None:
-    tested = {"cm_pingpong", "events", "first_steps", "rc_pingpong", "read_write_bw"}
+    tested = {"cm_pingpong", "events", "first_steps", "rc_pingpong", "read_write_bw", "rping"}
     assert {path.stem for path in PROGRAMS.glob("*.py")} == tested
 
 
@@ -91,3 +91,12 @@ def test_events_wake_a_server() -> None:
         for _ in range(2):
             assert client("events", *server.words) == "WAKE UP\n"
         assert ended(server.child) == "client 0 says hello\nclient 1 says hello\n"
+
+
+def test_rping_reads_and_writes_what_its_client_lends() -> None:
+    with closed_port() as port:
+        words = (HOST, str(port), "20", "3000")
+        with started(command("rping", "-s", *words), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+            assert first_line(server) == "listening\n"
+            assert client("rping", "-c", *words) == "20 pings of 3000 octets came back whole\n"
+            assert ended(server) == "served 20 pings\n"
