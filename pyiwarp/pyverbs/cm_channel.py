@@ -6,6 +6,7 @@ from typing import Final
 from weakref import WeakKeyDictionary, WeakSet
 
 from pyiwarp import blockingcm
+from pyiwarp.blocking import waiting_module
 from pyiwarp.blockingcm import CmEventType, CmId
 from pyiwarp.pyverbs import librdmacm_enums as ce
 from pyiwarp.pyverbs.base import Owner, PyverbsCM
@@ -14,6 +15,8 @@ from pyiwarp.pyverbs.libibverbs_enums import ibv_qp_state
 from pyiwarp.pyverbs.link import Link
 
 __all__ = ["CMEvent", "CMEventChannel", "Channel"]
+
+waiting_module(__name__)
 
 _TYPES: Final = {each: ce.rdma_cm_event_type[f"RDMA_CM_EVENT_{each.name}"] for each in CmEventType}
 

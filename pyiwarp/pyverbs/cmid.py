@@ -9,6 +9,7 @@ from typing import Final
 
 from pyiwarp import Context as Stack
 from pyiwarp import Device, blockingcm
+from pyiwarp.blocking import waiting_module
 from pyiwarp.blockingcm import CmEventType, CmId
 from pyiwarp.errors import ConnectionLost, IwarpError, Rejected, StartupTimeout, UsageError
 from pyiwarp.profile import PeerProfile
@@ -37,6 +38,8 @@ _OF_PEER: Final = int(e.ibv_qp_attr_mask.IBV_QP_AV | e.ibv_qp_attr_mask.IBV_QP_D
 """What rdma_cm finds out itself."""
 
 __all__ = ["CMID", "AddrInfo", "CMEvent", "CMEventChannel", "ConnParam", "JoinMCAttrEx", "UDParam"]
+
+waiting_module(__name__)
 
 
 @contextmanager

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,9 +34,11 @@ from pyiwarp.pyverbs.librdmacm_enums import (
 from pyiwarp.pyverbs.mr import MR
 from pyiwarp.pyverbs.pyverbs_error import PyverbsError, PyverbsRDMAError, PyverbsUserError
 from pyiwarp.pyverbs.qp import QP, QPCap, QPInitAttr
+from tests.children import finished
 from tests.hosts import HOST
 from tests.patience import PATIENCE
 
+ROOT = Path(__file__).parents[2]
 EVENT = rdma_cm_event_type
 RC = ibv_qp_type.IBV_QPT_RC
 OK = ibv_wc_status.IBV_WC_SUCCESS
@@ -317,3 +321,26 @@ def test_addresses_are_values() -> None:
 def test_parameters_are_printed() -> None:
     assert "responder resources: 3" in str(ConnParam(resources=3))
     assert JoinMCAttrEx(comp_mask=1).comp_mask == 1
+
+
+INTERRUPTED = """
+import os, signal, threading
+from tests.integration.test_pyverbs_cm import CMEvent, asynchronous_listener, attributes, close, listening
+there, listener = asynchronous_listener(), listening(attributes())
+for wait in (lambda: CMEvent(there.channel), listener.get_request):
+    pressing = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    pressing.start()
+    try:
+        wait()
+    except KeyboardInterrupt:
+        pressing.join()
+    else:
+        raise AssertionError("it was not interrupted")
+close(there, listener)
+print("interrupted twice")
+"""
+
+
+def test_ctrl_c_ends_a_wait_for_events() -> None:
+    run = finished([sys.executable, "-c", INTERRUPTED], cwd=ROOT)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "interrupted twice\n", "")
