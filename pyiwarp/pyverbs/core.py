@@ -29,6 +29,12 @@ waiting_module(__name__)
 _IDLE: Final = 0.001
 """Seconds for which the thread leaves the sockets to a program that has looked at them."""
 
+_SPIN: Final = 0.0002
+"""Seconds for which a program may poll in vain before a poll sleeps."""
+_DENSE: Final = 0.0002
+"""Seconds between two polls of a program that does nothing else."""
+_MOMENT: Final = 1
+"""Milliseconds that a poll sleeps at most."""
 _LONGEST_IDLE: Final = 0.008
 _LAST_QUIET: Final = 0.005
 _LONGEST_SETTLING: Final = 0.1
@@ -66,6 +72,7 @@ class Core:
         self._thread: threading.Thread | None = None
         self._ends = False  # as the process does
         self._looked = 0.0  # when somebody made progress
+        self._vain_since = self._last_vain = 0.0  # polls found nothing
         self._waiting = 0  # threads of the program that wait
         self._timers: list[tuple[float, int, Timer]] = []
         self._count = itertools.count()
@@ -82,6 +89,21 @@ class Core:
         """Let all connections make progress; never waits for the network."""
         self._looked = time.monotonic()
         self.poller.progress()
+
+    def rest(self) -> None:
+        """A poll has found nothing: who polls in vain for a while sleeps until something comes, a moment at most.
+
+        The peer may wait for the processor that is used up so.
+        """
+        now = time.monotonic()
+        if now - self._last_vain > _DENSE:
+            self._vain_since = now
+        if now - self._vain_since > _SPIN:
+            news = select.poll()  # one that another thread sleeps in could not be used
+            news.register(self.poller.fileno(), select.POLLIN)
+            news.poll(_MOMENT)
+            now = time.monotonic()
+        self._last_vain = now
 
     def wait(self, done: Callable[[], object], timeout: float | None = None) -> bool:
         """Make progress until `done()` is true or `timeout` seconds have passed; returns whether it is true."""
@@ -155,8 +177,8 @@ class Core:
             poll.register(news, select.POLLIN)
         asleep.register(self._hearer, select.POLLIN)
         while True:
-            asleep.poll(self._until_timer())
-            with contextlib.suppress(BlockingIOError):
+            woken = asleep.poll(self._until_timer())
+            if any(fd == self._hearer for fd, _ in woken):
                 os.read(self._hearer, _WAKE_UP)
             if self._ends:
                 return

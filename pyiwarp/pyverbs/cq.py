@@ -271,6 +271,7 @@ class CQ(_Queue):
         core.progress()
         completions = self.queue.completions
         if not completions:
+            core.rest()
             return 0, []
         with core.poller:
             completions = self.queue.completions
@@ -326,7 +327,10 @@ class CQEX(_Queue):
         """Take the first completion; ENOENT if there is none."""
         if attr.comp_mask:
             return errno.EINVAL
-        self.context.opened.core.progress()
+        core = self.context.opened.core
+        core.progress()
+        if not self.queue.completions:
+            core.rest()
         return self.poll_next()
 
     def poll_next(self) -> int:

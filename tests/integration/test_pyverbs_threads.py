@@ -81,6 +81,29 @@ def test_one_posts_another_polls_and_a_third_sleeps_on_a_channel() -> None:
         assert (received, sent) == ([count], [count])
 
 
+def test_who_polls_in_vain_sleeps() -> None:
+    """Its peer may need the processor: of a wait of some time little is spent; several threads may do so."""
+    with pair() as (one, other):
+        other.recv()
+        one.send()
+        assert one.statuses(1) == [(0, OK)]
+
+        def poll_in_vain() -> None:
+            deadline = time.monotonic() + 0.5
+            while time.monotonic() < deadline:
+                assert one.cq.poll(1) == (0, [])
+
+        start = time.thread_time()
+        poll_in_vain()
+        assert time.thread_time() - start < 0.25
+        running = [threading.Thread(target=poll_in_vain) for _ in range(3)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join(PATIENCE)
+        assert other.statuses(1) == [(0, OK)]
+
+
 def test_the_thread_ends_with_the_last_device_and_comes_again() -> None:
     until(lambda: not threads())
     one, other = side(), side()
