@@ -28,6 +28,9 @@ from pyiwarp import pyverbs
 from pyiwarp.pyverbs.core import core
 from pyiwarp.pyverbs.device import Context, get_device_list
 
+_NAP: Final = 0.1
+"""Seconds of a wait that is long enough to sleep."""
+
 
 def device() -> tuple[str, str]:
     """The name of the first device, and its IP address, which is its GID."""
@@ -67,7 +70,7 @@ def main() -> None:
     name, address = device()
     bin_directory = Path(tempfile.mkdtemp(dir=os.getcwd()))
     shims.write(bin_directory, name, address)
-    core().poller.fileno()  # what it sleeps on is kept for as long as the process
+    core().poller.wait(lambda: False, _NAP)  # what it sleeps on is kept for as long as the process
     done = set(orders["done"])
     every = load(Path(orders["directory"]), name)
     tests = [each for each in every if each.id() not in done and wanted(each.id(), orders["only"])]
