@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pyiwarp import Access, blocking
-from pyiwarp.errors import Closed, ConnectionLost, TerminatedByPeer, UsageError, WrongState
+from pyiwarp.errors import Closed, ConnectionLost, QueueFull, TerminatedByPeer, UsageError, WrongState
 from pyiwarp.pyverbs.base import invalid
 from pyiwarp.pyverbs.connecting import Attempts, offer, patience
 from pyiwarp.pyverbs.core import Timer
@@ -352,10 +352,10 @@ class Link:
         if self.state is ERR:
             self._push_receive(request.wr_id, _FLUSHED)
             return
-        receiver = self.begin()
-        if receiver.query().receives_posted >= self.cap.max_recv_wr:
-            raise PyverbsRDMAError(failed, errno.ENOMEM)
-        receiver.post_recv(request)
+        try:
+            self.begin().post_recv(request)
+        except QueueFull:
+            raise PyverbsRDMAError(failed, errno.ENOMEM) from None
 
     def post(self, work: Work, requests: list[SendRequest], failed: str) -> None:
         """Post what stands for one work request of the program."""

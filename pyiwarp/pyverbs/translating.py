@@ -53,8 +53,10 @@ _OF_WINDOWS: Final = 0x2E
 """The access flags of a window; the local one that programs for InfiniBand pass means nothing."""
 _KEY: Final = 0xFF
 _FAILED: Final = "Failed to post send"
-_SOLICITED, _FENCE = e.ibv_send_flags.IBV_SEND_SOLICITED, e.ibv_send_flags.IBV_SEND_FENCE
-_INLINE, _SIGNALED = e.ibv_send_flags.IBV_SEND_INLINE, e.ibv_send_flags.IBV_SEND_SIGNALED
+_SOLICITED: Final = int(e.ibv_send_flags.IBV_SEND_SOLICITED)  # as numbers: arithmetic with flags takes calls
+_FENCE: Final = int(e.ibv_send_flags.IBV_SEND_FENCE)
+_INLINE: Final = int(e.ibv_send_flags.IBV_SEND_INLINE)
+_SIGNALED: Final = int(e.ibv_send_flags.IBV_SEND_SIGNALED)
 
 
 class Work:
