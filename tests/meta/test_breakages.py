@@ -8,6 +8,7 @@ import pytest
 
 from tests.meta import audit, compliance
 from tests.meta.breakages import MUTATIONS, UNBROKEN, Mutation
+from tests.meta.breakages.found import FOUND, Found
 from tests.meta.compliance import ROOT
 
 
@@ -43,3 +44,12 @@ def test_the_reasons_are_those_of_rules_without_a_breakage(shown: Mapping[str, S
     broken = {rule for mutation in MUTATIONS for rule in mutation.rules}
     assert [rule for rule in UNBROKEN if rule in broken or not shown.get(rule)] == []
     assert all(reason.strip() for reason in UNBROKEN.values())
+
+
+@pytest.mark.parametrize("found", FOUND, ids=lambda found: found.name)
+def test_what_was_found_by_reading_is_of_this_code_and_has_its_test(found: Found) -> None:
+    text = (ROOT / "pyiwarp" / f"{found.module}.py").read_text(encoding="utf-8")
+    assert text.count(found.old) == 1, f"{found.module}: the piece to break occurs once"
+    compile(text.replace(found.old, found.new), found.module, "exec")
+    file, _, test = found.test.partition("::")
+    assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8")

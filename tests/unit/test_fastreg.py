@@ -18,6 +18,7 @@ from pyiwarp.errors import (
     UsageError,
     WrongState,
 )
+from pyiwarp.memory.paged import Spread
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
 from pyiwarp.verbs import (
     CompareSwap,
@@ -612,3 +613,15 @@ def test_a_scatter_list_by_hand_names_the_present_memory() -> None:
     assert region[1:3] == RegionSlice(region.memory, 1, 2)
     assert region.advertise() == bytes(region[:].remote())
     assert region.remote() == region[:].remote()
+
+
+@pytest.mark.parametrize("octets", [b"abc", b"abcde"])
+def test_memory_in_pieces_takes_as_many_octets_as_are_meant_or_none(octets: bytes) -> None:
+    """As a view does."""
+    pieces = [memoryview(bytearray(3)), memoryview(bytearray(3))]
+    spread = Spread(pieces)
+    with pytest.raises(ValueError, match="do not fill 4"):
+        spread[1:5] = octets
+    assert [bytes(piece) for piece in pieces] == [bytes(3), bytes(3)]
+    spread[1:5] = b"abcd"
+    assert [bytes(piece) for piece in pieces] == [b"\0ab", b"cd\0"]

@@ -201,6 +201,20 @@ def test_a_grant_is_told_when_half_of_the_queue_was_read() -> None:
         assert speaker.said()[20:24] == LITTLE.word(Op.SGL, 192 + 384)
 
 
+def test_a_grant_is_told_when_the_receives_for_it_are_posted() -> None:
+    """Receives are posted again some together, and a message that finds none would end the connection."""
+    speaker = Speaker(S_HELLO, SMALL)
+    receives = len(speaker.engine._receives)
+    words(speaker)
+    for _ in range(SMALL.recv_queue // 2):
+        speaker.hears(data(1))
+    assert len(speaker.node.qp._rq) < receives, "some wait to be posted together"
+    speaker.engine.consume(SMALL.recv_queue // 2)
+    speaker.engine.look()
+    assert [op for op, _ in words(speaker)] == [Op.SGL]
+    assert len(speaker.node.qp._rq) == receives
+
+
 def test_no_more_than_four_control_messages_are_on_their_way() -> None:
     """An SGL word with its entry counts as two. What has to wait is sent when the others are with TCP."""
     speaker = Speaker(S_HELLO, SMALL)
