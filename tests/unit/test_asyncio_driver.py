@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from typing import Any, cast
@@ -452,6 +453,11 @@ async def test_who_looks_at_the_octets_sees_small_messages_as_batches_and_the_en
     pump, driver, transport = steady()
     driver._tap = witness = cast("Any", Witness())
     assert driver.write_small(b"small") == NOT_NOW
+    reading, driver._fd = os.pipe()
+    assert driver.write_pieces([b"large", b"r"]) == NOT_NOW
+    os.close(driver._fd)
+    assert os.read(reading, 1) == b""
+    os.close(reading)
     pump.batches.append([b"small"])
     driver.kick()
     assert transport.written == witness.seen == [b"small"]

@@ -116,8 +116,25 @@ FOUND: Final = (
     Found(
         "small messages pass the capture by",
         "drivers/asyncio_driver",
-        ("            or self._tap is not None\n            or transport is None"),
-        "            or transport is None",
+        (
+            "            or self._tap is not None\n"
+            "            or transport is None\n"
+            "            or transport.is_closing()\n"
+            "        ):\n"
+            "            return NOT_NOW\n"
+            "        self._written += 1\n"
+            "        self._burst = True\n"
+            "        transport.write(octets)\n"
+        ),
+        (
+            "            or transport is None\n"
+            "            or transport.is_closing()\n"
+            "        ):\n"
+            "            return NOT_NOW\n"
+            "        self._written += 1\n"
+            "        self._burst = True\n"
+            "        transport.write(octets)\n"
+        ),
         "tests/unit/test_asyncio_driver.py::test_who_looks_at_the_octets_sees_small_messages_as_batches_and_the_end",
     ),
     Found(
