@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, IntFlag
+from mmap import mmap
 from typing import TYPE_CHECKING, Any, Final, Protocol, SupportsIndex, cast
 
 from pyiwarp.codes import ATOMIC_SIZE, flag_names
@@ -201,6 +202,9 @@ def octets_of(buffer: Buffer) -> memoryview:
         raise BadWorkRequest(f"the items of the buffer, {view.format!r}, are no plain octets: {error}") from error
 
 
+_OCTETS: Final = frozenset({bytes, bytearray, mmap})  # what is always plain
+
+
 def _check_plain(view: memoryview) -> None:
     """Raises `BadWorkRequest` if the items are pointers, or have some in them: a peer's octets would become addresses.
 
@@ -208,6 +212,8 @@ def _check_plain(view: memoryview) -> None:
     structure, tells that it is octets; then its fields are looked at.
     """
     items = view.format
+    if items == "B" and type(view.obj) in _OCTETS:
+        return
     found = _is_pointer(items)
     if not found and not isinstance(view.obj, bytes | bytearray):
         owner = _owner(view.obj)

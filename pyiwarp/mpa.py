@@ -203,6 +203,7 @@ _LOBBY_SIZE: Final = 2048
 """A stream that gets little at once keeps its octets in a buffer of this size, not in a shared large one."""
 
 _GROWTH: Final = 8  # a buffer is so many times as large as what came last: memory follows what is received
+_LITTLE: Final = _LOBBY_SIZE // _GROWTH  # what is said is said in little: octets that came at once
 _BULK: Final = 64 * 1024  # a stream that gets so much at once receives into a shared buffer
 _LARGEST_OWN: Final = 128 * 1024  # has room for the largest FPDU
 
@@ -215,36 +216,42 @@ class Deframer:
     not depend on how TCP cut the stream.
     """
 
-    __slots__ = ("_last", "_lobby", "_room", "crc", "end", "fpdus", "octets", "start", "view")
+    __slots__ = ("_lobby", "_room", "alone", "crc", "end", "fpdus", "last", "octets", "resting", "start", "view")
 
     def __init__(self, *, crc: bool) -> None:
         self.crc = crc
+        self.alone = True  # whether FPDUs that come by themselves may be taken straight from `view`
         self.start = self.end = 0
         self.fpdus = 0
         self.octets = 0  # stream offset of the octet at `start`
         self.view = NO_BUFFER
+        self.resting = False  # whether `view` is the lobby, with nothing in it: where the next octets shall land
         self._lobby = NO_BUFFER  # small, and the stream's own: a transport may ask long before anything comes
-        self._last = self._room = 0  # octets that came at once, and that could have come
+        self.last = 0  # octets that came at once
+        self._room = 0  # and that could have come
 
     def receive_view(self) -> memoryview:
         """Where the next octets shall land; never empty. Views given earlier are void from now on."""
-        if not self.view and self._lobby and self._last <= _LOBBY_SIZE // _GROWTH:  # what is said is said in little
-            self.view = self._lobby
+        if self.resting:
+            return self.view
+        lobby = self._lobby
+        if self.view is NO_BUFFER and self.last <= _LITTLE and lobby is not NO_BUFFER:
+            self.view = lobby
             self.start = self.end = 0
             self._room = _LOBBY_SIZE
-            return self.view
+            return lobby
         left = self.end - self.start
         if not self.view:
-            self.view = self._buffer_for(self._last * _GROWTH)
+            self.view = self._buffer_for(self.last * _GROWTH)
         elif len(self.view) == BUFFER_SIZE:
             if left and (BUFFER_SIZE - self.end < LARGEST_FPDU or self.start > BUFFER_SIZE // 2):
                 self._move_to(self.view)
         elif left >= LARGEST_FPDU:  # whole FPDUs that wait for their turn
             self._move_to(take_buffer())
         elif left:
-            roomy = len(self.view) - left >= min(left, LARGEST_FPDU - left) and self._last < _BULK
-            if self._last == self._room:  # the last read filled its room: more waits in TCP
-                self._move_to(self._buffer_for(max(left, self._last) * _GROWTH))
+            roomy = len(self.view) - left >= min(left, LARGEST_FPDU - left) and self.last < _BULK
+            if self.last == self._room:  # the last read filled its room: more waits in TCP
+                self._move_to(self._buffer_for(max(left, self.last) * _GROWTH))
             else:
                 self._move_to(self.view if roomy else self._buffer_for(left * _GROWTH))
         if not left:
@@ -255,22 +262,23 @@ class Deframer:
 
     def received(self, nbytes: int) -> None:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
+        self.resting = False
         self.end += nbytes
-        self._last = nbytes
+        self.last = nbytes
 
-    def take_alone(self, nbytes: int, fpdus: int) -> None:
-        """As `received`, `advance` and `release`: the octets are whole FPDUs, which were verified and are used up.
+    def rest(self, nbytes: int) -> None:
+        """The octets that have come, instead of `received`: `nbytes` of them, which are used up.
 
-        They lie in a buffer of the stream's own, so that their view stays good until the next `receive_view`.
+        Their view stays good until the next octets come.
         """
-        self._last = nbytes
-        self.octets += nbytes
-        self.fpdus += fpdus
-        self.view = NO_BUFFER
+        self.last = nbytes
+        self.resting = self.view is self._lobby and nbytes <= _LITTLE
+        if not self.resting:
+            self.view = NO_BUFFER
 
     def _buffer_for(self, nbytes: int) -> memoryview:
         """A buffer for about so many octets: a shared one only for a stream that gets many at once."""
-        if self._last >= _BULK:
+        if self.last >= _BULK:
             return take_buffer()
         if nbytes <= _LOBBY_SIZE:
             self._lobby = self._lobby or memoryview(bytearray(_LOBBY_SIZE))
@@ -297,8 +305,9 @@ class Deframer:
             if len(self.view) == BUFFER_SIZE:
                 give_buffer(self.view)
             self.view = NO_BUFFER
+            self.resting = False
             self.start = self.end = 0
-        elif self._last < self._room:  # all that had come was taken: nobody knows when the rest will come
+        elif self.last < self._room:  # all that had come was taken: nobody knows when the rest will come
             self._leave_pool()
 
     def wait(self, taken: int) -> None:
@@ -306,8 +315,8 @@ class Deframer:
 
         A stream that takes few in a turn receives few at once, so that what it holds is what it soon will process.
         """
-        if taken < self._last:
-            self._last, self._room = taken, taken + 1
+        if taken < self.last:
+            self.last, self._room = taken, taken + 1
         if taken < _BULK and len(self.view) == BUFFER_SIZE:
             self._leave_pool()
 
@@ -385,6 +394,7 @@ class Discarder(Deframer):
     def __init__(self, fpdus: int) -> None:
         super().__init__(crc=False)
         self.fpdus = fpdus
+        self.alone = False
 
     def received(self, nbytes: int) -> None:
         """Forget them."""
@@ -404,6 +414,7 @@ class MarkedDeframer(Deframer):
 
     def __init__(self, *, crc: bool) -> None:
         super().__init__(crc=crc)
+        self.alone = False
         self._ahead = Deframer(crc=False)  # FPDUs that were verified, without their markers
         self._sizes: list[int] = []  # and how many octets each has with them
 

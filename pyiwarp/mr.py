@@ -58,18 +58,13 @@ __all__ = [
 ]
 
 _LOCAL_WRITE: Final = int(Access.LOCAL_WRITE)
+_ZERO_BASED: Final = int(Access.ZERO_BASED)
 _NO_CALLS: Final[tuple[Callable[[], None], ...]] = ()
-
-
-_KINDS: Final = {
-    REMOTE_WRITE: AccessKind.WRITE,
-    REMOTE_READ: AccessKind.READ,
-    REMOTE_ATOMIC: AccessKind.ATOMIC,
-}
+_KINDS: Final = {REMOTE_WRITE: AccessKind.WRITE, REMOTE_READ: AccessKind.READ, REMOTE_ATOMIC: AccessKind.ATOMIC}
 
 _INTERNAL: Final = frozenset(
     {
-        *("misalignment", "origin", "pieces", "pin", "pin_sink", "pin_source", "pinned_view", "publish"),
+        *("fill", "misalignment", "origin", "pieces", "pin", "pin_sink", "pin_source", "pinned_view", "publish"),
         *("revoked", "rights", "scope", "source_view", "table", "unpin", "why_not_invalidated"),
         *("window_bound", "window_gone", "withhold"),
     }
@@ -177,6 +172,13 @@ class MemoryRegion:
         """Octets for work that pins the memory: they are there until the last `unpin`, whatever becomes of the STag."""
         return self._view[offset : offset + nbytes]
 
+    def fill(self, offset: int, octets: memoryview) -> None:
+        """As `pinned_view` and `unpin`: place the octets that the work was waiting for, which is done then."""
+        self._view[offset : offset + len(octets)] = octets
+        self._pins -= 1
+        if self._pins == 0 and self._retired:
+            self._release()
+
     def source_view(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
         """Octets that work of `pd` may send, to be used at once; None if they may not be.
 
@@ -196,12 +198,8 @@ class MemoryRegion:
 
     def pin_sink(self, pd: object, offset: int, nbytes: int) -> bool:
         """Pin octets to be filled by work of `pd`; False, and nothing pinned, if they may not be."""
-        if (
-            self._open
-            and self.pd is pd
-            and self.rights & _LOCAL_WRITE
-            and 0 <= offset <= offset + nbytes <= self.nbytes
-        ):
+        stop = offset + nbytes
+        if self._open and self.pd is pd and self.rights & _LOCAL_WRITE and 0 <= offset <= stop <= self.nbytes:
             self._pins += 1
             return True
         return False
@@ -242,13 +240,13 @@ class MemoryRegion:
         """The 16 octets that tell a peer of the whole region."""
         return self[:].advertise()
 
-    def pin(self) -> None:
-        """Work in flight begins to use the memory."""
-        self._pins += 1
+    def pin(self, count: int = 1) -> None:
+        """Work in flight, `count` pieces of it, begins to use the memory."""
+        self._pins += count
 
-    def unpin(self) -> None:
+    def unpin(self, count: int = 1) -> None:
         """That work is done; the last one lets a retired region go."""
-        self._pins -= 1
+        self._pins -= count
         if self._pins == 0 and self._retired:
             self._release()
 
@@ -499,7 +497,7 @@ class StagTable:
             check_base(to, view.nbytes, access)
             check_aligned(to, view, access)
             return to
-        if access & Access.ZERO_BASED:
+        if int(access) & _ZERO_BASED:
             return 0
         return self._new_base(view, view.nbytes if nbytes is None else nbytes)
 

@@ -156,6 +156,10 @@ class Device:
         return Context(self, random_index)
 
 
+DEFAULT_DEVICE: Final = Device()
+"""The device of contexts for which the program chose none."""
+
+
 class Context:
     """An opened device: it owns the STags, the protection domains and the completion queues.
 
@@ -163,7 +167,7 @@ class Context:
     """
 
     def __init__(self, device: Device | None = None, random_index: Callable[[], int] | None = None) -> None:
-        self.device: Device = device or Device()
+        self.device: Device = device or DEFAULT_DEVICE
         """The device that was opened."""
         self.stags = StagTable(random_index)
         self._async_events: AsyncEventQueue | None = None
@@ -499,11 +503,11 @@ class ProtectionDomain:
                 qp.close()
             for srq in list(self._srqs):
                 srq.close()
-            for handle in (*self.windows, *self.fast_regions):
+            for handle in (*self.windows, *self.fast_regions) if self._handles else ():
                 handle.close()
             for region in self.regions:
                 region.close()
-        if self._qps or self._srqs or self.regions or self.windows or self.fast_regions:
+        if self._qps or self._srqs or self.regions or (self._handles and (self.windows or self.fast_regions)):
             raise RegionInUse(f"regions, windows, queue pairs or shared receive queues are open: {self!r}")
         self._open = False
         self.context.forget(self)

@@ -51,12 +51,18 @@ def agreed(role: Role = Role.INITIATOR, **changes: Any) -> Agreement:
 class Node:
     """One side's verbs objects."""
 
-    def __init__(self, context: Context | None = None, *, depth: int = 4096, **qp_options: Any) -> None:
+    def __init__(
+        self, context: Context | None = None, *, depth: int = 4096, shared: bool = False, **qp_options: Any
+    ) -> None:
         self.context = context or Context()
         self.events = self.context.async_events  # they are kept from now on
         self.pd = self.context.alloc_pd()
         self.send_cq = self.context.create_cq(depth)
         self.recv_cq = self.context.create_cq(depth)
+        late = qp_options.get("judge_receives_late", False)
+        self.srq = self.pd.create_srq(judge_receives_late=late) if shared else None
+        if self.srq is not None:
+            qp_options["srq"] = self.srq
         self.qp: QueuePair = self.pd.create_qp(self.send_cq, self.recv_cq, **qp_options)
 
     def region(self, octets: int | Octets, access: Access = REMOTE) -> MemoryRegion:
@@ -66,7 +72,7 @@ class Node:
     def receive(self, size: int = 64, wr_id: object = None) -> MemoryRegion:
         """Post a receive with memory of its own."""
         region = self.region(size, Access.LOCAL_WRITE)
-        self.qp.post_recv(Recv((region[:],) if size else (), wr_id))
+        (self.qp if self.srq is None else self.srq).post_recv(Recv((region[:],) if size else (), wr_id))
         return region
 
     def post(self, *requests: SendRequest) -> None:

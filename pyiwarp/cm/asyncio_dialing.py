@@ -15,8 +15,9 @@ __all__ = ["dial", "resolve"]
 async def resolve(host: str | None, port: int, flags: int = 0) -> list[Address]:
     """The addresses of `host`; raises `OSError` if there is none. A numeric address needs no resolver's thread."""
     check_port(port)
+    numeric = host.encode() if host is not None and host.isascii() else host  # text takes the detour of IDNA
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags | socket.AI_NUMERICHOST)
+        found = socket.getaddrinfo(numeric, port, type=socket.SOCK_STREAM, flags=flags | socket.AI_NUMERICHOST)
     except socket.gaierror:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)

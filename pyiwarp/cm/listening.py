@@ -180,6 +180,8 @@ def accept_waiting(sock: socket.socket, receive: Callable[[socket.socket, Peer],
 
 def network_of(host: str) -> str:
     """What one peer can have many addresses of: with IPv6 the network of 64 bits, else the address itself."""
+    if ":" not in host:
+        return host
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Message", "Region"]
 
+Waiter = asyncio.Future[bytes | None]
+"""Somebody who waits; the result is None, or the octets of the message that was waited for."""
+
 
 class Region(MemoryRegion):
     """Registered memory that is awaited when it is closed; `async with` closes it.
@@ -99,10 +102,13 @@ class Connection(Endpoint[AsyncioDriver]):
     """
 
     def __init__(self, pd: ProtectionDomain, options: Options, *, owns_pd: bool) -> None:
-        self._readers: deque[asyncio.Future[None]] = deque()
-        self._room: deque[asyncio.Future[None]] = deque()
-        self._ends: deque[asyncio.Future[None]] = deque()
+        self._readers: deque[Waiter] = deque()
+        self._choosy = 0  # of those: they want a message where it lies, not its octets alone
+        self._given = False  # whether a reader was given octets, and has not run since
+        self._room: deque[Waiter] = deque()
+        self._ends: deque[Waiter] = deque()
         super().__init__(pd, options, owns_pd=owns_pd)
+        self.qp.take_small(self._on_octets)
 
     async def __aenter__(self) -> Connection:
         return self
@@ -279,8 +285,12 @@ class Connection(Endpoint[AsyncioDriver]):
 
     async def recv(self) -> bytes:
         """The octets of the peer's next Send; see `recv_message`."""
-        if not self._inbox:
-            await self._wait_for_message()
+        while not self._inbox:
+            self._check_more_to_come()
+            octets = await self._wait(self._readers)
+            if octets is not None:
+                self._given = False
+                return octets
         return self._take_data()
 
     async def recv_message(self) -> Message:
@@ -332,8 +342,7 @@ class Connection(Endpoint[AsyncioDriver]):
             if self._inbox:
                 await self._make_room(READ_AND_ANSWER)
             else:
-                self._check_more_to_come()
-                await self._wait(self._readers)
+                await self._wait_for_news()
         try:
             await asyncio.shield(_future(arrival.work[-1]))
         except asyncio.CancelledError:
@@ -349,12 +358,10 @@ class Connection(Endpoint[AsyncioDriver]):
 
     async def __anext__(self) -> bytes:
         """The octets of the peer's next Send; the end when either side has closed. Otherwise as `recv`."""
-        if not self._inbox:
-            try:
-                await self._wait_for_message()
-            except (Closed, Disconnected):  # by this side, by the peer
-                raise StopAsyncIteration from None
-        return self._take_data()
+        try:
+            return await self.recv()
+        except (Closed, Disconnected):  # by this side, by the peer
+            raise StopAsyncIteration from None
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -390,16 +397,28 @@ class Connection(Endpoint[AsyncioDriver]):
 
     async def _wait_for_message(self) -> None:
         while not self._inbox:
-            self._check_more_to_come()
-            await self._wait(self._readers)
+            await self._wait_for_news()
 
-    async def _wait(self, waiters: deque[asyncio.Future[None]]) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+    async def _wait_for_news(self) -> None:
+        self._check_more_to_come()
+        self._choosy += 1
+        try:
+            await self._wait(self._readers)
+        finally:
+            self._choosy -= 1
+
+    async def _wait(self, waiters: deque[Waiter]) -> bytes | None:
+        """Wait to be woken; returns the octets of a message that were given to this waiter."""
+        waiter: Waiter = asyncio.get_running_loop().create_future()
         waiters.append(waiter)
         try:
-            await waiter
+            return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled():
+                octets = waiter.result()
+                if octets is not None:
+                    self._given = False
+                    self._put_back(octets)
                 _wake_one(waiters)  # another waiter must be woken instead
             elif waiter in waiters:  # else it was passed over when another was woken
                 waiters.remove(waiter)  # a program may wait a little, again and again
@@ -460,6 +479,19 @@ class Connection(Endpoint[AsyncioDriver]):
     def _on_message(self) -> None:
         _wake_one(self._readers)
 
+    def _on_octets(self, octets: memoryview) -> bool:
+        """Give the octets of a small Send to who waits for them; False if nobody does, or if others come first."""
+        if self._inbox or self._choosy or self._given:
+            return False
+        readers = self._readers
+        while readers:
+            waiter = readers.popleft()
+            if not waiter.done():
+                waiter.set_result(bytes(octets))
+                self._given = True
+                return True
+        return False
+
     def _wake_all(self) -> None:
         """The connection has ended: wake every waiter, which then raises the cause."""
         for waiters in (self._readers, self._room, self._ends):
@@ -474,12 +506,12 @@ def _future(wr_id: object) -> asyncio.Future[Completion]:
     return wr_id
 
 
-def _wake_every(waiters: deque[asyncio.Future[None]]) -> None:
+def _wake_every(waiters: deque[Waiter]) -> None:
     while waiters:
         _wake_one(waiters)
 
 
-def _wake_one(waiters: deque[asyncio.Future[None]]) -> None:
+def _wake_one(waiters: deque[Waiter]) -> None:
     while waiters:
         waiter = waiters.popleft()
         if not waiter.done():

@@ -36,7 +36,7 @@ from pyiwarp.negotiation import Agreement
 from pyiwarp.pump import Driver
 from pyiwarp.queues.checks import check_sges
 from pyiwarp.queues.qp import QpCap, QpState, QueuePair
-from pyiwarp.queues.work import Completion, Read, Recv, Send, Status
+from pyiwarp.queues.work import Completion, Read, Recv, Send, Status, WorkOpcode
 from pyiwarp.verbs import Context, ProtectionDomain
 
 if TYPE_CHECKING:
@@ -106,10 +106,11 @@ class Endpoint(Generic[D]):
         size, new = options.recv_size, tuple.__new__  # `Recv(...)` takes more than twice as long
         places = [new(RegionSlice, (self._receives, n * size, size)) for n in range(options.recv_depth)]
         self._slots: list[Recv] = [new(Recv, ((place,), n)) for n, place in enumerate(places)]
-        self._inbox: deque[Completion] = deque()
+        self._inbox: deque[Completion] = deque()  # what `wr_id` numbers, or the octets of one that was put back
         self._lent: dict[int, Loan] = {}  # by STag: messages that the peer has not answered for
         self._arrivals: deque[Arrival] = deque()  # large messages that are being read
         self._closed = False
+        self.qp.flush_silently()
         self.qp.post_recv_many(self._slots)
         self._send_cq.taker = self._on_work_done
         self._recv_cq.taker = self._on_received
@@ -298,12 +299,19 @@ class Endpoint(Generic[D]):
         """The octets of the oldest message of the inbox, a copy; its receive is posted again."""
         completion = self._inbox.popleft()
         slot, data = completion.wr_id, completion.immediate
+        if isinstance(slot, bytes):
+            return slot
         assert isinstance(slot, int), "receives are numbered by their slot"
         if data is None:
             start = slot * self.options.recv_size
             data = bytes(self._receives.pinned_view(start, completion.nbytes))
         self._post_receive(slot)
         return data
+
+    def _put_back(self, octets: bytes) -> None:
+        """The octets of a small Send, given to somebody who has stopped waiting, are the next message again."""
+        if not self._closed:
+            self._inbox.appendleft(Completion(octets, Status.SUCCESS, WorkOpcode.RECV, len(octets), self.qp.qp_num))
 
     def _check_sink(self, buffer: Local) -> None:
         """Raise what receiving into `buffer` raises when it may not be written."""
@@ -331,15 +339,17 @@ class Endpoint(Generic[D]):
             self._on_message()  # another that waits may have room for it
             raise
         self._inbox.popleft()
-        slot = completion.wr_id
-        assert isinstance(slot, int), "receives are numbered by their slot"
-        self._post_receive(slot)
+        if not isinstance(completion.wr_id, bytes):
+            assert isinstance(completion.wr_id, int), "receives are numbered by their slot"
+            self._post_receive(completion.wr_id)
         return nbytes
 
     def _octets_of(self, completion: Completion) -> memoryview:
         """The octets of a message where they lie."""
         if completion.immediate is not None:
             return memoryview(completion.immediate)
+        if isinstance(completion.wr_id, bytes):
+            return memoryview(completion.wr_id)
         assert isinstance(completion.wr_id, int), "receives are numbered by their slot"
         return self._receives.pinned_view(completion.wr_id * self.options.recv_size, completion.nbytes)
 

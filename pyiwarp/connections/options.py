@@ -14,7 +14,7 @@ from pyiwarp.negotiation import Offer, check_private_data_type
 from pyiwarp.profile import PROFILES, PeerProfile
 from pyiwarp.queues.qp import QpOptions
 from pyiwarp.queues.qp_options import FPDU_TIMEOUT
-from pyiwarp.verbs import Device, ProtectionDomain
+from pyiwarp.verbs import DEFAULT_DEVICE, Device, ProtectionDomain
 
 __all__ = ["Options", "options_for"]
 
@@ -25,6 +25,17 @@ LARGEST_MESSAGE: Final = 16 << 20
 
 _MOST: Final = (1 << 31) - 1  # the device says how many work requests it takes
 _FLAGS: Final = "markers", "refuse_markers", "fall_back", "extensions", "half_close", "confirm"
+
+
+class _Made:
+    """What was made of options: a program opens many connections with the same ones."""
+
+    __slots__ = ("device", "offer", "qp_options")
+
+    def __init__(self) -> None:
+        self.device: Device | None = None  # for which they were checked
+        self.offer: Offer | None = None  # without private data
+        self.qp_options: QpOptions | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +98,7 @@ class Options:
     """Whether a `send` or `write` returns when the peer has processed it, and raises if the peer refused it; that takes
     Reads, so `ord` is 1 or more (RFC 5040 §5.5).
     """
+    _made: _Made = field(default_factory=lambda: _Made(), init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("recv_depth", "send_depth"):
@@ -115,6 +127,8 @@ class Options:
 
     def check_device(self, device: Device) -> None:
         """Raises `UsageError` for more than `device` holds."""
+        if device is self._made.device:
+            return
         for name, value, most in (
             ("recv_depth", self.recv_depth, device.max_qp_wr),
             ("send_depth", self.send_depth, device.max_qp_wr),
@@ -123,6 +137,7 @@ class Options:
         ):
             if value != UNNEGOTIATED:
                 check_offered(name, value, most, device.name)
+        self._made.device = device
 
     @classmethod
     def of(cls, device: Device) -> Options:
@@ -141,6 +156,11 @@ class Options:
 
     def of_queue_pair(self) -> QpOptions:
         """The part of the options that the queue pair needs."""
+        if self._made.qp_options is None:
+            self._made.qp_options = self._for_queue_pairs()
+        return self._made.qp_options
+
+    def _for_queue_pairs(self) -> QpOptions:
         return QpOptions(
             pause_when_starved=True,
             mulpdu=self.mulpdu,
@@ -162,6 +182,11 @@ class Options:
 
     def offer(self, private_data: bytes) -> Offer:
         """The part of the options that MPA startup needs; raises `UsageError` for what the peer would not take."""
+        if self._made.offer is None:
+            self._made.offer = self._offer(b"")
+        return self._offer(private_data) if private_data != b"" else self._made.offer
+
+    def _offer(self, private_data: bytes) -> Offer:
         check_private_data_type(private_data)
         room = self.profile.max_private_data - (4 if self.revision > 1 else 0)
         if len(private_data) > room:
@@ -184,14 +209,17 @@ class Options:
         )
 
 
+_USUAL: Final = Options.of(DEFAULT_DEVICE)
+
+
 def options_for(pd: ProtectionDomain | None, given: Options | None) -> Options:
     """The options of connections: those given, else those of the device, if the program chose one.
 
     Raises `UsageError` for more than the device holds.
     """
-    device = Device() if pd is None else pd.context.device
+    device = DEFAULT_DEVICE if pd is None else pd.context.device
     if given is None:
-        return Options.of(device)
+        return _USUAL if device is DEFAULT_DEVICE else Options.of(device)
     check_kind("options", given, Options, "a pyiwarp.Options")
     given.check_device(device)
     return given

@@ -324,9 +324,11 @@ class Server:
 
     async def _end(self, connection: Connection) -> None:
         """End a connection gracefully: within `linger`, and earlier if the server itself ends."""
-        closing = self._acceptor is None
+        if self._acceptor is not None:
+            await connection.close()
+            return
         with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSING_LINGER if closing else None):
+            async with asyncio.timeout(CLOSING_LINGER):
                 await connection.close()
 
     async def _accepted(self, request: Request) -> Connection | None:

@@ -96,9 +96,9 @@ class PollingDriver:
         self._busy = True
         self._asked = False
         try:
-            if happened & _OUT and self._pending:
+            if happened != _IN and happened & _OUT and self._pending:
                 self._write(self._pending)
-            if happened & ~_OUT and self._mask & _IN and not self.closed:
+            if (happened == _IN or happened & ~_OUT) and self._mask & _IN and not self.closed:
                 received = self._receive()
                 if received == _AS_BEFORE and self._steady and self._mask == _IN and not self._asked:
                     return

@@ -100,6 +100,8 @@ def limit_silence(sock: _Adjustable, keepalive: float | None, user_timeout: floa
 
     It probes after `keepalive` idle seconds, and gives up after `user_timeout` seconds without an acknowledgement.
     """
+    if keepalive is None and user_timeout is None:
+        return
     with contextlib.suppress(OSError):  # the values are good: the peer has reset the connection, which will be told
         for level, option, value in _silence_options(keepalive, user_timeout):
             sock.setsockopt(level, option, value)

@@ -74,6 +74,8 @@ _SEND_LEAD: Final = WHOLE_SEND << 32
 _SEND_SE_LEAD: Final = WHOLE_SEND_SE << 32
 _CRC: Final = Struct("<I")
 _NO_CRC: Final = bytes(_CRC.size)
+_crc_field: Final = _CRC.pack
+_send_head: Final = SEND_FIELDS.pack
 _NO_PAYLOAD: Final[tuple[Octets, ...]] = ()
 _ANY_STAG: Final = 1  # without octets any STag may be named; 0 upsets a known peer (wire ambiguity 29)
 _READ_OF_NOTHING: Final = ReadRequest(_ANY_STAG, 0, 0, _ANY_STAG, 0)
@@ -94,6 +96,7 @@ class SendingHalf:
         self.in_transit = False
         self._inbound = rdmap.InboundReads(agreement.ird)
         self._fixed_mulpdu = mulpdu is not None
+        self._crc = agreement.crc
         self._packer = Packer(crc=agreement.crc, markers=agreement.send_markers)
         self._batch_fpdus = 1 if profile.one_fpdu_per_write else BATCH_FPDUS
         self._events: list[Event] = []
@@ -109,6 +112,7 @@ class SendingHalf:
         self._frames_early = self._packer.frames_early and not profile.one_fpdu_per_write
         self._respond_next = False
         self._finishing = False
+        self._quiet = self._nothing_waits()
         if agreement.rtr:
             self._queue_rtr(agreement.rtr)
 
@@ -154,6 +158,7 @@ class SendingHalf:
 
     def write(self, payload: Sequence[Octets], *, stag: int, to: int, token: object) -> None:
         """Queue an RDMA Write of the octets of `payload` to the peer's `stag` and `to`."""
+        self._quiet = False
         self._messages.append(TaggedOutbound(_WRITE, payload, stag, to, token))
 
     def send(
@@ -163,6 +168,7 @@ class SendingHalf:
         octet = _SEND_OCTETS[solicited, inval_stag is not None]
         msn = self.send_msn
         # RDMAP-5040-4.1-10: without an STag to invalidate the field is zero
+        self._quiet = False
         self._messages.append(UntaggedOutbound(octet, payload, QueueNumber.SEND, msn, inval_stag or 0, token))
         self.send_msn = next_msn(msn)
 
@@ -181,10 +187,12 @@ class SendingHalf:
         Their octets are copied. What is written now may be withdrawn by an error until `next_iov` gives it, as
         everything queued.
         """
+        self._quiet = False
         return self._packer.frame_early(TAGGED_LEAD, _WRITE_LEAD, self.mulpdu - TAGGED_SIZE, messages)
 
     def send_now(self, octets: Octets, nbytes: int, *, solicited: bool) -> int:
         """As `send` of a message, in the manner of `write_now`."""
+        self._quiet = False
         base = _SEND_SE_LEAD if solicited else _SEND_LEAD
         msn = self.send_msn  # with QN 0 above
         most = self.mulpdu - UNTAGGED_SIZE
@@ -198,7 +206,6 @@ class SendingHalf:
         octets: Octets,
         nbytes: int,
         write: Callable[[bytes], int],
-        *,
         solicited: bool = False,
         ahead: tuple[int, int, Octets] | None = None,
     ) -> int:
@@ -208,14 +215,14 @@ class SendingHalf:
         Returns what `write` returns; with NOT_NOW nothing was sent and nothing is changed, also where something else
         waits to be sent. With HELD the driver calls `flushed` when the kernel has it.
         """
-        most, crc = self.mulpdu, self.agreement.crc
-        if not self._nothing_waits or nbytes > most - UNTAGGED_SIZE:
+        most, crc, msn = self.mulpdu, self._crc, self.send_msn
+        if not self._quiet or nbytes > most - UNTAGGED_SIZE:
             return NOT_NOW
         control = WHOLE_SEND_SE if solicited else WHOLE_SEND
         # both headers, with MPA's length, are multiples of four, so that the octets decide the pad
-        body = SEND_FIELDS.pack(UNTAGGED_SIZE + nbytes, control, self.send_msn) + octets + PADS[-nbytes & 3]
+        body = b"".join((_send_head(UNTAGGED_SIZE + nbytes, control, msn), octets, PADS[-nbytes & 3]))
         # MPA-5044-4.4-13: the pad is covered too; MPA-5044-4.1-06: without CRC the field is there, its content free
-        fpdus = body + (_CRC.pack(crc32c(body)) if crc else _NO_CRC)
+        fpdus = body + (_crc_field(crc32c(body)) if crc else _NO_CRC)
         if ahead is not None:
             stag, offset, written = ahead
             nbytes = len(written)
@@ -225,15 +232,21 @@ class SendingHalf:
             fpdus = body + (_CRC.pack(crc32c(body)) if crc else _NO_CRC) + fpdus
         handed = write(fpdus)
         if handed != NOT_NOW:
-            self._handed_over(1 if ahead is None else 2, len(fpdus), handed)
+            framer = self._packer.framer
+            framer.fpdus += 1 if ahead is None else 2
+            framer.octets += len(fpdus)
+            self.send_msn = msn + 1 & MSN_MASK  # DDP-5041-4.3-09
+            if handed == HELD:
+                self.in_transit = True
+                self._quiet = False
         return handed
 
     def pair_large(self, ahead: tuple[int, int, memoryview], word: bytes, write: Callable[[list[Octets]], int]) -> int:
         """As `send_alone` with a Write in front, of as many segments as it takes; its octets are not copied here."""
         stag, to, octets = ahead
-        nbytes, most, crc = len(octets), self.mulpdu - TAGGED_SIZE, self.agreement.crc
+        nbytes, most, crc = len(octets), self.mulpdu - TAGGED_SIZE, self._crc
         count = -(-nbytes // most)
-        if not self._nothing_waits or count > BATCH_FPDUS:
+        if not self._quiet or count > BATCH_FPDUS:
             return NOT_NOW
         pieces: list[Octets] = []
         behind = b""
@@ -250,12 +263,16 @@ class SendingHalf:
         pieces.append(behind + body + (_CRC.pack(crc32c(body)) if crc else _NO_CRC))
         handed = write(pieces)
         if handed != NOT_NOW:
-            self._handed_over(count + 1, sum(map(len, pieces)), handed)
+            framer = self._packer.framer
+            framer.fpdus += count + 1
+            framer.octets += sum(map(len, pieces))
+            self.send_msn = self.send_msn + 1 & MSN_MASK
+            self.in_transit = handed == HELD
+            self._quiet = not self.in_transit
         return handed
 
-    @property
     def _nothing_waits(self) -> bool:
-        """Whether what is sent now may go to the kernel past the batches."""
+        """Whether what is sent next may go to the kernel past the batches; what is queued changes it."""
         return not (
             self.in_transit
             or self._messages
@@ -267,17 +284,10 @@ class SendingHalf:
             or self._packer.early_fpdus
         )
 
-    def _handed_over(self, fpdus: int, octets: int, handed: int) -> None:
-        """The driver was given FPDUs, of which the last is a Send."""
-        framer = self._packer.framer
-        framer.fpdus += fpdus
-        framer.octets += octets
-        self.send_msn = self.send_msn + 1 & MSN_MASK  # DDP-5041-4.3-09
-        self.in_transit = handed == HELD
-
     def read(self, request: ReadRequest, sink: memoryview, token: object) -> None:
         """Queue a Read Request for the octets of `sink`; the caller has made sure that `reads` is not full."""
         self.reads.add(rdmap.OutstandingRead(request.sink_stag, request.sink_to, sink, token))
+        self._quiet = False
         self._messages.append(
             UntaggedOutbound(
                 rdmap.control_octet(Opcode.READ_REQUEST),
@@ -299,6 +309,7 @@ class SendingHalf:
         request = request._replace(request_id=self._next_request_id)
         self._next_request_id = (self._next_request_id + 1) & 0xFFFF_FFFF
         self.reads.add(rdmap.OutstandingAtomic(request.request_id, token))
+        self._quiet = False
         self._messages.append(
             UntaggedOutbound(
                 rdmap.control_octet(Opcode.ATOMIC_REQUEST),
@@ -312,6 +323,7 @@ class SendingHalf:
 
     def immediate(self, data: bytes, *, token: object, solicited: bool = False) -> None:
         """Queue Immediate Data: eight octets for the peer's next receive (RFC 7306 §6.3)."""
+        self._quiet = False
         self._messages.append(
             UntaggedOutbound(
                 rdmap.control_octet(Opcode.IMMEDIATE_SE if solicited else Opcode.IMMEDIATE),
@@ -406,6 +418,7 @@ class SendingHalf:
             elif message.token is not None:
                 tokens.append(message.token)
         self._unflushed.clear()
+        self._quiet = self._nothing_waits()
         return events, tokens
 
     def drop_output(self) -> None:

@@ -59,6 +59,8 @@ _OCTETS_SHIFT: Final = 13  # and so do 8 KiB, so that a turn is 4 MiB of large F
 _LARGEST_TERMINATE: Final = 64  # control, length, DDP and RDMA header make 52 at most; anything longer is no Terminate
 _NOTHING: Final = memoryview(b"")
 
+_untagged: Final = UNTAGGED_FIELDS.unpack_from
+_TAGGED_KIND: Final = TAGGED << 8
 _SEND_BODY: Final = LENGTH_SIZE + UNTAGGED_SIZE
 _LEAST_SEND: Final = fpdu_size(UNTAGGED_SIZE)
 
@@ -82,9 +84,10 @@ class Receives(Protocol):
     late: deque[Any]
     """What is to be told when there are no more receives."""
     small_taker: Callable[[memoryview], bool] | None
-    """It is asked first for the octets of a Send that comes by itself; if it takes them, the receive stays."""
+    """It is asked first for the octets of a Send, without Solicited Event, that comes by itself; if it takes them, the
+    receive stays."""
 
-    def deliver_alone(self, payload: memoryview, *, solicited: bool) -> None:
+    def deliver_alone(self, payload: memoryview, solicited: bool) -> None:
         """Place a Send in the oldest receive that waits, and complete it."""
 
 
@@ -144,7 +147,8 @@ class Stream(SendingHalf):
         self._fast_receive: FastReceive | None = FastReceive(table, pd, scope, self.reads, self._sends)
         self._profile = profile
         self._pause_when_starved = pause_when_starved
-        self._waiting_ulpdu: memoryview | None = None  # a ULPDU that waits for a receive
+        self.waiting_ulpdu: memoryview | None = None
+        """A ULPDU that waits for a receive, as everything behind it does: then the stream is `starved`."""
         self._segment: Octets = b""  # the ULPDU at hand, for the Terminate that it may deserve
         self._immediate = b""
         self._atomic_octets = bytearray(ATOMIC_RESPONSE_SIZE)
@@ -153,6 +157,7 @@ class Stream(SendingHalf):
         self.behind = False  # the rest of the input waits for the next turn
         self.peer_closed = False
         self.input_discarded = False  # input is discarded, so no outstanding Read or Atomic will be answered
+        self._awaits_alone = self._may_come_alone()
 
     # --- figures -----------------------------------------------------------------------------------------------------
 
@@ -174,17 +179,17 @@ class Stream(SendingHalf):
     @property
     def starved(self) -> bool:
         """Whether a Send waits for a receive, and everything behind it too."""
-        return self._waiting_ulpdu is not None
+        return self.waiting_ulpdu is not None
 
     @property
     def unfinished(self) -> bool:
         """Whether the peer owes the rest of an FPDU: what has come of it is all there is to process."""
-        return self._waiting_ulpdu is None and not self.behind and not self.deframer.idle
+        return self.waiting_ulpdu is None and not self.behind and not self.deframer.idle
 
     @property
     def flowing(self) -> bool:
         """Whether both directions are open: this side may send, and no input waits for a receive or for its turn."""
-        return self._waiting_ulpdu is None and not self._mute and not self.behind
+        return self.waiting_ulpdu is None and not self._mute and not self.behind
 
     # --- receiving ---------------------------------------------------------------------------------------------------
 
@@ -204,49 +209,63 @@ class Stream(SendingHalf):
         A Write may lie before the Send that tells of it. Otherwise it returns False, and nothing has happened: the
         Write was placed at most, which the plain way does again.
         """
-        deframer, queue, posted, fast_receive = self.deframer, self._sends, receives.posted, self._fast_receive
-        if (
-            not posted
-            or receives.taken
-            or receives.judged_late
-            or deframer.start != deframer.end
-            or nbytes < _LEAST_SEND
-            or self._turn_left <= 2  # the plain way ends the turn
-            or fast_receive is None
-            or self.agreement.receive_markers
-            or self._events
-            or self._mute  # whom the first FPDU lets speak
-            or self.input_discarded  # DDP-5041-7.1-18
-            or self._waiting_ulpdu is not None
-        ):
+        posted = receives.posted
+        if not (self._awaits_alone and posted) or receives.taken or receives.judged_late:
             return False
-        view, crc, start = deframer.view, deframer.crc, 0
-        if len(view) == BUFFER_SIZE:  # a shared buffer, which others may use as soon as it is released
+        deframer = self.deframer
+        view, start, fpdus = deframer.view, 0, 1
+        if nbytes < _LEAST_SEND or len(view) == BUFFER_SIZE:  # others may use a shared buffer as soon as it is released
             return False
-        if view[LENGTH_SIZE] & TAGGED:
-            start = fast_receive.place_first(view, nbytes - _LEAST_SEND, crc=crc)
+        length, kind, _, qn_msn, mo = _untagged(view)
+        if kind & _TAGGED_KIND:
+            start = self._place_first(view, nbytes - _LEAST_SEND)
             if not start:
                 return False
-        length, kind, _, qn_msn, mo = UNTAGGED_FIELDS.unpack_from(view, start)
-        size = length - UNTAGGED_SIZE
-        if qn_msn != queue.due_msn or mo:  # DDP-5041-7.1-09, DDP-5041-5.4-02
+            length, kind, _, qn_msn, mo = _untagged(view, start)
+            fpdus = 2
+        sends = self._sends
+        if qn_msn != sends.due_msn or mo:  # DDP-5041-7.1-09, DDP-5041-5.4-02
             return False
         if kind != WHOLE_SEND and kind != WHOLE_SEND_SE:
             return False
-        sges, octets = posted[0].sges, (length + LENGTH_SIZE + 3 & ~3) + CRC_SIZE
-        if start + octets != nbytes or len(sges) != 1 or not 0 <= size <= sges[0].nbytes:
-            return False  # DDP-5041-7.1-08
-        if crc and crc32c(view[start:nbytes]) != INTACT:  # MPA-5044-6-01: before anything is placed
+        sges, _ = posted[0]
+        stop = start + LENGTH_SIZE + length
+        if len(sges) != 1 or (stop + 3 & ~3) + CRC_SIZE != nbytes:
             return False
-        queue.due_msn = qn_msn + 1 & MSN_MASK  # DDP-5041-4.3-09
-        fpdus = 2 if start else 1
-        deframer.take_alone(nbytes, fpdus)
-        self._turn_left -= fpdus
-        body = start + _SEND_BODY
-        payload, taker = view[body : body + size], receives.small_taker
-        if taker is None or receives.late or not taker(payload):  # else the receive stays for the next Send
-            receives.deliver_alone(payload, solicited=kind == WHOLE_SEND_SE)
+        _, _, room = sges[0]
+        if not UNTAGGED_SIZE <= length <= room + UNTAGGED_SIZE:  # DDP-5041-7.1-08
+            return False
+        if deframer.crc and crc32c(view[start:nbytes]) != INTACT:  # MPA-5044-6-01: before anything is placed
+            return False
+        sends.due_msn = qn_msn + 1 & MSN_MASK  # DDP-5041-4.3-09
+        deframer.octets += nbytes
+        deframer.fpdus += fpdus
+        if not deframer.resting:
+            deframer.rest(nbytes)
+        self._turn_left = left = self._turn_left - fpdus
+        if left <= 2:  # the plain way ends the turn
+            self._awaits_alone = False
+        payload, taker = view[start + _SEND_BODY : stop], receives.small_taker
+        if taker is None or kind != WHOLE_SEND or receives.late or not taker(payload):  # else the receive stays
+            receives.deliver_alone(payload, kind == WHOLE_SEND_SE)
         return True
+
+    def _may_come_alone(self) -> bool:
+        """Whether nothing is under way, so that a Send may come by itself."""
+        deframer = self.deframer
+        return (
+            self._fast_receive is not None
+            and deframer.alone
+            and deframer.start == deframer.end
+            and self._turn_left > 2  # else the plain way ends the turn
+            and self.waiting_ulpdu is None
+            and not self._mute  # whom the first FPDU lets speak
+        )
+
+    def _place_first(self, view: memoryview, room: int) -> int:
+        """See `FastReceive.place_first`."""
+        fast_receive = self._fast_receive
+        return 0 if fast_receive is None else fast_receive.place_first(view, room, crc=self.deframer.crc)
 
     def proceed(self) -> list[Event]:
         """Process what the last turn has left: the next turn begins, and others have had theirs."""
@@ -262,7 +281,7 @@ class Stream(SendingHalf):
         fast_receive = self._fast_receive
         try:
             while True:
-                ulpdu = self._waiting_ulpdu
+                ulpdu = self.waiting_ulpdu
                 if ulpdu is None:
                     deframer = self.deframer
                     if fast_receive is not None:
@@ -282,17 +301,18 @@ class Stream(SendingHalf):
                     self._on_tagged(ulpdu)
                 else:
                     self._on_untagged(ulpdu)
-                if self._waiting_ulpdu is not None:
+                if self.waiting_ulpdu is not None:
                     break
         except ProtocolViolation as violation:  # the only such clause in the package
             self._fail(violation.with_traceback(None))  # its frames would keep users' memory unresizable
         self.behind = self._turn_left <= 0
-        if self.behind and self._waiting_ulpdu is None and not self.input_discarded:
+        if self.behind and self.waiting_ulpdu is None and not self.input_discarded:
             self.deframer.wait(self.deframer.octets - self._turn_began)
         self._segment = b""
-        if self._waiting_ulpdu is None:
+        if self.waiting_ulpdu is None:
             self.deframer.release()
         events, self._events = self._events, []
+        self._awaits_alone = self._may_come_alone()
         return events
 
     def received_eof(self) -> list[Event]:
@@ -304,8 +324,8 @@ class Stream(SendingHalf):
         if self.violation is not None:
             return []
         for unfinished, what in (
-            (not self.deframer.idle or self._waiting_ulpdu is not None, "an FPDU"),
-            (any(queue.underway for queue in self._queues.values()), "a message"),
+            (not self.deframer.idle or self.waiting_ulpdu is not None, "an FPDU"),
+            (any([queue.underway for queue in self._queues.values()]), "a message"),
             (len(self.reads) > 0, "the answer to a Read"),
         ):
             if unfinished:
@@ -349,11 +369,11 @@ class Stream(SendingHalf):
             if self._finishing:
                 self._stop_input()  # no receive will be posted for it
             else:
-                if self._waiting_ulpdu is None:  # else it was tried again
+                if self.waiting_ulpdu is None:  # else it was tried again
                     ulpdu = self.deframer.hold(ulpdu)
-                self._waiting_ulpdu = ulpdu
+                self.waiting_ulpdu = ulpdu
             return
-        self._waiting_ulpdu = None
+        self.waiting_ulpdu = None
         if nbytes is None:
             return
         if header.qn == QueueNumber.SEND:
@@ -389,6 +409,7 @@ class Stream(SendingHalf):
 
     def _on_read_request(self, msn: int, nbytes: int) -> None:
         """Answer the Requests in their order, without an event (RDMAP-5040-5.2.1-03, -04, -08)."""
+        self._quiet = False
         request = parse_read_request(self._request_octets[:nbytes])
         self._inbound.begin(msn)
         if request.read_size == 0:  # RDMAP-5040-5.2.1-15, RDMAP-5040-5.2.1-16
@@ -406,6 +427,7 @@ class Stream(SendingHalf):
         """Perform it on delivery, in the order of the Requests, without an event (EXT-7306-5.2.1-12, -13, -17)."""
         from pyiwarp import wire
 
+        self._quiet = False
         request = wire.parse_atomic_request(self._request_octets[:nbytes])
         self._inbound.begin(msn)  # EXT-7306-5.2-01: Reads and Atomics share IRD
         memory = self._table.atomic(request.stag, request.to, self._pd, self._scope)
@@ -437,7 +459,7 @@ class Stream(SendingHalf):
     def finish(self) -> None:
         """Send what is queued, then nothing more; a Send that waits for a receive is dropped."""
         self._finishing = True
-        if self._waiting_ulpdu is not None:
+        if self.waiting_ulpdu is not None:
             self._stop_input()
 
     def _fail(self, violation: ProtocolViolation) -> None:
@@ -445,6 +467,7 @@ class Stream(SendingHalf):
         if self.violation is not None:
             return
         self.violation = violation
+        self._quiet = False  # RDMAP-5040-7.1-05
         segment = bytes(self._segment)
         self._stop_input()
         prologue = self._prologue
@@ -464,8 +487,9 @@ class Stream(SendingHalf):
 
     def _stop_input(self) -> None:
         self.input_discarded = True
+        self._awaits_alone = False  # DDP-5041-7.1-18
         self.deframer = Discarder(self.deframer.fpdus)
-        self._waiting_ulpdu = None
+        self.waiting_ulpdu = None
         self._drop_input()
 
     def _drop_input(self) -> None:

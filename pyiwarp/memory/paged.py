@@ -97,6 +97,11 @@ class PagedRegion(MemoryRegion):
             index, start = index + 1, 0
         return cast("memoryview", Spread(pieces))
 
+    def fill(self, offset: int, octets: memoryview) -> None:
+        """As of any region."""
+        self.pinned_view(offset, len(octets))[:] = octets
+        self.unpin()
+
     def source_view(self, pd: object, offset: int, nbytes: int) -> memoryview | None:
         """None: memory in pieces goes the plain way."""
         return None

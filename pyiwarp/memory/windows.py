@@ -79,15 +79,15 @@ class Binding(MemoryRegion):
         """As for the region."""
         return self.region.misalignment(self.origin + offset)
 
-    def pin(self) -> None:
+    def pin(self, count: int = 1) -> None:
         """Work in flight uses the memory: the region's too."""
-        self.region.pin()
-        super().pin()
+        self.region.pin(count)
+        super().pin(count)
 
-    def unpin(self) -> None:
+    def unpin(self, count: int = 1) -> None:
         """That work is done."""
-        super().unpin()
-        self.region.unpin()
+        super().unpin(count)
+        self.region.unpin(count)
 
     def why_not_invalidated(self) -> str:
         """Windows of type 1 are rebound instead."""

@@ -10,7 +10,6 @@ the next. A Read or Atomic of the program's own confirms as well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
 
 from pyiwarp.engine.stream import Stream
 from pyiwarp.queues.request_kinds import Posted
@@ -34,7 +33,6 @@ class ConfirmingSendQueue(SendQueue):
 
     __slots__ = ("_asked", "_confirmed", "_flushed_to_tcp")
 
-    may_post_fast: ClassVar[bool] = False
     _asked: _Confirmation | None
     _confirmed: set[Posted]
     _flushed_to_tcp: set[Posted]
@@ -42,6 +40,7 @@ class ConfirmingSendQueue(SendQueue):
     def begin(self) -> None:
         """A new connection begins."""
         super().begin()
+        self.may_post_fast = False
         self._asked = None
         self._confirmed = set()
         self._flushed_to_tcp = set()

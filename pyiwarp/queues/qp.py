@@ -29,10 +29,9 @@ from pyiwarp.queues.work import Recv, Send, SendRequest
 __all__ = ["QpCap", "QpInput", "QpOptions", "QpState", "QueuePair"]
 
 _RTS: Final = QpState.RTS
-_OPEN: Final = TcpState.OPEN
 _INTERNAL: Final = frozenset(vars(Pump)) | {
     *("fail_request", "granted", "on_output", "pair_large", "pair_small", "send_small", "shares_memory", "take_small"),
-    *("write_pieces", "write_small"),
+    *("flush_silently", "write_pieces", "write_small"),
 }
 """What drivers and the stack below call; `dir()` of a queue pair does not show it."""
 
@@ -124,9 +123,10 @@ class QueuePair(QpPump):
         """Give the queue pair up; whatever is posted is flushed and the connection aborted. Twice does nothing."""
         if self._closed:
             return
-        error = Closed(f"the queue pair was closed: {self!r}")
-        self.abort(error)
-        self.error = self.error or (error if self._rq else None)
+        if self._rq or not (self.state is QpState.IDLE or self._over):
+            error = Closed(f"the queue pair was closed: {self!r}")
+            self.abort(error)
+            self.error = self.error or (error if self._rq else None)
         self._flush()
         self._closed = True
         for used in (self.send_cq, self.recv_cq, self._rq.srq):
@@ -226,12 +226,11 @@ class QueuePair(QpPump):
         The memory of its SGEs belongs to the stack until then. Raises `WrongState` before the queue pair is
         connected, `QueueFull`, or `BadWorkRequest` for memory that may not be used so; nothing was posted then.
         """
-        stream = self._stream
-        if stream is None or self.state is not _RTS or self._closed:
-            self._post_send(request)
-        elif type(request) is Send and self._tcp is _OPEN and self._sq.send_alone(stream, request, self.write_small):
+        stream = self._flowing
+        if stream is not None and type(request) is Send and self._sq.send_alone(stream, request, self.write_small):
             return
-        elif not self._sq.post_fast(stream, (request,)):
+        stream = self._stream
+        if stream is None or self.state is not _RTS or self._closed or not self._sq.post_fast(stream, (request,)):
             self._post_send(request)
         self.on_output()
 
@@ -240,18 +239,13 @@ class QueuePair(QpPump):
 
         There is a completion only if the connection ends before the kernel has all of them: a flush without `wr_id`.
         """
-        stream = self._stream
-        if stream is None or self.state is not _RTS or self._tcp is not _OPEN or self._closed:
-            return False
-        request = tuple.__new__(Send, ((), None, octets, None, solicited, False, False))
-        return self._sq.send_alone(stream, request, self.write_small)
+        stream = self._flowing
+        return stream is not None and self._sq.send_octets_alone(stream, octets, solicited, self.write_small)
 
     def pair_small(self, ahead: tuple[int, int, bytes], word: bytes) -> bool:
         """As `send_small`, for an RDMA Write, as STag, TO and octets, and the Send of `word` that tells of it."""
-        stream = self._stream
-        if stream is None or self.state is not _RTS or self._tcp is not _OPEN or self._closed:
-            return False
-        return self._sq.pair_small(stream, ahead, word, self.write_small)
+        stream = self._flowing
+        return stream is not None and self._sq.pair_small(stream, ahead, word, self.write_small)
 
     def pair_large(self, ahead: tuple[int, int, memoryview], word: bytes, wr_id: object) -> bool | None:
         """As `pair_small`, for octets of any length, which are the caller's again when this returns.
@@ -259,19 +253,25 @@ class QueuePair(QpPump):
         Returns False if the kernel has all of them; True if the driver has copied the rest, and then there will be one
         completion, with `wr_id`; None if nothing was done.
         """
-        stream = self._stream
-        if stream is None or self.state is not _RTS or self._tcp is not _OPEN or self._closed:
+        stream = self._flowing
+        if stream is None:
             return None
         handed = self._sq.pair_large(stream, ahead, word, wr_id, self.write_pieces)
         return None if handed == NOT_NOW else handed == HELD
 
     def take_small(self, taker: Callable[[memoryview], bool]) -> None:
-        """Ask `taker` first for each small Send that comes by itself, with its octets, which are good for this call.
+        """Ask `taker` first for each small Send that comes by itself and is not solicited, with its octets.
+
+        They are good for this call.
 
         If it says True, there is no completion, and the receive stays: as if it had completed and was posted again. It
         may post, and may not raise.
         """
         self._rq.small_taker = taker
+
+    def flush_silently(self) -> None:
+        """Receives that no message comes for have no completions: nobody looks at them."""
+        self._rq.silent = True
 
     def post_send_many(self, requests: Sequence[SendRequest]) -> None:
         """Post work requests in their order, as `post_send` would one by one, and tell the driver once.
@@ -283,7 +283,7 @@ class QueuePair(QpPump):
         stream = self._stream
         try:
             if stream is not None and self.state is _RTS and not self._closed:
-                pair = len(requests) == 2 and self._tcp is _OPEN
+                pair = len(requests) == 2 and self._flowing is not None
                 if pair and self._sq.pair_alone(stream, requests, self.write_small):
                     return
                 done = self._sq.post_fast(stream, requests)
@@ -308,13 +308,14 @@ class QueuePair(QpPump):
 
     def post_recv(self, request: Recv) -> None:
         """Add a receive for a Send of the peer; raises `QueueFull`, or `BadWorkRequest` for memory it may not write."""
-        stream = self._stream
-        ordinary = self.state is _RTS and stream is not None and not (self._closed or stream.peer_closed)
-        if not ordinary and self._flushes_receives():
+        stream = self._flowing
+        if (stream is None or stream.peer_closed) and self._flushes_receives():
             self._rq.post_late(request, self.error)
             return
         self._rq.post(request)
-        if stream is not None and stream.starved:
+        if stream is None:
+            stream = self._stream
+        if stream is not None and stream.waiting_ulpdu is not None:
             self.on_output()
 
     def post_recv_many(self, requests: Sequence[Recv]) -> None:

@@ -122,6 +122,7 @@ class QpPump:
         self._past = QpCounters()  # of the connections before this one
         self._octets_received = 0
         self._end_told = False  # whether `on_ended` was called
+        self._flowing: Stream | None = None  # the stream while both sides may send: in RTS, with TCP open
 
     def __repr__(self) -> str:
         return f"<QueuePair {self._who} {self.state.value} SQ {len(self._sq)} RQ {len(self._rq)}>"
@@ -156,7 +157,8 @@ class QpPump:
         """Begin Full Operation; raises `WrongState` unless the queue pair is IDLE."""
         self._move(QpInput.CONNECTED)
         self._move_tcp(TcpInput.ESTABLISHED)
-        self._past = self.counters()
+        if self._stream is not None:
+            self._past = self.counters()
         self._octets_received = 0
         self._sq.begin()
         self._end_told = False
@@ -185,6 +187,7 @@ class QpPump:
         if key not in NEXT:
             raise WrongState(f"{fed.value}, but {self!r}")
         before, self.state = self.state, NEXT[key]
+        self._flowing = self._stream if self.state is _RTS and self._tcp is _OPEN else None
         if before is not self.state and log.isEnabledFor(logging.DEBUG):
             log.debug("queue pair %s: %s; %s, was %s", self._who, fed.value, self.state.value, before.value)
         return before
@@ -195,6 +198,7 @@ class QpPump:
         if key not in NEXT_TCP:
             raise WrongState(f"{fed.value}, but {self._tcp.value}: {self!r}")
         self._tcp = NEXT_TCP[key]
+        self._flowing = self._stream if self.state is _RTS and self._tcp is _OPEN else None
 
     @property
     def _over(self) -> bool:
@@ -210,9 +214,10 @@ class QpPump:
     def received(self, nbytes: int) -> bool:
         """`nbytes` octets now lie in the view that `receive_view` gave."""
         self._octets_received += nbytes
-        stream = self._stream or self.stream
-        if nbytes <= LARGEST_ALONE and self._tcp is _OPEN and stream.receive_alone(nbytes, self._rq):
+        stream = self._flowing
+        if nbytes <= LARGEST_ALONE and stream is not None and stream.receive_alone(nbytes, self._rq):
             return self._confirming is None
+        stream = self._stream or self.stream
         events = stream.received(nbytes)
         if events:
             self._take(events)
@@ -230,8 +235,9 @@ class QpPump:
 
     def resume(self) -> None:
         """Process the Send that waited for a receive, if one was posted; again as long as completions make that so."""
-        while self.stream.starved and self._rq.is_ready():
-            self._take(self.stream.resume())
+        stream = self._stream or self.stream
+        while stream.waiting_ulpdu is not None and self._rq.is_ready():
+            self._take(stream.resume())
 
     def proceed(self) -> None:
         """Process the input that the last turn has left."""
@@ -272,10 +278,13 @@ class QpPump:
         """The limit on what the stream waits for now."""
         if self._tcp is _SETTLING:
             return TimeLimit("the peer to settle", self.profile.settle)
-        if self.state is QpState.RTS and self.stream.muted and self.stream.agreement.first_fpdu_timeout is not None:
-            return TimeLimit("the first FPDU", self.stream.agreement.first_fpdu_timeout)
-        if self.state is QpState.RTS and self.options.fpdu_timeout is not None and self.stream.unfinished:
-            return TimeLimit(_REST_OF_FPDU, self.options.fpdu_timeout, self.stream.fpdus_received)
+        if self.state is _RTS:
+            stream = self._stream or self.stream
+            if stream.muted and stream.agreement.first_fpdu_timeout is not None:
+                return TimeLimit("the first FPDU", stream.agreement.first_fpdu_timeout)
+            if self.options.fpdu_timeout is not None and stream.unfinished:
+                return TimeLimit(_REST_OF_FPDU, self.options.fpdu_timeout, stream.fpdus_received)
+            return None
         if self._ending and not self._over:
             # each work request that completes begins the wait anew, and each part of a large one: a slow peer is waited
             # for, a stuck one is not, and one that only sends is not either
@@ -329,12 +338,16 @@ class QpPump:
 
         A graceful end waits for the send queue, whose Reads need answers first (DDP-5041-6.2.1-01).
         """
+        if self.state is _RTS:
+            return self._over
         waits = self.state is QpState.CLOSING and self._sq
         return self._over or (self._ending and not waits and self.stream.output_ended)
 
     @property
     def over(self) -> bool:
         """Whether the driver shall close the connection."""
+        if self.state is _RTS:
+            return self._over
         return self._over or (self.output_ended and self.stream.peer_closed)
 
     @property

@@ -13,7 +13,7 @@ from pyiwarp.mr import RegionSlice
 from pyiwarp.queues.checks import QpCap, check_count_of_sges, pinned_sinks
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.srq import SharedReceiveQueue
-from pyiwarp.queues.work import Completion, Recv, Status, WorkOpcode
+from pyiwarp.queues.work import Completion, Recv, Status, WorkOpcode, new
 
 __all__ = ["ReceiveQueue"]
 
@@ -30,7 +30,7 @@ class ReceiveQueue:
     the oldest receive that a message has taken, when the receives are flushed; all others have WR_FLUSH_ERR.
     `judged_late` says that receives are judged, and their memory is pinned, when a message takes them. One that is bad
     then is taken without memory, and `fault` says what was wrong. Immediate Data takes no receive if, as a number, it
-    has a bit of `apart`.
+    has a bit of `apart`. With `silent` receives that are flushed have no completions.
     """
 
     __slots__ = (
@@ -42,10 +42,12 @@ class ReceiveQueue:
         "flushes",
         "judged_late",
         "late",
+        "limit",
         "on_posted",
         "pd",
         "posted",
         "qp_num",
+        "silent",
         "small_taker",
         "srq",
         "taken",
@@ -65,6 +67,7 @@ class ReceiveQueue:
     ) -> None:
         self.pd = pd
         self.cap = cap
+        self.limit = cap.max_recv_wr
         self.cq = cq
         self.qp_num = qp_num
         self.srq = srq
@@ -75,6 +78,7 @@ class ReceiveQueue:
         self.flush_status = Status.WR_FLUSH_ERR
         self.flushes = 0
         self.small_taker: Callable[[memoryview], bool] | None = None
+        self.silent = False
         self.posted: deque[Recv] = deque()
         self.taken: deque[Recv] = deque()  # by messages; of the last some octets may be missing
         self.late: deque[Completion | Callable[[], None]] = deque()
@@ -106,14 +110,17 @@ class ReceiveQueue:
 
         Raises `QueueFull`, `BadWorkRequest` for memory that may not be written, `Closed` for memory that is gone.
         """
-        if len(self.posted) + len(self.late) >= self.cap.max_recv_wr:
+        if self.late or len(self.posted) >= self.limit:
             self.check_room()
         sges = request.sges
         if self.judged_late:
             check_count_of_sges(sges, self.cap)
         else:
-            sge = sges[0] if len(sges) == 1 else None
-            if type(sge) is not RegionSlice or not sge.region.pin_sink(self.pd, sge.offset, sge.nbytes):
+            pinned = False
+            if len(sges) == 1 and type(sges[0]) is RegionSlice:
+                region, offset, nbytes = sges[0]
+                pinned = region.pin_sink(self.pd, offset, nbytes)
+            if not pinned:
                 request = Recv(pinned_sinks(sges, self.pd, self.cap), request.wr_id)
         self.posted.append(request)
 
@@ -124,20 +131,32 @@ class ReceiveQueue:
         """
         if self.judged_late:
             return 0
-        posted, pd, done = self.posted, self.pd, 0
-        room = self.cap.max_recv_wr - len(posted) - len(self.late)
+        done = pins = limit = 0
+        known: Any = None  # the region of the last one
+        room = self.limit - len(self.posted) - len(self.late)
         try:
             for request in requests:
-                sges = request.sges
-                if done >= room or len(sges) != 1 or type(sges[0]) is not RegionSlice:
+                (sge,) = request.sges
+                if done >= room or type(sge) is not RegionSlice:
                     break
-                region, offset, nbytes = sges[0]
-                if not region.pin_sink(pd, offset, nbytes):
+                region, offset, nbytes = sge
+                if region is not known:
+                    if not region.pin_sink(self.pd, offset, nbytes):
+                        break
+                    if pins:
+                        known.pin(pins)
+                        pins = 0
+                    known, limit = region, region.nbytes
+                elif offset < 0 or nbytes < 0 or offset + nbytes > limit:
                     break
-                posted.append(request)
+                else:
+                    pins += 1
                 done += 1
         except Exception:  # of any kind: `post` says what is wrong
-            return done
+            pass
+        if pins:
+            known.pin(pins)
+        self.posted.extend(requests[:done])
         return done
 
     def post_late(self, request: Recv, error: Exception | None) -> None:
@@ -196,21 +215,18 @@ class ReceiveQueue:
             region.unpin()
         _, _, nbytes, solicited, inval_stag, immediate = event
         fields = (receive.wr_id, _SUCCESS, _RECV, nbytes, self.qp_num, inval_stag, solicited, None, immediate, None)
-        # once for each message: `Completion(...)` takes nearly twice as long as `tuple.__new__`
-        self.cq.push(tuple.__new__(Completion, fields))
+        self.cq.push(new(Completion, fields))
         if self.late:
             self._complete_late()
 
-    def deliver_alone(self, payload: memoryview, *, solicited: bool) -> None:
+    def deliver_alone(self, payload: memoryview, solicited: bool) -> None:
         """As `take` and `delivered`: place a whole Send in the oldest receive, which has one piece, and complete it."""
-        receive = self.posted.popleft()
-        sges: Any = receive.sges
+        sges: Any
+        sges, wr_id = self.posted.popleft()
         ((region, offset, _),) = sges
-        nbytes = len(payload)
-        region.pinned_view(offset, nbytes)[:] = payload
-        region.unpin()
-        fields = (receive.wr_id, _SUCCESS, _RECV, nbytes, self.qp_num, None, solicited, None, None, None)
-        self.cq.push(tuple.__new__(Completion, fields))
+        region.fill(offset, payload)
+        fields = (wr_id, _SUCCESS, _RECV, len(payload), self.qp_num, None, solicited, None, None, None)
+        self.cq.push(new(Completion, fields))
         if self.late:
             self._complete_late()
 
@@ -227,13 +243,16 @@ class ReceiveQueue:
         self.flushes += len(receives)
         self.taken.clear()
         self.posted.clear()
+        if self.silent:
+            _unpin(receives[:held])
+            receives = []
         for number, receive in enumerate(receives):
             sges: Any = receive.sges
             if number < held:
                 for region, _, _ in sges:
                     region.unpin()
             fields = (receive.wr_id, status, _RECV, 0, self.qp_num, None, False, error, None, None)
-            self.cq.push(tuple.__new__(Completion, fields))
+            self.cq.push(new(Completion, fields))
             status = Status.WR_FLUSH_ERR  # only the oldest one failed
         self._complete_late()
 
@@ -253,3 +272,19 @@ class ReceiveQueue:
 
     def _flushed(self, request: Recv, error: Exception | None) -> Completion:
         return Completion(request.wr_id, Status.WR_FLUSH_ERR, _RECV, 0, self.qp_num, error=error)
+
+
+def _unpin(receives: Sequence[Recv]) -> None:
+    """No message will come for these receives; those behind one another often have one region."""
+    known: Any = None
+    pins = 0
+    for receive in receives:
+        sges: Any = receive.sges
+        for region, _, _ in sges:
+            if region is not known and pins:
+                known.unpin(pins)
+                pins = 0
+            known = region
+            pins += 1
+    if pins:
+        known.unpin(pins)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, Final, Protocol
 
 from pyiwarp.buffers import Octets
 from pyiwarp.engine.stream import Stream
@@ -16,7 +16,7 @@ from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.cq import CompletionQueue
 from pyiwarp.queues.fast_post import FAST_POST, payload_size
 from pyiwarp.queues.request_kinds import KINDS, Held, Kind, Posted
-from pyiwarp.queues.work import Completion, Send, SendRequest, Status, WorkOpcode, Write, is_named
+from pyiwarp.queues.work import Completion, Send, SendRequest, Status, WorkOpcode, Write, is_named, new
 
 __all__ = ["LARGEST_ALONE", "SendQueue", "unpin"]
 
@@ -60,12 +60,12 @@ class SendQueue:
         "failed_request",
         "flushes",
         "limit",
+        "may_post_fast",
         "owner",
         "pd",
         "qp_num",
     )
 
-    may_post_fast: ClassVar[bool] = True  # whether requests may be framed where they are posted
     failed_request: tuple[Posted, Status] | None
 
     def __init__(
@@ -87,6 +87,7 @@ class SendQueue:
         self.qp_num = qp_num
         self.all_signaled = all_signaled
         self.complete_bad = complete_bad
+        self.may_post_fast = True  # whether requests may be framed where they are posted
         self.flushes = 0
         self._framed: list[Any] = []  # framed when they were posted, before all of `_posted`, and not sent yet
         self._recorded: list[Posted] = []  # those of them that stand in `_posted` after all
@@ -150,16 +151,18 @@ class SendQueue:
         try:
             if inline is None:
                 ((region, start, nbytes),) = sges
-                octets = region.source_view(self.pd, start, nbytes) if nbytes <= LARGEST_ALONE else None
+                if nbytes > LARGEST_ALONE:
+                    return False
+                octets = region.source_view(self.pd, start, nbytes)
+                if octets is None:
+                    return False
             else:
                 nbytes = len(inline)
                 if sges or type(inline) is not bytes or nbytes > LARGEST_ALONE or nbytes > self.cap.max_inline:
                     return False
         except Exception:  # of any kind: the plain way says what is wrong
             return False
-        if octets is None:
-            return False
-        handed = stream.send_alone(octets, nbytes, write, solicited=solicited)
+        handed = stream.send_alone(octets, nbytes, write, solicited)
         if handed == NOT_NOW:
             return False
         if handed == HELD:
@@ -168,10 +171,22 @@ class SendQueue:
             fields = (wr_id, _SUCCESS, _SEND, nbytes, self.qp_num, None, False, None, None, None)
             self._telling = True
             try:
-                self.cq.push(tuple.__new__(Completion, fields))
+                self.cq.push(new(Completion, fields))
             finally:
                 self._telling = False
         return True
+
+    def send_octets_alone(self, stream: Stream, octets: bytes, solicited: bool, write: Callable[[bytes], int]) -> bool:
+        """As `send_alone`, for a Send of inline octets that needs no completion."""
+        if self._posted or self._framed or self._sent or self._late or self._telling or not self.may_post_fast:
+            return False
+        nbytes = len(octets)
+        if nbytes > LARGEST_ALONE or nbytes > self.cap.max_inline or self.all_signaled:
+            return False
+        handed = stream.send_alone(octets, nbytes, write, solicited)
+        if handed == HELD:
+            self._framed.append(Send((), None, octets, None, solicited, False))
+        return handed != NOT_NOW
 
     def pair_alone(self, stream: Stream, requests: Sequence[SendRequest], write: Callable[[bytes], int]) -> bool:
         """As `send_alone`, for a small Write and the Send behind it that tells of it: they are one piece to write."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pyiwarp import Closed, Disconnected, rdmacm
+from pyiwarp import Closed, Disconnected, Message, rdmacm
 from pyiwarp.blockingcm import CmEventType
 from pyiwarp.verbs import Context, QpCap
 from tests.hosts import HOST
@@ -87,6 +87,48 @@ def test_a_message_goes_to_the_one_who_still_waits(run: Runner) -> None:
             await one.close()
             with pytest.raises(Disconnected):
                 await again
+
+    run(main)
+
+
+def test_octets_given_to_one_who_is_cancelled_are_the_next_message(run: Runner) -> None:
+    """A small Send has come and its octets were given to a reader that is cancelled before it runs."""
+
+    async def main() -> None:
+        async with joined() as (one, other):
+            await one.send(b"you may")
+            assert await other.recv() == b"you may"
+
+            async def given(octets: bytes) -> None:
+                first = asyncio.ensure_future(one.recv())
+                await asyncio.sleep(0)
+                assert one._on_octets(memoryview(octets)), "as the driver does"
+                assert not one._on_octets(memoryview(b"later")), "its octets come behind, whoever reads them"
+                first.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await first
+
+            await given(b"again")
+            assert await one.recv() == b"again"
+            await given(b"whole")
+            assert await one.recv_message() == Message(b"whole")
+            await given(b"into")
+            buffer = bytearray(8)
+            assert await one.recv_into(buffer) == 4
+            assert buffer[:4] == b"into"
+            await given(b"before")
+            await other.send(b"behind")
+            assert [await one.recv(), await one.recv()] == [b"before", b"behind"]
+            first, second = asyncio.ensure_future(one.recv()), asyncio.ensure_future(one.recv_message())
+            await asyncio.sleep(0)
+            assert not one._on_octets(memoryview(b"plain")), "one of them wants more than the octets"
+            await other.send(b"one")
+            await other.send(b"two")
+            assert (await first, (await second).data) == (b"one", b"two")
+            await given(b"gone")
+            one.abort()
+            with pytest.raises(Closed):
+                await one.recv()
 
     run(main)
 

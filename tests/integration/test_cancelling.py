@@ -70,7 +70,7 @@ def test_a_reader_that_is_woken_and_cancelled_at_once_passes_the_news_on(run: Ru
             first, second = start(other.recv()), start(other.recv())
             await asyncio.sleep(0)
             sending = start(one.send(b"news"))  # it is on its way before this side knows of it
-            while not other._inbox:  # noqa: ASYNC110 - to be there before the reader runs
+            while not (other._inbox or other._given):  # noqa: ASYNC110 - to be there before the reader runs
                 await asyncio.sleep(0)
             assert not first.done()
             first.cancel()

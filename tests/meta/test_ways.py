@@ -234,6 +234,7 @@ async def _await_each(ends: Ends) -> None:
         assert peer.conn is not None
         conn.qp.stream._packer._plain = True
         peer.conn.qp.stream._fast_receive = None
+        peer.conn.qp.stream._awaits_alone = False
     async with conn.register(bytearray(b"w" * size), Access.LOCAL_WRITE) as region:
         ends.begin()
         await conn.write(region[:], remote)

@@ -25,6 +25,7 @@ class Kernel:
     def __init__(self, node: Node, *, alone: bool) -> None:
         self.qp = node.qp
         self.room = 1 << 20
+        self.broken = False  # whether the next write fails
         self.heard = bytearray()
         self.passed = 0
         self._pending = b""
@@ -42,7 +43,7 @@ class Kernel:
         self._busy = False
 
     def write_small(self, octets: bytes) -> int:
-        if self._busy or self._pending or not self.room or not self.qp.steady:
+        if self._busy or self._pending or not self.room or self.broken or not self.qp.steady:
             return NOT_NOW
         self.passed += 1
         self._pending = octets[self._take(octets) :]
@@ -55,6 +56,10 @@ class Kernel:
         self.kick()
 
     def _write(self, octets: bytes) -> None:
+        if self.broken:
+            if self.qp.alive:
+                self.qp.lost(ConnectionLost("the write has failed"))
+            return
         self._pending = octets[self._take(octets) :]
         if not self._pending:
             self.qp.flushed()
@@ -77,6 +82,7 @@ steps: st.SearchStrategy[Step] = st.one_of(
     *[st.tuples(st.just("post"), ordinary | postings)] * 4,
     st.tuples(st.just("room"), st.sampled_from([0, 1, 30, 100, 1 << 20])),
     st.tuples(st.just("fill"), st.sampled_from([0, 1, 10, 40])),
+    st.tuples(st.just("break"), st.none()),
     st.tuples(st.just("input"), st.sampled_from(["send", "read", "violation", "terminate"])),
     st.tuples(st.just("many"), st.lists(ordinary, max_size=3)),
     st.tuples(st.just("many"), st.tuples(written, sent_behind)),
@@ -115,6 +121,8 @@ def lived(
                     kernel.make_room(what)
                 case "fill":
                     kernel.room = min(kernel.room, what)
+                case "break":
+                    kernel.broken = True
                 case "input":
                     heard(node, peer, region, what)
                     kernel.kick()
@@ -169,6 +177,13 @@ def heard(node: Node, peer: RawPeer, region: MemoryRegion, what: str) -> None:
 )
 @example(
     script=[("post", ("send", 64, True)), ("fill", 1), ("small", 8), ("input", "terminate")],
+    crc=True,
+    mulpdu=1442,
+    depth=8,
+    sq_sig_all=False,
+)
+@example(
+    script=[("post", ("send", 64, True)), ("break", None), ("post", ("send", 8, False)), ("small", 8)],
     crc=True,
     mulpdu=1442,
     depth=8,

@@ -52,6 +52,7 @@ class Side:
             self.inbox[2].stag, self.inbox[2].to = 0x900, 0x1000  # the same in every message
         if not short:
             self.node.qp.stream._fast_receive = None
+            self.node.qp.stream._awaits_alone = False
 
     def outcome(self) -> object:
         """All that can be seen of what happened."""
@@ -130,6 +131,7 @@ def oddities() -> st.SearchStrategy[Deed]:
     access=st.sampled_from([REMOTE, REMOTE, Access.REMOTE_READ]),
     judge_receives_late=st.booleans(),
     immediate_apart=st.sampled_from([0, 1]),
+    shared=st.booleans(),
 )
 def test_any_input_has_the_same_fate(
     script: list[Deed], chunks: list[int], crc: bool, damage: tuple[float, int] | None, apart: int, **options: Any
@@ -145,6 +147,70 @@ def test_a_send_that_comes_by_itself_is_delivered_by_itself() -> None:
         qp.receive_view()[: len(octets)] = octets
         assert qp.stream.receive_alone(len(octets), qp._rq)
     assert [(done.nbytes, done.solicited) for done in side.node.received()] == [(39, True), (300, True), (1, True)]
+
+
+Message = tuple[bytes, bool, int | None]
+
+
+def taken(script: list[Segment], wants: list[bool] | None, pieces: list[int]) -> tuple[list[Message], int, object]:
+    """The messages that were received, how many of them were read directly, and what is left."""
+    node = Node()
+    peer = RawPeer(node)
+    exposed = node.region(64)
+    boxes = [node.receive(64, number) for number in range(len(script) + 1)]
+    messages: list[Message] = []
+    given = 0
+    asked = iter(wants or ())
+
+    def read_directly(octets: memoryview) -> bool:
+        nonlocal given
+        if not next(asked, True):
+            return False
+        given += 1
+        messages.append((bytes(octets), False, None))
+        return True
+
+    if wants is not None:
+        node.qp.take_small(read_directly)
+    for number, segment in enumerate(script):
+        named = replace(segment, inval_stag=exposed.stag) if segment.inval_stag else segment
+        feed(node.qp, peer.frames(named), pieces[number : number + 1])
+        for done in node.received():
+            if done.ok:
+                assert isinstance(done.wr_id, int)
+                invalidated = None if done.inval_stag is None else 1
+                messages.append((octets_of(boxes[done.wr_id])[: done.nbytes], done.solicited, invalidated))
+    counters = node.qp.counters()
+    left = node.qp.query().receives_posted + counters.flushed - given
+    return messages, given, (node.qp.state, left, counters._replace(flushed=0))
+
+
+@given(
+    script=st.lists(
+        st.builds(
+            lambda payload, opcode: send(payload, opcode=opcode, inval_stag=int(opcode is Opcode.SEND_INVAL)),
+            payloads,
+            st.sampled_from([Opcode.SEND] * 4 + [Opcode.SEND_SE, Opcode.SEND_INVAL]),
+        ),
+        max_size=8,
+    ),
+    wants=st.lists(st.booleans(), max_size=8),
+    pieces=st.lists(st.integers(1, 80), max_size=8),
+)
+def test_octets_that_are_read_directly_are_those_of_the_receives(
+    script: list[Segment], wants: list[bool], pieces: list[int]
+) -> None:  # RDMAP-5040-5.3-05
+    messages, _, left = taken(script, None, pieces)
+    directly, _, left_then = taken(script, wants, pieces)
+    assert directly == messages
+    assert left_then == left
+
+
+def test_a_small_send_that_nobody_has_to_be_told_of_is_read_directly() -> None:
+    script = [send(b"one"), send(b"two", opcode=Opcode.SEND_SE), send(b"three")]
+    messages, given, _ = taken(script, [], [])
+    assert [octets for octets, _, _ in messages] == [b"one", b"two", b"three"]
+    assert given == 2
 
 
 @pytest.mark.parametrize("crc", [False, True])

@@ -76,7 +76,7 @@ MUTATIONS: Final = (
     Mutation(
         "a Send that waits for a receive is lost",
         "engine/stream",
-        "                self._waiting_ulpdu = ulpdu\n            return",
+        "                self.waiting_ulpdu = ulpdu\n            return",
         "                pass\n            return",
         ("DDP-5041-7.1-04",),
     ),

@@ -93,10 +93,8 @@ MUTATIONS: Final = (
     Mutation(
         "small work is taken after a graceful end was asked for",
         "queues/qp",
-        "if stream is None or self.state is not _RTS or self._closed:\n"
-        "            self._post_send(request)\n        elif",
-        "if stream is None or self.state is QpState.IDLE or self._closed:\n"
-        "            self._post_send(request)\n        elif",
+        "if stream is None or self.state is not _RTS or self._closed or not self._sq.post_fast(",
+        "if stream is None or self.state is QpState.IDLE or self._closed or not self._sq.post_fast(",
         ("DDP-5041-6.2.1-02",),
     ),
     Mutation(
@@ -130,10 +128,10 @@ MUTATIONS: Final = (
         (
             Replacement(
                 "queues/qp",
-                "        if stream is None or self.state is not _RTS or self._closed:\n"
-                "            self._post_send(request)\n        elif type",
-                "        if stream is None or stream.peer_closed or self.state is not _RTS or self._closed:\n"
-                "            self._post_send(request)\n        elif type",
+                "        stream = self._flowing\n        if stream is not None and type(request) is Send and self",
+                "        stream = self._flowing\n        if self._stream is not None and self._stream.peer_closed:\n"
+                "            self._post_send(request)\n            return\n"
+                "        if stream is not None and type(request) is Send and self",
             ),
         ),
     ),

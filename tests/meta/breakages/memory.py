@@ -240,7 +240,7 @@ MUTATIONS: Final = (
     Mutation(
         "zero based memory is not",
         "mr",
-        "        if access & Access.ZERO_BASED:\n            return 0\n",
+        "        if int(access) & _ZERO_BASED:\n            return 0\n",
         "",
         ("DDP-5041-8.3-01",),
     ),

@@ -52,7 +52,7 @@ MUTATIONS: Final = (
     Mutation(
         "a FIN in the middle of an FPDU is graceful",
         "engine/stream",
-        '            (not self.deframer.idle or self._waiting_ulpdu is not None, "an FPDU"),\n',
+        '            (not self.deframer.idle or self.waiting_ulpdu is not None, "an FPDU"),\n',
         "",
         (
             "MPA-5044-7.2-01",

@@ -112,7 +112,7 @@ MUTATIONS: Final = (
     Mutation(
         "one FPDU is taken of each delivery",
         "engine/stream",
-        "                    self._on_untagged(ulpdu)\n                if self._waiting_ulpdu is not None:\n",
+        "                    self._on_untagged(ulpdu)\n                if self.waiting_ulpdu is not None:\n",
         "                    self._on_untagged(ulpdu)\n                if True:\n",
         ("MPA-5044-5.1-04", "MPA-5044-5.1-05", "MPA-5044-A.4-01"),
     ),

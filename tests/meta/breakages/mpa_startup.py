@@ -245,7 +245,7 @@ MUTATIONS: Final = (
     Mutation(
         "a Responder waits for the first FPDU for ever",
         "queues/qp_pump",
-        "if self.state is QpState.RTS and self.stream.muted and",
+        "if stream.muted and",
         "if False and",
         ("MPA-5044-7.1.2-28",),
     ),

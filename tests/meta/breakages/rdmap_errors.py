@@ -132,8 +132,8 @@ MUTATIONS: Final = (
             ),
             Replacement(
                 "engine/stream",
-                '        self._segment = b""\n        if self._waiting_ulpdu is None:\n            self.deframer',
-                "        if self._waiting_ulpdu is None:\n            self.deframer",
+                '        self._segment = b""\n        if self.waiting_ulpdu is None:\n            self.deframer',
+                "        if self.waiting_ulpdu is None:\n            self.deframer",
             ),
         ),
     ),
