@@ -22,6 +22,8 @@ Posting   `queues.fast_post` with          `queues.request_kinds` with          
           stream
 Receiving `Stream.receive_alone`: one read `Stream.received`                    `test_any_input_has_the_same_fate`
 alone     is one small Send
+Reading   `QueuePair.take_small`: octets   `ReceiveQueue.deliver_alone`          `test_octets_that_are_read_directly_
+alone     go to who waits for them                                              are_those_of_the_receives`
 Posting   `SendingHalf.send_alone` with    `SendQueue.post_fast` or `post`,      `test_small_sends_past_the_batches_
 alone     `SendQueue.send_alone`: a small  then `next_iov` and `flushed`        say_and_complete_the_same`
           Send, past the batches

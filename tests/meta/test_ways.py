@@ -308,6 +308,12 @@ MAY_BE_IDLE: Final = {
     ("buffers.py", "give_buffer"),
     # a thread sleeps only if nothing has come yet
     ("drivers/interrupts.py", "raise_pending"),
+    # what follows from options is made once, and used for all connections with the same ones
+    ("bounds.py", "check_count"),
+    ("bounds.py", "check_offered"),
+    ("bounds.py", "check_seconds"),
+    ("profile.py", "PeerProfile.depth"),
+    ("queues/qp_options.py", "QpOptions.__post_init__"),
 }
 
 TOLD: Final = [
