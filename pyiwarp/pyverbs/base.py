@@ -88,7 +88,7 @@ class Owner(PyverbsCM):
     def __init__(self) -> None:
         super().__init__()
         self.dependents: WeakSet[Owner] = WeakSet()
-        self._finalizer: Callable[[], object] | None = None
+        self._finalizers: list[Callable[[], object]] = []
         self._closed = False
 
     def add_ref(self, obj: Owner) -> None:
@@ -103,7 +103,7 @@ class Owner(PyverbsCM):
         """Let `call` be made when the program has dropped the object; it must not hold on to the object."""
         kept = finalize(self, call, *args)
         kept.atexit = False
-        self._finalizer = kept.detach
+        self._finalizers.append(kept.detach)
 
     def close(self) -> None:
         """Close what depends on it, and itself. Twice does nothing."""
@@ -111,8 +111,8 @@ class Owner(PyverbsCM):
             return
         self._closed = True
         self.close_dependents()
-        if self._finalizer is not None:
-            self._finalizer()
+        for detach in self._finalizers:
+            detach()
         self._let_go()
 
     def close_dependents(self) -> None:

@@ -300,6 +300,7 @@ class DM(Owner):
         super().__init__()
         self.context = context
         handle = kwargs.get("handle")
+        self._is_imported = handle is not None
         if handle is not None:
             self.memory: Memory = _imported_memory(context, handle)
             self.handle: int = handle
@@ -310,6 +311,7 @@ class DM(Owner):
                 invalid(f"Failed to allocate device memory of size {size}. Max available size {DM_SIZE}.")
             self.memory = Memory(size)
             self.handle = context.opened.add_handle(self.memory)
+            self.on_drop(context.opened.forget_handle, self.handle)
         context.add_ref(self)
 
     @property
@@ -334,6 +336,10 @@ class DM(Owner):
     def export_dmabuf_fd(self) -> int:
         """There is no DMA buffer."""
         unsupported("Failed to export dmabuf FD for DM")
+
+    def _let_go(self) -> None:
+        if not self._is_imported:
+            self.context.opened.forget_handle(self.handle)
 
     def _check(self, what: str, offset: int, length: int) -> None:
         """Devices are written word by word."""

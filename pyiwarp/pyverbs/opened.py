@@ -85,6 +85,10 @@ class Opened:
         self.handles[self._next_handle] = obj
         return self._next_handle
 
+    def forget_handle(self, handle: int) -> None:
+        """The object is gone."""
+        self.handles.pop(handle, None)
+
     @property
     def descriptor(self) -> int:
         """A descriptor by which this process may import it."""

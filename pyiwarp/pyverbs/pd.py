@@ -58,6 +58,7 @@ class PD(Owner):
         if handle is None:
             self.domain = self._allocate()
             self.handle: int = self.ctx.opened.add_handle(self.domain)
+            self.on_drop(self.ctx.opened.forget_handle, self.handle)
         else:
             self.domain = _imported(self.ctx, handle)
             self.handle = handle
@@ -93,7 +94,7 @@ class PD(Owner):
     def _let_go(self) -> None:
         if not self._is_imported:
             self.domain.close()
-            self.ctx.opened.handles.pop(self.handle, None)
+            self.ctx.opened.forget_handle(self.handle)
 
 
 def _imported(ctx: Context, handle: int) -> Domain:
@@ -146,4 +147,4 @@ class ParentDomain(PD):
         return self.protection_domain.domain
 
     def _let_go(self) -> None:
-        self.ctx.opened.handles.pop(self.handle, None)
+        self.ctx.opened.forget_handle(self.handle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 
 import pytest
 
@@ -13,7 +14,7 @@ from pyiwarp.pyverbs.mr import DMMR, MR, MW, Buf, BufMR, DmaBufMR, MREx, mwtype2
 from pyiwarp.pyverbs.pd import PD, ParentDomain, ParentDomainContext, ParentDomainInitAttr
 from pyiwarp.pyverbs.pyverbs_error import PyverbsRDMAError, PyverbsUserError
 from pyiwarp.pyverbs.wr import SGE, RecvWR
-from tests.integration.verbsrig import ALL, OK, pair, side
+from tests.integration.verbsrig import ALL, OK, pair, side, until
 
 ACCESS = e.ibv_access_flags
 OP, CHANGE = e.ibv_wr_opcode, e.ibv_rereg_mr_flags
@@ -174,6 +175,26 @@ def test_what_the_process_itself_imports() -> None:
     ctx.close()
     assert one.mr.region.is_open
     refused(errno.EINVAL, Context, cmd_fd=0)
+    one.close()
+
+
+def test_what_is_dropped_can_be_imported_no_more() -> None:
+    """Nor is it held by a device that stays open."""
+    one = side()
+    handles, regions = one.ctx.opened.handles, one.ctx.opened.regions
+    before = len(handles), len(regions)
+    for _ in range(3):
+        pd = PD(one.ctx)
+        MR(pd, 100, ALL)
+        MW(pd, 2)
+        DM(one.ctx, AllocDmAttr(64))
+        ParentDomain(one.ctx, ParentDomainInitAttr(pd))
+        del pd
+    for make in (lambda: DM(one.ctx, AllocDmAttr(64)), lambda: PD(one.ctx), lambda: MR(one.pd, 1, ALL)):
+        with make():
+            pass
+    gc.collect()
+    until(lambda: (len(handles), len(regions)) == before)
     one.close()
 
 
