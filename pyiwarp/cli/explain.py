@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path  # for typer at run time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -10,12 +11,11 @@ from pyiwarp.cli.options import JsonOption
 from pyiwarp.cli.running import LoopName, complain, fail, run
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pyiwarp.explain.story import Conversation
 
 __all__ = ["explain"]
 
+KEPT: Final = 8  # FPDUs of one message, unless each octet is to be shown
 NARROWEST: Final = 60
 WIDEST: Final = 120
 
@@ -32,6 +32,9 @@ def explain(
             help="Play a session on this machine and tell it: startup, send, write, read, terminate, atomic, markers.",
         ),
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it as one page for a browser, which needs no network.")
+    ] = None,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Show each field; -vv shows each octet.")
     ] = 0,
@@ -44,8 +47,11 @@ def explain(
     """
     if (file is None) is (demo is None):
         fail("name either a capture or a demo: pyiwarp explain FILE, pyiwarp explain --demo write")
-    conversations, said = _told(file) if file is not None else _played(demo or "")
-    if json:
+    keep = None if verbose > 1 else KEPT
+    conversations, said = _read(Path(file), keep) if file is not None else _played(demo or "", keep)
+    if html is not None:
+        _write_page(html, file or f"pyiwarp explain --demo {demo}", conversations)
+    elif json:
         _print_json(conversations)
     else:
         _print(conversations, verbose)
@@ -55,26 +61,19 @@ def explain(
         fail("no connection in it carries MPA")
 
 
-def _told(file: str) -> tuple[list[Conversation], str]:
-    from pathlib import Path
-
-    return _read(Path(file))
-
-
-def _read(path: Path) -> tuple[list[Conversation], str]:
+def _read(path: Path, keep: int | None) -> tuple[list[Conversation], str]:
     from pyiwarp.cli import terminal
     from pyiwarp.errors import UsageError
     from pyiwarp.explain.story import read_capture
 
     try:
-        return read_capture(path)
+        return read_capture(path, keep=keep)
     except (OSError, UsageError) as error:
         fail(terminal.explain(error))
 
 
-def _played(demo: str) -> tuple[list[Conversation], str]:
+def _played(demo: str, keep: int | None) -> tuple[list[Conversation], str]:
     import tempfile
-    from pathlib import Path
 
     from pyiwarp.explain.demos import DEMOS, play
 
@@ -83,7 +82,18 @@ def _played(demo: str) -> tuple[list[Conversation], str]:
     with tempfile.TemporaryDirectory(prefix="pyiwarp-explain-") as scratch:
         path = Path(scratch) / "session.pcapng"
         run(play(demo, path), LoopName.AUTO)
-        return _read(path)
+        return _read(path, keep)
+
+
+def _write_page(path: Path, title: str, conversations: list[Conversation]) -> None:
+    from pyiwarp.cli import terminal
+    from pyiwarp.conformance.clauses import clauses
+    from pyiwarp.explain.page import page
+
+    try:
+        path.write_text(page(title, conversations, {id: str(each) for id, each in clauses().items()}), encoding="utf-8")
+    except OSError as error:
+        fail(terminal.explain(error))
 
 
 def _print_json(conversations: list[Conversation]) -> None:

@@ -34,7 +34,9 @@ def lines(conversation: Conversation, *, width: int, detail: int = 0) -> Iterato
     for message in conversation.messages:
         yield from _message(message, width)
         if detail >= FIELDS:
-            for unit in message.units:
+            for number, unit in enumerate(message.units):
+                if message.left_out and number == len(message.units) // 2:
+                    yield f"    ... {message.left_out} FPDUs more"
                 for field in unit.fields:
                     yield from _field(field, width, detail)
 

@@ -31,6 +31,7 @@ def _message(message: Message) -> dict[str, Any]:
         "text": message.text,
         "cause": message.cause,
         "wrong": message.wrong,
+        "left_out": message.left_out,
         "units": [_unit(unit) for unit in message.units],
     }
 
@@ -51,7 +52,7 @@ def _field(field: Field) -> dict[str, Any]:
         "name": field.name,
         "spans": [list(span) for span in field.spans],
         "octets": field.octets[:_SHOWN].hex(),
-        "value": field.value if isinstance(field.value, int) else None,
+        "value": f"{field.value:#x}" if isinstance(field.value, int) else None,
         "words": field.words,
         "clause": field.clause,
         "rules": list(field.rules),

@@ -42,16 +42,18 @@ class Message:
     text: str
     units: list[Unit] = field(default_factory=list)
     cause: str = ""
+    wrong: list[str] = field(default_factory=list)
+    """What breaks a rule, with its clause."""
+    left_out: int = 0
+    """FPDUs in the middle of `units` that were read and not kept."""
 
-    @property
-    def wrong(self) -> list[str]:
-        """What breaks a rule, with its clause."""
-        return [each for unit in self.units for each in unit.wrong]
-
-    @property
-    def nbytes(self) -> int:
-        """Octets of the stream."""
-        return sum(len(unit.octets) for unit in self.units)
+    def take(self, unit: Unit, keep: int | None) -> None:
+        """One more unit; of more than `keep` the first half and the last half are kept."""
+        self.units.append(unit)
+        self.wrong += unit.wrong
+        if keep is not None and len(self.units) > keep:
+            del self.units[keep // 2]
+            self.left_out += 1
 
 
 @dataclass
@@ -76,9 +78,10 @@ class Conversation:
         return words if seen else f"{words} (taken so: the startup was not captured)"
 
 
-def read_capture(path: Path) -> tuple[list[Conversation], str]:
+def read_capture(path: Path, *, keep: int | None = None) -> tuple[list[Conversation], str]:
     """The connections of a capture that carried MPA, and what is to be said of the file, empty for nothing.
 
+    `keep` is how many FPDUs of a message are kept, 2 or more; None keeps all, and memory for all octets is taken.
     A connection counts if something of it was understood: a startup frame, or an FPDU. Raises what `tcp_segments`
     raises, except `CutShort`, which becomes the text.
     """
@@ -90,7 +93,7 @@ def read_capture(path: Path) -> tuple[list[Conversation], str]:
             ends = frozenset((segment.source, segment.target))
             reader = current.get(ends)
             if reader is None or (segment.syn and reader.over):
-                readers.append(reader := _Reader(segment))
+                readers.append(reader := _Reader(segment, keep))
                 current[ends] = reader
             reader.take(segment)
     except CutShort as error:
@@ -103,7 +106,8 @@ def read_capture(path: Path) -> tuple[list[Conversation], str]:
 class _Reader:
     """Makes one conversation of its TCP segments."""
 
-    def __init__(self, first: TcpSegment) -> None:
+    def __init__(self, first: TcpSegment, keep: int | None) -> None:
+        self._keep = keep
         answer = first.payload.startswith(REPLY_KEY)
         ends = (first.target, first.source) if answer else (first.source, first.target)
         self.conversation = Conversation(ends, first.seconds, joined=not first.syn)
@@ -112,6 +116,7 @@ class _Reader:
         self.understood = False
         self._halves = (Half(), Half())
         self._open: list[Message | None] = [None, None]  # of each direction, the message whose last segment is to come
+        self._sizes = [0, 0]  # octets of payload of the messages that are open
         self._causes = _Causes()
         self._seconds = 0.0
         self._arrivals: tuple[list[tuple[int, float]], ...] = ([], [])  # how far a direction was, and when
@@ -160,7 +165,8 @@ class _Reader:
             if isinstance(unit, FpduUnit):
                 self._fpdu(direction, unit)
             else:
-                message = Message(self._when(direction, unit), direction, unit.text, [unit])
+                message = Message(self._when(direction, unit), direction, unit.text)
+                message.take(unit, None)
                 if isinstance(unit, StartupUnit) and not unit.why:
                     message.cause = self._causes.of_startup(direction, unit)
                     self.understood = self.understood or not unit.wrong
@@ -171,11 +177,15 @@ class _Reader:
         if segment is not None:
             self.understood = True
         if message is None or segment is None or not _continues(message, segment):
-            message = Message(0.0, direction, "", cause=self._causes.of(direction, unit))
+            message = Message(0.0, direction, unit.text, cause=self._causes.of(direction, unit))
             self._append(message)
-        message.units.append(unit)
+            self._sizes[direction] = 0
+        message.take(unit, self._keep)
         message.seconds = self._when(direction, unit)
-        message.text = _text(message)
+        if segment is not None:
+            self._sizes[direction] += len(segment.payload)
+            if len(message.units) > 1:
+                message.text = _text(message, self._sizes[direction])
         self._open[direction] = None if segment is None or segment.last else message
 
     def _append(self, message: Message) -> None:
@@ -196,15 +206,13 @@ def _continues(message: Message, segment: Segment) -> bool:
     return first.stag == segment.stag if segment.tagged else (first.qn, first.msn) == (segment.qn, segment.msn)
 
 
-def _text(message: Message) -> str:
-    """One line for all segments of a message."""
+def _text(message: Message, nbytes: int) -> str:
+    """One line for all segments of a message, which have so many octets of payload."""
     segments = list(_segments(message))
-    if len(segments) < 2:
-        return message.units[0].text
-    first, nbytes = segments[0], sum(len(each.payload) for each in segments)
+    first, count = segments[0], len(message.units) + message.left_out
     where = f"STag={first.stag:#010x} TO={first.to:#x}" if first.tagged else f"QN={first.qn} MSN={first.msn}"
-    open_ = "" if segments[-1].last else ", not yet all"
-    return f"{opcode_name(first.opcode)} {where} [{nbytes} octets in {len(segments)} segments{open_}]"
+    open_ = " L" if segments[-1].last else ", not yet all"
+    return f"{opcode_name(first.opcode)} {where} [{nbytes} octets in {count} segments]{open_}"
 
 
 class _Causes:

@@ -16,7 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from pyiwarp.capture import Capture
 from pyiwarp.cli import app
+from pyiwarp.conformance.bench.framing import Framer
+from pyiwarp.conformance.bench.segments import build_tagged
 from pyiwarp.decode.units import FpduUnit
 from pyiwarp.errors import UsageError
 from pyiwarp.explain.demos import DEMOS, play
@@ -197,3 +200,57 @@ async def test_a_demo_leaves_a_capture_that_others_read(tmp_path: Path) -> None:
     path = tmp_path / "session.pcapng"
     await play("write", path)
     assert sum(len(each.payload) for each in tcp_segments(path)) > 150
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def data_of(page: str) -> Any:
+    (found,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)
+    return json.loads(found)
+
+
+def test_a_page_has_everything_and_takes_nothing_from_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    assert explained(str(SIW), "--html", str(path)) == ""
+    page = path.read_text()
+    assert not re.search(r'<[^>]+ (?:src|href)=|@import|url\(', page), "links are made by the script alone"
+    data = data_of(page)
+    assert data["conversations"] == json.loads(explained("--json", str(SIW)))
+    assert data["clauses"]["MPA-5044-7.1.1-01"].startswith("RFC 5044 §7.1.1 (MUST): Request Key is")
+    assert "{{" not in page
+
+
+def test_octets_of_a_peer_cannot_end_the_script(tmp_path: Path) -> None:
+    evil = b"</script><script>alert(1)</script>"
+    segments_ = [
+        each._replace(payload=each.payload.replace(b"MPA ID Req Frame", evil[:16])) if each.payload else each
+        for each in segments()
+    ]
+    path, page = written(tmp_path / "<b>c.pcap", 101, segments_), tmp_path / "page.html"
+    explained(str(path), "--html", str(page))
+    assert "<script>alert" not in page.read_text()
+    assert "<b>c.pcap" not in page.read_text()
+    assert data_of(page.read_text())
+
+
+def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["explain", str(SIW), "--html", str(tmp_path / "no" / "page.html")])
+    assert result.exit_code == 1
+    assert "No such file or directory" in result.output
+
+
+def test_of_a_long_message_the_ends_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    with Capture(path) as capture:
+        flow = capture.flow(initiator=True)
+        flow.opened(("127.0.0.1", 1), ("127.0.0.1", 2))
+        flow.sent([b"MPA ID Req Frame\x40\x01\x00\x00"])
+        flow.received(b"MPA ID Rep Frame\x40\x01\x00\x00")
+        framer = Framer()
+        for number in range(40):
+            flow.sent([framer.frame(build_tagged(0, 7, number * 100, bytes(100), last=number == 39))])
+    shown = explained("-v", str(path))
+    assert "RDMA Write STag=0x00000007 TO=0x0 [4000 octets in 40 segments] L" in re.sub(r"\s+", " ", shown)
+    assert "... 32 FPDUs more" in shown
+    assert "FPDUs more" not in explained("-vv", str(path))

@@ -1,0 +1,30 @@
+"""A story as one page for a browser: a template over the values of `records`, without anything from a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from html import escape
+from importlib.resources import files
+
+from pyiwarp.explain.records import record
+from pyiwarp.explain.story import Conversation
+
+__all__ = ["page"]
+
+
+def page(title: str, conversations: Iterable[Conversation], clauses: Mapping[str, str]) -> str:
+    """The page; `clauses` are the sentences of requirements by id, of which those that are named go in."""
+    told = [record(each) for each in conversations]
+    named = {
+        rule
+        for each in told
+        for message in each["messages"]
+        for unit in message["units"]
+        for field in unit["fields"]
+        for rule in field["rules"]
+    }
+    data = {"conversations": told, "clauses": {rule: clauses[rule] for rule in sorted(named) if rule in clauses}}
+    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    octets = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no tag ends the script
+    return template.replace("{{title}}", escape(title)).replace("{{data}}", octets)
