@@ -214,7 +214,7 @@ def test_a_page_has_everything_and_takes_nothing_from_elsewhere(tmp_path: Path) 
     path = tmp_path / "page.html"
     assert explained(str(SIW), "--html", str(path)) == ""
     page = path.read_text()
-    assert not re.search(r'<[^>]+ (?:src|href)=|@import|url\(', page), "links are made by the script alone"
+    assert not re.search(r"<[^>]+ (?:src|href)=|@import|url\(", page), "links are made by the script alone"
     data = data_of(page)
     assert data["conversations"] == json.loads(explained("--json", str(SIW)))
     assert data["clauses"]["MPA-5044-7.1.1-01"].startswith("RFC 5044 §7.1.1 (MUST): Request Key is")
