@@ -234,15 +234,15 @@ FOUND: Final = (
     Found(
         "a Send alone is counted as no turn",
         "engine/stream",
-        ("        deframer.take_alone(nbytes, fpdus)\n        self._turn_left -= fpdus"),
-        "        deframer.take_alone(nbytes, fpdus)",
+        "self._turn_left = left = self._turn_left - fpdus",
+        "left = self._turn_left",
         "tests/unit/test_turns.py::test_sends_that_come_one_by_one_count_too",
     ),
     Found(
         "a Send alone is taken in a shared buffer",
         "engine/stream",
-        "        if len(view) == BUFFER_SIZE:  # a shared",
-        "        if False:  # a shared",
+        "        if nbytes < _LEAST_SEND or len(view) == BUFFER_SIZE:  # others may use a shared",
+        "        if nbytes < _LEAST_SEND:  # others may use a shared",
         "tests/unit/test_waiting_memory.py::test_a_small_send_behind_bulk_leaves_the_shared_buffer",
     ),
     Found(
