@@ -19,6 +19,7 @@ from interop.pyverbs import expected, network, page, source
 from interop.pyverbs.errors import NoTests
 from interop.pyverbs.expected import AT_LEAST, Passed, Skipped, Table, What, differences, faults
 from interop.pyverbs.runs import Run
+from interop.siw.image import cache_directory
 
 PARSER = """
 import argparse, sys
@@ -347,3 +348,18 @@ def test_the_command_says_what_is_at_fault_and_ends_with_a_status(suite: Path, t
     assert "test_kinds.Kinds.test_part_skipped, which 59.0 has not: skipped: for a reason" in said
     (suite / "run_tests.py").unlink()
     assert ended()[0] == 2
+
+
+def test_some_of_them() -> None:
+    """`make pyverbs` runs all."""
+    held = cache_directory().parent / "pyverbs"
+    try:
+        directory = source.download(source.VERSION, held)
+    except NoTests as error:
+        pytest.skip(str(error))
+    run = Run(directory, ["test_qpex.QpExTestCase.test_qp_ex_rc_*", "test_rdmacm.CMTestCase.test_rdmacm_*sync_traffic"])
+    run.play(held / "lock-7471")
+    assert len(run.ran) > 12
+    assert faults(run.ran, expected.load()) == []
+    assert run.left == []
+    assert sum(each.counts["startups"] > 0 for each in run.ran) > 10
