@@ -13,8 +13,10 @@ from pyiwarp.buffers import Octets
 __all__ = [
     "HELD",
     "NOT_NOW",
+    "SHARED_TURN_FPDUS",
     "STEADY_LOOK",
     "TAKEN",
+    "TURN_FPDUS",
     "Driver",
     "Pump",
     "TimeLimit",
@@ -37,6 +39,12 @@ class TimeLimit(NamedTuple):
 STEADY_LOOK: Final = TimeLimit("a look at a steady stream", 5.0)
 """How often a driver asks for the time limit of a stream that is `steady`: seldom, so that bulk data pays nothing."""
 
+
+TURN_FPDUS: Final = 512
+"""FPDUs of the fast way that one stream processes in one turn at most: others have their share (RFC 5042 §6.4.4)."""
+
+SHARED_TURN_FPDUS: Final = 64
+"""As many in a turn while other connections have something to do: about what one ordinary message takes."""
 
 NOT_NOW: Final = 0
 """What `Driver.write_small` has done: nothing. The octets go the plain way, by `kick` and `Pump.next_iov`."""
@@ -70,8 +78,11 @@ class Pump(Protocol):
     def resume(self) -> None:
         """Continue what waited inside the pump, such as a Send for which a receive was posted since."""
 
-    def proceed(self) -> None:
-        """The next turn begins: continue with the input that the last one has left (`behind`)."""
+    def proceed(self, fpdus: int = TURN_FPDUS) -> None:
+        """The next turn begins: continue with the input that the last one has left (`behind`).
+
+        It ends after what takes as long as `fpdus` of the fast way.
+        """
 
     def next_iov(self) -> list[Octets]:
         """Octets to write now; [] when there are none."""

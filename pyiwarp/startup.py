@@ -34,7 +34,7 @@ from pyiwarp.negotiation import (
     reply_word,
     request_word,
 )
-from pyiwarp.pump import TimeLimit, reason_of
+from pyiwarp.pump import TURN_FPDUS, TimeLimit, reason_of
 
 __all__ = ["Startup", "StartupState"]
 
@@ -166,7 +166,7 @@ class Startup:
     def resume(self) -> None:
         """Does nothing: startup never pauses its input."""
 
-    def proceed(self) -> None:
+    def proceed(self, fpdus: int = TURN_FPDUS) -> None:
         """Does nothing: one frame is less than a turn's input."""
 
     def next_iov(self) -> list[bytes | bytearray | memoryview]:

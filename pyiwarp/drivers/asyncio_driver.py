@@ -49,6 +49,8 @@ class AsyncioDriver(asyncio.BufferedProtocol):
     ) -> None:
         self.pump = pump
         self._loop = loop
+        self._turns = turns_of(loop)
+        self._id = id(self)
         self._tap = tap
         self._view: memoryview | None = None  # what get_buffer gave, kept for the tap alone
         self._transport: asyncio.Transport | None = None
@@ -113,6 +115,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         if self._tap is not None and self._view is not None:
             self._tap.received(self._view[:nbytes])
             self._view = None
+        self._turns.news = self._id
         self._busy = True
         self._burst = self._asked = False
         try:
@@ -303,7 +306,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._kicked = self._burst = False
         self.kick()
 
-    def next_turn(self) -> None:
+    def next_turn(self, fpdus: int) -> None:
         """The pump goes on with the input that it has left for this turn."""
         self._in_line = False
         if self._transport is None or not self.pump.behind:
@@ -311,7 +314,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
         self._busy = True
         self._burst = False
         try:
-            self.pump.proceed()
+            self.pump.proceed(fpdus)
             self._run()
         finally:
             self._busy = False
@@ -375,7 +378,7 @@ class AsyncioDriver(asyncio.BufferedProtocol):
             (transport.resume_reading if self._reading else transport.pause_reading)()
         if pump.behind and not self._in_line:
             self._in_line = True
-            turns_of(self._loop).wait_for_one(self)
+            self._turns.wait_for_one(self)
         if self._resuming and (pump.over or pump.output_ended):
             self._look_later()
             return

@@ -20,7 +20,7 @@ from typing import Final, Protocol
 from pyiwarp.drivers.descriptors import GATHERS, Gathered, Timer
 from pyiwarp.drivers.interrupts import give_back, interruptible, pending, raise_pending, take_over, waiting
 from pyiwarp.drivers.readiness import READABLE, readiness
-from pyiwarp.drivers.turns import Behind
+from pyiwarp.drivers.turns import Behind, Share
 from pyiwarp.errors import UsageError, WrongProcess, WrongThread
 from pyiwarp.forks import left_behind_in_children
 
@@ -73,6 +73,7 @@ class Poller:
         self._masks: dict[Pollable, int] = {}
         self._next_deadline = NEVER
         self._behind: deque[Behind] = deque()  # who waits for a turn, in the order of coming
+        self._share = Share()
         self.busy = False
         self._guarded = False
         self._gathered: Gathered | None = None  # what `fileno` gives
@@ -142,7 +143,7 @@ class Poller:
             self._find_next_deadline()
 
     def wait_for_turn(self, driver: Behind) -> None:
-        """Call `driver.next_turn()` once, when those who came before have had their turns; it may have ended then.
+        """Call `driver.next_turn` once, when those who came before have had their turns; it may have ended then.
 
         One has its turn each time that the sockets are looked at, so that news of others are seen in between
         (RFC 5042 §6.4.4).
@@ -248,7 +249,8 @@ class Poller:
                 if pollable is not None:
                     pollable.ready(happened)
             if self._behind:
-                self._behind.popleft().next_turn()
+                driver = self._behind.popleft()
+                driver.next_turn(self._share.next(others=bool(ready or self._behind)))
                 self._set_timer()
             if self._next_deadline != NEVER and self._next_deadline <= monotonic():
                 self._expire()

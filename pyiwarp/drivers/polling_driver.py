@@ -123,14 +123,14 @@ class PollingDriver:
         finally:
             self._busy = False
 
-    def next_turn(self) -> None:
+    def next_turn(self, fpdus: int) -> None:
         """The pump goes on with the input that it has left for this turn."""
         self._in_line = False
         if self.closed or not self.pump.behind:
             return
         self._busy = True
         try:
-            self.pump.proceed()
+            self.pump.proceed(fpdus)
             self._run()
         finally:
             self._busy = False

@@ -46,15 +46,13 @@ from pyiwarp.mpa import CRC_SIZE, INTACT, LENGTH_SIZE, Deframer, Discarder, Mark
 from pyiwarp.mr import StagTable
 from pyiwarp.negotiation import Agreement
 from pyiwarp.profile import PROFILES, PeerProfile
+from pyiwarp.pump import TURN_FPDUS
 
 __all__ = ["Stream"]
 
 
-TURN_FPDUS: Final = 512
-"""FPDUs of the fast way that one stream processes in one turn at most: others have their share (RFC 5042 §6.4.4)."""
-
 _PLAIN_COST: Final = 16  # FPDUs of the fast way that one of the plain way counts for: it takes about as much longer
-_OCTETS_SHIFT: Final = 13  # and so do 8 KiB, so that a turn is 4 MiB of large FPDUs
+_OCTETS_SHIFT: Final = 12  # and so do 4 KiB, so that the longest turn is 2 MiB of large FPDUs
 
 _LARGEST_TERMINATE: Final = 64  # control, length, DDP and RDMA header make 52 at most; anything longer is no Terminate
 _NOTHING: Final = memoryview(b"")
@@ -267,9 +265,12 @@ class Stream(SendingHalf):
         fast_receive = self._fast_receive
         return 0 if fast_receive is None else fast_receive.place_first(view, room, crc=self.deframer.crc)
 
-    def proceed(self) -> list[Event]:
-        """Process what the last turn has left: the next turn begins, and others have had theirs."""
-        self._turn_left = TURN_FPDUS
+    def proceed(self, fpdus: int = TURN_FPDUS) -> list[Event]:
+        """Process what the last turn has left: the next turn begins, and others have had theirs.
+
+        It ends after so many FPDUs of the fast way, or what takes as long as these.
+        """
+        self._turn_left = fpdus
         self._turn_began = self.deframer.octets
         return self.resume()
 

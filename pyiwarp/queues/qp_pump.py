@@ -23,7 +23,7 @@ from pyiwarp.memory.atomics import stored
 from pyiwarp.mr import Access, MemoryRegion, StagTable
 from pyiwarp.negotiation import Agreement, Role
 from pyiwarp.profile import PeerProfile
-from pyiwarp.pump import TimeLimit, no_callback, no_writer, reason_of
+from pyiwarp.pump import TURN_FPDUS, TimeLimit, no_callback, no_writer, reason_of
 from pyiwarp.queues.attribution import is_too_long, refused_request, status_of, wrong_answer
 from pyiwarp.queues.checks import QpCap
 from pyiwarp.queues.confirming_sq import ConfirmingSendQueue
@@ -239,9 +239,9 @@ class QpPump:
         while stream.waiting_ulpdu is not None and self._rq.is_ready():
             self._take(stream.resume())
 
-    def proceed(self) -> None:
-        """Process the input that the last turn has left."""
-        self._take(self.stream.proceed())
+    def proceed(self, fpdus: int = TURN_FPDUS) -> None:
+        """Process the input that the last turn has left; see `Stream.proceed`."""
+        self._take(self.stream.proceed(fpdus))
         self.resume()
 
     def _catch_up(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyiwarp.mpa import Deframer, Framer, MarkedDeframer, MarkedFramer
+from pyiwarp.pump import TURN_FPDUS
 from tests.golden.vectors import FPDUS, Vector, header_octets, ulpdu_of
 from tests.harness import feed, fpdu
 
@@ -19,7 +20,7 @@ class Sink:
         self.ulpdus: list[bytes] = []
         self.receive_view = deframer.receive_view
 
-    def proceed(self) -> None: ...
+    def proceed(self, fpdus: int = TURN_FPDUS) -> None: ...
 
     def received(self, nbytes: int) -> None:
         self.deframer.received(nbytes)

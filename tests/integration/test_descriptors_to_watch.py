@@ -198,7 +198,7 @@ class Busy:
         self.left = turns
         poller.wait_for_turn(self)
 
-    def next_turn(self) -> None:
+    def next_turn(self, fpdus: int) -> None:
         self.left -= 1
         if self.left:
             self.poller.wait_for_turn(self)

@@ -12,8 +12,8 @@ from pyiwarp import blocking
 from pyiwarp.codes import Opcode
 from pyiwarp.connections.endpoint import Endpoint
 from pyiwarp.connections.options import Options
-from pyiwarp.engine.stream import TURN_FPDUS
 from pyiwarp.mpa import Framer
+from pyiwarp.pump import TURN_FPDUS
 from pyiwarp.queues.qp import QpState, QueuePair
 from tests.harness import write
 from tests.hosts import HOST

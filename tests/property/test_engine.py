@@ -17,6 +17,7 @@ from pyiwarp.errors import ConnectionLost, ProtocolViolation, StartupError, Term
 from pyiwarp.mpa import Deframer, Framer, MarkedDeframer, MarkedFramer
 from pyiwarp.mr import Access, RemoteRegion
 from pyiwarp.negotiation import Offer, Role
+from pyiwarp.pump import TURN_FPDUS
 from pyiwarp.queues.work import Read, Recv, Send, Status, Write
 from pyiwarp.startup import Startup, StartupState
 from tests.harness import (
@@ -57,7 +58,7 @@ class Sink:
         self.ulpdus: list[bytes] = []
         self.receive_view = deframer.receive_view
 
-    def proceed(self) -> None: ...
+    def proceed(self, fpdus: int = TURN_FPDUS) -> None: ...
 
     def received(self, nbytes: int) -> None:
         self.deframer.received(nbytes)

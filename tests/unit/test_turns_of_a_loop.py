@@ -6,7 +6,8 @@ import asyncio
 import gc
 import weakref
 
-from pyiwarp.drivers.turns import Turns, turns_of
+from pyiwarp.drivers.turns import Share, Turns, turns_of
+from pyiwarp.pump import SHARED_TURN_FPDUS, TURN_FPDUS
 
 
 class Busy:
@@ -16,13 +17,15 @@ class Busy:
         self.name = name
         self.left = turns
         self.turned = turned
+        self.fpdus: list[int] = []
         self.wait()
 
     def wait(self) -> None:
         turns_of(asyncio.get_running_loop()).wait_for_one(self)
 
-    def next_turn(self) -> None:
+    def next_turn(self, fpdus: int) -> None:
         self.turned.append(self.name)
+        self.fpdus.append(fpdus)
         self.left -= 1
         if self.left:
             self.wait()
@@ -50,3 +53,29 @@ def test_a_loop_that_is_gone_leaves_nothing_behind() -> None:
     del loop
     gc.collect()
     assert turns() is None
+
+
+def test_a_turn_is_short_while_others_have_news_and_then_twice_as_long_each_time() -> None:
+    share, longest = Share(), TURN_FPDUS // SHARED_TURN_FPDUS
+    alone = [share.next(others=False) // SHARED_TURN_FPDUS for _ in range(5)]
+    assert alone == [2, 4, longest, longest, longest]
+    assert [share.next(others=True), share.next(others=True)] == [SHARED_TURN_FPDUS] * 2
+    assert share.next(others=False) == 2 * SHARED_TURN_FPDUS
+
+
+async def test_whoever_waits_alone_has_long_turns_until_another_has_news() -> None:
+    turned: list[str] = []
+    one, turns = Busy("a", 9, turned), turns_of(asyncio.get_running_loop())
+    for turn in range(9):
+        if turn == 7:
+            turns.news = id(turned)  # as a driver that has received something
+        await asyncio.sleep(0)
+    assert one.fpdus[1:] == [128, 256, 512, 512, 512, 512, 64, 128]
+
+
+async def test_those_who_wait_together_have_short_turns() -> None:
+    turned: list[str] = []
+    waiting = [Busy(name, 4, turned) for name in "ab"]
+    for _ in range(8):
+        await asyncio.sleep(0)
+    assert [each.fpdus for each in waiting] == [[SHARED_TURN_FPDUS] * 4] * 2

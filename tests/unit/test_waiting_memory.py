@@ -6,7 +6,7 @@ import pytest
 
 from pyiwarp import buffers
 from pyiwarp.buffers import BUFFER_SIZE, give_buffer
-from pyiwarp.engine.stream import TURN_FPDUS
+from pyiwarp.pump import TURN_FPDUS
 from pyiwarp.queues.work import Status
 from tests.harness import Node, RawPeer, ended, octets_of, send, write
 
