@@ -7,6 +7,9 @@ the pure package stays the reference. See docs/performance.md for what it gives.
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -38,7 +41,7 @@ HOT = (
     "queues/sq",
     "rdmap",
 )
-"""The modules that are compiled: from the work request to the FPDU and back. Values, drivers and programs are not."""
+"""The modules that are compiled: from the work request to the FPDU and back. Values and programs are not."""
 
 
 def needs() -> list[str]:
@@ -48,9 +51,24 @@ def needs() -> list[str]:
     return [*project["dependencies"], *typed]
 
 
+def check_tools() -> None:
+    """Compiling needs a C compiler and the headers of this Python; ends the build with what to install."""
+    if os.name == "nt":  # setuptools looks for Microsoft's, which are no commands of PATH
+        return
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    if not header.exists():
+        raise SystemExit(f"PYIWARP_COMPILE=1: there is no {header}; on Debian: apt-get install python3-dev")
+    compiler = shlex.split(os.environ.get("CC") or str(sysconfig.get_config_var("CC") or "cc"))[0]
+    if shutil.which(compiler) is None:
+        raise SystemExit(
+            f"PYIWARP_COMPILE=1: there is no C compiler {compiler!r}; on Debian: apt-get install gcc libc6-dev"
+        )
+
+
 if os.environ.get("PYIWARP_COMPILE") != "1":
     setup()
 else:
+    check_tools()
     try:
         from mypyc.build import mypycify
     except ImportError:  # the build asks what it needs before it has it

@@ -1,11 +1,10 @@
-"""Many clients of one server, all of them busy: what each gets while one floods, and what each costs in memory."""
+"""Many clients of one server, all of them busy: what each gets, and what each costs in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import cast
 
@@ -14,7 +13,6 @@ from benchmarks.lanes import options_of
 from benchmarks.loops import run_on
 from benchmarks.pairs import HOST, Job, Sample
 from benchmarks.scale import FIRST, allow_connections, resident
-from benchmarks.siege import PATIENCE, flood, request_of
 from benchmarks.timing import now
 
 __all__ = ["bare_crowd_client", "bare_crowd_server", "crowd_client"]
@@ -24,10 +22,7 @@ Connect = Callable[[AsyncExitStack], Awaitable[ThereAndBack]]
 
 
 def crowd_client(job: Job, port: int) -> Sample:
-    """`connections` clients send a message and await the answer, again and again; `flooding` more send empty Writes.
-
-    The server is `iwarp.awaited_server`. The floods come from one thread, which mostly waits for room in its sockets.
-    """
+    """`connections` clients send a message and await the answer, again and again; for `iwarp.awaited_server`."""
     message = bytes(job.size)
 
     async def connect(stack: AsyncExitStack) -> ThereAndBack:
@@ -39,8 +34,7 @@ def crowd_client(job: Job, port: int) -> Sample:
 
         return there_and_back
 
-    with _flooding(port, job.flooding):
-        return cast("Sample", run_on(job.loop, _crowd(job, connect)))
+    return cast("Sample", run_on(job.loop, _crowd(job, connect)))
 
 
 def bare_crowd_server(job: Job, announce: Callable[[int], None]) -> None:
@@ -63,7 +57,7 @@ def bare_crowd_server(job: Job, announce: Callable[[int], None]) -> None:
 
 
 def bare_crowd_client(job: Job, port: int) -> Sample:
-    """The same with asyncio's streams, and nobody floods."""
+    """The same with asyncio's streams."""
     message = bytes(job.size)
 
     async def connect(stack: AsyncExitStack) -> ThereAndBack:
@@ -77,23 +71,6 @@ def bare_crowd_client(job: Job, port: int) -> Sample:
         return there_and_back
 
     return cast("Sample", run_on(job.loop, _crowd(job, connect)))
-
-
-@contextlib.contextmanager
-def _flooding(port: int, count: int) -> Iterator[None]:
-    if not count:
-        yield
-        return
-    there, over = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: flood(port, count, [HOST], request_of(b""), there, over))
-    thread.start()
-    try:
-        if not there.wait(PATIENCE):
-            raise RuntimeError(f"no flood has begun within {PATIENCE:g} s")
-        yield
-    finally:
-        over.set()
-        thread.join(PATIENCE)
 
 
 async def _crowd(job: Job, connect: Connect) -> Sample:

@@ -6,12 +6,11 @@ import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["Machine", "describe"]
+from pyiwarp.cli.info import is_compiled
 
-COMPILED = (".so", ".pyd")
+__all__ = ["Machine", "describe"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +37,6 @@ class Machine:
     def data(self) -> dict[str, object]:
         """The same as JSON takes it."""
         return asdict(self)
-
-
-def is_compiled() -> bool:
-    """Whether the engine that is imported is the compiled build."""
-    spec = find_spec("pyiwarp.engine.stream")
-    return spec is not None and (spec.origin or "").endswith(COMPILED)
 
 
 def describe() -> Machine:

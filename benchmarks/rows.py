@@ -22,6 +22,7 @@ from benchmarks import (
     pyverbs,
     scale,
     sockets,
+    stackless,
     streams,
 )
 from benchmarks.pairs import Client, Job, Sample, Server, run_pair
@@ -248,8 +249,8 @@ ROWS: Final[tuple[Row, ...]] = (
         "messages/s",
         replace(SMALL, connections=63),
         (
-            _pair("nobody floods", iwarp.awaited_server, crowd.crowd_client),
-            _pair("one floods", iwarp.awaited_server, crowd.crowd_client, flooding=1),
+            _pair("nobody floods", iwarp.awaited_server, stackless.stackless_client),
+            _pair("one floods", iwarp.awaited_server, stackless.stackless_client, flooding=1),
         ),
     ),
     Row(

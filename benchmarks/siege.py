@@ -163,7 +163,7 @@ def flood(port: int, count: int, addresses: list[str], request: bytes, there: An
     with selectors.DefaultSelector() as selector:
         sent: dict[socket.socket, int] = {}
         while not over.is_set():
-            while len(sent) < count and (new := _in_full_operation(port, next(source), request)) is not None:
+            while len(sent) < count and (new := in_full_operation(port, next(source), request)) is not None:
                 sent[new] = 0
                 selector.register(new, selectors.EVENT_WRITE)
             there.set()
@@ -181,7 +181,7 @@ def flood(port: int, count: int, addresses: list[str], request: bytes, there: An
             one.close()
 
 
-def _in_full_operation(port: int, source: str, request: bytes) -> socket.socket | None:
+def in_full_operation(port: int, source: str, request: bytes) -> socket.socket | None:
     """A connection whose startup is complete; None if the server refuses one more."""
     one = _connected(port, source)
     if one is None:

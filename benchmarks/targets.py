@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from benchmarks.machine import is_compiled
 from benchmarks.table import figure
+from pyiwarp.cli.info import is_compiled
 
 __all__ = ["SIEGE", "TARGETS", "Ahead", "AtLeast", "AtMost", "Siege", "Target", "Verdict"]
 

@@ -1,4 +1,4 @@
-"""`pyiwarp info`: versions, limits of the device, also as verbs programs see it, the event loop, CRC and digests."""
+"""`pyiwarp info`: versions, the build, limits of the device, also as verbs programs see it, loop, CRC and digests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import typer
 from pyiwarp.cli.options import JsonOption, LoopOption
 from pyiwarp.cli.running import LoopName
 
-__all__ = ["info"]
+__all__ = ["info", "is_compiled"]
+
+_COMPILED = (".so", ".pyd")
 
 
 def info(json: JsonOption = False, loop: LoopOption = LoopName.AUTO) -> None:
-    """Show versions, limits, the event loop, the CRC, the digests of files, and the device as verbs programs see it."""
+    """Show versions, the build, limits, event loop, CRC, digests of files, and the device as verbs programs see it."""
     from pyiwarp.cli.running import loop_factory
     from pyiwarp.cli.verbs_device import devices, lines
     from pyiwarp.errors import UsageError
@@ -34,6 +36,14 @@ def info(json: JsonOption = False, loop: LoopOption = LoopName.AUTO) -> None:
         print(line)
 
 
+def is_compiled() -> bool:
+    """Whether the stack that runs here is the compiled build."""
+    from importlib.util import find_spec
+
+    spec = find_spec("pyiwarp.engine.stream")
+    return spec is not None and (spec.origin or "").endswith(_COMPILED)
+
+
 def _facts(loop: str) -> dict[str, object]:
     import platform
     from dataclasses import asdict
@@ -51,6 +61,7 @@ def _facts(loop: str) -> dict[str, object]:
     blake3 = f"BLAKE3 (blake3 {version('blake3')}), " if Digest.BLAKE3.is_here else ""
     return {
         "pyiwarp": __version__,
+        "build": "compiled" if is_compiled() else "pure Python",
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
         "event_loop": f"uvloop {version('uvloop')}" if loop == "uvloop" else loop,

@@ -22,6 +22,9 @@ RETRY: Final = 0.002
 """After how many seconds an interrupt that arrived inside the stack is sent again."""
 
 _PACKAGE: Final = __name__.partition(".")[0]
+_UNHEARD: Final = frozenset({"_weakrefset", "weakref"})
+"""Modules whose functions Python calls when an object ends: what they raise is printed and lost."""
+
 _interruptible: Final[set[CodeType]] = set()
 _waiting: Final[set[CodeType]] = set()
 _waiting_modules: Final[set[str]] = set()
@@ -131,13 +134,15 @@ def _interrupt(thread: int) -> None:
 
 
 def _inside_stack(frame: FrameType | None, *, calling: bool = False) -> bool:
-    """Whether some function of the stack would be left half way.
+    """Whether some function of the stack would be left half way, or nobody would hear of the interrupt.
 
     That at which the interrupt strikes must be interruptible; those that have called it, or with `calling` all of
     them, must at least be waiting.
     """
     while frame is not None:
         name: str = frame.f_globals.get("__name__", "")
+        if name in _UNHEARD:
+            return True
         if name.partition(".")[0] == _PACKAGE:
             code = frame.f_code
             waits = calling and (code in _waiting or name in _waiting_modules)

@@ -48,11 +48,14 @@ def check_count_of_sges(sges: Sequence[object], cap: QpCap) -> None:
 
 
 def slices_of(sges: Sequence[Sge | LocalSge], pd: Domain) -> tuple[Sge, ...]:
-    """Elements as slices of regions; those that name an STag are looked up, and dropped if they have no octets."""
+    """Elements as slices of regions, also those that are plain tuples.
+
+    Those that name an STag are looked up, and dropped if they have no octets.
+    """
     found = []
     for sge in sges:
         if not isinstance(sge, LocalSge):
-            found.append(sge)
+            found.append(sge if type(sge) is RegionSlice else RegionSlice(*sge))
         elif sge.nbytes:
             region = pd.stags.get(sge.lkey)
             if region is None:

@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 import pyiwarp
-from benchmarks import compare, crowd, hotpath, pairs, siege
+from benchmarks import compare, hotpath, pairs, siege, stackless
 from benchmarks.hotpath import CASES
 from benchmarks.open_files import allow_files
 from benchmarks.pairs import Absent, Job, Sample
@@ -293,16 +293,16 @@ def test_siege_asks_a_server_that_bad_clients_surround(tmp_path: Path, server: s
 
 
 @pytest.mark.parametrize(("server", "private_data"), siege.PRIVATE_DATA.items())
-def test_a_flooding_connection_of_the_siege_is_in_full_operation(
+def test_a_flooding_connection_of_the_siege_isin_full_operation(
     tmp_path: Path, server: str, private_data: bytes
 ) -> None:
     process, port = siege.start(server, "asyncio", tmp_path, ["--clients", "1"] if server == "pyiwarp serve" else [])
     try:
-        one = siege._in_full_operation(port, siege.HOST, siege.request_of(private_data))
+        one = siege.in_full_operation(port, siege.HOST, siege.request_of(private_data))
         assert one is not None
         with one:
             if server == "pyiwarp serve":
-                refused = siege._in_full_operation(port, siege.HOST, siege.request_of(b"another application"))
+                refused = siege.in_full_operation(port, siege.HOST, siege.request_of(b"another application"))
                 assert refused is None, "without the private data it would be rejected"
     finally:
         process.kill()
@@ -326,6 +326,6 @@ async def test_beside_a_crowd_there_is_the_flood_that_its_row_names() -> None:
 
     job = Job(size=64, connections=1, flooding=1, warmup=0.01, seconds=0.01)
     async with pyiwarp.serve(echo, siege.HOST) as server:
-        sample = await asyncio.to_thread(crowd.crowd_client, job, server.port)
+        sample = await asyncio.to_thread(stackless.stackless_client, job, server.port)
     assert sample["messages/s"] > 0
     assert sum(each.qp.counters().sends_received == 0 for each in served) == 1, "it sends empty Writes alone"

@@ -19,9 +19,9 @@ from pyiwarp.cli.tunnel import tunnel
 from pyiwarp.cm.reception import ListenerCounters
 from pyiwarp.connections.options import Options
 from pyiwarp.connections.serving import CLOSING_LINGER
-from pyiwarp.engine.stream import TURN_FPDUS
 from pyiwarp.files.session import ServerSettings
 from pyiwarp.mpa import LARGEST_FPDU
+from pyiwarp.pump import SHARED_TURN_FPDUS, TURN_FPDUS
 from pyiwarp.queues.counters import QpCounters
 from pyiwarp.sockets.family.bridge import ORPHAN_TIMEOUT
 from pyiwarp.sockets.family.enginethread import AT_EXIT, AT_EXIT_MOST
@@ -38,6 +38,7 @@ FIXED: Final = {
     "octets of an unfinished FPDU": LARGEST_FPDU,
     "octets that are received at once": BUFFER_SIZE,
     "FPDUs that are processed in one turn": TURN_FPDUS,
+    "the same while other connections have news": SHARED_TURN_FPDUS,
 }
 
 

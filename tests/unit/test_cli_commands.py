@@ -75,6 +75,7 @@ def test_every_command_has_help(command: str) -> None:
 
 def test_info_is_for_people_and_as_data() -> None:
     shown = runner.invoke(app, ["info"]).output
+    assert re.search(r"^build +(pure Python|compiled)$", shown, re.MULTILINE)
     assert "uvloop" in shown
     assert re.search(r"file digests +(BLAKE3 \(blake3 [\d.]+\), )?SHA-256", shown)
     assert json.loads(runner.invoke(app, ["info", "--json"]).output)["max_ord"] == 128

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType, ModuleType
@@ -66,6 +67,22 @@ def test_inside_it_waits_until_the_work_is_done(retries: Retries) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupts.raise_pending()
     interrupts.raise_pending()  # once is enough
+
+
+def test_where_an_object_ends_it_waits_since_python_would_lose_it(retries: Retries) -> None:
+    class Ends:
+        pass
+
+    done: list[str] = []
+    module = inside(STRIKE, signal=signal, done=done)
+    vars(module)["__name__"] = "_weakrefset"
+    one = Ends()
+    kept = weakref.ref(one, lambda gone: module.work())
+    del one
+    assert kept() is None
+    assert done == ["whole"], "else this test fails too, since the exception is lost"
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.raise_pending()
 
 
 def test_it_comes_back_when_nobody_looks() -> None:
