@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 
 import pytest
 
 from pyiwarp import Access, ConnectionLost, blocking
+from pyiwarp.cm import asyncio_cm
 from pyiwarp.connections.serving import listen
 from tests.hosts import HOST
 from tests.integration.loops import Runner, exchange_advertisement, joined, run, soon
@@ -84,3 +86,15 @@ def test_an_initiator_that_has_left_a_polled_listener_is_not_offered() -> None:
         polled_soon(lambda: listener.counters.failed)
         with pytest.raises(TimeoutError):
             listener.get_request(timeout=0.05)
+
+
+async def test_a_listener_that_rests_does_not_wake_up_when_it_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for a file descriptor, and would look at a socket that is closed."""
+    monkeypatch.setattr(asyncio_cm, "accept_waiting", lambda sock, receive: OSError(errno.EMFILE, "too many"))
+    listener = await asyncio_cm.listen(HOST, 0)
+    with socket.create_connection((HOST, listener.port), PATIENCE):
+        await soon(lambda: listener._resting)
+        (timer,) = listener._resting.values()
+        listener.close()
+        assert timer.cancelled()
+        assert not listener._resting

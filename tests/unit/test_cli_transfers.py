@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ import pytest
 import typer
 
 from pyiwarp.cli.address import Address
-from pyiwarp.cli.transfers import Get, Put, plan_gets, plan_puts
+from pyiwarp.cli.transfers import Get, Put, _HarmlessFormatter, plan_gets, plan_puts
 
 PLACE = Address("alpha", 1, "dir")
 
@@ -66,3 +67,11 @@ def test_what_is_said_of_a_transfer_that_failed(tmp_path: Path) -> None:
     assert get.state(cast("Any", FakeClient(False))) == "nothing was stored"
     (tmp_path / "x").write_bytes(b"old")
     assert get.state(cast("Any", FakeClient(False))) == f"the old {tmp_path / 'x'} is unchanged"
+
+
+def test_a_line_of_the_log_does_not_control_the_terminal() -> None:
+    """It may quote what a peer has sent."""
+    record = logging.LogRecord("pyiwarp.files", logging.INFO, __file__, 1, "%s", ("\x1b[2Jname\r",), None)
+    line = _HarmlessFormatter("%(message)s").format(record)
+    assert "name" in line
+    assert line.isprintable()

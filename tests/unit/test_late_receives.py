@@ -9,6 +9,7 @@ import pytest
 
 from pyiwarp.errors import BadWorkRequest, LocalCatastrophe, Term, TerminatedByPeer
 from pyiwarp.mr import Access
+from pyiwarp.queues.qp import QpState
 from pyiwarp.verbs import LocalSge, MemoryRegion, ProtectionDomain, QpCap, Recv, Sge, SharedReceiveQueue, Status
 from tests.harness import Node, Pair, ended, octets_of
 
@@ -185,3 +186,22 @@ def test_what_is_no_memory_at_all(shared: bool, sge: Any) -> None:
     late.post(sge, wr_id="bad")
     late.send(b"octets")
     late.must_fail_at("bad", "names memory that may not be written")
+
+
+def test_a_bad_receive_is_no_fault_of_the_next_connection(shared: bool) -> None:
+    late = Late(shared=shared)
+    closed = late.right.region(8)
+    part = closed[:]
+    closed.close()
+    late.post(part, wr_id="bad")
+    late.send(b"abcd")
+    late.must_fail_at("bad", "may not be written")
+    for node in late.pair.nodes:
+        node.qp.modify(QpState.IDLE)
+        node.sent()
+    late.pair = Pair(nodes=late.pair.nodes)
+    region = late.right.region(8)
+    late.post(region[:], wr_id="good")
+    late.send(b"efgh")
+    assert ended(late.right.received()) == [("good", OK)]
+    assert octets_of(region) == b"efgh" + bytes(4)

@@ -406,3 +406,15 @@ def test_a_slice_of_a_slice() -> None:
     assert part[1] == 60  # the fields by number, as those of any tuple
     with pytest.raises(BadWorkRequest, match="step"):
         first[::2]
+
+
+def test_an_stag_that_is_reserved_is_given_to_nobody_else() -> None:
+    indices = iter([5, 5, 5, 6, 5])
+    table = StagTable(lambda: next(indices))
+    reserved = table.reserve("its owner")
+    assert reserved >> 8 == 5
+    region = table.register(PD, bytearray(8), Access.LOCAL_WRITE, MemoryRegion)
+    assert region.stag >> 8 == 6
+    table.unreserve(reserved)
+    again = table.register(PD, bytearray(8), Access.LOCAL_WRITE, MemoryRegion)
+    assert again.stag >> 8 == 5

@@ -292,6 +292,33 @@ def test_the_stream_is_finished_when_its_last_word_is_with_tcp() -> None:
     assert speaker.engine.finished
 
 
+def test_disconnect_takes_the_place_of_a_shutdown_that_waits() -> None:
+    speaker = Speaker(S_HELLO, SMALL)
+    speaker.said()
+    speaker.peer.end.clogged = True
+    for _ in range(3):
+        speaker.hears(data(2048))
+        speaker.engine.read(2048)
+        speaker.engine.look()
+    speaker.engine.shut_down()
+    speaker.engine.disconnect()
+    speaker.peer.end.clogged = False
+    assert words(speaker) == [(Op.SGL, 17), (Op.SGL, 18)]
+    speaker.poll()
+    assert words(speaker) == [(Op.CTRL, Control.DISCONNECT)]
+    speaker.poll()
+    assert speaker.engine.finished
+
+
+def test_words_behind_disconnect_mean_nothing() -> None:
+    speaker = Speaker(S_HELLO, SMALL)
+    speaker.hears(data(3))
+    speaker.hears(LITTLE.word(Op.CTRL, Control.DISCONNECT))
+    speaker.hears(data(1), data(0), bytes.fromhex("01000020"))
+    assert speaker.engine.readable == 3
+    assert speaker.engine.reading is End.DISCONNECTED
+
+
 def test_nothing_is_sent_behind_the_end() -> None:
     ends = Ends()
     ends.left.engine.shut_down()

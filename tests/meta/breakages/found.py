@@ -26,6 +26,30 @@ class Found(NamedTuple):
 
 FOUND: Final = (
     Found(
+        "small messages pass the capture by",
+        "drivers/asyncio_driver",
+        (
+            "            or self._tap is not None\n"
+            "            or transport is None\n"
+            "            or transport.is_closing()\n"
+            "        ):\n"
+            "            return NOT_NOW\n"
+            "        self._written += 1\n"
+            "        self._burst = True\n"
+            "        transport.write(octets)\n"
+        ),
+        (
+            "            or transport is None\n"
+            "            or transport.is_closing()\n"
+            "        ):\n"
+            "            return NOT_NOW\n"
+            "        self._written += 1\n"
+            "        self._burst = True\n"
+            "        transport.write(octets)\n"
+        ),
+        "tests/unit/test_asyncio_driver.py::test_who_looks_at_the_octets_sees_small_messages_as_batches_and_the_end",
+    ),
+    Found(
         "a pipe that does not wait is left so",
         "capture",
         "            os.set_blocking(path, True)",
@@ -112,30 +136,6 @@ FOUND: Final = (
         ("        if self.left_behind:\n            return\n        self.reset_at_end()"),
         "        self.reset_at_end()",
         "tests/unit/test_polling_driver.py::test_an_abort_in_a_forked_child_does_nothing",
-    ),
-    Found(
-        "small messages pass the capture by",
-        "drivers/asyncio_driver",
-        (
-            "            or self._tap is not None\n"
-            "            or transport is None\n"
-            "            or transport.is_closing()\n"
-            "        ):\n"
-            "            return NOT_NOW\n"
-            "        self._written += 1\n"
-            "        self._burst = True\n"
-            "        transport.write(octets)\n"
-        ),
-        (
-            "            or transport is None\n"
-            "            or transport.is_closing()\n"
-            "        ):\n"
-            "            return NOT_NOW\n"
-            "        self._written += 1\n"
-            "        self._burst = True\n"
-            "        transport.write(octets)\n"
-        ),
-        "tests/unit/test_asyncio_driver.py::test_who_looks_at_the_octets_sees_small_messages_as_batches_and_the_end",
     ),
     Found(
         "the capture is not told of the end",
@@ -300,5 +300,40 @@ FOUND: Final = (
         "        if stop - start != len(octets):",
         "        if stop - start < len(octets):",
         "tests/unit/test_fastreg.py::test_memory_in_pieces_takes_as_many_octets_as_are_meant_or_none",
+    ),
+    Found(
+        "a receive that was judged late stays at fault",
+        "queues/rq",
+        ("        self.fault = None\n        status, self"),
+        "        status, self",
+        "tests/unit/test_late_receives.py::test_a_bad_receive_is_no_fault_of_the_next_connection",
+    ),
+    Found(
+        "a listener that rests stays so when it closes",
+        "cm/asyncio_cm",
+        ("            timer.cancel()\n        else:\n            self._loop.remove_reader(sock)"),
+        ("            pass\n        else:\n            self._loop.remove_reader(sock)"),
+        "tests/integration/test_late_requests.py::test_a_listener_that_rests_does_not_wake_up_when_it_is_closed",
+    ),
+    Found(
+        "a DISCONNECT does not replace a SHUTDOWN that waits",
+        "sockets/engine",
+        "            self._waiting = control  # DISCONNECT",
+        "            self._waiting = self._waiting or control  # DISCONNECT",
+        "tests/unit/test_stream_engine.py::test_disconnect_takes_the_place_of_a_shutdown_that_waits",
+    ),
+    Found(
+        "words behind DISCONNECT mean something",
+        "sockets/engine",
+        "            if completion.status is _SUCCESS and self.reading is not End.DISCONNECTED:",
+        "            if completion.status is _SUCCESS:",
+        "tests/unit/test_stream_engine.py::test_words_behind_disconnect_mean_nothing",
+    ),
+    Found(
+        "a line of the log controls the terminal",
+        "cli/transfers",
+        "        return shown(super().formatMessage(record))",
+        "        return super().formatMessage(record)",
+        "tests/unit/test_cli_transfers.py::test_a_line_of_the_log_does_not_control_the_terminal",
     ),
 )
