@@ -24,15 +24,9 @@ from typing import Any, Final
 from interop.foreign.teller import Teller, cases, say
 from interop.pyverbs import leaks, network, shims
 from interop.pyverbs.tally import Tally
+from interop.pyverbs.warm_up import connect_once
 from pyiwarp import pyverbs
-from pyiwarp.pyverbs.core import core
 from pyiwarp.pyverbs.device import Context, get_device_list
-from pyiwarp.pyverbs.libibverbs_enums import ibv_qp_type
-from pyiwarp.pyverbs.pd import PD
-from pyiwarp.pyverbs.qp import QP, QPCap, QPInitAttr
-
-_NAP: Final = 0.1
-"""Seconds of a wait that is long enough to sleep."""
 
 
 def device() -> tuple[str, str]:
@@ -62,13 +56,6 @@ def wanted(test: str, only: Sequence[str]) -> bool:
     return not only or any(fnmatchcase(test, f"tests.{pattern}") for pattern in only)
 
 
-def warm_up(name: str) -> None:
-    """Make what is kept for as long as the process: what its poller sleeps on, the usual options of listeners."""
-    core().poller.wait(lambda: False, _NAP)
-    with Context(name=name) as context:
-        QP(PD(context), QPInitAttr(ibv_qp_type.IBV_QPT_RC, cap=QPCap()))
-
-
 def main() -> None:
     """Run what the orders say."""
     orders: Final[dict[str, Any]] = json.loads(sys.argv[1])
@@ -80,7 +67,7 @@ def main() -> None:
     name, address = device()
     bin_directory = Path(tempfile.mkdtemp(dir=os.getcwd()))
     shims.write(bin_directory, name, address)
-    warm_up(name)
+    connect_once(name)
     done = set(orders["done"])
     every = load(Path(orders["directory"]), name)
     tests = [each for each in every if each.id() not in done and wanted(each.id(), orders["only"])]
