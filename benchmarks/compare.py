@@ -1,13 +1,14 @@
 """pyiwarp beside what a user would pick instead, and beside the limit that a bare socket sets; all in one run.
 
     python -m benchmarks.compare [--quick] [--only ROW]… [--rounds N] [--runs N] [--seconds S] [--mib N]
-                                 [--json FILE] [--plot FILE]
+                                 [--readme] [--json FILE] [--plot FILE]
 
 Every measurement is made by two new processes on loopback, each on a processor of its own. The candidates of a row
 take turns, so that a noisy moment hits them alike; printed are the medians of all rounds, their spread, each
 candidate's proportion to the first, and for each target whether it was reached. That is told, not judged: the exit
 code is 0 unless a candidate broke, which is told in its line and does not stop the others. `--runs 3` does all of it
 three times, and then prints for each row how far the proportions of the runs lie apart: that is what is quoted.
+`--readme` measures the rows that the README quotes, three runs of three short rounds, and prints its table.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from rich.table import Table
 
 from benchmarks.machine import Machine, describe
 from benchmarks.pairs import BUSY, Absent, Sample
+from benchmarks.quoted import QUOTED, markdown
 from benchmarks.rows import ROWS, Candidate, Row
 from benchmarks.spread import Ratios, show_spread, spreads
 from benchmarks.table import figure, wide_console
@@ -32,6 +34,7 @@ from benchmarks.targets import Verdict
 __all__ = ["main"]
 
 ROUNDS, SECONDS = 5, 1.0
+README_RUNS, README_ROUNDS, README_SECONDS = 3, 3, 0.5
 IF_BUSY: Final = "if busy"
 QUICK_SECONDS: Final = 0.02
 QUICK_CONNECTIONS: Final = 20
@@ -115,6 +118,11 @@ def ratios(row: Row, results: Results) -> Ratios:
     return {name: result.medians[row.figure] / base for name, result in results.items() if result.counts}
 
 
+def figures(row: Row, results: Results) -> Ratios:
+    """The medians themselves, the first candidate's first; 0 for one that has none."""
+    return {name: result.medians[row.figure] if result.counts else 0.0 for name, result in results.items()}
+
+
 def row_data(row: Row, results: Results) -> dict[str, object]:
     """A row as JSON takes it."""
     candidates: dict[str, object] = {}
@@ -184,7 +192,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="one short round: whether it works, not how fast it is")
     parser.add_argument("--only", action="append", metavar="ROW", help=f"one of {', '.join(row.name for row in ROWS)}")
     parser.add_argument("--rounds", type=int, help=f"measurements of each candidate (default {ROUNDS})")
-    parser.add_argument("--runs", type=int, default=1, help="do all of it so many times, and print the spread")
+    parser.add_argument("--runs", type=int, help="do all of it so many times, and print the spread (default 1)")
+    parser.add_argument("--readme", action="store_true", help="the rows that the README quotes, and its table")
     parser.add_argument("--seconds", type=float, help=f"how long one measurement takes (default {SECONDS:g})")
     parser.add_argument("--mib", type=int, help=f"size of the file that is moved, in MiB (default {FILE_MIB})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement to this file")
@@ -193,13 +202,15 @@ def main(arguments: list[str] | None = None) -> int:
     names = {row.name for row in ROWS}
     if unknown := set(options.only or ()) - names:
         parser.error(f"no row is called {', '.join(sorted(unknown))}; there are {', '.join(row.name for row in ROWS)}")
-    rows = [row for row in ROWS if row.name in (options.only or names)]
-    rounds = options.rounds or (1 if options.quick else ROUNDS)
-    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    chosen = options.only or ({quoted.row for quoted in QUOTED} if options.readme else names)
+    rows = [row for row in ROWS if row.name in chosen]
+    usual = (README_RUNS, README_ROUNDS, README_SECONDS) if options.readme else (1, ROUNDS, SECONDS)
+    rounds = options.rounds or (1 if options.quick else usual[1])
+    seconds = options.seconds or (QUICK_SECONDS if options.quick else usual[2])
     mib = options.mib or (QUICK_FILE_MIB if options.quick else FILE_MIB)
     runs: list[dict[str, Results]] = []
     machines: list[Machine] = []
-    for _ in range(max(1, options.runs)):
+    for _ in range(options.runs or usual[0]):
         machines.append(describe())
         runs.append({})
         for row in rows:
@@ -211,6 +222,9 @@ def main(arguments: list[str] | None = None) -> int:
     if len(runs) > 1:
         for row in rows:
             show_spread(f"{row.name}: {len(runs)} runs", quoted[row.name])
+    if options.readme:
+        print(markdown([{row.name: figures(row, run[row.name]) for row in rows} for run in runs]))
+        print(f"\nload average before each run: {', '.join(f'{each.load:.1f}' for each in machines)}")
     machine = machines[-1]
     data = {row.name: row_data(row, runs[-1][row.name]) for row in rows}
     if options.json:

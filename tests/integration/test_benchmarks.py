@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 import pyiwarp
-from benchmarks import compare, hotpath, pairs, siege, stackless
+from benchmarks import compare, hotpath, pairs, quoted, siege, stackless
 from benchmarks.hotpath import CASES
 from benchmarks.open_files import allow_files
 from benchmarks.pairs import Absent, Job, Sample
@@ -329,3 +329,28 @@ async def test_beside_a_crowd_there_is_the_flood_that_its_row_names() -> None:
         sample = await asyncio.to_thread(stackless.stackless_client, job, server.port)
     assert sample["messages/s"] > 0
     assert sum(each.qp.counters().sends_received == 0 for each in served) == 1, "it sends empty Writes alone"
+
+
+def test_the_table_of_the_readme_has_the_median_and_the_spread() -> None:
+    runs = [
+        {
+            "write-1m": {"bare socket, unpaced": 4.0, "pyiwarp": ours, "asyncio streams": 1.0},
+            "setup-cost": {"asyncio streams": 0.1, "pyiwarp": ours},
+        }
+        for ours in (2.0, 2.4, 1.6)
+    ]
+    lines = quoted.markdown(runs).splitlines()
+    assert lines[2:] == [
+        "| Write of 1 MiB, 16 outstanding | 0.50 (0.40 to 0.60) of a bare socket's rate | asyncio streams 0.25 |",
+        "| a connection made, agreed on and closed | 2.000 (1.600 to 2.400) ms of both ends | asyncio streams 0.1 |",
+    ]
+    runs[1]["write-1m"]["pyiwarp"] = 0.0  # it broke in one run
+    assert "no figure" in quoted.markdown(runs).splitlines()[2]
+    runs[1]["setup-cost"]["asyncio streams"] = 0.0  # which others are not measured by here
+    assert quoted.markdown(runs).splitlines()[3].endswith("| 2.000 (1.600 to 2.400) ms of both ends |  |")
+
+
+def test_the_readme_quotes_rows_and_candidates_that_there_are() -> None:
+    rows = {row.name: {candidate.name for candidate in row.candidates} for row in ROWS}
+    for line in quoted.QUOTED:
+        assert set(line.ours) <= rows[line.row], line
