@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
-from typing import Final
+from typing import ClassVar, Final
 
 from pyiwarp.sockets.engine import Engine
 
-__all__ = ["Delivery", "ReaderProtocol"]
+__all__ = ["Delivery", "KeepsNothing", "ReaderProtocol"]
 
 LARGEST: Final = 256 * 1024
 """Octets that `data_received` gets at once at most, as from asyncio's own transports."""
 
 
-class ReaderProtocol(asyncio.StreamReaderProtocol):
-    """asyncio's protocol of readers, which keeps nothing of what it is given: its reader copies it at once."""
+class KeepsNothing(asyncio.Protocol):
+    """A protocol that is given octets where they lie, as a view that is good for the call of `data_received` only."""
+
+    AT_ONCE: ClassVar[int] = LARGEST
+    """So many octets at most."""
+
+
+class ReaderProtocol(asyncio.StreamReaderProtocol, KeepsNothing):
+    """asyncio's protocol of readers: its reader copies what it is given at once."""
+
+    AT_ONCE: ClassVar[int] = sys.maxsize
 
 
 class Delivery:
@@ -40,9 +50,9 @@ class Delivery:
         """Gives the protocol octets that were taken already, as many as come at once; None if it may take fewer."""
         if isinstance(protocol, asyncio.BufferedProtocol):
             self.some = self._to_buffer
-        elif type(protocol) is ReaderProtocol:
-            self.some = self._to_reader
-            self.give = protocol.data_received  # type: ignore[assignment]  # as in `_to_reader`
+        elif isinstance(protocol, KeepsNothing):
+            self.some = self._lend
+            self.give = protocol.data_received  # type: ignore[assignment]  # as in `_lend`
         else:
             self.give = self._copy_to_protocol
 
@@ -70,11 +80,11 @@ class Delivery:
         assert isinstance(protocol, asyncio.Protocol), "a stream needs a protocol that takes octets"
         protocol.data_received(bytes(octets))
 
-    def _to_reader(self) -> None:
+    def _lend(self) -> None:
         protocol = self.protocol
-        assert isinstance(protocol, ReaderProtocol)
-        octets = self._engine.peek()
-        protocol.data_received(octets)  # type: ignore[arg-type]  # it says bytes; its reader takes any octets
+        assert isinstance(protocol, KeepsNothing)
+        octets = self._engine.peek()[: protocol.AT_ONCE]
+        protocol.data_received(octets)  # type: ignore[arg-type]  # asyncio says bytes; this one takes any octets
         self._engine.consume(len(octets))
 
     def eof(self) -> bool:

@@ -135,7 +135,8 @@ class Engine:
 
     def _post_receives(self, count: int) -> tuple[list[Recv], memoryview]:
         region, words = self._register(count * WORD_SIZE, Access.LOCAL_WRITE)
-        receives = [Recv((Sge(region, at * WORD_SIZE, WORD_SIZE),), at) for at in range(count)]
+        new = tuple.__new__  # hundreds of them: their own constructors take three times as long
+        receives = [new(Recv, ((new(Sge, (region, at * WORD_SIZE, WORD_SIZE)),), at)) for at in range(count)]
         self._qp.post_recv_many(receives)
         return receives, words
 

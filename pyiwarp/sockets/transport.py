@@ -95,6 +95,7 @@ class StreamTransport(asyncio.Transport):
         self._watch_peer()
         self._cq.taker = self._on_completion
         self._qp.take_small(self._take_alone)
+        self._qp.flush_silently()
         try:
             self._delivery.protocol.connection_made(self)
         except (SystemExit, KeyboardInterrupt):

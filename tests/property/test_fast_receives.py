@@ -55,6 +55,31 @@ def posted(script: list[list[str]], *, together: bool, late: bool, room: int, co
     return [*seen, done, region.pins]
 
 
+def test_receives_that_stay_are_let_go_without_a_word() -> None:
+    """Their owner takes small messages as they come, so that it has no use for flushes."""
+    node = Node()
+    region, other = node.region(64, Access.LOCAL_WRITE), node.region(8, Access.LOCAL_WRITE)
+    peer = RawPeer(node)
+    taken: list[bytes] = []
+
+    def take(octets: memoryview) -> bool:
+        taken.append(bytes(octets))
+        return len(taken) < 3
+
+    node.qp.take_small(take)
+    node.qp.flush_silently()
+    receives = [region[:], region[3:30], other[:], region[8:20], region[:4]]
+    node.qp.post_recv_many([Recv((each,), number) for number, each in enumerate(receives)])
+    assert (region.pins, other.pins) == (4, 1)
+    for size in (1, 2, 3):
+        peer.sends(send(bytes(size)))
+    assert [len(each) for each in taken] == [1, 2, 3]
+    assert [(done.wr_id, done.nbytes) for done in node.received()] == [(0, 3)], "the last one was not taken"
+    node.qp.close()
+    assert (region.pins, other.pins, node.received()) == (0, 0, [])
+    assert node.qp.counters().flushed == 4
+
+
 @given(
     script=st.lists(st.lists(kinds, max_size=6), max_size=4),
     late=st.booleans(),

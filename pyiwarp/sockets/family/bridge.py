@@ -13,9 +13,11 @@ import struct
 import termios
 from typing import Final
 
+from pyiwarp.sockets.delivery import KeepsNothing
 from pyiwarp.sockets.family.enginethread import EngineThread
 from pyiwarp.sockets.family.iwarpsock import IwarpSock
 from pyiwarp.sockets.family.streamsock import State, hang_up, hung_up
+from pyiwarp.sockets.posting import INLINE
 from pyiwarp.sockets.transport import StreamTransport
 
 __all__ = ["HIGH_WATER", "ORPHAN_TIMEOUT", "Bridge"]
@@ -27,7 +29,7 @@ HIGH_WATER: Final = 64 * 1024
 """Octets that wait at the stream before the program is read no more; what it writes then fills its pair."""
 
 
-class Bridge(asyncio.BufferedProtocol):
+class Bridge(KeepsNothing):
     """The protocol of one stream, whose program is at the other end of `near`."""
 
     def __init__(self, thread: EngineThread, sk: IwarpSock, near: socket.socket) -> None:
@@ -69,22 +71,17 @@ class Bridge(asyncio.BufferedProtocol):
         self._thread.watch(self)
         self._loop.add_reader(self.near, self._on_program)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the stream puts octets for the program."""
-        return self._thread.scratch
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Give them to the program; what does not fit keeps the stream from reading."""
+    def data_received(self, data: bytes | memoryview) -> None:
+        """Give octets to the program; what does not fit keeps the stream from reading."""
         if self._hung_up:
             return
-        octets = self._thread.scratch[:nbytes]
-        sent = self._give(octets)
-        if sent < nbytes and not self._hung_up:
-            self._rest += octets[sent:]
+        sent = self._give(data)
+        if sent < len(data) and not self._hung_up:
+            self._rest += data[sent:]
             self.transport.pause_reading()
             self._loop.add_writer(self.near, self._on_room)
 
-    def _give(self, octets: memoryview | bytearray) -> int:
+    def _give(self, octets: bytes | memoryview | bytearray) -> int:
         try:
             return self.near.send(octets)
         except BlockingIOError:
@@ -166,7 +163,8 @@ class Bridge(asyncio.BufferedProtocol):
         except OSError:  # it has closed with octets that it has not read
             nbytes = 0
         if nbytes:
-            self.transport.write(self._thread.scratch[:nbytes])
+            octets = self._thread.scratch[:nbytes]
+            self.transport.write(bytes(octets) if nbytes <= INLINE else octets)
             self._read_the_rest()
         else:
             self._on_done()
