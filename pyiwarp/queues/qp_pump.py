@@ -216,7 +216,7 @@ class QpPump:
         self._octets_received += nbytes
         stream = self._flowing
         if nbytes <= LARGEST_ALONE and stream is not None and stream.receive_alone(nbytes, self._rq):
-            return self._confirming is None
+            return self._confirming is None and self._flowing is not None  # a callback may have ended the stream
         stream = self._stream or self.stream
         events = stream.received(nbytes)
         if events:
