@@ -23,7 +23,8 @@ D = TypeVar("D", bound=Driver)
 
 
 def check_idle(qp: QueuePair) -> None:
-    """Raise `WrongState` unless the queue pair can be connected."""
+    """Raise `WrongState` unless the queue pair can be connected, `Closed` if it was closed."""
+    qp.check_open()
     if qp.state is not QpState.IDLE:
         raise WrongState(f"only a queue pair that is IDLE can be connected: {qp!r}")
 
@@ -35,6 +36,7 @@ def not_established(host: str, port: int, timeout: float) -> StartupTimeout:
 
 def _begin(qp: QueuePair, driver: Driver, agreement: Agreement, prologue: bytes = b"") -> None:
     """Full Operation: the queue pair takes the driver over from startup."""
+    check_idle(qp)  # before it is changed: another attempt may have connected it, and that driver serves it
     qp.peer = driver.peername
     qp.on_output = driver.kick
     qp.write_small = driver.write_small

@@ -31,7 +31,7 @@ __all__ = ["QpCap", "QpInput", "QpOptions", "QpState", "QueuePair"]
 _RTS: Final = QpState.RTS
 _INTERNAL: Final = frozenset(vars(Pump)) | {
     *("fail_request", "granted", "on_output", "pair_large", "pair_small", "send_small", "shares_memory", "take_small"),
-    *("flush_silently", "write_pieces", "write_small"),
+    *("check_open", "flush_silently", "write_pieces", "write_small"),
 }
 """What drivers and the stack below call; `dir()` of a queue pair does not show it."""
 
@@ -91,7 +91,7 @@ class QueuePair(QpPump):
 
         Raises `WrongState` unless the queue pair is IDLE, which it also is after a graceful end.
         """
-        self._check_open()
+        self.check_open()
         self._begin(agreement, prologue)
 
     def disconnect(self) -> None:
@@ -145,7 +145,7 @@ class QueuePair(QpPump):
         then on; a Read that is being answered goes on. Raises `WrongState` for all else, `UsageError` for a `linger`
         or an `access` that cannot be.
         """
-        self._check_open()
+        self.check_open()
         if linger is not None and linger < 0:
             raise UsageError(f"a wait of {linger:g} seconds")
         if access is not None:
@@ -214,7 +214,8 @@ class QueuePair(QpPump):
         """Wait until nothing is left in either queue; otherwise as `drain_sq`."""
         return Drain(on_drained, self._sq.when_drained, self._rq.when_drained)
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise `Closed` if it was closed."""
         if self._closed:
             raise Closed(f"the queue pair is closed: {self!r}")
 
@@ -301,7 +302,7 @@ class QueuePair(QpPump):
         if self.state is QpState.RTS and not self._closed:
             self._sq.post(self.stream, request)
             return
-        self._check_open()
+        self.check_open()
         if self.state is QpState.IDLE:
             raise WrongState(f"a send is posted, but {self!r}")
         self._sq.post_late(request, self.error)
@@ -343,7 +344,7 @@ class QueuePair(QpPump):
     def _flushes_receives(self) -> bool:
         """Whether no Send can come any more for a receive that is posted now; raises `Closed`."""
         if self._closed:
-            self._check_open()
+            self.check_open()
         if self.state is QpState.IDLE:
             return False
         stream = self._stream
