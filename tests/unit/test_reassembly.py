@@ -52,3 +52,13 @@ def test_a_gap_that_tcp_cannot_have_waited_for_is_given_up(monkeypatch: pytest.M
     found = [piece for at in range(4, 200, 4) for piece in half.add(at, b"wxyz", syn=False)]
     assert found[0] == Gap(2)
     assert b"".join(piece for piece in found if isinstance(piece, bytes)) == b"wxyz" * 49
+
+
+def test_many_small_segments_behind_a_gap_are_not_all_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reassembly, "_HELD_SEGMENTS", 10)
+    half = Half()
+    half.add(0, b"a", syn=False)
+    found = [piece for at in range(2, 42, 2) for piece in half.add(at, b"w", syn=False)]
+    assert len([piece for piece in found if isinstance(piece, bytes)]) == 20 - 10
+    assert found[0] == Gap(1)
+
