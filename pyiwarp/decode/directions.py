@@ -53,6 +53,11 @@ class Direction:
         return self._startup
 
     @property
+    def ready(self) -> bool:
+        """Whether it waits for `begin`, and has what that takes: its startup frame, or enough to find an FPDU."""
+        return self._deframer is None and (self._startup is not None or len(self._buffer) > _ENOUGH)
+
+    @property
     def in_midstream(self) -> bool:
         """Whether what came first is no startup frame, and may be an FPDU's middle."""
         head = bytes(self._buffer[: len(REQUEST_KEY)])
@@ -152,6 +157,7 @@ class Session:
     def __init__(self, *, joined: bool = False) -> None:
         self.directions = (Direction(joined=joined), Direction(joined=joined))
         self._begun = False
+        self._sure = False  # whether a startup frame said how FPDUs are read
 
     @property
     def settings(self) -> tuple[Settings, Settings] | None:
@@ -161,11 +167,12 @@ class Session:
 
     def feed(self, direction: int, octets: bytes) -> list[tuple[int, Unit]]:
         """These octets of a direction come next."""
-        units = [(direction, unit) for unit in self.directions[direction].feed(octets)]
-        enough = self.directions[direction].waiting > _ENOUGH
+        each = self.directions[direction]
+        units = [(direction, unit) for unit in each.feed(octets)]
+        enough = each.waiting > _ENOUGH
         if not self._begun and (enough or all(each.startup is not None for each in self.directions)):
             units += self._begin()
-        elif self._begun and enough:
+        elif self._begun and each.ready:
             units += self._join(direction)
         return units
 
@@ -186,15 +193,16 @@ class Session:
 
     def _join(self, direction: int) -> list[tuple[int, Unit]]:
         each = self.directions[direction]
-        return [(direction, unit) for unit in each.begin(each.settings)]
+        return [(direction, unit) for unit in each.begin(each.settings, sure=self._sure)]
 
     def _begin(self) -> list[tuple[int, Unit]]:
+        """Startup is over, or was not seen. A direction that has too little to find an FPDU in waits for more."""
         self._begun = True
-        sure = any(each.startup is not None for each in self.directions)
+        self._sure = any(each.startup is not None for each in self.directions)
+        for direction, settings in zip(self.directions, self._settle(), strict=True):
+            direction.settings = settings
         return [
-            (number, unit)
-            for number, (direction, settings) in enumerate(zip(self.directions, self._settle(), strict=True))
-            for unit in direction.begin(settings, sure=sure)
+            unit for number, direction in enumerate(self.directions) if direction.ready for unit in self._join(number)
         ]
 
     def _settle(self) -> tuple[Settings, Settings]:

@@ -22,6 +22,7 @@ __all__ = [
     "Marker",
     "MarkerSeen",
     "pad_length",
+    "with_markers",
 ]
 
 MARKER_SPACING: Final = 512
@@ -33,6 +34,17 @@ CRC_SIZE: Final = 4
 def pad_length(ulpdu_length: int) -> int:
     """Octets of pad behind a ULPDU (RFC 5044 §4.1)."""
     return (4 - (ulpdu_length + LENGTH_SIZE) % 4) % 4
+
+
+def with_markers(nbytes: int, offset: int) -> int:
+    """Octets that `nbytes` of FPDUs take from `offset` of a stream with markers on: those and the markers before them.
+
+    A marker behind the last of them is not counted (RFC 5044 §4.3).
+    """
+    before_marker = -offset % MARKER_SPACING
+    if nbytes <= before_marker:
+        return nbytes
+    return nbytes + MARKER_SIZE * (1 + (nbytes - before_marker - 1) // (MARKER_SPACING - MARKER_SIZE))
 
 
 class Marker(NamedTuple):
@@ -74,7 +86,11 @@ class Fpdu:
 
 
 class _Incomplete(Exception):
-    """More octets must come."""
+    """More octets must come: at least `wanted` in all."""
+
+    def __init__(self, wanted: int) -> None:
+        super().__init__(wanted)
+        self.wanted = wanted
 
 
 class Deframer:
@@ -84,14 +100,19 @@ class Deframer:
         self.markers = markers
         self.offset = 0
         self.buffer = bytearray()
+        self._enough = 0  # octets with which it is worth another try
 
     def next(self) -> Fpdu | None:
         """The next FPDU, None while it is not all there."""
+        if len(self.buffer) < self._enough:
+            return None
         reader = _Reader(self.buffer, self.offset, self.markers)
         try:
             fpdu = reader.fpdu()
-        except _Incomplete:
+        except _Incomplete as missing:
+            self._enough = missing.wanted
             return None
+        self._enough = 0
         del self.buffer[: reader.position]
         self.offset += reader.position
         return fpdu
@@ -138,7 +159,7 @@ class _Reader:
 
     def _raw(self, nbytes: int) -> bytes:
         if self.position + nbytes > len(self._buffer):
-            raise _Incomplete
+            raise _Incomplete(self.position + nbytes)
         part = bytes(self._buffer[self.position : self.position + nbytes])
         self.position += nbytes
         return part

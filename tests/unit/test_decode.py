@@ -17,7 +17,8 @@ from pyiwarp.decode import formats
 from pyiwarp.decode.directions import Direction, Session, Settings
 from pyiwarp.decode.fields import Field, Figure, Name, hex_number
 from pyiwarp.decode.frames import fields_of_fpdu, fields_of_startup, fields_of_ulpdu, startup_size
-from pyiwarp.decode.framing import Deframer, Fpdu, Marker
+from pyiwarp.decode.framing import MARKER_SIZE, MARKER_SPACING, Deframer, Fpdu, Marker, _Reader, with_markers
+from pyiwarp.decode.joining import place_of_fpdu
 from pyiwarp.decode.units import FpduUnit, StartupUnit, Unit, in_rfc_layout
 from pyiwarp.wire import TerminateHeader
 
@@ -159,6 +160,49 @@ def test_numbers_are_short_or_hexadecimal() -> None:
     assert (hex_number(9), hex_number(10)) == ("9", "0xa")
 
 
+@given(st.integers(0, 5_000), st.integers(0, 511))
+def test_octets_with_markers_are_as_many_as_a_sender_makes(nbytes: int, offset: int) -> None:
+    made = nbytes
+    at = offset
+    for _ in range(nbytes):
+        if at % MARKER_SPACING == 0:
+            made, at = made + MARKER_SIZE, at + MARKER_SIZE
+        at += 1
+    assert with_markers(nbytes, offset) == made
+
+
+ALIKE = {"A": b"A" * 280_000, "headers": bytes.fromhex("fff14143") * 70_000, "markers": b"\0\0\0\x04AAAA" * 35_000}
+
+
+@pytest.mark.parametrize("octets", ALIKE.values(), ids=ALIKE)
+@pytest.mark.parametrize("markers", [False, True])
+@pytest.mark.parametrize("crc", [False, True])
+def test_octets_that_look_like_fpdus_everywhere_are_searched_without_copies(
+    octets: bytes, markers: bool, crc: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[object] = []
+    monkeypatch.setattr(_Reader, "fpdu", taken.append)
+    assert place_of_fpdu(octets, markers, crc=crc) is None
+    assert taken == []
+
+
+def test_an_fpdu_that_comes_octet_by_octet_is_not_read_again_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[None] = []
+    read = _Reader.fpdu
+
+    def counted(reader: _Reader) -> Fpdu:
+        tries.append(None)
+        return read(reader)
+
+    monkeypatch.setattr(_Reader, "fpdu", counted)
+    octets, deframer, found = Framer(markers=True).frame(bytes(20_000)), Deframer(markers=True), 0
+    for octet in octets:
+        deframer.buffer.append(octet)
+        found += deframer.next() is not None
+    assert found == 1
+    assert len(tries) < len(octets) / 200
+
+
 # --- both directions -------------------------------------------------------------------------------------------------
 
 
@@ -169,7 +213,7 @@ REPLY = b"MPA ID Rep Frame\x40\x01\x00\x02ok"
 def flow(count: int, *, markers: bool = False) -> tuple[list[bytes], bytes]:
     """Segments of growing size, and the FPDUs of them."""
     framer = Framer(markers)
-    segments = [build_tagged(0, 1, number, bytes([number]) * (number * 97 % 1400)) for number in range(count)]
+    segments = [build_tagged(0, 1, number, bytes([number % 256]) * (number * 97 % 1400)) for number in range(count)]
     return segments, b"".join(framer.frame(segment) for segment in segments)
 
 
@@ -281,3 +325,29 @@ def test_behind_octets_that_were_lost_fpdus_are_found_again(markers: bool) -> No
     places = covered(field for way, unit in found if way == 0 for field in unit.fields)
     lost = range(len(REQUEST) + 5_000, len(REQUEST) + 8_001)
     assert places == [at for at in range(len(REQUEST + octets)) if at not in lost]
+
+
+@pytest.mark.parametrize("markers", [False, True])
+def test_a_side_that_sends_little_waits_for_its_first_fpdu(markers: bool) -> None:
+    framer = Framer(markers)
+    segments, octets = flow(600, markers=markers)
+    answers = [build_untagged(Opcode.SEND, 0, number, bytes(50)) for number in range(1, 30)]
+    back = b"".join(framer.frame(answer) for answer in answers)
+    session = Session(joined=True)
+    found = session.feed(1, back[5:9]) + session.feed(0, octets[1_000:]) + session.feed(1, back[9:]) + session.finish()
+    assert ulpdus(found, 0)[-500:] == segments[-500:]
+    assert ulpdus(found, 1)[-20:] == answers[-20:]
+    assert [unit.wrong for _, unit in found if unit.wrong] == []
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_reply_that_comes_late_is_a_startup_frame(joined: bool) -> None:
+    segments, octets = flow(600)
+    session = Session(joined=joined)
+    found = session.feed(0, REQUEST) + session.feed(0, octets)
+    found += session.feed(1, REPLY + octets) + session.finish()
+    assert [unit.text.partition(",")[0] for _, unit in found if isinstance(unit, StartupUnit)] == [
+        "MPA Request",
+        "MPA Reply",
+    ]
+    assert ulpdus(found, 0) == ulpdus(found, 1) == segments

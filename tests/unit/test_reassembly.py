@@ -61,4 +61,3 @@ def test_many_small_segments_behind_a_gap_are_not_all_held(monkeypatch: pytest.M
     found = [piece for at in range(2, 42, 2) for piece in half.add(at, b"w", syn=False)]
     assert len([piece for piece in found if isinstance(piece, bytes)]) == 20 - 10
     assert found[0] == Gap(1)
-
