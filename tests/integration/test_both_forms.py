@@ -33,12 +33,13 @@ LOST = (InvalidStag, TerminatedByPeer)
 
 WAITING = {
     "timeout",  # a blocking operation has a time limit; one that is awaited is cancelled
+    "on_request",  # with an event loop a task waits for the next peer
 }
 ONLY = {
     "Connection": (set[str](), ""),
     "Region": ({"aclose", "drain", "poller"}, "closing that waits has the name that its kind of program expects"),
     "Request": ({"accept_qp"}, "queue pairs of one's own: on asyncio those are connected by pyiwarp.cm"),
-    "Listener": (set[str](), ""),
+    "Listener": ({"take_request"}, "with an event loop a task waits for the next peer"),
     "CmId": (set[str](), ""),
     "EventChannel": ({"fileno"}, "a program with an event loop awaits the events"),
 }
