@@ -45,18 +45,20 @@ def explain(
     A capture may begin anywhere. Each connection that carries MPA is a ladder of its messages; every octet belongs to a
     field, which is named as the RFC's figure names it.
     """
+    from pyiwarp.cli import terminal
+
     if (file is None) is (demo is None):
         fail("name either a capture or a demo: pyiwarp explain FILE, pyiwarp explain --demo write")
     keep = None if verbose > 1 else KEPT
     conversations, said = _read(Path(file), keep) if file is not None else _played(demo or "", keep)
-    if html is not None:
+    if html is not None and conversations:
         _write_page(html, file or f"pyiwarp explain --demo {demo}", conversations)
     elif json:
         _print_json(conversations)
-    else:
+    elif html is None:
         _print(conversations, verbose)
     if said:
-        complain(said)
+        complain(terminal.shown(said))
     if not conversations:
         fail("no connection in it carries MPA")
 

@@ -1,16 +1,20 @@
-"""A DDP segment as it came: its headers by the formats of `wire`, lawful or not (RFC 5041 §4, RFC 5040 §4.1)."""
+"""A DDP segment as it came, lawful or not (RFC 5041 §4, RFC 5040 §4.1).
+
+Its header is read without the formats of `wire`, since a long session has many; a test compares both.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-from construct import ConstructError
+from struct import Struct
+from typing import Final
 
 from pyiwarp.codes import Opcode, QueueNumber
-from pyiwarp.wire import TaggedHeader, UntaggedHeader
 
 __all__ = ["Segment", "parse_segment"]
+
+_TAGGED: Final = Struct(">BBIQ")
+_UNTAGGED: Final = Struct(">BBIIII")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +59,20 @@ class Segment:
 
 def parse_segment(ulpdu: bytes) -> Segment | None:
     """The segment in a ULPDU, None if it ends inside its header."""
-    if not ulpdu:
+    tagged = ulpdu[:1] >= b"\x80"
+    header = _TAGGED if tagged else _UNTAGGED
+    if len(ulpdu) < header.size:
         return None
-    tagged = ulpdu[0] >= 0x80
-    definition = TaggedHeader if tagged else UntaggedHeader
-    try:
-        header: Any = definition.parse(ulpdu)
-    except ConstructError:
-        return None
+    ddp, rdmap, *fields = header.unpack_from(ulpdu)
     names = ("stag", "to") if tagged else ("inval_stag", "qn", "msn", "mo")
     return Segment(
         tagged=tagged,
-        last=bool(header.ddp.last),
-        dv=header.ddp.dv,
-        ddp_rsvd=header.ddp.rsvd,
-        rv=header.rdmap.rv,
-        rdmap_rsvd=header.rdmap.rsvd,
-        opcode=header.rdmap.opcode,
-        payload=ulpdu[definition.sizeof() :],
-        **{name: header[name] for name in names},
+        last=bool(ddp & 0x40),
+        dv=ddp & 3,
+        ddp_rsvd=ddp >> 2 & 15,
+        rv=rdmap >> 6,
+        rdmap_rsvd=rdmap >> 4 & 3,
+        opcode=rdmap & 15,
+        payload=ulpdu[header.size :],
+        **dict(zip(names, fields, strict=True)),
     )

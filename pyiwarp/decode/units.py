@@ -12,12 +12,12 @@ from typing import Final
 
 from pyiwarp.codes import ENHANCED_SIZE, REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE, Opcode, QueueNumber
 from pyiwarp.decode.fields import Field, Span
-from pyiwarp.decode.formats import opcode_name
+from pyiwarp.decode.formats import MESSAGES, opcode_name
 from pyiwarp.decode.frames import fields_of_fpdu, fields_of_octets, fields_of_startup
 from pyiwarp.decode.framing import Fpdu
 from pyiwarp.decode.segments import Segment, parse_segment
 from pyiwarp.errors import IwarpError
-from pyiwarp.fastwire import READ_REQUEST_SIZE, parse_read_request
+from pyiwarp.fastwire import READ_REQUEST_SIZE, VERSION, parse_read_request
 from pyiwarp.profile import PROFILES
 from pyiwarp.wire import (
     EnhancedWord,
@@ -138,6 +138,25 @@ class FpduUnit(Unit):
         if self.segment is None:
             return f"a ULPDU of {len(self.ulpdu)} octets: {self.ulpdu[:_SHOWN].hex(' ')}"
         return _segment_text(self.segment, self.terminate)
+
+    @property
+    def wrong(self) -> list[str]:
+        """What breaks a rule, with its clause; most FPDUs are right, which is seen without their fields."""
+        return [] if self._is_plain else super().wrong
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether it is right, and has no header behind that of DDP, which may be cut."""
+        assert self.fpdu is not None
+        segment = self.segment
+        return (
+            segment is not None
+            and (segment.dv, segment.rv) == (VERSION, VERSION)
+            and (segment.tagged or segment.opcode not in MESSAGES)
+            and (self.fpdu.crc_right or not self.crc)
+            and not any(self.fpdu.pad)
+            and not self.fpdu.markers
+        )
 
     @property
     def _fields(self) -> list[Field]:

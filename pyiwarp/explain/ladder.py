@@ -31,7 +31,9 @@ def lines(conversation: Conversation, *, width: int, detail: int = 0) -> Iterato
     if conversation.agreed:
         yield from textwrap.wrap(conversation.agreed, width, initial_indent="  ", subsequent_indent="  ")
     yield ""
-    for message in conversation.messages:
+    for place, message in enumerate(conversation.messages):
+        if conversation.without and place == conversation.left_out_at:
+            yield f"... {conversation.without}"
         yield from _message(message, width)
         if detail >= FIELDS:
             for number, unit in enumerate(message.units):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
+from typing import Final
 
 from pyiwarp.explain.records import record
 from pyiwarp.explain.story import Conversation
 
 __all__ = ["page"]
+
+_PLACE: Final = re.compile(r"\{\{(title|data)\}\}")
 
 
 def page(title: str, conversations: Iterable[Conversation], clauses: Mapping[str, str]) -> str:
@@ -27,4 +31,5 @@ def page(title: str, conversations: Iterable[Conversation], clauses: Mapping[str
     data = {"conversations": told, "clauses": {rule: clauses[rule] for rule in sorted(named) if rule in clauses}}
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     octets = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no tag ends the script
-    return template.replace("{{title}}", escape(title)).replace("{{data}}", octets)
+    parts = {"title": escape(title.encode("utf-8", "backslashreplace").decode()), "data": octets}
+    return _PLACE.sub(lambda match: parts[match[1]], template)  # at once: a title may have the name of the other place

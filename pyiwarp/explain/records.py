@@ -20,6 +20,10 @@ def record(conversation: Conversation) -> dict[str, Any]:
         "began": conversation.began,
         "joined": conversation.joined,
         "agreed": conversation.agreed,
+        "left_out": conversation.left_out,
+        "left_out_wrong": conversation.left_out_wrong,
+        "left_out_at": conversation.left_out_at,
+        "without": conversation.without,
         "messages": [_message(message) for message in conversation.messages],
     }
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pyiwarp.codes import REPLY_KEY, Opcode, QueueNumber
+from pyiwarp.codes import ENHANCED_SIZE, REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE, Opcode, QueueNumber
 from pyiwarp.decode.directions import Session
 from pyiwarp.decode.formats import opcode_name
 from pyiwarp.decode.segments import Segment
@@ -22,12 +22,24 @@ from pyiwarp.errors import IwarpError
 from pyiwarp.explain.packets import CutShort, TcpSegment, tcp_segments
 from pyiwarp.explain.reassembly import Gap, Half
 from pyiwarp.fastwire import parse_read_request
-from pyiwarp.wire import parse_atomic_response
+from pyiwarp.wire import EnhancedWord, StartupHeader, parse_atomic_response
 
 __all__ = ["Conversation", "Message", "read_capture"]
 
 OPENER: Final = 0
 """The direction of the side that opened the connection, or that is taken for it."""
+
+ENDS: Final = 500
+"""Messages at each end of a connection that are kept, where not all are."""
+
+ENDS_OCTETS: Final = 8 << 20
+"""Octets that the messages of each end may hold."""
+
+CONNECTIONS: Final = 20_000
+"""Connections of a capture that are read."""
+
+_OUTSTANDING: Final = 1 << 14  # Read Requests of a side that wait: IRD and ORD have 14 bits
+_MORE_WRONG: Final = "and more in its other FPDUs"
 
 
 @dataclass
@@ -47,13 +59,17 @@ class Message:
     left_out: int = 0
     """FPDUs in the middle of `units` that were read and not kept."""
 
-    def take(self, unit: Unit, keep: int | None) -> None:
-        """One more unit; of more than `keep` the first half and the last half are kept."""
+    def take(self, unit: Unit, keep: int | None) -> int:
+        """One more unit; of more than `keep` the first half and the last half are kept. Returns the octets gained."""
         self.units.append(unit)
         self.wrong += unit.wrong
+        gained = len(unit.octets)
+        if keep is not None and len(self.wrong) > keep:
+            self.wrong[keep:] = [_MORE_WRONG]
         if keep is not None and len(self.units) > keep:
-            del self.units[keep // 2]
+            gained -= len(self.units.pop(keep // 2).octets)
             self.left_out += 1
+        return gained
 
 
 @dataclass
@@ -65,6 +81,19 @@ class Conversation:
     joined: bool
     messages: list[Message] = field(default_factory=list)
     session: Session = field(default_factory=Session)
+    left_out: int = 0
+    """Messages that were read and not kept."""
+    left_out_wrong: int = 0
+    """Of these, messages in which something is wrong."""
+    left_out_at: int = 0
+    """Which of `messages` comes behind these."""
+
+    @property
+    def without(self) -> str:
+        """What is not told of the middle, in words; empty if all is told."""
+        if not self.left_out:
+            return ""
+        return f"{self.left_out:,} messages more, something is wrong in {self.left_out_wrong:,} of them"
 
     @property
     def agreed(self) -> str:
@@ -81,7 +110,8 @@ class Conversation:
 def read_capture(path: Path, *, keep: int | None = None) -> tuple[list[Conversation], str]:
     """The connections of a capture that carried MPA, and what is to be said of the file, empty for nothing.
 
-    `keep` is how many FPDUs of a message are kept, 2 or more; None keeps all, and memory for all octets is taken.
+    `keep` is how many FPDUs of a message are kept, 2 or more. With it, of a long connection the first and the last
+    `ENDS` messages are kept, or fewer if these hold more than `ENDS_OCTETS`. None keeps all, and takes memory for it.
     A connection counts if something of it was understood: a startup frame, or an FPDU. Raises what `tcp_segments`
     raises, except `CutShort`, which becomes the text.
     """
@@ -93,11 +123,14 @@ def read_capture(path: Path, *, keep: int | None = None) -> tuple[list[Conversat
             ends = frozenset((segment.source, segment.target))
             reader = current.get(ends)
             if reader is None or (segment.syn and reader.over):
+                if len(readers) == CONNECTIONS:
+                    said = f"only the first {CONNECTIONS:,} connections are told"
+                    continue
                 readers.append(reader := _Reader(segment, keep))
                 current[ends] = reader
             reader.take(segment)
     except CutShort as error:
-        said = str(error)
+        said = ". ".join(filter(None, (said, str(error))))
     for reader in readers:
         reader.finish()
     return [reader.conversation for reader in readers if reader.understood], said
@@ -112,41 +145,55 @@ class _Reader:
         ends = (first.target, first.source) if answer else (first.source, first.target)
         self.conversation = Conversation(ends, first.seconds, joined=not first.syn)
         self.conversation.session = Session(joined=self.conversation.joined)
-        self.over = False
         self.understood = False
+        self._reset = False
+        self._finished: set[int] = set()  # directions that have sent a FIN
         self._halves = (Half(), Half())
+        self._held = 0  # octets that the messages of one end hold
+        self._left_since = 0.0  # when the first message came that was not kept
         self._open: list[Message | None] = [None, None]  # of each direction, the message whose last segment is to come
         self._sizes = [0, 0]  # octets of payload of the messages that are open
         self._causes = _Causes()
         self._seconds = 0.0
-        self._arrivals: tuple[list[tuple[int, float]], ...] = ([], [])  # how far a direction was, and when
+        self._arrived = [0, 0]  # octets of each direction
+        self._arrivals: tuple[deque[tuple[int, float]], ...] = (deque(), deque())  # how far a direction was, and when
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection has ended: another SYN begins another one."""
+        return self._reset or len(self._finished) == 2
 
     def take(self, segment: TcpSegment) -> None:
         """One segment, in the order of the capture."""
         direction = int(segment.source != self.conversation.ends[OPENER])
         self._seconds = segment.seconds - self.conversation.began
         self._add(direction, self._halves[direction].add(segment.seq, segment.payload, syn=segment.syn))
-        if (segment.fin or segment.rst) and not self.over:
-            text = "TCP RST: the connection is reset" if segment.rst else "TCP FIN: this side sends no more"
-            self._append(Message(self._seconds, direction, text))
-            self.over = segment.rst
+        if segment.rst and not self._reset:
+            self._reset = True
+            self._append(Message(self._seconds, direction, "TCP RST: the connection is reset"))
+        elif segment.fin and direction not in self._finished:
+            self._finished.add(direction)
+            self._append(Message(self._seconds, direction, "TCP FIN: this side sends no more"))
 
     def finish(self) -> None:
         """The capture has ended."""
         for direction, half in enumerate(self._halves):
             self._add(direction, half.finish())
         self._units(self.conversation.session.finish())
-        self.conversation.messages.sort(key=lambda message: message.seconds)  # what waited for its framing is late
+        talk = self.conversation
+        talk.messages.sort(key=_seconds)  # what waited for its framing is late
+        talk.left_out_at = bisect_left(talk.messages, self._left_since, key=_seconds)
 
     def _when(self, direction: int, unit: Unit) -> float:
-        """When the last octet of a unit came."""
+        """When the last octet of a unit came; units are asked for in their order."""
         arrivals = self._arrivals[direction]
-        at = bisect_left(arrivals, (unit.offset + len(unit.octets), 0.0))
-        return arrivals[min(at, len(arrivals) - 1)][1]
+        while len(arrivals) > 1 and arrivals[0][0] < unit.offset + len(unit.octets):
+            arrivals.popleft()
+        return arrivals[0][1]
 
     def _count(self, direction: int, nbytes: int) -> None:
-        arrivals = self._arrivals[direction]
-        arrivals.append(((arrivals[-1][0] if arrivals else 0) + nbytes, self._seconds))
+        self._arrived[direction] += nbytes
+        self._arrivals[direction].append((self._arrived[direction], self._seconds))
 
     def _add(self, direction: int, pieces: Iterable[bytes | Gap]) -> None:
         session = self.conversation.session
@@ -154,6 +201,7 @@ class _Reader:
             self._count(direction, piece.nbytes if isinstance(piece, Gap) else len(piece))
             if isinstance(piece, Gap):
                 self._units(session.lost(direction, piece.nbytes))
+                self._causes.lost()
                 text = f"{piece.nbytes:,} octets were not captured"
                 self._append(Message(self._seconds, direction, text))
                 self._open[direction] = None
@@ -166,7 +214,7 @@ class _Reader:
                 self._fpdu(direction, unit)
             else:
                 message = Message(self._when(direction, unit), direction, unit.text)
-                message.take(unit, None)
+                self._held += message.take(unit, None)
                 if isinstance(unit, StartupUnit) and not unit.why:
                     message.cause = self._causes.of_startup(direction, unit)
                     self.understood = self.understood or not unit.wrong
@@ -174,13 +222,13 @@ class _Reader:
 
     def _fpdu(self, direction: int, unit: FpduUnit) -> None:
         segment, message = unit.segment, self._open[direction]
-        if segment is not None:
+        if segment is not None and not unit.wrong:
             self.understood = True
         if message is None or segment is None or not _continues(message, segment):
             message = Message(0.0, direction, unit.text, cause=self._causes.of(direction, unit))
             self._append(message)
             self._sizes[direction] = 0
-        message.take(unit, self._keep)
+        self._held += message.take(unit, self._keep)
         message.seconds = self._when(direction, unit)
         if segment is not None:
             self._sizes[direction] += len(segment.payload)
@@ -190,6 +238,27 @@ class _Reader:
 
     def _append(self, message: Message) -> None:
         self.conversation.messages.append(message)
+        if self._keep is not None:
+            self._leave_out()
+
+    def _leave_out(self) -> None:
+        """Keep the messages of both ends, where there are too many or where they hold too many octets."""
+        talk, messages = self.conversation, self.conversation.messages
+        if not talk.left_out_at:
+            if len(messages) >= ENDS or self._held > ENDS_OCTETS:
+                talk.left_out_at, self._held = len(messages), 0
+            return
+        while len(messages) - talk.left_out_at > (1 if self._held > ENDS_OCTETS else ENDS):
+            gone = messages.pop(talk.left_out_at)
+            self._left_since = self._left_since if talk.left_out else gone.seconds
+            talk.left_out += 1
+            talk.left_out_wrong += bool(gone.wrong)
+            self._held -= sum(len(unit.octets) for unit in gone.units)
+            self._open = [None if each is gone else each for each in self._open]
+
+
+def _seconds(message: Message) -> float:
+    return message.seconds
 
 
 def _segments(message: Message) -> Iterator[Segment]:
@@ -219,21 +288,32 @@ class _Causes:
     """Remembers what was asked, so that an answer can name it."""
 
     def __init__(self) -> None:
-        self._reads: tuple[deque[tuple[int, int]], ...] = (deque(), deque())  # by who asked: sink STag, MSN
-        self._first = [True, True]
+        self._reads: tuple[deque[tuple[int, int, int]], ...] = (  # by who asked: sink STag, sink TO, MSN
+            deque(maxlen=_OUTSTANDING),
+            deque(maxlen=_OUTSTANDING),
+        )
+        self._opens: int | None = None  # the direction whose next FPDU is the RTR indication
 
     def of_startup(self, direction: int, unit: StartupUnit) -> str:
         """Why a startup frame was sent."""
-        if unit.octets.startswith(REPLY_KEY):
+        header = StartupHeader.parse(unit.octets)
+        if header.key == REPLY_KEY:
+            if header.flags.rejected:
+                return "rejects the Request: no FPDUs follow (RFC 5044 §7.1.1)"
+            if header.flags.enhanced and header.revision > 1 and header.private_data_length >= ENHANCED_SIZE:
+                word = EnhancedWord.parse(unit.octets[STARTUP_HEADER_SIZE:])
+                self._opens = 1 - direction if word.peer_to_peer else None
             return "answers the Request; Full Operation begins behind it (RFC 5044 §7.1.2)"
-        return "opens MPA: says what this side wants (RFC 5044 §7.1.1)" if direction == OPENER else ""
+        if header.key == REQUEST_KEY:
+            return "opens MPA: says what this side wants (RFC 5044 §7.1.1)"
+        return ""
 
     def of(self, direction: int, unit: FpduUnit) -> str:
         """Why a message was sent, as far as it can be seen."""
         segment = unit.segment
         if segment is None:
             return ""
-        first, self._first[direction] = self._first[direction], False
+        opens, self._opens = self._opens == direction, None if self._opens == direction else self._opens
         if segment.opcode == Opcode.READ_REQUEST and segment.qn == QueueNumber.READ_REQUEST:
             self._ask(direction, segment)
         elif segment.opcode == Opcode.READ_RESPONSE:
@@ -242,20 +322,24 @@ class _Causes:
             return self._atomic(segment)
         elif unit.terminate is not None:
             return _refused(unit.terminate.ddp_header)
-        if first and direction == OPENER and not segment.payload:
-            return "opens the stream for the other side (RFC 6581 §9.2)"
-        return ""
+        return "says that this side is ready: the other one may send now (RFC 6581 §9.2)" if opens else ""
 
     def _ask(self, direction: int, segment: Segment) -> None:
         try:
-            self._reads[direction].append((parse_read_request(segment.payload).sink_stag, segment.msn))
+            read = parse_read_request(segment.payload)
         except IwarpError:
             return
+        self._reads[direction].append((read.sink_stag, read.sink_to, segment.msn))
+
+    def lost(self) -> None:
+        """Octets were not captured: which answer belongs to which Read Request is not known."""
+        for asked in self._reads:
+            asked.clear()
 
     def _answer(self, direction: int, segment: Segment) -> str:
         asked = self._reads[1 - direction]
-        if asked and asked[0][0] == segment.stag:
-            return f"answers the Read Request with MSN {asked.popleft()[1]} (RFC 5040 §5.4)"
+        if asked and asked[0][:2] == (segment.stag, segment.to):
+            return f"answers the Read Request with MSN {asked.popleft()[2]} (RFC 5040 §5.2.2)"
         return ""
 
     @staticmethod

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -18,10 +20,12 @@ from typer.testing import CliRunner
 
 from pyiwarp.capture import Capture
 from pyiwarp.cli import app
+from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.framing import Framer
-from pyiwarp.conformance.bench.segments import build_tagged
+from pyiwarp.conformance.bench.segments import build_read_request, build_tagged, build_untagged
 from pyiwarp.decode.units import FpduUnit
 from pyiwarp.errors import UsageError
+from pyiwarp.explain import story
 from pyiwarp.explain.demos import DEMOS, play
 from pyiwarp.explain.packets import TcpSegment, tcp_segments
 from pyiwarp.explain.story import Conversation, read_capture
@@ -234,6 +238,26 @@ def test_octets_of_a_peer_cannot_end_the_script(tmp_path: Path) -> None:
     assert data_of(page.read_text())
 
 
+def test_the_name_of_a_file_may_have_any_octets(tmp_path: Path) -> None:
+    name = b"{{data}}\xff<i>\x1b[31m.pcapng"
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/" + name))
+    path.write_bytes(SIW.read_bytes()[:-20])
+    page = tmp_path / "page.html"
+    result = runner.invoke(app, ["explain", str(path), "--html", str(page)])
+    assert result.exit_code == 0
+    assert "\x1b" not in result.output
+    assert "ends inside a packet" in result.output
+    text = page.read_text()
+    assert "{{data}}\\udcff&lt;i&gt;" in text
+    assert len(data_of(text)["conversations"]) == 1
+
+
+def test_no_page_is_written_of_nothing(tmp_path: Path) -> None:
+    path, page = written(tmp_path / "c.pcap", 101, []), tmp_path / "page.html"
+    assert runner.invoke(app, ["explain", str(path), "--html", str(page)]).exit_code == 1
+    assert not page.exists()
+
+
 def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     result = runner.invoke(app, ["explain", str(SIW), "--html", str(tmp_path / "no" / "page.html")])
     assert result.exit_code == 1
@@ -254,3 +278,142 @@ def test_of_a_long_message_the_ends_are_kept(tmp_path: Path) -> None:
     assert "RDMA Write STag=0x00000007 TO=0x0 [4000 octets in 40 segments] L" in re.sub(r"\s+", " ", shown)
     assert "... 32 FPDUs more" in shown
     assert "FPDUs more" not in explained("-vv", str(path))
+
+
+# --- long captures, and captures that are to do harm -----------------------------------------------------------------
+
+A, B = ("10.0.0.1", 1), ("10.0.0.2", 2)
+REQUEST = b"MPA ID Req Frame\x40\x01\x00\x00"
+REPLY = b"MPA ID Rep Frame\x40\x01\x00\x00"
+
+
+class Wire:
+    """TCP segments between two addresses, each behind what that side has sent."""
+
+    def __init__(self) -> None:
+        self.segments: list[TcpSegment] = []
+        self.seqs = {A: 1_000, B: 9_000}
+
+    def put(self, source: tuple[str, int], payload: bytes = b"", **flags: bool) -> None:
+        target = B if source == A else A
+        each = {"syn": False, "fin": False, "rst": False, **flags}
+        seconds = 1.0 + len(self.segments) / 1000
+        self.segments.append(TcpSegment(seconds, source, target, self.seqs[source], payload=payload, **each))
+        self.seqs[source] += len(payload) + each["syn"]
+
+    def startup(self, request: bytes = REQUEST, reply: bytes = REPLY) -> None:
+        self.put(A, syn=True)
+        self.put(B, syn=True)
+        self.put(A, request)
+        self.put(B, reply)
+
+    def read(self, path: Path, keep: int | None = 8) -> list[Conversation]:
+        return read_capture(written(path / "c.pcap", 101, self.segments), keep=keep)[0]
+
+
+def sends(count: int, *, first: int = 1, crc_mask: int = 0) -> list[bytes]:
+    framer = Framer()
+    return [
+        framer.frame(build_untagged(Opcode.SEND, 0, number, bytes(20)), crc_mask=crc_mask)
+        for number in range(first, first + count)
+    ]
+
+
+def test_of_a_long_connection_both_ends_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(story, "ENDS", 10)
+    wire = Wire()
+    wire.startup()
+    for octets in [*sends(40), *sends(1, first=41, crc_mask=1), *sends(60, first=42)]:
+        wire.put(A, octets)
+    wire.put(A, bytes(8_000))  # FPDUs without a ULPDU, their CRCs wrong
+    (conversation,) = wire.read(tmp_path)
+    assert len(conversation.messages) == 20
+    assert (conversation.left_out, conversation.left_out_wrong) == (2 + 101 + 1_000 - 20, 1 + 1_000 - 10)
+    told = explained(str(tmp_path / "c.pcap")).splitlines()
+    at = next(number for number, line in enumerate(told) if line.startswith("... "))
+    assert told[at] == "... 1,083 messages more, something is wrong in 991 of them"
+    assert "MSN=8 " in told[at - 1]
+    assert json.loads(explained("--json", str(tmp_path / "c.pcap")))[0]["left_out_at"] == 10
+    assert len(wire.read(tmp_path, keep=None)[0].messages) == 2 + 101 + 1_000
+
+
+def test_messages_that_hold_much_are_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(story, "ENDS_OCTETS", 10_000)
+    framer, wire = Framer(), Wire()
+    wire.startup()
+    for number in range(300):
+        wire.put(A, framer.frame(build_tagged(0, 7, number, bytes(1_000))))
+    (conversation,) = wire.read(tmp_path)
+    assert sum(len(unit.octets) for each in conversation.messages for unit in each.units) < 22_000
+    assert len(conversation.messages) + conversation.left_out == 302
+
+
+def test_what_is_wrong_with_a_message_without_end_is_not_all_kept(tmp_path: Path) -> None:
+    framer, wire = Framer(), Wire()
+    wire.startup()
+    for number in range(100):
+        wire.put(A, framer.frame(build_tagged(0, 7, number, b"x", last=False), crc_mask=1))
+    message = wire.read(tmp_path)[0].messages[-1]
+    assert len(message.wrong) == 9
+    assert message.wrong[-1] == "and more in its other FPDUs"
+    assert message.left_out == 92
+
+
+@pytest.mark.parametrize("syn", [False, True])
+def test_a_long_stream_of_something_else_is_not_told(tmp_path: Path, syn: bool) -> None:
+    wire, dice = Wire(), random.Random(1)
+    if syn:
+        wire.put(A, syn=True)
+        wire.put(B, syn=True)
+    wire.put(A, b"\x16\x03\x01\x00\xf0 hello, who are you")
+    for _ in range(400):
+        wire.put(B, dice.randbytes(1_000))
+    assert wire.read(tmp_path) == []
+
+
+def test_a_fin_that_is_sent_again_is_told_once_and_the_next_syn_is_another_connection(tmp_path: Path) -> None:
+    wire = Wire()
+    wire.startup()
+    for side in (A, A, B, A, B):
+        wire.put(side, fin=True)
+    wire.seqs = {A: 500_000_000, B: 700_000_000}
+    wire.startup()
+    first, second = wire.read(tmp_path)
+    assert [each.text.partition(":")[0] for each in first.messages[2:]] == ["TCP FIN", "TCP FIN"]
+    assert len(second.messages) == 2
+
+
+def test_of_very_many_connections_the_first_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(story, "CONNECTIONS", 3)
+    wire = Wire()
+    for _ in range(5):
+        wire.startup()
+        wire.put(A, rst=True)
+    conversations, said = read_capture(written(tmp_path / "c.pcap", 101, wire.segments))
+    assert len(conversations) == 3
+    assert said == "only the first 3 connections are told"
+
+
+def test_causes_are_those_of_the_rfcs(tmp_path: Path) -> None:
+    word = b"\x80\x10\x40\x10"
+    enhanced = [b"MPA ID %s Frame\x50\x02\x00\x04%s" % (name, word) for name in (b"Req", b"Rep")]
+    framer, wire = Framer(), Wire()
+    wire.startup(*enhanced)
+    for number, sink_to in enumerate((0, 64, 128)):
+        wire.put(
+            A, framer.frame(build_untagged(Opcode.READ_REQUEST, 1, number + 1, build_read_request(5, sink_to, 0, 6, 0)))
+        )
+    for sink_to in (0, 64, 128):
+        wire.put(B, framer.frame(build_tagged(Opcode.READ_RESPONSE, 5, sink_to)))
+    wire.put(B, framer.frame(build_tagged(Opcode.READ_RESPONSE, 5, 128)))
+    causes = [each.cause for each in wire.read(tmp_path)[0].messages]
+    assert causes[2:5] == ["says that this side is ready: the other one may send now (RFC 6581 §9.2)", "", ""]
+    assert causes[5:] == [*(f"answers the Read Request with MSN {msn} (RFC 5040 §5.2.2)" for msn in (1, 2, 3)), ""]
+
+
+def test_without_peer_to_peer_a_message_of_no_octets_opens_nothing(tmp_path: Path) -> None:
+    wire = Wire()
+    wire.startup(reply=REPLY[:16] + b"\x60" + REPLY[17:])
+    wire.put(A, Framer().frame(build_untagged(Opcode.SEND, 0, 1, b"")))
+    causes = [each.cause for each in wire.read(tmp_path)[0].messages]
+    assert causes[1:] == ["rejects the Request: no FPDUs follow (RFC 5044 §7.1.1)", ""]

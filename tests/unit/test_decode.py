@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from construct import Struct
@@ -19,9 +20,12 @@ from pyiwarp.decode.fields import Field, Figure, Name, hex_number
 from pyiwarp.decode.frames import fields_of_fpdu, fields_of_startup, fields_of_ulpdu, startup_size
 from pyiwarp.decode.framing import MARKER_SIZE, MARKER_SPACING, Deframer, Fpdu, Marker, _Reader, with_markers
 from pyiwarp.decode.joining import place_of_fpdu
+from pyiwarp.decode.segments import parse_segment
 from pyiwarp.decode.units import FpduUnit, StartupUnit, Unit, in_rfc_layout
-from pyiwarp.wire import TerminateHeader
+from pyiwarp.wire import TaggedHeader, TerminateHeader, UntaggedHeader
 
+_RDMAP = ("rv", "rsvd", "opcode")
+_PLACES = ("stag", "to", "inval_stag", "qn", "msn", "mo")
 FIGURES = {name: value for name, value in vars(formats).items() if isinstance(value, Figure)}
 
 
@@ -65,6 +69,21 @@ def test_any_octets_of_a_segment_are_fields(octets: bytes) -> None:
     fields = fields_of_ulpdu(octets, 7)
     assert covered(fields) == list(range(7, 7 + len(octets)))
     assert b"".join(field.octets for field in fields) == octets
+
+
+@given(st.binary(max_size=40))
+def test_a_segment_is_what_the_formats_of_wire_say(ulpdu: bytes) -> None:
+    segment = parse_segment(ulpdu)
+    definition: Any = TaggedHeader if ulpdu[:1] >= b"\x80" else UntaggedHeader
+    if segment is None:
+        assert len(ulpdu) < definition.sizeof()
+        return
+    header = definition.parse(ulpdu)
+    assert (segment.tagged, segment.last) == (header.ddp.tagged, header.ddp.last)
+    assert (segment.dv, segment.ddp_rsvd) == (header.ddp.dv, header.ddp.rsvd)
+    assert (segment.rv, segment.rdmap_rsvd, segment.opcode) == tuple(header.rdmap[name] for name in _RDMAP)
+    assert all(getattr(segment, name) == header[name] for name in _PLACES if name in header)
+    assert segment.payload == ulpdu[definition.sizeof() :]
 
 
 @given(st.sampled_from([*Opcode, 0xC, 0xF]), st.integers(0, 5), st.binary(max_size=120))
@@ -292,6 +311,14 @@ def test_any_octets_of_a_session_are_units(pieces: list[tuple[int, bytes]], join
         assert b"".join(unit.octets for unit in units) == whole
         assert covered(field for unit in units for field in unit.fields) == list(range(len(whole)))
         assert all(isinstance(unit.text, str) for unit in units)
+
+
+@given(st.one_of(st.binary(max_size=40), st.binary(max_size=30).map(lambda rest: b"\xc1\x40" + rest)), st.data())
+def test_what_is_wrong_with_an_fpdu_is_what_is_wrong_with_its_fields(ulpdu: bytes, data: st.DataObject) -> None:
+    crc_mask, crc = data.draw(st.sampled_from([0, 1])), data.draw(st.booleans())
+    fpdu = fpdu_of(Framer().frame(ulpdu, pad=data.draw(st.sampled_from([None, b"xyz"])), crc_mask=crc_mask))
+    unit = FpduUnit(0, fpdu.octets, "", fpdu, 1, crc)
+    assert unit.wrong == [f"{field.name}: {field.wrong}" for field in unit.fields if field.wrong]
 
 
 @given(st.sampled_from(list(Opcode)), st.integers(0, 3), st.binary(max_size=80))
