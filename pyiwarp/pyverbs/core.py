@@ -159,6 +159,8 @@ class Core:
 
     def wake(self) -> None:
         """Let the thread look at its timers, and whether anything is open."""
+        if self.left_behind:
+            return  # its descriptors are closed, and may be those of other files by now
         with contextlib.suppress(BlockingIOError):
             os.write(self._caller, b"!")
 

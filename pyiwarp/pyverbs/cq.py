@@ -190,9 +190,15 @@ class CompChannel(Owner):
 
     def get_cq_event(self, expected_cq: CQ | CQEX) -> None:
         """Wait for the next event, which must be of that queue."""
-        core, events = self.context.opened.core, self.events
-        core.wait(lambda: events.queues)
-        if events.take() is not expected_cq.queue:
+        taken: list[WcQueue] = []
+
+        def look() -> bool:
+            if self.events.queues:
+                taken.append(self.events.take())
+            return bool(taken)
+
+        self.context.opened.core.wait(look)
+        if taken[0] is not expected_cq.queue:
             raise PyverbsRDMAError("Received event on an unexpected CQ")
         expected_cq.num_events += 1
 

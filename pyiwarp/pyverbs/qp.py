@@ -174,6 +174,9 @@ class QP(Owner):
                 invalid(failed)
             if mask & _MASK.IBV_QP_MAX_DEST_RD_ATOMIC and not 0 <= attr.max_dest_rd_atomic <= LIMITS.max_ird:
                 invalid(failed)
+            names_peer = bool(mask & _MASK.IBV_QP_AV) and attr.ah_attr is not None
+            if new is RTR and not (names_peer or link.peer or link.by_cm or attr.by_cm):
+                invalid(failed)
             for bit, name in BY_MASK.items():
                 if mask & bit:
                     setattr(self._attr, name, getattr(attr, name))

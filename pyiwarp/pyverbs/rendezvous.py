@@ -111,7 +111,7 @@ class Door:
                 elif not callee.take_request(request, hello.caller):
                     self._undecided.append((request, hello))
             except IwarpError:
-                continue  # who asked has left meanwhile
+                _reject(request)  # who asked has left meanwhile, or the queue pair cannot take it
 
     def _on_request(self) -> None:
         while (request := self._listener.take_request()) is not None:

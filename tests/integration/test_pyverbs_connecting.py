@@ -9,7 +9,7 @@ import time
 import pytest
 
 from pyiwarp import blocking
-from pyiwarp.errors import Rejected
+from pyiwarp.errors import Rejected, WrongState
 from pyiwarp.pyverbs import connecting, rendezvous
 from pyiwarp.pyverbs import libibverbs_enums as e
 from pyiwarp.pyverbs.core import core
@@ -17,6 +17,7 @@ from pyiwarp.pyverbs.pyverbs_error import PyverbsRDMAError
 from pyiwarp.pyverbs.qp import QP, QPAttr, QPCap, QPInitAttr
 from pyiwarp.pyverbs.rendezvous import End, Hello, gid_of, host_of, port_of
 from pyiwarp.verbs import Context
+from tests.hosts import HOST
 from tests.integration.verbsrig import ALL, OK, pair, side, until
 from tests.patience import PATIENCE
 
@@ -247,3 +248,25 @@ def test_access_flags_bound_what_the_peer_may_do() -> None:
         one.send(2, opcode=e.ibv_wr_opcode.IBV_WR_RDMA_WRITE, remote=remote)
         assert one.statuses(1) == [(2, STATUS.IBV_WC_REM_ACCESS_ERR)]
         assert ALL & e.ibv_access_flags.IBV_ACCESS_REMOTE_WRITE
+
+
+def test_a_peer_whose_queue_pair_cannot_take_it_is_rejected() -> None:
+    """It must not wait for a decision that nobody will make."""
+
+    class Unfit:
+        """A queue pair that was connected otherwise meanwhile."""
+
+        def take_request(self, request: blocking.Request, caller: End) -> bool:
+            raise WrongState("it is connected")
+
+    caller = Context().alloc_pd()
+    cq = caller.context.create_cq(1)
+    with core().poller:
+        qpn, door = rendezvous.number(core(), Unfit(), HOST)
+        words = Hello(End(gid_of(HOST), 1), End(gid_of(HOST), qpn))
+        offered = blocking.Offer(private_data=bytes(words), timeout=None)
+        attempt = blocking.start_connect_qp(caller.create_qp(cq, cq), HOST, port_of(qpn), offered)
+    assert core().wait(lambda: attempt.finished, PATIENCE)
+    assert isinstance(attempt.error, Rejected)
+    with core().poller:
+        door.forget(qpn)

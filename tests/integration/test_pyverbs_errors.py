@@ -153,3 +153,15 @@ def test_the_text_of_an_error_tells_the_errno() -> None:
     assert error.error_code == errno.EINVAL
     assert str(PyverbsError("Failed")) == str(PyverbsUserError("Failed")) == "Failed"
     assert "IBV_EVENT_CQ_ERR" in str(AsyncEvent(EVENT.IBV_EVENT_CQ_ERR))
+
+
+def test_a_queue_pair_does_not_look_for_a_peer_that_is_not_named() -> None:
+    one = side()
+    attr = QPAttr(qp_state=e.ibv_qp_state.IBV_QPS_RTR)
+    for mask in (e.ibv_qp_attr_mask.IBV_QP_STATE, e.ibv_qp_attr_mask.IBV_QP_STATE | e.ibv_qp_attr_mask.IBV_QP_AV):
+        attr.ah_attr = None
+        with pytest.raises(PyverbsRDMAError) as caught:
+            one.qp.modify(attr, mask)
+        assert caught.value.error_code == errno.EINVAL
+        assert one.qp.qp_state == e.ibv_qp_state.IBV_QPS_INIT
+    one.close()

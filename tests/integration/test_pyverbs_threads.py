@@ -81,6 +81,45 @@ def test_one_posts_another_polls_and_a_third_sleeps_on_a_channel() -> None:
         assert (received, sent) == ([count], [count])
 
 
+def test_of_two_threads_that_sleep_on_a_channel_each_event_wakes_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = side(channel=True)
+    channel, wait = one.channel, core().wait
+    assert channel is not None
+    taken, both = deque[str](), threading.Barrier(2)
+
+    def slow(done: object, timeout: float | None = None) -> bool:
+        """The other thread has time to see what this one has seen."""
+        assert callable(done)
+        both.wait(PATIENCE)
+        found = wait(done, timeout)
+        time.sleep(0.05)
+        return found
+
+    def take() -> None:
+        try:
+            channel.get_cq_event(one.cq)
+            taken.append("an event")
+        except BaseException as error:
+            taken.append(repr(error))
+
+    def taken_are(count: int) -> bool:
+        return len(taken) >= count
+
+    monkeypatch.setattr(core(), "wait", slow)
+    running = [threading.Thread(target=take) for _ in range(2)]
+    for thread in running:
+        thread.start()
+    for told in range(2):
+        with core().poller:
+            channel.events.put(one.cq.queue)
+        until(partial(taken_are, told + 1))
+    for thread in running:
+        thread.join(PATIENCE)
+    assert list(taken) == ["an event"] * 2
+    assert one.cq.num_events == 2
+    one.close()
+
+
 def test_who_polls_in_vain_sleeps() -> None:
     """Its peer may need the processor: of a wait of some time little is spent; several threads may do so."""
     with pair() as (one, other):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -33,6 +34,19 @@ def test_threads_that_ask_at_once_share_one(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(found) == 4
     assert len(set(map(id, found))) == 1
     found[0].stop()
+
+
+def test_a_forked_child_wakes_nobody_by_descriptors_that_are_others_now() -> None:
+    left = Core()
+    left.leave_behind()
+    pipes = [os.pipe() for _ in range(8)]
+    left.wake()
+    for reader, writer in pipes:
+        os.set_blocking(reader, False)
+        with pytest.raises(BlockingIOError):
+            os.read(reader, 1)
+        os.close(reader)
+        os.close(writer)
 
 
 ENDS_AT_ONCE = """
