@@ -68,13 +68,18 @@ Words = Callable[[Any], str]
 
 
 class Name(NamedTuple):
-    """What the RFC's figure calls a field or a group of bits; `width` in bits is 0 for whole octets."""
+    """What the RFC's figure calls a field or a group of bits; `width` in bits is 0 for whole octets.
+
+    `format` and `clause` are those of the figure, unless another layer's figure has the field.
+    """
 
     text: str
     words: Words = lambda value: ""
     rules: tuple[str, ...] = ()
     width: int = 0
     parts: Mapping[str, Name] = {}  # of a group of bits, in order: never changed
+    format: str = ""
+    clause: str = ""
 
 
 class Figure(NamedTuple):
@@ -120,7 +125,8 @@ def walk(figure: Figure, octets: bytes, at: int = 0) -> tuple[list[Field], int]:
 
 def _cut(figure: Figure, name: Name, rest: bytes, at: int) -> Field:
     wrong = f"{name.text} ends after {len(rest)} octets"
-    return Field(figure.format, name.text, (Span(at, at + len(rest)),), rest, rest, "cut", figure.clause, wrong=wrong)
+    span, clause = Span(at, at + len(rest)), name.clause or figure.clause
+    return Field(name.format or figure.format, name.text, (span,), rest, rest, "cut", clause, wrong=wrong)
 
 
 def _field(figure: Figure, name: Name, value: Any, piece: bytes, at: int) -> Field:
@@ -137,8 +143,8 @@ def _field(figure: Figure, name: Name, value: Any, piece: bytes, at: int) -> Fie
     else:
         value = int(value)
         words = name.words(value)
-    span = Span(at, at + len(piece))
-    return Field(figure.format, name.text, (span,), piece, value, words, figure.clause, name.rules, bits)
+    span, clause = Span(at, at + len(piece)), name.clause or figure.clause
+    return Field(name.format or figure.format, name.text, (span,), piece, value, words, clause, name.rules, bits)
 
 
 def _as_text(octets: bytes) -> str:

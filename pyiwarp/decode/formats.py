@@ -145,6 +145,7 @@ ENHANCED: Final = Figure(
 _DDP_CONTROL: Final = Name(
     "T, L, DV",
     rules=("DDP-5041-4.1-01", "DDP-5041-4.1-11"),
+    clause="RFC 5041 §4.1",
     parts={
         "tagged": _flag("T", "tagged", "untagged"),
         "last": _flag("L", "the last segment of its message", "more segments follow"),
@@ -156,6 +157,8 @@ _DDP_CONTROL: Final = Name(
 _RDMAP_CONTROL: Final = Name(
     "RV, Opcode",
     rules=("RDMAP-5040-4.1-05", "RDMAP-5040-4.1-07"),
+    format="RDMAP",  # to DDP these octets are RsvdULP
+    clause="RFC 5040 §4.1",
     parts={
         "rv": Name("RV", lambda value: f"RDMAP version {value}", width=2),
         "rsvd": _reserved(2),
@@ -183,7 +186,11 @@ UNTAGGED: Final = Figure(
         "ddp": _DDP_CONTROL,
         "rdmap": _RDMAP_CONTROL,
         "inval_stag": Name(
-            "Invalidate STag", lambda value: f"STag {value:#010x}" if value else "none", ("RDMAP-5040-4.1-03",)
+            "Invalidate STag",
+            lambda value: f"STag {value:#010x}" if value else "none",
+            ("RDMAP-5040-4.1-03",),
+            format="RDMAP",
+            clause="RFC 5040 §4.1",
         ),
         "qn": Name("QN", lambda value: f"queue {value}: {_queue(value)}", ("DDP-5041-4.3-01",)),
         "msn": Name("MSN", lambda value: f"message {value} of its queue", ("DDP-5041-4.3-01",)),

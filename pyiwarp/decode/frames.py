@@ -67,7 +67,7 @@ def fields_of_ulpdu(ulpdu: bytes, at: int = 0) -> list[Field]:
         more, size = walk(figure, ulpdu[used:], at + used)
         found += [each for field in more for each in _opened(field)]
         used += size
-    return found + fields_of_octets(ulpdu[used:], "Payload", at + used, "RFC 5041 §4", "ULP")
+    return found + fields_of_octets(ulpdu[used:], "Payload", at + used, "RFC 5041 §4.4", "ULP")
 
 
 def _judged(field: Field) -> Field:
@@ -114,7 +114,18 @@ def fields_of_fpdu(fpdu: Fpdu, *, crc: bool = True) -> list[Field]:
 def _pad(pad: bytes, at: int) -> Field:
     wrong = "a pad is zero (MPA-5044-4.1-03)" if any(pad) else ""
     span = Span(at, at + len(pad))
-    return Field("MPA", "PAD", (span,), pad, pad, "up to four octets", "RFC 5044 §4.1", ("MPA-5044-4.1-03",), (), wrong)
+    return Field(
+        "MPA",
+        "PAD",
+        (span,),
+        pad,
+        pad,
+        "to a multiple of four octets",
+        "RFC 5044 §4.1",
+        ("MPA-5044-4.1-03",),
+        (),
+        wrong,
+    )
 
 
 def _crc(fpdu: Fpdu, at: int, *, crc: bool) -> Field:

@@ -5,6 +5,7 @@ dpkt reads the files and the headers of IP and TCP. Packets of other protocols, 
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,8 +26,21 @@ _BROKEN: Final = (dpkt.Error, struct.error, ValueError, IndexError)
 """What dpkt raises for octets that are no packet."""
 
 
+_LARGEST: Final = 16 << 20
+"""Octets of the largest block of a capture that is read: longer ones are not what capturing programs write."""
+
+
+class _Blocks(io.BufferedReader):
+    """A capture whose blocks have lengths that the file itself says: no memory is asked for that it only claims."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or not 0 <= size <= _LARGEST:
+            raise ValueError(f"a block of {size} octets")
+        return super().read(size)
+
+
 class CutShort(Exception):
-    """The file ends inside a packet, as that of a program that was killed does."""
+    """The file ends inside a packet, as that of a program that was killed does, or says that a packet is too long."""
 
 
 class TcpSegment(NamedTuple):
@@ -48,7 +62,7 @@ def tcp_segments(path: Path) -> Iterator[TcpSegment]:
     Raises `UsageError` for a file that is no capture or has a link type that is not read, `OSError` if it cannot be
     read, and `CutShort` behind the last whole packet of a file that ends inside one.
     """
-    with path.open("rb") as file:
+    with _Blocks(path.open("rb", buffering=0)) as file:
         try:
             reader = dpkt.pcap.UniversalReader(file)
             unwrap = _unwrapping(reader.datalink())

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import struct
+import tracemalloc
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -381,6 +382,21 @@ def test_a_fin_that_is_sent_again_is_told_once_and_the_next_syn_is_another_conne
     first, second = wire.read(tmp_path)
     assert [each.text.partition(":")[0] for each in first.messages[2:]] == ["TCP FIN", "TCP FIN"]
     assert len(second.messages) == 2
+
+
+@pytest.mark.parametrize("length", [0, 7, 0x4000_0000, 0xFFFF_FFFC])
+def test_a_block_that_claims_to_be_huge_takes_no_memory(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "c.pcapng"
+    whole = SIW.read_bytes()
+    path.write_bytes(whole + struct.pack("<II", 6, length) + whole)
+    tracemalloc.start()
+    try:
+        conversations, said = read_capture(path)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20
+    finally:
+        tracemalloc.stop()
+    assert len(conversations) == 1
+    assert said.endswith("ends inside a packet")
 
 
 def test_of_very_many_connections_the_first_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

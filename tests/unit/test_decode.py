@@ -143,6 +143,9 @@ def test_a_read_request_is_told_in_words() -> None:
     told = named(
         fields_of_ulpdu(build_untagged(Opcode.READ_REQUEST, 1, 3, build_read_request(0x100, 8, 512, 0x2FF, 9)))
     )
+    assert (told["RV, Opcode"].format, told["RV, Opcode"].clause) == ("RDMAP", "RFC 5040 §4.1")
+    assert (told["T, L, DV"].format, told["T, L, DV"].clause) == ("DDP", "RFC 5041 §4.1")
+    assert told["Invalidate STag"].format == "RDMAP"
     assert told["RV, Opcode"].words == "RDMAP version 1, RDMA Read Request"
     assert told["QN"].words == "queue 1: Read and Atomic Requests"
     assert told["MSN"].words == "message 3 of its queue"
