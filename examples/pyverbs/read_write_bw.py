@@ -44,10 +44,10 @@ class Side:
         init = QPInitAttr(qp_type=IBV_QPT_RC, scq=self.cq, rcq=self.cq, cap=QPCap(max_send_wr=DEPTH))
         self.qp = QP(self.pd, init, QPAttr(port_num=1, qp_access_flags=ACCESS))
         self.sge = SGE(self.mr.buf, SIZE, self.mr.lkey)
-        stream = sock.makefile("rw")
+        self.stream = sock.makefile("rw")  # what it has read ahead is read from it alone
         mine = {"gid": str(self.ctx.query_gid(1, 0)), "qpn": self.qp.qp_num, "addr": self.mr.buf, "rkey": self.mr.rkey}
-        print(json.dumps(mine), file=stream, flush=True)
-        self.peer = json.loads(stream.readline())
+        print(json.dumps(mine), file=self.stream, flush=True)
+        self.peer = json.loads(self.stream.readline())
         attr = QPAttr(port_num=1, dest_qp_num=self.peer["qpn"], max_rd_atomic=DEPTH, max_dest_rd_atomic=DEPTH)
         attr.ah_attr = AHAttr(port_num=1, is_global=1, gr=GlobalRoute(dgid=GID(self.peer["gid"])))
         self.qp.to_rts(attr)
@@ -78,9 +78,8 @@ def lend() -> None:
     with sock:
         side = Side(sock)
         side.mr.write(b"lent", 4)
-        sock.sendall(b".")
-        while sock.recv(1):
-            pass  # the other side leaves when it is done
+        print("lent", file=side.stream, flush=True)
+        side.stream.read()  # the other side leaves when it is done
         print("in the end there is", side.mr.read(7, 0).decode())
         side.close()
 
@@ -88,7 +87,7 @@ def lend() -> None:
 def measure(host: str, port: int) -> None:
     with socket.create_connection((host, port)) as sock:
         side = Side(sock)
-        sock.recv(1)
+        side.stream.readline()
         rate = side.move(IBV_WR_RDMA_READ)
         assert side.mr.read(4, 0) == b"lent"
         print(f"Read:  {rate:.0f} MB/s, {MESSAGES} messages of {SIZE} octets")

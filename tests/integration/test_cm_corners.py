@@ -112,8 +112,8 @@ def stand_for(addresses: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the name somewhere stand for them."""
     real = socket.getaddrinfo
 
-    def getaddrinfo(host: str, *args: Any, **more: Any) -> list[Any]:
-        return addresses if host == "somewhere" else real(host, *args, **more)
+    def getaddrinfo(host: str | bytes, *args: Any, **more: Any) -> list[Any]:
+        return addresses if host in ("somewhere", b"somewhere") else real(host, *args, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 

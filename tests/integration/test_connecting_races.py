@@ -38,7 +38,7 @@ def _names(monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.getaddrinfo
 
     def getaddrinfo(host: Any, *args: Any, **more: Any) -> list[Any]:
-        hosts = (FIRST, HOST) if host == NAME else (host,)
+        hosts = (FIRST, HOST) if host in (NAME, NAME.encode()) else (host,)
         return [one for each in hosts for one in real(each, *args, **more)]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)

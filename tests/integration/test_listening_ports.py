@@ -34,7 +34,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.getaddrinfo
 
     def getaddrinfo(host: Any, *args: Any, **more: Any) -> list[Any]:
-        return [one for each in (LOCAL if host == SEVERAL else (host,)) for one in real(each, *args, **more)]
+        return [one for each in (LOCAL if host in (SEVERAL, SEVERAL.encode()) else (host,)) for one in real(each, *args, **more)]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 

@@ -78,6 +78,7 @@ def test_a_channel_whose_file_descriptor_the_loop_watches(run: Runner) -> None:
         right.context, right.pd = context, context.alloc_pd()
         right.send_cq = context.create_cq(16, channel=channel)
         right.recv_cq = context.create_cq(16, channel=channel)
+        right.srq = None
         right.qp = right.pd.create_qp(right.send_cq, right.recv_cq)
         left, loop, seen = Node(), asyncio.get_running_loop(), list[object]()
 
@@ -114,6 +115,7 @@ def test_a_channel_is_iterated(run: Runner) -> None:
         left, right = Node(), Node(context)
         right.qp.close()
         right.recv_cq = context.create_cq(16, channel=channel)
+        right.srq = None
         right.qp = right.pd.create_qp(right.send_cq, right.recv_cq)
         right.receive(8, "r")
         right.recv_cq.request_notify(solicited_only=True)

@@ -126,7 +126,7 @@ def test_a_host_is_looked_up_only_where_it_matters(plain: Plain, monkeypatch: py
             sock.connect(("localhost", listener.getsockname()[1]))
         with socket.socket() as sock:
             assert sock.connect_ex((HOST, 1)) == errno.ECONNREFUSED
-    assert "localhost" not in looked_up
+    assert not {"localhost", b"localhost"} & set(looked_up)
 
 
 @pytest.mark.parametrize("place", [(None, None), (HOST, None)])
