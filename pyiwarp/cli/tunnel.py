@@ -23,9 +23,7 @@ __all__ = ["tunnel"]
 
 DIAL_TIMEOUT: Final = 10.0
 KEEPALIVE: Final = 60.0
-IDLE: Final = (
-    43_200.0  # half a day: a session of a database may wait for its user over lunch, and no place is lost for good
-)
+IDLE: Final = 43_200.0  # half a day: a session of a database may wait for its user, and no place is lost for good
 HALF_CLOSED: Final = 300.0
 
 

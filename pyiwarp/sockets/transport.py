@@ -257,8 +257,14 @@ class StreamTransport(asyncio.Transport):
                 raise WrongState(f"{self!r} has ended, or is about to: there are no direct writes")
             if ready():
                 return
-            self._waiting.append(self._loop.create_future())
-            await self._waiting[-1]
+            room: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.append(room)
+            try:
+                await room
+            except asyncio.CancelledError:
+                if room in self._waiting:
+                    self._waiting.remove(room)  # a program may try again and again, and nothing else come
+                raise
 
     def _wake(self) -> None:
         """What waits looks again."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from dataclasses import replace
 
 import pytest
 
 from pyiwarp.errors import BadWorkRequest, WrongState
 from pyiwarp.sockets import StreamOptions, StreamTransport
+from pyiwarp.sockets.iomap import DirectWrites
 from tests.integration.loops import Runner, run
 from tests.integration.streamrig import QUICK, SMALL, Ends, pair
 
@@ -130,5 +132,26 @@ def test_what_waits_for_room_ends_with_the_stream(run: Runner) -> None:
                 await waiting
             with pytest.raises(WrongState):
                 await transport_of(one).iowrite(b"x", 0)
+
+    run(main)
+
+
+def test_tries_that_were_given_up_leave_nothing(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that asks again and again, while the peer gives no room."""
+
+    def given_up() -> int:
+        gc.collect()
+        return sum(isinstance(each, asyncio.Future) and each.cancelled() for each in gc.get_objects())
+
+    async def main() -> None:
+        async with pair(MAPPED, MAPPED) as (one, _):
+            before = given_up()
+            with monkeypatch.context() as patched:
+                patched.setattr(DirectWrites, "ready", property(lambda self: False))
+                for _ in range(50):
+                    with pytest.raises(TimeoutError):
+                        async with asyncio.timeout(0):
+                            await transport_of(one).iowrite(b"x", 0)
+            assert given_up() - before < 10
 
     run(main)

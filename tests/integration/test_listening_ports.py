@@ -12,6 +12,7 @@ import pytest
 
 import pyiwarp
 from pyiwarp import Connection, blocking, blockingcm, cm, rdmacm
+from pyiwarp.cli.tunnels import place as tunnel_place
 from pyiwarp.cli.tunnels.place import IWARP, TCP, Place, Startup
 from pyiwarp.cm import listening
 from pyiwarp.cm.addresses import Address
@@ -34,7 +35,11 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
     real = socket.getaddrinfo
 
     def getaddrinfo(host: Any, *args: Any, **more: Any) -> list[Any]:
-        return [one for each in (LOCAL if host in (SEVERAL, SEVERAL.encode()) else (host,)) for one in real(each, *args, **more)]
+        return [
+            one
+            for each in (LOCAL if host in (SEVERAL, SEVERAL.encode()) else (host,))
+            for one in real(each, *args, **more)
+        ]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
@@ -211,3 +216,22 @@ def test_errors_of_one_connection_do_not_stop_accepting(opened: list[socket.sock
     error = listening.accept_waiting(Listening(), lambda sock, peer: received.append(peer[0]))  # type: ignore[arg-type]
     assert error is None
     assert received == [HOST]
+
+
+def test_a_tunnel_that_cannot_listen_everywhere_listens_nowhere(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the second of two sockets the loop refuses to serve."""
+    made: list[socket.socket] = []
+
+    def two(*args: Any) -> list[socket.socket]:
+        made[:] = *listening.listening_sockets(*args), socket.socket(type=socket.SOCK_DGRAM)
+        return list(made)
+
+    async def main() -> None:
+        with pytest.raises(ValueError, match=r"[Ss]tream"):
+            await Place.parse(f"{TCP}:{HOST}:0").listen(Leaving, StreamOptions(), Startup(4, 4), 4)
+        await asyncio.sleep(0)  # uvloop closes in its next turn
+        for sock in made:
+            assert sock.fileno() == -1
+
+    monkeypatch.setattr(tunnel_place, "listening_sockets", two)
+    run(main)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -12,6 +14,7 @@ from functools import partial
 import pytest
 
 from pyiwarp.sockets import RDMA_IOMAPSIZE, SOL_RDMA, Socket
+from pyiwarp.sockets.iomap import DirectWrites
 from tests.hosts import HOST
 from tests.integration.socketrig import Ends, new, pair_of, quick
 from tests.patience import PATIENCE
@@ -131,6 +134,33 @@ def test_without_waiting() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_write_that_was_interrupted_is_not_done_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its octets are the program's again."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with mapped_pair() as (_, writes), monkeypatch.context() as patched:
+            patched.setattr(DirectWrites, "ready", property(lambda self: False))
+            writes.settimeout(None)
+            octets = bytearray(8)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(KeyboardInterrupt):
+                writes.riowrite(octets, 0)
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    octets += b"more"
+                    break
+                except BufferError:
+                    assert time.monotonic() < deadline, "the write still waits, with the octets"
+                    time.sleep(0.01)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_a_child_has_none_on_its_parent_s_stream() -> None:
     with mapped_pair() as (offers, _):
         child = os.fork()

@@ -42,8 +42,16 @@ class TcpServer:
     async def open(self, factory: Factory, host: str, port: int, backlog: int) -> None:
         """Listen there; raises `OSError`."""
         loop = asyncio.get_running_loop()
-        for sock in listening_sockets(await resolve(host or None, port, socket.AI_PASSIVE), backlog):
-            self._servers.append(await loop.create_server(factory, sock=sock, backlog=backlog))
+        sockets = listening_sockets(await resolve(host or None, port, socket.AI_PASSIVE), backlog)
+        try:
+            while sockets:
+                self._servers.append(await loop.create_server(factory, sock=sockets[0], backlog=backlog))
+                del sockets[0]
+        except BaseException:
+            self.close()
+            for sock in sockets:
+                sock.close()
+            raise
 
     def close(self) -> None:
         """Take no more clients."""

@@ -61,8 +61,12 @@ def _asked(sock: Socket, what: Callable[[StreamTransport], Awaitable[T]]) -> T:
         async with asyncio.timeout(timeout):  # with 0 it still does what needs no waiting
             return await what(stream)
 
+    asked = asyncio.run_coroutine_threadsafe(ask(), sk.thread.loop)
     try:
-        return asyncio.run_coroutine_threadsafe(ask(), sk.thread.loop).result()
+        return asked.result()
+    except KeyboardInterrupt:
+        asked.cancel()  # what has not been done is not done later
+        raise
     except IwarpError as error:
         raise OSError(errno.EINVAL, str(error)) from error
     except TimeoutError as error:
