@@ -39,6 +39,8 @@ _LONGEST_IDLE: Final = 0.008
 _LAST_QUIET: Final = 0.005
 _LONGEST_SETTLING: Final = 0.1
 _WAKE_UP: Final = 4096
+_FEW_TIMERS: Final = 64
+"""Timers among which those that were cancelled are not looked for."""
 _LONGEST_END: Final = 1.0
 """Seconds that the end of the process waits for the thread, which a callback may hold up."""
 
@@ -75,6 +77,7 @@ class Core:
         self._vain_since = self._last_vain = 0.0  # polls found nothing
         self._waiting = 0  # threads of the program that wait
         self._timers: list[tuple[float, int, Timer]] = []
+        self._most_timers = _FEW_TIMERS
         self._count = itertools.count()
         self._hearer, self._caller = os.pipe()
         for end in (self._hearer, self._caller):
@@ -118,10 +121,19 @@ class Core:
     def later(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Make a call in so many seconds, in the thread, which holds the poller then. Asked for by who holds it."""
         timer = Timer(call)
+        if len(self._timers) >= self._most_timers:
+            self._drop_cancelled()
         heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._count), timer))
         self.start()
         self.wake()
         return timer
+
+    def _drop_cancelled(self) -> None:
+        """Timers that were cancelled must not stay until they would have been due."""
+        left = [each for each in self._timers if each[2].call is not _nothing]
+        heapq.heapify(left)
+        self._timers = left  # a new list: the thread may be looking at the old one
+        self._most_timers = max(_FEW_TIMERS, 2 * len(left))
 
     def soon(self, call: Callable[[], object]) -> None:
         """Make a call when progress is made next; may be asked for at any time, by finalizers too."""
@@ -223,7 +235,8 @@ class Core:
         return max(0.0, timers[0][0] - time.monotonic()) * 1000 + 1 if timers else None
 
     def _make_due_calls(self) -> None:
-        if not self._timers or self._timers[0][0] > time.monotonic():
+        timers = self._timers
+        if not timers or timers[0][0] > time.monotonic():
             return
         with self.poller:
             while self._timers and self._timers[0][0] <= time.monotonic():

@@ -14,7 +14,7 @@ from functools import partial
 import pytest
 
 from pyiwarp.pyverbs import libibverbs_enums as e
-from pyiwarp.pyverbs.core import Core, core
+from pyiwarp.pyverbs.core import Core, Timer, core
 from pyiwarp.pyverbs.device import Context
 from pyiwarp.pyverbs.link import Link
 from pyiwarp.pyverbs.mr import MR
@@ -228,6 +228,20 @@ def test_a_peer_that_is_waited_for_holds_nothing_that_was_dropped() -> None:
     gc.collect()
     until(lambda: not core().open_contexts and not threads())
     assert not living(Link, Opened)
+
+
+def test_timers_that_were_cancelled_do_not_gather() -> None:
+    """A queue pair that is connected again and again has a timer each time, which may be hours long."""
+    one, told = side(), deque[int]()
+    with core().poller:
+        before = len(living(Timer))
+        core().later(0.05, lambda: told.append(1))
+        for _ in range(1000):
+            core().later(3600.0, lambda: told.append(2)).cancel()
+        assert len(living(Timer)) - before < 100
+    until(lambda: told)
+    assert list(told) == [1]
+    one.close()
 
 
 def test_a_timer_that_fails_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
