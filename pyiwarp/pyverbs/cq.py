@@ -31,6 +31,7 @@ __all__ = [
     "PollCqAttr",
     "WcQueue",
     "WcTmInfo",
+    "cqe_flags_to_str",
     "cqe_opcode_to_str",
     "cqe_status_to_str",
 ]
@@ -39,6 +40,44 @@ waiting_module(__name__)
 
 _SUCCESS: Final = ibv_wc_status.IBV_WC_SUCCESS
 _SINGLE_THREADED: Final = 1
+
+# pyverbs' words: programs print them, and look for them in what they print
+_STATUSES: Final[dict[int, str]] = {
+    ibv_wc_status.IBV_WC_SUCCESS: "success",
+    ibv_wc_status.IBV_WC_LOC_LEN_ERR: "local length error",
+    ibv_wc_status.IBV_WC_LOC_QP_OP_ERR: "local QP op error",
+    ibv_wc_status.IBV_WC_LOC_EEC_OP_ERR: "local EEC op error",
+    ibv_wc_status.IBV_WC_LOC_PROT_ERR: "local protection error",
+    ibv_wc_status.IBV_WC_WR_FLUSH_ERR: "WR flush error",
+    ibv_wc_status.IBV_WC_MW_BIND_ERR: "memory window bind error",
+    ibv_wc_status.IBV_WC_BAD_RESP_ERR: "bad response error",
+    ibv_wc_status.IBV_WC_LOC_ACCESS_ERR: "local access error",
+    ibv_wc_status.IBV_WC_REM_INV_REQ_ERR: "remote invalidate request error",
+    ibv_wc_status.IBV_WC_REM_ACCESS_ERR: "remote access error",
+    ibv_wc_status.IBV_WC_REM_OP_ERR: "remote op error",
+    ibv_wc_status.IBV_WC_RETRY_EXC_ERR: "retry exceeded error",
+    ibv_wc_status.IBV_WC_RNR_RETRY_EXC_ERR: "RNR retry exceeded",
+    ibv_wc_status.IBV_WC_LOC_RDD_VIOL_ERR: "local RDD violation error",
+    ibv_wc_status.IBV_WC_REM_INV_RD_REQ_ERR: "remote invalidate RD request error",
+    ibv_wc_status.IBV_WC_REM_ABORT_ERR: "remote abort error",
+    ibv_wc_status.IBV_WC_INV_EECN_ERR: "invalidate EECN error",
+    ibv_wc_status.IBV_WC_INV_EEC_STATE_ERR: "invalidate EEC state error",
+    ibv_wc_status.IBV_WC_FATAL_ERR: "WC fatal error",
+    ibv_wc_status.IBV_WC_RESP_TIMEOUT_ERR: "response timeout error",
+    ibv_wc_status.IBV_WC_GENERAL_ERR: "general error",
+}
+_OPCODES: Final[dict[int, str]] = {
+    ibv_wc_opcode.IBV_WC_SEND: "Send",
+    ibv_wc_opcode.IBV_WC_RDMA_WRITE: "RDMA write",
+    ibv_wc_opcode.IBV_WC_RDMA_READ: "RDMA read",
+    ibv_wc_opcode.IBV_WC_COMP_SWAP: "Compare and swap",
+    ibv_wc_opcode.IBV_WC_FETCH_ADD: "Fetch and add",
+    ibv_wc_opcode.IBV_WC_BIND_MW: "Bind Memory window",
+    ibv_wc_opcode.IBV_WC_LOCAL_INV: "Local invalidate",
+    ibv_wc_opcode.IBV_WC_RECV: "Receive",
+    ibv_wc_opcode.IBV_WC_RECV_RDMA_WITH_IMM: "Receive RDMA with immediate",
+}
+_FLAGS: Final[dict[int, str]] = {1: "GRH", 2: "With immediate", 8: "With invalidate"}
 
 
 class WC(PyverbsObject):
@@ -80,8 +119,22 @@ class WC(PyverbsObject):
         self.dlid_path_bits = dlid_path_bits
 
     def __str__(self) -> str:
-        lines = [f"{name:<22}: {getattr(self, name)!s:<20}\n" for name in WC.__slots__]
-        return f"Work Completion\n{''.join(lines)}"
+        fields = {
+            "WR ID": self.wr_id,
+            "status": cqe_status_to_str(self.status),
+            "opcode": cqe_opcode_to_str(self.opcode),
+            "vendor error": self.vendor_err,
+            "byte length": self.byte_len,
+            "QP num": self.qp_num,
+            "source QP": self.src_qp,
+            "WC flags": cqe_flags_to_str(self.wc_flags),
+            "pkey index": self.pkey_index,
+            "slid": self.slid,
+            "sl": self.sl,
+            "imm_data": self.imm_data,
+            "dlid path bits": self.dlid_path_bits,
+        }
+        return "".join(f"{name:22}: {value:<20}\n" for name, value in fields.items())
 
 
 class PollCqAttr(Record):
@@ -428,10 +481,15 @@ class CQEX(_Queue):
 
 
 def cqe_status_to_str(status: int) -> str:
-    """The name of a status."""
-    return ibv_wc_status(status).name
+    """What a status means, in pyverbs' words."""
+    return _STATUSES.get(status, "Unknown CQE status")
 
 
 def cqe_opcode_to_str(opcode: int) -> str:
-    """The name of what a work request was."""
-    return ibv_wc_opcode(opcode).name
+    """What a work request was, in pyverbs' words."""
+    return _OPCODES.get(opcode, f"Unknown CQE opcode {opcode}")
+
+
+def cqe_flags_to_str(flags: int) -> str:
+    """What else a completion carries, in pyverbs' words."""
+    return "".join(f"{name} " for flag, name in _FLAGS.items() if flags & flag)

@@ -202,8 +202,9 @@ class QP(Owner):
 
     def __str__(self) -> str:
         return (
-            f"QP type: {qp_type_to_str(self.qp_type)}\n  number: {self.qp_num}\n"
-            f"  state: {qp_state_to_str(self.qp_state)}\n"
+            f"{'QP type':22}: {qp_type_to_str(self.qp_type):<20}\n"
+            f"{'  number':22}: {self.qp_num:<20}\n"
+            f"{'  state':22}: {qp_state_to_str(self.qp_state):<20}\n"
         )
 
     # --- work --------------------------------------------------------------------------------------------------------

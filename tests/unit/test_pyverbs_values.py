@@ -7,13 +7,15 @@ import errno
 import pytest
 
 from pyiwarp.pyverbs.cmid import AddrInfo
+from pyiwarp.pyverbs.cq import CQ, WC, cqe_flags_to_str, cqe_opcode_to_str, cqe_status_to_str
 from pyiwarp.pyverbs.device import Context
-from pyiwarp.pyverbs.libibverbs_enums import ibv_access_flags
+from pyiwarp.pyverbs.libibverbs_enums import IBV_QPT_RC, ibv_access_flags, ibv_wc_opcode, ibv_wc_status
 from pyiwarp.pyverbs.libibverbs_enums import ibv_parent_domain_init_attr_mask as mask
 from pyiwarp.pyverbs.librdmacm_enums import RAI_PASSIVE
 from pyiwarp.pyverbs.mr import MR
 from pyiwarp.pyverbs.pd import PD, ParentDomain, ParentDomainContext, ParentDomainInitAttr
 from pyiwarp.pyverbs.pyverbs_error import PyverbsRDMAError
+from pyiwarp.pyverbs.qp import QP, QPInitAttr
 
 
 def test_addresses_are_looked_up_in_the_place_of_others() -> None:
@@ -52,3 +54,42 @@ def test_what_a_parent_domain_is_made_of_says_what_it_has() -> None:
         inside = ParentDomainContext(pd, lambda *_: 0, lambda *_: None, None)
         assert ParentDomainInitAttr(pd, inside, allowed).comp_mask == allowed | both
         ParentDomain(context, attr).close()
+
+
+def test_a_completion_is_printed_in_the_words_of_pyverbs() -> None:
+    wc = WC(wr_id=7, status=ibv_wc_status.IBV_WC_REM_ACCESS_ERR, opcode=ibv_wc_opcode.IBV_WC_RDMA_WRITE, wc_flags=10)
+    lines = [line.split(":") for line in str(wc).splitlines()]
+    assert [(len(name), name.strip(), value.strip()) for name, value in lines] == [
+        (22, "WR ID", "7"),
+        (22, "status", "remote access error"),
+        (22, "opcode", "RDMA write"),
+        (22, "vendor error", "0"),
+        (22, "byte length", "0"),
+        (22, "QP num", "0"),
+        (22, "source QP", "0"),
+        (22, "WC flags", "With immediate With invalidate"),
+        (22, "pkey index", "0"),
+        (22, "slid", "0"),
+        (22, "sl", "0"),
+        (22, "imm_data", "0"),
+        (22, "dlid path bits", "0"),
+    ]
+
+
+def test_a_number_that_no_completion_has_is_told_as_unknown() -> None:
+    assert cqe_status_to_str(99) == "Unknown CQE status"
+    assert cqe_opcode_to_str(99) == "Unknown CQE opcode 99"
+    assert cqe_flags_to_str(0) == ""
+
+
+def test_every_status_has_words() -> None:
+    assert not [each for each in ibv_wc_status if each < 22 and cqe_status_to_str(each).startswith("Unknown")]
+
+
+def test_a_queue_pair_is_printed_as_by_pyverbs() -> None:
+    with Context(name="iw0") as context:
+        cq = CQ(context, 4)
+        qp = QP(PD(context), QPInitAttr(qp_type=IBV_QPT_RC, scq=cq, rcq=cq))
+        names, values = zip(*(line.split(": ") for line in str(qp).splitlines()), strict=True)
+        assert names == (f"{'QP type':22}", f"{'  number':22}", f"{'  state':22}")
+        assert [value.strip() for value in values] == ["RC", str(qp.qp_num), "Reset"]
