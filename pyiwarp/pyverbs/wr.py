@@ -13,7 +13,7 @@ from pyiwarp.pyverbs.pyverbs_error import PyverbsUserError
 if TYPE_CHECKING:
     from pyiwarp.pyverbs.mr import MW, MWBindInfo
 
-__all__ = ["SGE", "Element", "RecvWR", "SendWR"]
+__all__ = ["SGE", "Element", "RecvWR", "SendWR", "send_flags_to_str"]
 
 Element = tuple[int, int, int]
 """An SGE as a work request has copied it: address, octets, key."""
@@ -40,7 +40,8 @@ class SGE(PyverbsCM):
 
     def __str__(self) -> str:
         return (
-            f"SGE\n{'Address':<22}: {self.addr:<20}\n{'Length':<22}: {self.length:<20}\n{'Key':<22}: {self.lkey:#x}\n"
+            f"{'Address':22}: {hex(self.addr):<20}\n{'Length':22}: {self.length:<20}\n"
+            f"{'Key':22}: {hex(self.lkey):<20}\n"
         )
 
 
@@ -61,7 +62,7 @@ class RecvWR(PyverbsCM):
         self.elements = _copied(sg, num_sge)
 
     def __str__(self) -> str:
-        return f"Recv WR\n{'WR ID':<22}: {self.wr_id:<20}\n{'Num SGE':<22}: {self.num_sge:<20}\n"
+        return f"{'WR ID':<22}: {self.wr_id:<20}\n{'Num SGE':<22}: {self.num_sge:<20}\n"
 
 
 class SendWR(PyverbsCM):
@@ -119,5 +120,16 @@ class SendWR(PyverbsCM):
         """For XRC, which iWARP has not: the queue pair is refused when it is made."""
 
     def __str__(self) -> str:
-        lines = ("wr_id", "num_sge", "opcode", "send_flags")
-        return "Send WR\n" + "".join(f"{name:<22}: {getattr(self, name)!s:<20}\n" for name in lines)
+        fields = {
+            "WR ID": self.wr_id,
+            "Num SGE": self.num_sge,
+            "Opcode": int(self.opcode),
+            "Send flags": send_flags_to_str(self.send_flags),
+            "Imm Data": self.imm_data,
+        }
+        return "".join(f"{name:22}: {value:<20}\n" for name, value in fields.items())
+
+
+def send_flags_to_str(flags: int) -> str:
+    """The names of the flags, each with a blank behind it."""
+    return "".join(f"{each.name} " for each in ibv_send_flags if flags & each)

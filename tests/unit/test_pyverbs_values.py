@@ -16,6 +16,7 @@ from pyiwarp.pyverbs.mr import MR
 from pyiwarp.pyverbs.pd import PD, ParentDomain, ParentDomainContext, ParentDomainInitAttr
 from pyiwarp.pyverbs.pyverbs_error import PyverbsRDMAError
 from pyiwarp.pyverbs.qp import QP, QPInitAttr
+from pyiwarp.pyverbs.wr import SGE, RecvWR, SendWR
 
 
 def test_addresses_are_looked_up_in_the_place_of_others() -> None:
@@ -93,3 +94,21 @@ def test_a_queue_pair_is_printed_as_by_pyverbs() -> None:
         names, values = zip(*(line.split(": ") for line in str(qp).splitlines()), strict=True)
         assert names == (f"{'QP type':22}", f"{'  number':22}", f"{'  state':22}")
         assert [value.strip() for value in values] == ["RC", str(qp.qp_num), "Reset"]
+
+
+def test_work_requests_are_printed_as_by_pyverbs() -> None:
+    """Pyverbs has `Imm Data` in the line of the flags; here each field has its own."""
+    sge = SGE(0x1000, 8, 0xAB)
+    for printed, expected in (
+        (sge, [("Address", "0x1000"), ("Length", "8"), ("Key", "0xab")]),
+        (RecvWR(3, 1, [sge]), [("WR ID", "3"), ("Num SGE", "1")]),
+        (
+            SendWR(4, num_sge=1, sg=[sge], send_flags=6),
+            [
+                *(("WR ID", "4"), ("Num SGE", "1"), ("Opcode", "2")),
+                *(("Send flags", "IBV_SEND_SIGNALED IBV_SEND_SOLICITED"), ("Imm Data", "0")),
+            ],
+        ),
+    ):
+        lines = [line.split(": ") for line in str(printed).splitlines()]
+        assert [(name.strip(), value.strip()) for name, value in lines] == expected
