@@ -46,6 +46,7 @@ def serve(port: str) -> None:
         mr.write(word.replace(b"ping", b"pong"), 5)
         peer.post_send(mr)
         taken(peer.get_send_comp())
+    taken(peer.get_recv_comp())  # the client has the last one, and leaves
     peer.disconnect()
     for each in (mr, peer, listener):
         each.close()
@@ -65,6 +66,8 @@ def play(host: str, port: str) -> None:
         taken(peer.get_recv_comp())
         assert mr.read(5, 0) == b"pong!"
     passed = time.perf_counter() - began
+    peer.post_send(mr)  # the server waits for it: who leaves at once leaves the server's last Send without an answer
+    taken(peer.get_send_comp())
     peer.disconnect()
     for each in (mr, peer):
         each.close()

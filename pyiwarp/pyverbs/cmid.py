@@ -262,6 +262,8 @@ class CMID(Owner):
 
     def disconnect(self) -> None:
         """End the connection: RDMA_CM_EVENT_DISCONNECTED at both ends."""
+        if self.qp is not None:
+            self.qp.link.settle()
         with _refused("Failed to Disconnect"), self.core.poller:
             self.id.disconnect()
 
