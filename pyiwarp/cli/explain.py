@@ -103,7 +103,8 @@ def _print_json(conversations: list[Conversation]) -> None:
 
     from pyiwarp.explain.records import record
 
-    print(json.dumps([record(each) for each in conversations]))
+    for each in conversations:
+        print(json.dumps(record(each)))
 
 
 def _print(conversations: list[Conversation], detail: int) -> None:
