@@ -119,14 +119,17 @@ class Line:
     async def _next(self, seconds: float) -> Observation:
         try:
             async with asyncio.timeout(seconds):
-                while True:
-                    if (frame := self._take_frame()) is not None:
-                        return frame
-                    if self.tcp.over:
-                        return self._end()
+                while (came := self._here()) is None:
                     await self.tcp.more()
-        except TimeoutError:
-            return Silence(seconds, bytes(self.tcp.buffer))
+                return came
+        except TimeoutError:  # what came in the turn of the loop in which the time ran out is no silence
+            return self._here() or Silence(seconds, bytes(self.tcp.buffer))
+
+    def _here(self) -> Observation | None:
+        """What there is to see now."""
+        if (frame := self._take_frame()) is not None:
+            return frame
+        return self._end() if self.tcp.over else None
 
     async def expect(self, pattern: Pattern, seconds: float | None = None) -> Observation:
         """The next observation, which must fit."""

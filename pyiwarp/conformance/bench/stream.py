@@ -144,14 +144,20 @@ class Stream:
         tcp = self.line.tcp
         try:
             async with asyncio.timeout(seconds):
-                while True:
-                    if (came := self._next()) is not None:
-                        return came
-                    if tcp.over:
-                        return Reset(bytes(tcp.buffer)) if tcp.rst else Closed(bytes(tcp.buffer))
+                while (came := self._here()) is None:
                     await tcp.more()
-        except TimeoutError:
-            return Silence(seconds, bytes(tcp.buffer))
+                return came
+        except TimeoutError:  # what came in the turn of the loop in which the time ran out is no silence
+            return self._here() or Silence(seconds, bytes(tcp.buffer))
+
+    def _here(self) -> Observation | None:
+        """What there is to see now."""
+        if (came := self._next()) is not None:
+            return came
+        tcp = self.line.tcp
+        if tcp.over:
+            return Reset(bytes(tcp.buffer)) if tcp.rst else Closed(bytes(tcp.buffer))
+        return None
 
     def _next(self) -> Message | None:
         """The next FPDU that is all there; `Failed` if the judge finds something wrong with it."""
