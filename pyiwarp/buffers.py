@@ -7,6 +7,7 @@ many streams use in turn stay in the processor's cache, and a thousand idle conn
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, Union
+from weakref import ref
 
 if TYPE_CHECKING:
     import typing_extensions  # collections.abc has Buffer from 3.12 on
@@ -36,7 +37,7 @@ NO_BUFFER: Final = memoryview(b"")
 
 _KEPT: Final = 8  # buffers in the pool at most; more are rarely in use at once
 _free: Final[list[memoryview]] = []
-_first: Final = iter(range(_KEPT))  # one for each that `spare_buffer` may make
+_spares: Final[list[ref[memoryview]]] = []  # those that `spare_buffer` made; dead ones went with their streams
 
 
 def take_buffer() -> memoryview:
@@ -55,7 +56,13 @@ def spare_buffer() -> memoryview:
     try:
         return _free.pop()
     except IndexError:
-        return NO_BUFFER if next(_first, None) is None else memoryview(bytearray(BUFFER_SIZE))
+        if len(_spares) == _KEPT:
+            _spares[:] = [spare for spare in _spares if spare() is not None]
+        if len(_spares) == _KEPT:
+            return NO_BUFFER
+        buffer = memoryview(bytearray(BUFFER_SIZE))
+        _spares.append(ref(buffer))
+        return buffer
 
 
 def give_buffer(buffer: memoryview) -> None:

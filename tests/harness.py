@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 from crc32c import crc32c
 
 from pyiwarp import wire
+from pyiwarp.buffers import give_buffer, take_buffer
 from pyiwarp.codes import Opcode, QueueNumber
 from pyiwarp.drivers.asyncio_driver import Pump
 from pyiwarp.errors import Term
@@ -55,6 +56,8 @@ class Node:
     def __init__(
         self, context: Context | None = None, *, depth: int = 4096, shared: bool = False, **qp_options: Any
     ) -> None:
+        for buffer in [take_buffer(), take_buffer()]:
+            give_buffer(buffer)  # both nodes of a pair have one to spare, whatever the streams of other tests hold
         self.context = context or Context()
         self.events = self.context.async_events  # they are kept from now on
         self.pd = self.context.alloc_pd()

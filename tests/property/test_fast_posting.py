@@ -7,7 +7,6 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pyiwarp.buffers import give_buffer, take_buffer
 from pyiwarp.engine.packing import LARGEST_COPY
 from pyiwarp.errors import BadWorkRequest, ConnectionLost, InvalidStag, QueueFull
 from pyiwarp.mr import Access, MemoryRegion, RegionSlice, RemoteRegion
@@ -151,7 +150,6 @@ def test_what_is_for_this_side_alone_completes_behind_what_was_framed_before_it(
 
 
 def test_small_requests_go_the_fast_way_and_pin_nothing() -> None:
-    give_buffer(take_buffer())  # one is free, whoever held some before
     node = Node()
     region = node.pd.register(bytearray(5000))
     RawPeer(node)
