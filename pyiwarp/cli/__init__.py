@@ -2,7 +2,8 @@
 
 Each command imports the library when it runs, so that `--help` and `--version` are quick. Read in this order: `options`
 (shared arguments), `streams` (standard streams), `running` (the event loop, signals and errors), `files` and
-`transfers`, `ping`, `perf`, `conform`, `tunnel`, `rstream`, `rcopy`, `run`, `explain`.
+`transfers`, `ping`, `perf`, `conform`, `tunnel`, `rstream`, `rcopy`, `run`, `explain`,
+`lab`.
 `rping/`, `perftest/` and `rsockets/` hold the protocols of those programs, `tunnels/` what a tunnel does.
 """
 
@@ -19,6 +20,7 @@ from pyiwarp.cli.demo import demo
 from pyiwarp.cli.explain import explain
 from pyiwarp.cli.files import get, ls, put, serve
 from pyiwarp.cli.info import info
+from pyiwarp.cli.lab import lab
 from pyiwarp.cli.perf import perf
 from pyiwarp.cli.ping import ping
 from pyiwarp.cli.rcopy import rcopy
@@ -40,7 +42,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, get, put, ls, ping, perf, conform, target, tunnel, rstream, rcopy, explain, info, demo):
+for command in (serve, get, put, ls, ping, perf, conform, target, tunnel, rstream, rcopy, explain, lab, info, demo):
     app.command()(command)
 app.command(cls=PythonsCommand)(run)
 

@@ -7,5 +7,5 @@ is not repeated by its judge.
 Read `bench/` first, the raw peer; then `case` (what a case is), `clauses` (what the RFCs demand) and `catalogue` (which
 cases there are), and any module of `cases/`; then `probe` (is there an endpoint at all?), `runner`, `results`,
 `profiles` and `junit`, which make verdicts of them. It may import `codes`, `errors` and `wire`, and only the command
-line imports it. `docs/conformance.md` says how to use it and how to write a case.
+line and the laboratory import it. `docs/conformance.md` says how to use it and how to write a case.
 """

@@ -28,9 +28,10 @@ PAGE: Final = ROOT / "docs" / "compliance.md"
 OBEYING: Final = "pyiwarp"
 CONFORMANCE: Final = "pyiwarp/conformance"
 DECODING: Final = "pyiwarp/decode"  # it names rules that others break
+LABORATORY: Final = "pyiwarp/lab"  # its exercises name rules that others break
 SHOWING: Final = "tests"
-NOT_SHOWING: Final = ("tests/meta", "tests/interop", "tests/conformance")
-"""What is here is about other tests, or about the tester, or runs only where another implementation is at hand."""
+NOT_SHOWING: Final = ("tests/meta", "tests/interop", "tests/conformance", "tests/unit/test_lab.py")
+"""What is here is about other tests, about the tester or exercises, or runs only where another implementation is."""
 
 RFCS: Final[Mapping[str, str]] = {
     "5044": "MPA",
@@ -161,7 +162,7 @@ def read() -> Ledger:
             if name not in where[citation.id]:
                 where[citation.id].append(name)
 
-    for file in sources(OBEYING, [CONFORMANCE, DECODING]):
+    for file in sources(OBEYING, [CONFORMANCE, DECODING, LABORATORY]):
         for citation in citations(file.read_text(encoding="utf-8")):
             note(ledger.obeyed, citation, [str(file.relative_to(ROOT))], file)
     for file in sources(CONFORMANCE):

@@ -20,7 +20,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 STACK = [
     path
     for path in SOURCES
-    if path.relative_to(PACKAGE).parts[0] not in ("conformance", "explain", "files", "pyverbs", "target", "run", "cli")
+    if path.relative_to(PACKAGE).parts[0]
+    not in ("conformance", "explain", "lab", "files", "pyverbs", "target", "run", "cli")
 ]
 
 ROWS = """
@@ -35,7 +36,7 @@ ROWS = """
     cm/ devices
     connections/ rdmacm blockingcm
     blocking __init__
-    files/ sockets/ pyverbs/ explain/
+    files/ sockets/ pyverbs/ explain/ lab/
     target/ run/
     cli/
     __main__
@@ -106,7 +107,7 @@ def test_imports_only_look_up(name: str) -> None:
     for imported in imports(FILES[name]):
         if home == ALONE:
             allowed = home_of(imported) in FORMATS | {ALONE}
-        elif home == "cli" and home_of(imported) == ALONE:
+        elif home in ("cli", "lab") and home_of(imported) == ALONE:
             allowed = True
         else:
             allowed = RANK.get(home_of(imported), 99) < RANK[home] or ("." in imported and home_of(imported) == home)

@@ -55,6 +55,8 @@ runner = CliRunner()
         ("rcopy", "x", "[::1"),
         ("rcopy", "x", ":y"),
         ("rcopy", "--root", "/no/such/directory"),
+        ("lab", "--exercise", "0"),
+        ("lab", "--exercise", "99"),
     ],
 )
 def test_usage_errors_end_with_2(words: tuple[str, ...]) -> None:
@@ -64,7 +66,7 @@ def test_usage_errors_end_with_2(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "get", "put", "ls", "tunnel", "rstream", "rcopy", "run", "explain", "info", "demo"]
+    "command", ["serve", "get", "put", "ls", "tunnel", "rstream", "rcopy", "run", "explain", "lab", "info", "demo"]
 )
 def test_every_command_has_help(command: str) -> None:
     assert command in runner.invoke(app, ["--help"]).output
