@@ -29,12 +29,18 @@ def explain(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Play a session on this machine and tell it: startup, send, write, read, terminate, atomic, markers.",
+            help="Play a session on this machine and tell it: startup, send, write, read, terminate, atomic, markers, "
+            "files.",
         ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write it as one page for a browser, which needs no network.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write it as one page for a browser, which needs no network; FILE may be an earlier page.",
+        ),
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="--html replaces any file.")] = False,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Show each field; -vv shows each octet.")
     ] = 0,
@@ -49,6 +55,8 @@ def explain(
 
     if (file is None) is (demo is None):
         fail("name either a capture or a demo: pyiwarp explain FILE, pyiwarp explain --demo write")
+    if html is not None and not force:
+        _check_replaced(html)
     keep = None if verbose > 1 else KEPT
     conversations, said = _read(Path(file), keep) if file is not None else _played(demo or "", keep)
     if html is not None and conversations:
@@ -85,6 +93,18 @@ def _played(demo: str, keep: int | None) -> tuple[list[Conversation], str]:
         path = Path(scratch) / "session.pcapng"
         run(play(demo, path), LoopName.AUTO)
         return _read(path, keep)
+
+
+def _check_replaced(path: Path) -> None:
+    """End the command if a page would replace a file that is none."""
+    from pyiwarp.cli import terminal
+    from pyiwarp.explain.page import is_page
+
+    try:
+        if path.is_file() and path.stat().st_size and not is_page(path):
+            fail(terminal.shown(f"{path} is there and is no page of pyiwarp explain; --force replaces it"))
+    except OSError as error:
+        fail(terminal.explain(error))
 
 
 def _write_page(path: Path, title: str, conversations: list[Conversation]) -> None:

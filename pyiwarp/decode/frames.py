@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from pyiwarp.codes import REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE
+from pyiwarp.codes import ENHANCED_SIZE, MAX_PRIVATE_DATA, REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE
 from pyiwarp.decode.fields import Bits, Field, Span, walk
 from pyiwarp.decode.formats import ENHANCED, MESSAGES, READ_REQUEST, STARTUP, TAGGED, UNTAGGED
 from pyiwarp.decode.framing import CRC_SIZE, LENGTH_SIZE, MARKER_SIZE, Fpdu, MarkerSeen
@@ -21,6 +21,7 @@ _TAGGED: Final = 0x80
 _OPCODE: Final = 0x0F
 _FLAGS, _REVISION, _LENGTH = 16, 17, 18  # where these stand in a startup frame
 _ENHANCED: Final = 0x10
+_FIRST_ENHANCED: Final = 2  # the revision from which on S means something
 _VERSIONS: Final = {"DV": "DDP-5041-4.1-11", "RV": "RDMAP-5040-4.1-07"}
 
 
@@ -33,9 +34,8 @@ def startup_size(octets: bytes) -> int | None:
 
 def fields_of_startup(octets: bytes, at: int = 0) -> list[Field]:
     """The fields of an MPA Request or Reply, whole or cut (RFC 5044 §7.1.1, RFC 6581 §9)."""
-    found, used = walk(STARTUP, octets, at)
-    if found and found[0].octets not in (REQUEST_KEY, REPLY_KEY):
-        found[0] = replace(found[0], wrong="neither the Key of a Request nor that of a Reply (RFC 5044 §7.1.1)")
+    walked, used = walk(STARTUP, octets, at)
+    found = [_judged_startup(field, octets) for field in walked]
     if used > STARTUP_HEADER_SIZE - 1 and _has_word(octets):
         word, size = walk(ENHANCED, octets[used:], at + used)
         found += word
@@ -43,8 +43,25 @@ def fields_of_startup(octets: bytes, at: int = 0) -> list[Field]:
     return found + fields_of_octets(octets[used:], "Private Data", at + used, "RFC 5044 §7.1.1")
 
 
+def _judged_startup(field: Field, octets: bytes) -> Field:
+    """A field of a startup frame's header, with what is wrong with it."""
+    if field.name == "Key" and field.octets not in (REQUEST_KEY, REPLY_KEY):
+        return replace(field, wrong="neither the Key of a Request nor that of a Reply (RFC 5044 §7.1.1)")
+    if field.name == "M, C, R, S" and len(octets) > _REVISION and octets[_REVISION] < _FIRST_ENHANCED:
+        bits = tuple(each._replace(words="") if each.name == "S" else each for each in field.bits)
+        return replace(field, bits=bits, words=", ".join(each.words for each in bits if each.words))
+    if field.name != "PD_Length" or not isinstance(field.value, int):
+        return field
+    if field.value > MAX_PRIVATE_DATA:
+        return replace(field, wrong=f"{field.value} octets, {MAX_PRIVATE_DATA} at most (MPA-5044-7.1.1-23)")
+    if _has_word(octets) and field.value < ENHANCED_SIZE:
+        return replace(field, wrong=f"S is set, and {ENHANCED_SIZE} octets for it are not there (MPA2-6581-6-08)")
+    return field
+
+
 def _has_word(octets: bytes) -> bool:
-    return bool(octets[_FLAGS] & _ENHANCED) and octets[_REVISION] > 1
+    """Whether S is set in a revision that has it: in revision 1 the bit is reserved."""
+    return bool(octets[_FLAGS] & _ENHANCED) and octets[_REVISION] >= _FIRST_ENHANCED
 
 
 def fields_of_octets(octets: bytes, name: str, at: int = 0, clause: str = "", format: str = "") -> list[Field]:

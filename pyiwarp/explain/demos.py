@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import pyiwarp
 from pyiwarp import Access, Connection, Options, RemoteRegion
 from pyiwarp.capture import Capture
 
-__all__ = ["DEMOS", "Demo", "play"]
+__all__ = ["DEMOS", "play"]
 
 _TEXT: Final = b"It was written by the peer, and no program took part."
 _RIGHTS: Final = Access.LOCAL_WRITE | Access.REMOTE_READ | Access.REMOTE_WRITE | Access.REMOTE_ATOMIC
@@ -58,7 +59,7 @@ async def _large(conn: Connection, remote: RemoteRegion) -> None:
     await conn.write(bytearray(range(256)) * 8, remote)
 
 
-DEMOS: Final[Mapping[str, Demo]] = {
+_LENT: Final[Mapping[str, Demo]] = {
     "startup": Demo(_startup, "two startup frames, and the end"),
     "send": Demo(_send, "a Send into a posted receive"),
     "write": Demo(_write, "an RDMA Write, and a Send that tells of it"),
@@ -67,12 +68,25 @@ DEMOS: Final[Mapping[str, Demo]] = {
     "atomic": Demo(_atomic, "a FetchAdd and a CmpSwap"),
     "markers": Demo(_large, "a Write of 2 KiB with markers", Options(markers=True)),
 }
-"""The demos by name."""
+
+DEMOS: Final[Mapping[str, str]] = {
+    **{name: demo.shows for name, demo in _LENT.items()},
+    "files": "a file that is fetched by RDMA Write and one that is sent by RDMA Read",
+}
+"""What each demo shows, by its name."""
 
 
 async def play(name: str, path: Path) -> None:
     """Play a demo and capture it to `path`. Returns when both ends have closed. Raises `OSError` as sockets do."""
-    demo = DEMOS[name]
+    with Capture(path) as capture:
+        if name in _LENT:
+            await _play_lent(_LENT[name], capture)
+        else:
+            await _play_files(capture)
+
+
+async def _play_lent(demo: Demo, capture: Capture) -> None:
+    """A server lends memory, and the client does what the demo is about."""
 
     async def lend(conn: Connection) -> None:
         async with conn.register(bytearray(4096), _RIGHTS) as region:
@@ -81,8 +95,32 @@ async def play(name: str, path: Path) -> None:
                 async for _ in conn:
                     pass
 
-    with Capture(path) as capture:
-        async with await pyiwarp.serve(lend, "127.0.0.1", options=demo.options) as server:
-            options = replace(demo.options, capture=capture)
-            async with pyiwarp.connect("127.0.0.1", server.port, options=options) as conn:
-                await demo.client(conn, RemoteRegion.parse(await conn.recv()))
+    async with await pyiwarp.serve(lend, "127.0.0.1", options=demo.options) as server:
+        options = replace(demo.options, capture=capture)
+        async with pyiwarp.connect("127.0.0.1", server.port, options=options) as conn:
+            await demo.client(conn, RemoteRegion.parse(await conn.recv()))
+
+
+async def _play_files(capture: Capture) -> None:
+    """A client of the file service gets a file and puts one."""
+    from pyiwarp.files import ClientSettings, FileServer, Root, connected
+    from pyiwarp.files.messages import MESSAGE_LIMIT
+
+    settings = ClientSettings(options=Options(recv_size=MESSAGE_LIMIT, capture=capture))
+    with TemporaryDirectory(prefix="pyiwarp-explain-") as scratch:
+        served, mine = _make_files(Path(scratch))
+        with Root(served) as root:
+            async with FileServer(root) as server:
+                await server.start("127.0.0.1")
+                async with connected("127.0.0.1", server.port, settings) as client:
+                    await client.get("letter.txt", Path(mine, "letter.txt"))
+                    await client.put(Path(mine, "answer.txt"), "answer.txt")
+
+
+def _make_files(scratch: Path) -> tuple[Path, Path]:
+    """A directory to serve and one of the client, with a file in each."""
+    served, mine = scratch / "served", scratch / "mine"
+    for directory, name in ((served, "letter.txt"), (mine, "answer.txt")):
+        directory.mkdir()
+        Path(directory, name).write_bytes(_TEXT)
+    return served, mine

@@ -60,7 +60,8 @@ def _message(message: Message, width: int) -> Iterator[str]:
 def _field(field: Field, width: int, detail: int) -> Iterator[str]:
     where = ", ".join(f"{span.start}-{span.end - 1}" for span in field.spans)
     value = f" = {field.value:#x}" if isinstance(field.value, int) else ""
-    words = f": {field.words}" if field.words and not field.bits else ""
+    told = field.words and field.words != ", ".join(bits.words for bits in field.bits if bits.words)
+    words = f": {field.words}" if told else ""
     clause = f" ({field.clause})" if field.clause else ""
     text = f"{field.format:<5} {where:>9}  {field.name}{value}{words}{clause}"
     yield from textwrap.wrap(text, width, initial_indent="    ", subsequent_indent=" " * 21)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import dpkt  # type: ignore[import-untyped]  # it has no types
+import dpkt
 
 from pyiwarp.errors import UsageError
 

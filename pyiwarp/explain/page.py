@@ -7,14 +7,24 @@ import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from pyiwarp.explain.records import record
 from pyiwarp.explain.story import Conversation
 
-__all__ = ["page"]
+__all__ = ["is_page", "page"]
+
+_MARK: Final = b'<meta name="generator" content="pyiwarp explain">'
+_HEAD: Final = 1024  # octets of a page that hold the mark
 
 _PLACE: Final = re.compile(r"\{\{(title|data)\}\}")
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that was made here; raises `OSError` if it cannot be read."""
+    with path.open("rb") as file:
+        return _MARK in file.read(_HEAD)
 
 
 def page(title: str, conversations: Iterable[Conversation], clauses: Mapping[str, str]) -> str:

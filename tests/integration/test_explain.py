@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-import dpkt  # type: ignore[import-untyped]  # it has no types
+import dpkt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +41,7 @@ SHOWN = {
     "terminate": "refuses a segment of RDMA Write",
     "atomic": "answers Atomic Request 1",
     "markers": "[2048",
+    "files": "RDMA Read Response",
 }
 
 
@@ -263,6 +264,19 @@ def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     result = runner.invoke(app, ["explain", str(SIW), "--html", str(tmp_path / "no" / "page.html")])
     assert result.exit_code == 1
     assert "No such file or directory" in result.output
+
+
+def test_a_page_replaces_a_page_and_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    for _ in range(2):
+        explained(str(SIW), "--html", str(path))
+    path.write_bytes(b"something of mine")
+    result = runner.invoke(app, ["explain", str(SIW), "--html", str(path)])
+    assert result.exit_code == 1
+    assert "--force replaces it" in re.sub(r"\s+", " ", result.output)
+    assert path.read_bytes() == b"something of mine"
+    explained(str(SIW), "--html", str(path), "--force")
+    assert data_of(path.read_text())["conversations"]
 
 
 def test_of_a_long_message_the_ends_are_kept(tmp_path: Path) -> None:

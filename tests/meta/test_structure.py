@@ -36,8 +36,8 @@ ROWS = """
     cm/ devices
     connections/ rdmacm blockingcm
     blocking __init__
-    files/ sockets/ pyverbs/ explain/ lab/
-    target/ run/
+    files/ sockets/ pyverbs/ lab/
+    target/ run/ explain/
     cli/
     __main__
 """

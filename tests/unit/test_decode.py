@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.framing import Framer
 from pyiwarp.conformance.bench.segments import build_read_request, build_tagged, build_untagged
-from pyiwarp.decode import formats
+from pyiwarp.decode import formats, joining
 from pyiwarp.decode.directions import Direction, Session, Settings
 from pyiwarp.decode.fields import Field, Figure, Name, hex_number
 from pyiwarp.decode.frames import fields_of_fpdu, fields_of_startup, fields_of_ulpdu, startup_size
@@ -178,6 +178,30 @@ def test_the_enhanced_word_is_apart_from_private_data() -> None:
     assert [bits.value for bits in word.bits] == [1, 0, 16, 0, 1, 32]
 
 
+def test_in_revision_1_the_bit_of_s_is_reserved() -> None:
+    octets = b"MPA ID Req Frame\x50\x01\x00\x06\x80\x10\x40\x20ab"
+    told = named(fields_of_startup(octets))
+    assert "enhanced" not in told["M, C, R, S"].words
+    assert [bits.words for bits in told["M, C, R, S"].bits if bits.name == "S"] == [""]
+    assert told["Private Data"].octets == octets[20:]
+    assert [field.wrong for field in told.values() if field.wrong] == []
+
+
+@pytest.mark.parametrize(("length", "wrong"), [(512, False), (513, True), (65535, True)])
+def test_too_much_private_data_is_wrong(length: int, wrong: bool) -> None:
+    octets = b"MPA ID Req Frame\x40\x01" + length.to_bytes(2, "big") + bytes(length)
+    told = named(fields_of_startup(octets))["PD_Length"]
+    assert told.wrong == (f"{length} octets, 512 at most (MPA-5044-7.1.1-23)" if wrong else "")
+    assert StartupUnit(0, octets).wrong == ([f"PD_Length: {told.wrong}"] if wrong else [])
+
+
+@pytest.mark.parametrize("length", range(5))
+def test_an_enhanced_word_that_is_not_there_is_wrong(length: int) -> None:
+    octets = b"MPA ID Req Frame\x50\x02\x00" + bytes([length]) + bytes(length)
+    wrong = named(fields_of_startup(octets))["PD_Length"].wrong
+    assert wrong == ("" if length == 4 else "S is set, and 4 octets for it are not there (MPA2-6581-6-08)")
+
+
 def test_numbers_are_short_or_hexadecimal() -> None:
     assert (hex_number(9), hex_number(10)) == ("9", "0xa")
 
@@ -206,6 +230,29 @@ def test_octets_that_look_like_fpdus_everywhere_are_searched_without_copies(
     monkeypatch.setattr(_Reader, "fpdu", taken.append)
     assert place_of_fpdu(octets, markers, crc=crc) is None
     assert taken == []
+
+
+@pytest.mark.parametrize("octets", ALIKE.values(), ids=ALIKE)
+@pytest.mark.parametrize("markers", [False, True])
+def test_a_search_computes_no_more_crcs_than_it_may(
+    octets: bytes, markers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    def counted(piece: memoryview) -> int:
+        taken.append(len(piece))
+        return 1
+
+    monkeypatch.setattr(joining, "crc32c", counted)
+    assert place_of_fpdu(octets, markers, crc=True) is None
+    assert sum(taken) <= 2 * joining._WORK
+
+
+def test_an_fpdu_whose_header_nobody_sends_is_found() -> None:
+    framer = Framer()
+    octets = b"".join(framer.frame(build_tagged(0, 1, n, bytes(400), rdmap_rsvd=3)) for n in range(9))
+    assert place_of_fpdu(octets[7:], False, crc=True) == (len(octets) // 9 - 7, 0)
+    assert place_of_fpdu(octets[7:], False, crc=False) is None
 
 
 def test_an_fpdu_that_comes_octet_by_octet_is_not_read_again_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
