@@ -3,7 +3,7 @@
 Each command imports the library when it runs, so that `--help` and `--version` are quick. Read in this order: `options`
 (shared arguments), `streams` (standard streams), `running` (the event loop, signals and errors), `files` and
 `transfers`, `ping`, `perf`, `conform`, `tunnel`, `rstream`, `rcopy`, `run`, `explain`,
-`lab`.
+`lab`, `wireshark`.
 `rping/`, `perftest/` and `rsockets/` hold the protocols of those programs, `tunnels/` what a tunnel does.
 """
 
@@ -28,6 +28,7 @@ from pyiwarp.cli.rstream import rstream
 from pyiwarp.cli.run import PythonsCommand, run
 from pyiwarp.cli.target import target
 from pyiwarp.cli.tunnel import tunnel
+from pyiwarp.cli.wireshark import wireshark
 
 __all__ = ["app", "main"]
 
@@ -42,7 +43,24 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (serve, get, put, ls, ping, perf, conform, target, tunnel, rstream, rcopy, explain, lab, info, demo):
+for command in (
+    serve,
+    get,
+    put,
+    ls,
+    ping,
+    perf,
+    conform,
+    target,
+    tunnel,
+    rstream,
+    rcopy,
+    explain,
+    lab,
+    wireshark,
+    info,
+    demo,
+):
     app.command()(command)
 app.command(cls=PythonsCommand)(run)
 

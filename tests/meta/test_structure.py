@@ -21,7 +21,7 @@ STACK = [
     path
     for path in SOURCES
     if path.relative_to(PACKAGE).parts[0]
-    not in ("conformance", "explain", "lab", "files", "pyverbs", "target", "run", "cli")
+    not in ("conformance", "explain", "lab", "wireshark", "files", "pyverbs", "target", "run", "cli")
 ]
 
 ROWS = """
@@ -36,7 +36,7 @@ ROWS = """
     cm/ devices
     connections/ rdmacm blockingcm
     blocking __init__
-    files/ sockets/ pyverbs/ lab/
+    files/ sockets/ pyverbs/ lab/ wireshark/
     target/ run/ explain/
     cli/
     __main__

@@ -56,6 +56,8 @@ runner = CliRunner()
         ("rcopy", "x", ":y"),
         ("rcopy", "--root", "/no/such/directory"),
         ("lab", "--exercise", "0"),
+        ("wireshark", "--install", "--uninstall"),
+        ("wireshark", "--folder", "/"),
         ("lab", "--exercise", "99"),
     ],
 )
@@ -66,7 +68,8 @@ def test_usage_errors_end_with_2(words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["serve", "get", "put", "ls", "tunnel", "rstream", "rcopy", "run", "explain", "lab", "info", "demo"]
+    "command",
+    ["serve", "get", "put", "ls", "tunnel", "rstream", "rcopy", "run", "explain", "lab", "wireshark", "info", "demo"],
 )
 def test_every_command_has_help(command: str) -> None:
     assert command in runner.invoke(app, ["--help"]).output
