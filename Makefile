@@ -5,6 +5,7 @@
 # make interop the scenarios and the conformance cases against the Linux kernel's siw in a virtual machine
 # make cpython CPython's own tests of sockets, over TCP and over iWARP
 # make pyverbs rdma-core's own Python tests, on pyiwarp instead of a device
+# make docs    the documentation as pages, with search
 # make help    the rest
 
 VENV := .venv
@@ -20,7 +21,7 @@ PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(i
 QUICK := tests/unit tests/rfc tests/golden
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test tools lint types pytest pythons endurance soak interop cpython pyverbs bench mutants fuzz wheels compiled package compliance reference audit format clean distclean
+.PHONY: help demo quick test tools lint types pytest pythons endurance soak interop cpython pyverbs bench mutants fuzz wheels compiled package compliance reference docs audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -34,7 +35,7 @@ quick: lint types  ## a minute while one works: style, types, and the tests that
 test: lint types pytest  ## style, types and the tests; SEED=7 repeats an order
 
 tools: $(VENV)/.test  ## the tests of what the project is developed with: time limits, endurance, audit, benchmarks
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[docs,fuzz]'
 	$(PYTEST) $(TESTS) -m tools --durations 10
 
 lint: $(VENV)/.test  ## ruff: rules and format
@@ -106,6 +107,11 @@ compliance: $(VENV)/.test  ## write docs/compliance.md anew from the citations
 reference: $(VENV)/.test  ## write docs/reference.md anew from the signatures and docstrings
 	$(PYTHON) -m tests.meta.reference
 
+docs: $(VENV)/.test  ## the documentation as pages, with search, in .site/: half a minute; view it with python -m http.server -d .site
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs --quiet build --config-file website/mkdocs.yml
+	@echo "wrote .site/index.html"
+
 audit: $(VENV)/.test  ## break each rule of the RFCs and run the tests that cite it; RULES="MPA-5044-7 ..." audits a part
 	$(PYTHON) -m tests.meta.audit $(RULES)
 
@@ -114,7 +120,7 @@ format: $(VENV)/.test  ## let ruff format and repair what it can
 	$(VENV)/bin/ruff check --fix .
 
 clean:  ## remove what tools have left
-	rm -rf build dist .compiled .pythons .endurance .fuzz .package *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build dist .site .compiled .pythons .endurance .fuzz .package *.egg-info .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean  ## and the virtual environment

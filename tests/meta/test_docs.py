@@ -11,11 +11,12 @@ import pytest
 
 from pyiwarp.lab.prompt import Prompt
 from tests.children import finished
+from website.slugs import anchors
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SESSIONS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "```pycon" in page.read_text()]
-PAGES = [*PROGRAMS, *sorted(ROOT.glob("[a-z]*/README.md"))]
+PAGES = [*PROGRAMS, *sorted((ROOT / "docs").glob("*/*.md")), *sorted(ROOT.glob("[a-z]*/README.md"))]
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}:{number}")
     for page in PROGRAMS
@@ -66,6 +67,11 @@ def test_every_session_has_these_octets(page: Path, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{page.name} points at {target}"
+    """To a file that is there, and on a page to a heading that is."""
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        if "://" in target:
+            continue
+        path = page.parent / target if target else page
+        assert path.exists(), f"{page.name} points at {target}"
+        if anchor and path.suffix == ".md":
+            assert anchor in anchors(path.read_text()), f"{page.name} points at {target}#{anchor}"
