@@ -78,12 +78,15 @@ class Endpoint:
         """Why the connection ended, None if it did not, or did so in good order."""
         return self.startup.error or self.qp.error
 
-    def register(self, memory: bytearray, access: Access = RIGHTS) -> MemoryRegion:
-        """Register memory with the next STag and TO. Raises `UsageError` when no STag can be had."""
+    def register(self, memory: bytearray, access: Access = RIGHTS, *, qp: QueuePair | None = None) -> MemoryRegion:
+        """Register memory with the next STag and TO; `qp` as in `ProtectionDomain.register`.
+
+        Raises `UsageError` when no STag can be had.
+        """
         number = len(self.regions) + 1
         self._index = number
         for _ in range(_TRIES):  # only the upper 24 bits of an STag can be chosen, the key is random
-            region = self.pd.register(memory, access, to=number * _SPACING)
+            region = self.pd.register(memory, access, qp=qp, to=number * _SPACING)
             if not region.stag & 0xFF:
                 self.regions.append(region)
                 return region

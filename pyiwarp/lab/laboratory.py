@@ -40,10 +40,10 @@ class Lab:
         """Every startup frame and FPDU up to now, each with whether the raw peer has sent it."""
         self._flaw = flaw
         self._initiator = initiator
-        self._memory = {region.stag: bytes(region.view) for region in self.endpoint.regions}
+        self._memory: dict[int, bytes] = {}  # what open regions had before this step, by STag
         self._state = self.endpoint.state
         self._fin_told = self._closed_told = self._error_told = False
-        self.began = self._carry()
+        self.began = self._carry(note="" if initiator else "waits for the MPA Request")
         if startup:
             revision, ird = offer.get("revision", 2), offer["ird"]
             reply = self.peer.reply(revision=revision, ord=min(4, ird)) if initiator else b""  # MPA2-6581-9.1-04
@@ -109,6 +109,7 @@ class Lab:
 
     def _carry(self, octets: bytes = b"", note: str = "") -> Happened:
         """Carry octets to the endpoint, and what it says back, until both rest."""
+        self._memory = {region.stag: bytes(region.view) for region in self.endpoint.regions if region.is_open}
         units = self._seen(by_peer=True, octets=octets)
         self.endpoint.joint.give(octets)
         self.endpoint.joint.run()
@@ -139,6 +140,8 @@ class Lab:
         return told
 
     def _completion(self, completion: Completion) -> str:
+        if completion.immediate is not None:
+            return f"{completion}: Immediate Data {octets_text(completion.immediate)}"
         memory = self.endpoint.receives.get(completion.wr_id)
         if completion.opcode is not WorkOpcode.RECV or memory is None or not completion.nbytes:
             return str(completion)
@@ -147,9 +150,9 @@ class Lab:
     def _changes(self) -> list[Change]:
         changes = []
         for region in self.endpoint.regions:
-            now = bytes(region.view)
-            before = self._memory.get(region.stag, now)
-            self._memory[region.stag] = now
+            if not region.is_open:
+                continue
+            now, before = bytes(region.view), self._memory[region.stag]
             different = [at for at, pair in enumerate(zip(before, now, strict=True)) if pair[0] != pair[1]]
             if different:
                 changes.append(Change(region.stag, different[0], now[different[0] : different[-1] + 1]))

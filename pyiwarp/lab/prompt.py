@@ -7,7 +7,7 @@ import code
 from textwrap import fill
 from typing import Any, Final
 
-from pyiwarp.codes import AtomicOpcode, Opcode, QueueNumber
+from pyiwarp.codes import AtomicOpcode, Opcode, QueueNumber, Rtr
 from pyiwarp.errors import UsageError
 from pyiwarp.lab.exercises import EXERCISES, Exercise, Rules, Verdict, rules
 from pyiwarp.lab.laboratory import Lab
@@ -29,7 +29,7 @@ __all__ = ["Prompt"]
 
 _VERBS: Final = (
     *(Access, AtomicOpcode, CompareSwap, FetchAdd, Immediate, LocalInvalidate),
-    *(Opcode, QueueNumber, Read, Recv, RemoteRegion, Send, Write),
+    *(Opcode, QueueNumber, Read, Recv, RemoteRegion, Rtr, Send, Write),
 )
 
 GREETING: Final = """\

@@ -14,9 +14,9 @@ from tests.children import finished
 from website.slugs import anchors
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PROGRAMS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SESSIONS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "```pycon" in page.read_text()]
-PAGES = [*PROGRAMS, *sorted((ROOT / "docs").glob("*/*.md")), *sorted(ROOT.glob("[a-z]*/README.md"))]
+PAGES = [*PROGRAMS, *sorted(ROOT.glob("[a-z]*/README.md"))]
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}:{number}")
     for page in PROGRAMS

@@ -109,6 +109,12 @@ def test_stags_can_be_foreseen() -> None:
         assert more is lab.endpoint.regions[1]
 
 
+def test_a_region_may_be_closed() -> None:
+    lab = Lab()
+    lab.endpoint.region.close()
+    assert "InvalidStag" in repr(lab.write(0x100, 0x1000, b"x"))
+
+
 @given(st.lists(st.binary(max_size=80), max_size=5), st.booleans(), st.booleans())
 def test_any_octets_have_a_fate_that_is_told(pieces: list[bytes], startup: bool, initiator: bool) -> None:
     lab = Lab(startup=startup, initiator=initiator)
