@@ -25,9 +25,9 @@ def lab(
         typer.Option(metavar="N", help="Begin exercise N: the endpoint breaks a rule, and you say which."),
     ] = None,
 ) -> None:
-    """Send any octets to a real endpoint and see what it does, at a Python prompt, without a network.
+    """Send any octets to a real endpoint, at a Python prompt.
 
-    A raw peer builds messages by the fields of the RFCs, right ones and wrong ones. Shown are both sides' messages,
+    No network is used. A raw peer builds messages by the fields of the RFCs, right ones and wrong ones. Shown are both sides' messages,
     completions, memory and states. Lines that come from a pipe are run without a prompt.
     """
     from pyiwarp.errors import UsageError

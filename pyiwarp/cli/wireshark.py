@@ -22,9 +22,9 @@ def wireshark(
         typer.Option(metavar="DIR", help="This folder instead of the one that `tshark -G folders` names."),
     ] = None,
 ) -> None:
-    """Let Wireshark and tshark show what they lack of iWARP: Immediate Data, MPA revision 2, pyiwarp's protocols.
+    """Let Wireshark show what it lacks of iWARP.
 
-    Without --install and --uninstall the dissector, a Lua script, is printed.
+    That is Immediate Data, the words of MPA revision 2, and pyiwarp's protocols. Without --install and --uninstall the dissector, a Lua script, is printed.
     """
     from pyiwarp.cli import terminal
     from pyiwarp.errors import UsageError
