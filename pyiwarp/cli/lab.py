@@ -27,8 +27,8 @@ def lab(
 ) -> None:
     """Send any octets to a real endpoint, at a Python prompt.
 
-    No network is used. A raw peer builds messages by the fields of the RFCs, right ones and wrong ones. Shown are both sides' messages,
-    completions, memory and states. Lines that come from a pipe are run without a prompt.
+    No network is used. A raw peer builds messages by the fields of the RFCs, right ones and wrong ones. Shown are both
+    sides' messages, completions, memory and states. Lines that come from a pipe are run without a prompt.
     """
     from pyiwarp.errors import UsageError
     from pyiwarp.lab.prompt import Prompt

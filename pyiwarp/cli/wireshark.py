@@ -24,7 +24,8 @@ def wireshark(
 ) -> None:
     """Let Wireshark show what it lacks of iWARP.
 
-    That is Immediate Data, the words of MPA revision 2, and pyiwarp's protocols. Without --install and --uninstall the dissector, a Lua script, is printed.
+    That is Immediate Data, the words of MPA revision 2, and pyiwarp's protocols. Without --install and --uninstall the
+    dissector, a Lua script, is printed.
     """
     from pyiwarp.cli import terminal
     from pyiwarp.errors import UsageError
