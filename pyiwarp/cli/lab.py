@@ -53,6 +53,8 @@ def _run(prompt: Prompt, text: str) -> None:
         prompt.run(text)
     except UsageError as error:
         fail(str(error))
+    except BrokenPipeError:
+        raise  # the reader of standard output has seen enough
     except Exception as error:
         within = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == "<lab>"]
         lines = traceback.format_list(within) + traceback.format_exception_only(error)

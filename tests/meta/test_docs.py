@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import doctest
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
-from pyiwarp.lab.prompt import Prompt
 from tests.children import finished
+from tests.meta.sessions import PAGES as SESSIONS
+from tests.meta.sessions import filled
 from website.slugs import anchors
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SESSIONS = [page for page in sorted((ROOT / "docs").rglob("*.md")) if "```pycon" in page.read_text()]
 PAGES = [*PROGRAMS, *sorted(ROOT.glob("[a-z]*/README.md"))]
 BLOCKS = [
     pytest.param(block, id=f"{page.relative_to(ROOT)}:{number}")
@@ -47,22 +46,12 @@ def test_every_python_block_is_typed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", SESSIONS, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_session_has_these_octets(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The blocks of a page are one session of `pyiwarp lab`; a block may begin another, or an exercise."""
+def test_every_session_has_these_octets(page: Path) -> None:
+    """`python -m tests.meta.sessions` writes them anew; lines fit a terminal of 80 columns."""
     text = page.read_text()
-    said: list[str] = []
-    runner = doctest.DocTestRunner(verbose=False)
-    names = Prompt().names
-    for begun, block in re.findall(r"```pycon(?: exercise=(\d+))?\n(.*?)```", text, re.DOTALL):
-        if begun:
-            names = Prompt(int(begun)).names
-        test = doctest.DocTestParser().get_doctest(block, {}, page.name, str(page), 0)
-        test.globs = names  # not a copy: `start` changes them
-        with capsys.disabled():  # doctest takes standard output itself
-            runner.run(test, out=said.append, clear_globs=False)
-        assert not said, "".join(said)
-        assert test.examples
-        assert max(map(len, block.splitlines())) <= 80, "it is read in a terminal of 80 columns"
+    assert filled(text) == text
+    for block in re.findall(r"```pycon.*?\n(.*?)```", text, re.DOTALL):
+        assert max(map(len, block.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
