@@ -8,9 +8,11 @@ known.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from pyiwarp.codes import REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE
+from pyiwarp.decode.above.naming import Naming
 from pyiwarp.decode.frames import startup_size
 from pyiwarp.decode.framing import Deframer
 from pyiwarp.decode.joining import place_of_fpdu
@@ -156,6 +158,7 @@ class Session:
 
     def __init__(self, *, joined: bool = False) -> None:
         self.directions = (Direction(joined=joined), Direction(joined=joined))
+        self._naming = Naming()
         self._begun = False
         self._sure = False  # whether a startup frame said how FPDUs are read
 
@@ -174,10 +177,11 @@ class Session:
             units += self._begin()
         elif self._begun and each.ready:
             units += self._join(direction)
-        return units
+        return self._named(units)
 
     def lost(self, direction: int, nbytes: int) -> list[tuple[int, Unit]]:
         """So many octets of a direction come next that nobody has."""
+        self._naming.lost()
         return [(direction, unit) for unit in self.directions[direction].lost(nbytes)]
 
     def finish(self) -> list[tuple[int, Unit]]:
@@ -189,7 +193,19 @@ class Session:
             if self._begun and each.waiting:
                 units += self._join(direction)
             units += [(direction, unit) for unit in each.finish()]
-        return units
+        return self._named(units)
+
+    def _named(self, units: list[tuple[int, Unit]]) -> list[tuple[int, Unit]]:
+        """The units, with what the protocol above reads in them."""
+        named = []
+        for direction, unit in units:
+            above = None
+            if isinstance(unit, StartupUnit):
+                above = self._naming.hello(direction, unit.private_data)
+            elif isinstance(unit, FpduUnit) and unit.segment is not None:
+                above = self._naming.read(direction, unit.segment)
+            named.append((direction, unit if above is None else replace(unit, above=above)))
+        return named
 
     def _join(self, direction: int) -> list[tuple[int, Unit]]:
         each = self.directions[direction]

@@ -6,11 +6,13 @@ for: a long session has many units, of which few are looked at.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
 from pyiwarp.codes import ENHANCED_SIZE, REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE, Opcode, QueueNumber
+from pyiwarp.decode.above.protocols import Reading
 from pyiwarp.decode.fields import Field, Span
 from pyiwarp.decode.formats import MESSAGES, opcode_name
 from pyiwarp.decode.frames import fields_of_fpdu, fields_of_octets, fields_of_startup
@@ -53,6 +55,8 @@ class Unit:
     offset: int
     octets: bytes
     why: str = ""
+    above: Reading | None = field(default=None, kw_only=True)
+    """What the protocol above RDMAP reads in it."""
 
     @property
     def text(self) -> str:
@@ -99,8 +103,16 @@ class StartupUnit(Unit):
         return ", ".join(words)
 
     @property
+    def private_data(self) -> bytes:
+        """What belongs to the protocol above, without the enhanced word."""
+        if len(self.octets) < STARTUP_HEADER_SIZE:
+            return b""
+        header, private_data = StartupHeader.parse(self.octets), self.octets[STARTUP_HEADER_SIZE:]
+        return private_data[ENHANCED_SIZE:] if header.flags.enhanced and header.revision > 1 else private_data
+
+    @property
     def _fields(self) -> list[Field]:
-        return fields_of_startup(self.octets)
+        return _read_above(fields_of_startup(self.octets), "Private Data", self.above)
 
 
 @dataclass(frozen=True)
@@ -161,7 +173,28 @@ class FpduUnit(Unit):
     @property
     def _fields(self) -> list[Field]:
         assert self.fpdu is not None
-        return fields_of_fpdu(self.fpdu, crc=self.crc)
+        return _read_above(fields_of_fpdu(self.fpdu, crc=self.crc), "Payload", self.above)
+
+
+def _read_above(fields: list[Field], name: str, above: Reading | None) -> list[Field]:
+    """The fields, with those of the protocol above in the place of the one that only RDMAP has a name for."""
+    if above is None:
+        return fields
+    found: list[Field] = []
+    for each in fields:
+        parts = above.fields(each.octets, 0) if each.name == name else []
+        found += [part.moved(_within(each.spans, part.spans[0])) for part in parts] or [each]
+    return sorted(found, key=lambda each: each.spans[0].start)
+
+
+def _within(spans: tuple[Span, ...], part: Span) -> Iterator[Span]:
+    """Where a part of a field lies, whose octets are counted without the markers between them."""
+    passed = 0
+    for span in spans:
+        first, last = max(part.start, passed), min(part.end, passed + span.nbytes)
+        if first < last:
+            yield Span(span.start + first - passed, span.start + last - passed)
+        passed += span.nbytes
 
 
 def _segment_text(segment: Segment, terminate: Terminate | None) -> str:

@@ -18,6 +18,7 @@ OCTETS: Final = 2
 """The detail from which each octet is shown."""
 
 _ARROWS: Final = ("A ──▶ B", "A ◀── B")
+_INDENT: Final = " " * 24
 _ROW: Final = 16  # octets in a line
 _SHOWN: Final = 32  # octets of a field that are shown without `OCTETS`
 
@@ -51,6 +52,8 @@ def _message(message: Message, width: int) -> Iterator[str]:
     lead = f"{message.seconds * 1000:10.3f} ms  {_ARROWS[message.direction]}  "
     indent = " " * len(lead)
     yield from textwrap.wrap(message.text, width, initial_indent=lead, subsequent_indent=indent + "  ")
+    if message.above is not None:
+        yield from textwrap.wrap(f"» {message.above}", width, initial_indent=indent, subsequent_indent=indent + "  ")
     if message.cause:
         yield from textwrap.wrap(f"· {message.cause}", width, initial_indent=indent, subsequent_indent=indent + "  ")
     for wrong in message.wrong:
@@ -63,21 +66,21 @@ def _field(field: Field, width: int, detail: int) -> Iterator[str]:
     told = field.words and field.words != ", ".join(bits.words for bits in field.bits if bits.words)
     words = f": {field.words}" if told else ""
     clause = f" ({field.clause})" if field.clause else ""
-    text = f"{field.format:<5} {where:>9}  {field.name}{value}{words}{clause}"
-    yield from textwrap.wrap(text, width, initial_indent="    ", subsequent_indent=" " * 21)
+    text = f"{field.format:<8} {where:>9}  {field.name}{value}{words}{clause}"
+    yield from textwrap.wrap(text, width, initial_indent="    ", subsequent_indent=_INDENT)
     for bits in field.bits:
         if bits.words:
             yield from textwrap.wrap(
                 f"{bits.name} = {bits.value:#x}: {bits.words}",
                 width,
-                initial_indent=" " * 23,
-                subsequent_indent=" " * 25,
+                initial_indent=_INDENT + "  ",
+                subsequent_indent=_INDENT + "    ",
             )
     if field.wrong:
-        yield from textwrap.wrap(f"!! {field.wrong}", width, initial_indent=" " * 21, subsequent_indent=" " * 24)
+        yield from textwrap.wrap(f"!! {field.wrong}", width, initial_indent=_INDENT, subsequent_indent=_INDENT + "   ")
     octets = field.octets if detail >= OCTETS else field.octets[:_SHOWN]
     if detail >= OCTETS or field.format != "ULP":
         for at in range(0, len(octets), _ROW):
-            yield " " * 21 + octets[at : at + _ROW].hex(" ")
+            yield _INDENT + octets[at : at + _ROW].hex(" ")
         if len(octets) < len(field.octets):
-            yield " " * 21 + f"... and {len(field.octets) - len(octets)} octets more"
+            yield _INDENT + f"... and {len(field.octets) - len(octets)} octets more"

@@ -34,10 +34,18 @@ def _message(message: Message) -> dict[str, Any]:
         "from": "AB"[message.direction],
         "text": message.text,
         "cause": message.cause,
+        "above": _above(message),
         "wrong": message.wrong,
         "left_out": message.left_out,
         "units": [_unit(unit) for unit in message.units],
     }
+
+
+def _above(message: Message) -> dict[str, Any] | None:
+    read = message.above
+    if read is None:
+        return None
+    return {"protocol": read.protocol.title, "sure": read.protocol.sure, "says": read.says}
 
 
 def _unit(unit: Unit) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from pyiwarp.codes import ENHANCED_SIZE, REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE, Opcode, QueueNumber
+from pyiwarp.decode.above.protocols import OPENER, Reading
 from pyiwarp.decode.directions import Session
 from pyiwarp.decode.formats import opcode_name
 from pyiwarp.decode.segments import Segment
@@ -25,9 +26,6 @@ from pyiwarp.fastwire import parse_read_request
 from pyiwarp.wire import EnhancedWord, StartupHeader, parse_atomic_response
 
 __all__ = ["Conversation", "Message", "read_capture"]
-
-OPENER: Final = 0
-"""The direction of the side that opened the connection, or that is taken for it."""
 
 ENDS: Final = 500
 """Messages at each end of a connection that are kept, where not all are."""
@@ -58,6 +56,11 @@ class Message:
     """What breaks a rule, with its clause."""
     left_out: int = 0
     """FPDUs in the middle of `units` that were read and not kept."""
+
+    @property
+    def above(self) -> Reading | None:
+        """What the protocol above RDMAP says by it; of a message in several segments, what its first one says."""
+        return self.units[0].above if self.units else None
 
     def take(self, unit: Unit, keep: int | None) -> int:
         """One more unit; of more than `keep` the first half and the last half are kept. Returns the octets gained."""

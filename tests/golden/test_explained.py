@@ -72,3 +72,16 @@ def test_every_read_response_names_its_request(file: Path) -> None:
         units = [unit for unit in message.units if isinstance(unit, FpduUnit)]
         if units and units[0].segment is not None and units[0].segment.opcode == Opcode.READ_RESPONSE:
             assert message.cause.startswith("answers the Read Request with MSN ")
+
+
+def test_the_captures_of_rstream_are_told_as_rsockets() -> None:
+    for file in (each for each in CAPTURES if each.stem.startswith("rstream")):
+        above = [message.above for message in the_conversation(file).messages if message.units]
+        assert {str(each).partition(":")[0] for each in above} <= {"rsockets", "None"}
+        assert sum(each is not None for each in above) > 20
+
+
+@pytest.mark.parametrize("file", [each for each in CAPTURES if not each.stem.startswith("rstream")], ids=str)
+def test_no_protocol_is_named_that_is_not_there(file: Path) -> None:
+    above = [message.above for message in the_conversation(file).messages]
+    assert [str(each) for each in above if each and each.protocol.sure] == []

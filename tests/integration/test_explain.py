@@ -9,6 +9,7 @@ import re
 import struct
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+import pyiwarp
+from pyiwarp import Connection, Options
 from pyiwarp.capture import Capture
 from pyiwarp.cli import app
+from pyiwarp.cli.perftest.exchange import Control, Record
+from pyiwarp.cli.perftest.figures import Bandwidth
+from pyiwarp.cli.rping.protocol import Pinger, answer_pings
 from pyiwarp.codes import Opcode
 from pyiwarp.conformance.bench.framing import Framer
 from pyiwarp.conformance.bench.segments import build_read_request, build_tagged, build_untagged
@@ -200,6 +206,50 @@ def test_damaged_captures_raise_nothing_else(tmp_path_factory: pytest.TempPathFa
         return
     for conversation in conversations:
         assert all(message.text for message in conversation.messages)
+
+
+async def test_a_ping_is_told_as_rping(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+
+    async def answer(conn: Connection) -> None:
+        await answer_pings(conn, 10, lambda ping: None)
+
+    with Capture(path) as capture:
+        async with (
+            await pyiwarp.serve(answer, "127.0.0.1") as server,
+            pyiwarp.connect("127.0.0.1", server.port, options=Options(capture=capture)) as conn,
+        ):
+            for number in range(2):
+                await Pinger(conn, 64, 10).ping(number, verify=True)
+    above = [str(each.above) for each in told(path).messages if each.above]
+    assert above[1] == "rping: the server Reads the text that was advertised"
+    assert above[2].startswith("rping: the client's text: 'rdma-ping-0: ")
+    assert above[5].startswith("rping: the text goes back: 'rdma-ping-0: ")
+    assert len(above) == 2 * 7
+
+
+async def test_the_control_connection_of_perftest_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "c.pcapng"
+    figures = Bandwidth(size=64, iterations=1000, peak=1.5, average=1.25, rate=2.0)
+
+    async def speak(conn: Connection, *, client: bool) -> None:
+        control = Control(conn, client=client)
+        await control.agree()
+        await control.exchange_record(Record(rkey=7, vaddr=0x1000))
+        await control.report(figures if client else None)
+
+    with Capture(path) as capture:
+        async with (
+            await pyiwarp.serve(partial(speak, client=False), "127.0.0.1") as server,
+            pyiwarp.connect("127.0.0.1", server.port, options=Options(capture=capture)) as conn,
+        ):
+            await speak(conn, client=True)
+    above = [str(each.above) for each in told(path).messages if each.above]
+    assert above[0] == "perftest: version 6.06"
+    assert "perftest: its memory is at STag 0x00000007, TO 0x1000" in above
+    assert "perftest: a figure of the result: 1,000" in above
+    assert "perftest: a figure of the result: 1.25" in above
+    assert len(above) == 20
 
 
 async def test_a_demo_leaves_a_capture_that_others_read(tmp_path: Path) -> None:
