@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from pyiwarp.cli.address import Address
-from pyiwarp.cli.options import PcapngOption, capture_in
+from pyiwarp.cli.options import PcapngOption, capture_in, listening_address
 from pyiwarp.cli.running import LoopName, fail, run
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def conform(
         settings.reachable_at = _address(reachable_at)
     if (capture := capture_in(pcapng)) is not None:
         settings.make_tap = lambda initiator: capture.flow(initiator=initiator)
-    commands = None if control is None else _endpoint(control, settings.host)
+    commands = None if control is None else listening_address(control, settings.host)
     report = _run(chosen, settings, commands, profile, capture, strict=strict, fail_fast=fail_fast, quiet=json)
     _conclude(report, json=json, junit=junit)
 
@@ -145,7 +145,7 @@ def _settings(
     if listen is not None:
         if host is not None:
             raise typer.BadParameter("either HOST PORT or --listen: who connects to whom?")
-        return Settings(Direction.LISTEN, chosen, *_endpoint(listen, "127.0.0.1"))
+        return Settings(Direction.LISTEN, chosen, *listening_address(listen, "127.0.0.1"))
     if host is None:
         raise typer.BadParameter("write HOST:PORT of a peer that listens, or --listen PORT for one that connects")
     return Settings(Direction.CONNECT, chosen, *_peer(host, port))
@@ -170,14 +170,6 @@ def _address(text: str) -> tuple[str, int]:
     if place.path:
         raise typer.BadParameter(f"{text!r} has a path; write HOST or HOST:PORT")
     return place.host, place.port
-
-
-def _endpoint(text: str, host: str) -> tuple[str, int]:
-    """Parse [HOST:]PORT, with `host` as the default; raises a usage error."""
-    named, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdigit() and int(port[:6]) < 65536):
-        raise typer.BadParameter(f"{text!r} is not [HOST:]PORT")
-    return named.strip("[]") or host, int(port)
 
 
 def _run(

@@ -40,6 +40,7 @@ __all__ = [
     "capture_in",
     "connection_options",
     "endpoint_address",
+    "listening_address",
     "octets",
     "peer_port",
     "stream_options",
@@ -208,6 +209,14 @@ def endpoint_address(text: str, port: int) -> Address:
         raise typer.BadParameter(f"{text!r} has a path; write HOST or HOST:PORT")
     peer_port(place.port)
     return place
+
+
+def listening_address(text: str, host: str = "127.0.0.1") -> tuple[str, int]:
+    """Parse [HOST:]PORT, with `host` as the default; raises a usage error."""
+    named, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and int(port[:6]) < 65536):
+        raise typer.BadParameter(f"{text!r} is not [HOST:]PORT")
+    return named.strip("[]") or host, int(port)
 
 
 def peer_port(port: int) -> int:

@@ -9,7 +9,7 @@ from typing import Final
 from pyiwarp.decode.fields import Field
 from pyiwarp.explain.story import Conversation, Message
 
-__all__ = ["FIELDS", "OCTETS", "lines"]
+__all__ = ["FIELDS", "OCTETS", "heading", "lines", "message_lines"]
 
 FIELDS: Final = 1
 """The detail from which each field is shown."""
@@ -25,8 +25,7 @@ _SHOWN: Final = 32  # octets of a field that are shown without `OCTETS`
 
 def lines(conversation: Conversation, *, width: int, detail: int = 0) -> Iterator[str]:
     """The lines of one connection, `width` columns wide; `detail` is 0, `FIELDS` or `OCTETS`."""
-    (host, port), (other, other_port) = conversation.ends
-    yield f"A {_address(host, port)} opened a connection to B {_address(other, other_port)}"
+    yield heading(conversation)
     if conversation.joined:
         yield "  (its beginning was not captured; who opened it is a guess)"
     if conversation.agreed:
@@ -35,13 +34,24 @@ def lines(conversation: Conversation, *, width: int, detail: int = 0) -> Iterato
     for place, message in enumerate(conversation.messages):
         if conversation.without and place == conversation.left_out_at:
             yield f"... {conversation.without}"
-        yield from _message(message, width)
-        if detail >= FIELDS:
-            for number, unit in enumerate(message.units):
-                if message.left_out and number == len(message.units) // 2:
-                    yield f"    ... {message.left_out} FPDUs more"
-                for field in unit.fields:
-                    yield from _field(field, width, detail)
+        yield from message_lines(message, width=width, detail=detail)
+
+
+def heading(conversation: Conversation) -> str:
+    """Who connected to whom."""
+    (host, port), (other, other_port) = conversation.ends
+    return f"A {_address(host, port)} opened a connection to B {_address(other, other_port)}"
+
+
+def message_lines(message: Message, *, width: int, detail: int = 0) -> Iterator[str]:
+    """The lines of one message, as `lines` has them."""
+    yield from _message(message, width)
+    if detail >= FIELDS:
+        for number, unit in enumerate(message.units):
+            if message.left_out and number == len(message.units) // 2:
+                yield f"    ... {message.left_out} FPDUs more"
+            for field in unit.fields:
+                yield from _field(field, width, detail)
 
 
 def _address(host: str, port: int) -> str:

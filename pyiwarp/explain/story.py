@@ -25,7 +25,7 @@ from pyiwarp.explain.reassembly import Gap, Half
 from pyiwarp.fastwire import parse_read_request
 from pyiwarp.wire import EnhancedWord, StartupHeader, parse_atomic_response
 
-__all__ = ["Conversation", "Message", "read_capture"]
+__all__ = ["Conversation", "Message", "Reader", "read_capture"]
 
 ENDS: Final = 500
 """Messages at each end of a connection that are kept, where not all are."""
@@ -118,8 +118,8 @@ def read_capture(path: Path, *, keep: int | None = None) -> tuple[list[Conversat
     A connection counts if something of it was understood: a startup frame, or an FPDU. Raises what `tcp_segments`
     raises, except `CutShort`, which becomes the text.
     """
-    readers: list[_Reader] = []
-    current: dict[frozenset[tuple[str, int]], _Reader] = {}
+    readers: list[Reader] = []
+    current: dict[frozenset[tuple[str, int]], Reader] = {}
     said = ""
     try:
         for segment in tcp_segments(path):
@@ -129,7 +129,7 @@ def read_capture(path: Path, *, keep: int | None = None) -> tuple[list[Conversat
                 if len(readers) == CONNECTIONS:
                     said = f"only the first {CONNECTIONS:,} connections are told"
                     continue
-                readers.append(reader := _Reader(segment, keep))
+                readers.append(reader := Reader(segment, keep))
                 current[ends] = reader
             reader.take(segment)
     except CutShort as error:
@@ -139,10 +139,15 @@ def read_capture(path: Path, *, keep: int | None = None) -> tuple[list[Conversat
     return [reader.conversation for reader in readers if reader.understood], said
 
 
-class _Reader:
-    """Makes one conversation of its TCP segments."""
+class Reader:
+    """Makes one conversation of its TCP segments; `first` is the first of them, and is not taken by that.
+
+    `keep` is as in `read_capture`.
+    """
 
     def __init__(self, first: TcpSegment, keep: int | None) -> None:
+        self.fresh: list[Message] | None = None
+        """The messages that `news` has not given, if somebody asks for them: a list then, None otherwise."""
         self._keep = keep
         answer = first.payload.startswith(REPLY_KEY)
         ends = (first.target, first.source) if answer else (first.source, first.target)
@@ -186,6 +191,16 @@ class _Reader:
         talk = self.conversation
         talk.messages.sort(key=_seconds)  # what waited for its framing is late
         talk.left_out_at = bisect_left(talk.messages, self._left_since, key=_seconds)
+
+    def news(self, *, all: bool = False) -> list[Message]:
+        """The messages that came since the last call and are whole, in their order; `all` of them at the end."""
+        fresh = self.fresh or []
+        count = 0
+        while count < len(fresh) and (all or len(fresh) > ENDS or not any(each is fresh[count] for each in self._open)):
+            count += 1
+        found = fresh[:count]
+        del fresh[:count]
+        return found
 
     def _when(self, direction: int, unit: Unit) -> float:
         """When the last octet of a unit came; units are asked for in their order."""
@@ -241,6 +256,8 @@ class _Reader:
 
     def _append(self, message: Message) -> None:
         self.conversation.messages.append(message)
+        if self.fresh is not None:
+            self.fresh.append(message)
         if self._keep is not None:
             self._leave_out()
 
