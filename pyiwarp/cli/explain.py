@@ -66,8 +66,7 @@ def explain(
     from pyiwarp.cli import terminal
 
     _check_asked(file, demo, live, listen)
-    if html is not None and not force:
-        _check_replaced(html)
+    _check_replaced(html, force=force)
     keep = None if verbose > 1 else KEPT
     if file is not None:
         conversations, said = _read(Path(file), keep)
@@ -76,8 +75,7 @@ def explain(
     else:
         conversations, said = _played(demo or "", keep)
     if html is not None and conversations:
-        title = f"--live {live}" if live is not None else f"--demo {demo}"
-        _write_page(html, file or f"pyiwarp explain {title}", conversations)
+        _write_page(html, _title(file, demo, live), conversations)
     elif json:
         _print_json(conversations)
     elif html is None and live is None:
@@ -159,13 +157,17 @@ def _watched(
     return run(watch())
 
 
-def _check_replaced(path: Path) -> None:
+def _title(file: str | None, demo: str | None, live: str | None) -> str:
+    return file or "pyiwarp explain " + (f"--live {live}" if live is not None else f"--demo {demo}")
+
+
+def _check_replaced(path: Path | None, *, force: bool) -> None:
     """End the command if a page would replace a file that is none."""
     from pyiwarp.cli import terminal
     from pyiwarp.explain.page import is_page
 
     try:
-        if path.is_file() and path.stat().st_size and not is_page(path):
+        if path is not None and not force and path.is_file() and path.stat().st_size and not is_page(path):
             fail(terminal.shown(f"{path} is there and is no page of pyiwarp explain; --force replaces it"))
     except OSError as error:
         fail(terminal.explain(error))
