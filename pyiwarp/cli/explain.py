@@ -23,19 +23,29 @@ NARROWEST: Final = 60
 WIDEST: Final = 120
 
 
+DemoOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Play a session on this machine and tell it: startup, send, write, read, terminate, atomic, markers, "
+        "files.",
+    ),
+]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write it as one page for a browser, which needs no network; FILE may be an earlier page.",
+    ),
+]
+
+
 def explain(
     file: Annotated[
         str | None,
         typer.Argument(metavar="[FILE]", help="A capture: pcapng or pcap, of pyiwarp, Wireshark or tcpdump."),
     ] = None,
-    demo: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Play a session on this machine and tell it: startup, send, write, read, terminate, atomic, markers, "
-            "files.",
-        ),
-    ] = None,
+    demo: DemoOption = None,
     live: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Stand between two programs: pass each client on to this place."),
@@ -44,13 +54,7 @@ def explain(
         str | None,
         typer.Option(metavar="[HOST:]PORT", help="Where the clients of --live come; a free port if not given."),
     ] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write it as one page for a browser, which needs no network; FILE may be an earlier page.",
-        ),
-    ] = None,
+    html: HtmlOption = None,
     force: Annotated[bool, typer.Option("--force", help="--html replaces any file.")] = False,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Show each field; -vv shows each octet.")
