@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
+from pyiwarp.explain.homes import lines_that_cite
 from pyiwarp.explain.records import record
 from pyiwarp.explain.story import Conversation
 
@@ -38,7 +39,11 @@ def page(title: str, conversations: Iterable[Conversation], clauses: Mapping[str
         for field in unit["fields"]
         for rule in field["rules"]
     }
-    data = {"conversations": told, "clauses": {rule: clauses[rule] for rule in sorted(named) if rule in clauses}}
+    data = {
+        "conversations": told,
+        "clauses": {rule: clauses[rule] for rule in sorted(named) if rule in clauses},
+        "homes": lines_that_cite(named),
+    }
     template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
     octets = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no tag ends the script
     parts = {"title": escape(title.encode("utf-8", "backslashreplace").decode()), "data": octets}

@@ -11,6 +11,7 @@ from pyiwarp.decode.frames import fields_of_fpdu, fields_of_startup
 from pyiwarp.decode.framing import Deframer
 from pyiwarp.decode.units import FpduUnit, Unit
 from pyiwarp.explain.packets import tcp_segments
+from pyiwarp.explain.records import record
 from pyiwarp.explain.story import Conversation, read_capture
 from tests.golden.vectors import FPDUS, STARTUPS, StartupVector, Vector
 
@@ -57,6 +58,24 @@ def test_each_octet_of_a_capture_is_in_one_field(file: Path) -> None:
         units = [unit for each in conversation.messages if each.direction == direction for unit in each.units]
         assert b"".join(unit.octets for unit in units) == octets
         assert places(units) == list(range(len(octets)))
+
+
+@pytest.mark.parametrize("file", CAPTURES, ids=lambda file: file.stem)
+def test_the_pieces_of_a_record_are_the_octets_in_their_order(file: Path) -> None:
+    conversation = the_conversation(file)
+    units = [unit for message in conversation.messages for unit in message.units]
+    told = [unit for message in record(conversation)["messages"] for unit in message["units"]]
+    for unit, each in zip(units, told, strict=True):
+        at = unit.offset
+        for piece in each["pieces"]:
+            assert piece["at"] == at
+            octets = unit.octets[at - unit.offset : at - unit.offset + piece["nbytes"]]
+            assert bytes.fromhex(piece["octets"]) == octets[:64]
+            at += piece["nbytes"]
+        assert at == unit.offset + len(unit.octets)
+        if isinstance(unit, FpduUnit) and unit.fpdu is not None:
+            last = [piece["register"] for piece in each["pieces"] if "register" in piece][-1]
+            assert int(last, 16) ^ 0xFFFFFFFF == unit.fpdu.computed
 
 
 @pytest.mark.parametrize("file", CAPTURES, ids=lambda file: file.stem)

@@ -258,6 +258,49 @@ async def test_a_demo_leaves_a_capture_that_others_read(tmp_path: Path) -> None:
     assert sum(len(each.payload) for each in tcp_segments(path)) > 150
 
 
+def record_of(name: str) -> Any:
+    return json.loads(explained("--json", "--demo", name))
+
+
+def test_a_write_is_placed_in_memory_that_was_advertised() -> None:
+    told = record_of("write")
+    (message,) = (each for each in told["messages"] if each["memory"])
+    (placed,) = message["memory"]
+    (region,) = told["regions"]
+    assert (placed["side"], placed["nbytes"], placed["inside"]) == ("B", 53, True)
+    assert bytes.fromhex(placed["octets"]).startswith(b"It was written")
+    assert (region["known"], region["stag"]) == (True, placed["stag"])
+    assert int(region["end"], 16) - int(region["begin"], 16) == 4096
+
+
+def test_a_write_out_of_bounds_is_not_inside_and_ends_both_ends() -> None:
+    told = record_of("terminate")
+    (placed,) = (each for message in told["messages"] for each in message["memory"])
+    assert placed["inside"] is False
+    (after,) = (each["states"] for each in told["messages"] if each["text"].startswith("Terminate"))
+    assert {side: state for side, (_, state) in after.items()} == {"A": "ERROR", "B": "TERMINATE"}
+
+
+def test_a_read_reaches_memory_of_both_sides() -> None:
+    told = record_of("read")
+    (asked,) = (each for each in told["messages"] if each["text"].startswith("RDMA Read Request"))
+    assert [(each["side"], each["nbytes"], each["does"]) for each in asked["memory"]] == [
+        ("B", 32, "is to be read"),
+        ("A", 32, "waits for what is read"),
+    ]
+    assert [region["known"] for region in told["regions"]] == [True, False]
+
+
+def test_both_ends_step_through_startup() -> None:
+    steps = [[each["states"][side][0] for side in "AB"] for each in record_of("startup")["messages"]]
+    assert steps[:2] == [
+        ["waits for the Reply", "has the Request"],
+        ["Full Operation", "waits for the first FPDU"],
+    ]
+    assert ["Full Operation", "Full Operation"] in steps
+    assert "sends no more" in steps[-1]
+
+
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +316,7 @@ def test_a_page_has_everything_and_takes_nothing_from_elsewhere(tmp_path: Path) 
     assert not re.search(r"<[^>]+ (?:src|href)=|@import|url\(", page), "links are made by the script alone"
     data = data_of(page)
     assert data["conversations"] == [json.loads(line) for line in explained("--json", str(SIW)).splitlines()]
+    assert any(place.startswith("pyiwarp/") for place in data["homes"]["MPA-5044-4.1-06"])
     assert data["clauses"]["MPA-5044-7.1.1-01"].startswith("RFC 5044 §7.1.1 (MUST): Request Key is")
     assert "{{" not in page
 

@@ -50,8 +50,13 @@ const rows = document.querySelectorAll(".message");
 rows[2].click(); note();
 document.querySelectorAll(".octets button")[2].click(); note();
 rows[rows.length - 1].click(); press("ArrowDown"); press("ArrowRight"); note();
+const parts = [...document.querySelectorAll(".message")].map(row => {
+  row.click();
+  const count = each => document.querySelectorAll("#detail " + each).length;
+  return [".end", ".bar", ".dump", "details"].map(count);
+});
 const wide = document.documentElement.scrollWidth > innerWidth;
-document.title = JSON.stringify({ seen, errors, wide, count: rows.length });
+document.title = JSON.stringify({ seen, errors, wide, parts, count: rows.length });
 </script></body>"""
 
 
@@ -69,6 +74,9 @@ def test_a_page_is_gone_through_with_keys_and_clicks(tmp_path: Path, width: int)
     told = json.loads(unescape(title))
     assert told["errors"] == []
     assert told["wide"] is False, "nothing is to be scrolled sideways"
+    assert all(ends == 2 for ends, *_ in told["parts"])
+    assert any(bars for _, bars, *_ in told["parts"])
+    assert sum(crcs for *_, crcs in told["parts"]) >= 3
     key, flags = "Key", "M, C, R, S"
     assert told["seen"] == [
         [0, 1, key, key],
