@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final
@@ -27,6 +28,7 @@ __all__ = [
     "prepared_pid",
     "start",
     "started",
+    "status_of",
 ]
 
 COMMAND: Final = (sys.executable, "-m", "pyiwarp")
@@ -198,3 +200,13 @@ def finished(command: Sequence[str], *, timeout: float = PATIENCE, **options: An
     with started(command, **pipes | options) as child:
         output, errors = child.communicate(timeout=timeout)
     return subprocess.CompletedProcess(command, child.returncode, output, errors)
+
+
+def status_of(child: int) -> int:
+    """How a forked child has ended; one that does not end is killed."""
+    deadline = time.monotonic() + PATIENCE
+    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.001)
+    return ended[1]

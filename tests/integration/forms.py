@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from pyiwarp import Options, blocking, blockingcm, rdmacm
 from tests.integration.loops import joined, run_on
 from tests.integration.polled import nothing_left, pair
+from tests.patience import PATIENCE
 
 Call = Callable[..., Coroutine[Any, Any, Any]]
 Body = Callable[..., Coroutine[Any, Any, None]]
@@ -26,6 +27,8 @@ class AwaitableForm:
     """Tests of the connections and identifiers of asyncio."""
 
     rdma_cm = rdmacm
+    limit: Mapping[str, float] = {}
+    """Arguments that bound a wait: here `run` bounds all of them."""
 
     def run(self, body: Body, *arguments: Any) -> None:
         run_on(asyncio.new_event_loop, lambda: body(*arguments))
@@ -41,11 +44,18 @@ class AwaitableForm:
         """Let every connection make progress."""
         await asyncio.sleep(0)
 
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let every connection make progress until it is true."""
+        while not condition():
+            await self.progress()
+
 
 class BlockingForm:
     """Tests of the connections and identifiers that poll; none of their operations suspends a coroutine."""
 
     rdma_cm = blockingcm
+    limit: Mapping[str, float] = {"timeout": PATIENCE}
+    """Arguments that bound a wait."""
 
     def run(self, body: Body, *arguments: Any) -> None:
         with nothing_left(), pytest.raises(StopIteration):
@@ -58,6 +68,10 @@ class BlockingForm:
     async def progress(self) -> None:
         """Let every connection make progress."""
         blocking.progress()
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Let every connection make progress until it is true."""
+        assert blocking.wait_until(condition, PATIENCE)
 
 
 Form = AwaitableForm | BlockingForm

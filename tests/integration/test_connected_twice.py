@@ -51,7 +51,7 @@ def test_a_second_polled_attempt_leaves_the_first_connection_alone() -> None:
         assert qp.on_output == first.driver.kick
         for wr_id in range(4):
             polled_send_completes(qp, wr_id)
-            assert conns[0].recv() == b"on the first one"
+            assert conns[0].recv(timeout=PATIENCE) == b"on the first one"
         qp.close()
         for conn in conns:
             conn.abort()

@@ -23,10 +23,10 @@ def made() -> QueuePair:
     return pd.create_qp(cq, cq, confirm=True)
 
 
-async def reached(state: rdmacm.CmState, identifier: Any) -> None:
+async def reached(form: Form, state: rdmacm.CmState, identifier: Any) -> None:
     """Take the events of an identifier until it is in `state`."""
     while identifier.state is not state:
-        await awaited(identifier.channel.get_event)
+        await awaited(identifier.channel.get_event, **form.limit)
 
 
 async def connected(form: Form, mine: QueuePair, theirs: QueuePair) -> tuple[Any, Any]:
@@ -36,23 +36,28 @@ async def connected(form: Form, mine: QueuePair, theirs: QueuePair) -> tuple[Any
     await awaited(listener.listen)
     one = form.rdma_cm.CmId(form.rdma_cm.EventChannel())
     one.resolve_addr(HOST, listener.local_addr[1])
-    await reached(rdmacm.CmState.ADDR_RESOLVED, one)
+    await reached(form, rdmacm.CmState.ADDR_RESOLVED, one)
     one.resolve_route()
     one.use_qp(mine)
     assert one.qp is mine
     one.connect()
-    other = await awaited(listener.get_request)
+    other = await awaited(listener.get_request, **form.limit)
     other.use_qp(theirs)
     await awaited(other.accept)
-    await reached(rdmacm.CmState.CONNECTED, one)
+    await reached(form, rdmacm.CmState.CONNECTED, one)
     listener.close()
     return one, other
 
 
 async def completion(form: Form, qp: QueuePair) -> Completion:
     """The next completion of `qp`."""
-    while not (found := qp.send_cq.poll(1)):
-        await form.progress()
+    found: list[Completion] = []
+
+    def look() -> bool:
+        found.extend(qp.send_cq.poll(1))
+        return bool(found)
+
+    await form.until(look)
     return found[0]
 
 
@@ -82,8 +87,7 @@ def test_a_queue_pair_of_the_program_s_outlives_its_identifier(form: Form) -> No
         one, other = await connected(form, mine, theirs)
         one.close()
         other.close()
-        while not (mine.over and theirs.over):
-            await form.progress()
+        await form.until(lambda: mine.over and theirs.over)
         for qp in (mine, theirs):
             assert qp.state is QpState.ERROR
             assert not qp.alive

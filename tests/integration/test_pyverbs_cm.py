@@ -36,6 +36,7 @@ from pyiwarp.pyverbs.pyverbs_error import PyverbsError, PyverbsRDMAError, Pyverb
 from pyiwarp.pyverbs.qp import QP, QPCap, QPInitAttr
 from tests.children import finished
 from tests.hosts import HOST
+from tests.integration.socketrig import within
 from tests.patience import PATIENCE
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +71,7 @@ def beside(run: Callable[[], None]) -> Iterator[None]:
         except BaseException as error:
             errors.append(error)
 
-    thread = threading.Thread(target=guarded)
+    thread = threading.Thread(target=guarded, daemon=True)
     thread.start()
     yield
     thread.join(PATIENCE)
@@ -90,7 +91,7 @@ def test_synchronous_identifiers_send_read_and_write() -> None:
     is_told, is_done = threading.Event(), threading.Event()
 
     def serve() -> None:
-        peer = listener.get_request()
+        peer = within(listener.get_request)
         inbox, shared = peer.reg_msgs(16), peer.reg_write(16)
         readable = peer.reg_read(16)
         readable.write(b"to be read", 10)
@@ -98,7 +99,7 @@ def test_synchronous_identifiers_send_read_and_write() -> None:
         peer.accept()
         told.extend([(shared.buf, shared.rkey), (readable.buf, readable.rkey)])
         is_told.set()
-        received = peer.get_recv_comp()
+        received = within(peer.get_recv_comp)
         assert received is not None
         assert (received.status, received.byte_len) == (OK, 5)
         assert inbox.read(5, 0) == b"hello"
@@ -116,16 +117,16 @@ def test_synchronous_identifiers_send_read_and_write() -> None:
         mr = one.reg_msgs(16)
         mr.write(b"written", 7)
         one.post_write(mr, 7, *told[0])
-        written = one.get_send_comp()
+        written = within(one.get_send_comp)
         assert written is not None
         assert written.status == OK
         one.post_read(mr, 10, *told[1], flags=ibv_send_flags.IBV_SEND_SIGNALED)
-        read = one.get_send_comp()
+        read = within(one.get_send_comp)
         assert read is not None
         assert (read.status, mr.read(10, 0)) == (OK, b"to be read")
         mr.write(b"hello", 5)
         one.post_send(mr, length=5)
-        sent = one.get_send_comp()
+        sent = within(one.get_send_comp)
         assert sent is not None
         assert sent.status == OK
         is_done.set()
@@ -140,7 +141,7 @@ class Asynchronous:
         self.cmid = CMID(self.channel)
 
     def expect(self, kind: int) -> CMEvent:
-        event = CMEvent(self.channel)
+        event = within(lambda: CMEvent(self.channel))
         assert event.event_type == kind, event.event_str()
         event.ack_cm_event()
         return event
@@ -284,11 +285,11 @@ def test_what_cannot_be_is_refused() -> None:
 def test_an_identifier_that_is_dropped_ends_its_connection() -> None:
     listener = listening(attributes())
     with beside(lambda: CMID(AddrInfo(dst=HOST, dst_service=port_of(listener)), attributes()).connect()):
-        peer = listener.get_request()
+        peer = within(listener.get_request)
         mr = peer.reg_msgs(8)
         peer.post_recv(mr)
         peer.accept()
-    flushed = peer.get_recv_comp()
+    flushed = within(peer.get_recv_comp)
     assert flushed is not None
     assert flushed.status != OK
     close(mr, peer, listener)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import select
+from functools import partial
 
 import pytest
 
@@ -14,7 +15,9 @@ from pyiwarp.pyverbs.pyverbs_error import PyverbsError, PyverbsRDMAError, Pyverb
 from pyiwarp.pyverbs.qp import QPAttr
 from pyiwarp.pyverbs.srq import SrqAttr
 from pyiwarp.pyverbs.wr import SGE, RecvWR, SendWR
+from tests.integration.socketrig import within
 from tests.integration.verbsrig import OK, Side, pair, side, until
+from tests.patience import PATIENCE
 
 OP, STATUS, EVENT = e.ibv_wr_opcode, e.ibv_wc_status, e.ibv_event_type
 FLUSHED = STATUS.IBV_WC_WR_FLUSH_ERR
@@ -22,7 +25,7 @@ FLUSHED = STATUS.IBV_WC_WR_FLUSH_ERR
 
 def events(of: Side, count: int) -> list[int]:
     """The next asynchronous events."""
-    return [of.ctx.get_async_event().event_type for _ in range(count)]
+    return [within(of.ctx.get_async_event).event_type for _ in range(count)]
 
 
 def test_a_bad_key_of_a_send_fails_when_its_turn_comes() -> None:
@@ -132,7 +135,7 @@ def test_a_channel_tells_once_of_each_request() -> None:
         assert not select.select([one.channel.fd], [], [], 0)[0]
         one.recv(1)
         other.send(2)
-        one.channel.get_cq_event(one.cq)
+        within(partial(one.channel.get_cq_event, one.cq))
         assert one.statuses(1) == [(1, OK)]
         one.cq.ack_events(1)
         one.cq.req_notify(solicited_only=True)
@@ -142,7 +145,7 @@ def test_a_channel_tells_once_of_each_request() -> None:
         assert one.statuses(1) == [(3, OK)]
         assert not select.select([one.channel.fd], [], [], 0)[0]
         other.send(6, flags=e.ibv_send_flags.IBV_SEND_SOLICITED | e.ibv_send_flags.IBV_SEND_SIGNALED)
-        assert select.select([one.channel.fd], [], [], 30)[0]
+        assert select.select([one.channel.fd], [], [], PATIENCE)[0]
         with pytest.raises(PyverbsRDMAError, match="unexpected CQ"):
             one.channel.get_cq_event(CQ(one.ctx, 1))
 

@@ -63,7 +63,7 @@ def test_one_posts_another_polls_and_a_third_sleeps_on_a_channel() -> None:
             except BaseException as error:
                 errors.append(error)
 
-        running = [threading.Thread(target=guarded, args=(each,)) for each in (serve, poll)]
+        running = [threading.Thread(target=guarded, args=(each,), daemon=True) for each in (serve, poll)]
         for thread in running:
             thread.start()
         posted, deadline = 0, time.monotonic() + PATIENCE
@@ -106,7 +106,7 @@ def test_of_two_threads_that_sleep_on_a_channel_each_event_wakes_one(monkeypatch
         return len(taken) >= count
 
     monkeypatch.setattr(core(), "wait", slow)
-    running = [threading.Thread(target=take) for _ in range(2)]
+    running = [threading.Thread(target=take, daemon=True) for _ in range(2)]
     for thread in running:
         thread.start()
     for told in range(2):

@@ -24,6 +24,7 @@ from pyiwarp.drivers.poller import NEVER, milliseconds
 from pyiwarp.drivers.polling_driver import PollingDriver
 from pyiwarp.errors import UsageError, WrongProcess, WrongThread
 from pyiwarp.verbs import Context, Device, ProtectionDomain, QpState, QueuePair, Recv, Send
+from tests.children import status_of
 from tests.hosts import HOST
 from tests.integration.loops import open_sockets
 from tests.interrupted import guarded, pythons_interrupts
@@ -391,16 +392,6 @@ def test_a_call_wakes_who_sleeps_on_the_descriptor(shared: SharedPoller) -> None
     while poll.poll(0):
         shared.progress()
     assert made == list(range(5000))
-
-
-def status_of(child: int) -> int:
-    """How a forked child has ended; one that does not end is killed."""
-    deadline = time.monotonic() + PATIENCE
-    while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
-        if time.monotonic() > deadline:
-            os.kill(child, signal.SIGKILL)
-        time.sleep(0.001)
-    return ended[1]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")

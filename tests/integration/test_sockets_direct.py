@@ -15,6 +15,7 @@ import pytest
 
 from pyiwarp.sockets import RDMA_IOMAPSIZE, SOL_RDMA, Socket
 from pyiwarp.sockets.iomap import DirectWrites
+from tests.children import status_of
 from tests.hosts import HOST
 from tests.integration.socketrig import Ends, new, pair_of, quick
 from tests.patience import PATIENCE
@@ -170,4 +171,4 @@ def test_a_child_has_none_on_its_parent_s_stream() -> None:
             except BaseException:
                 os._exit(1)
             os._exit(0)
-        assert os.waitpid(child, 0)[1] == 0
+        assert status_of(child) == 0

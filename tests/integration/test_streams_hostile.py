@@ -76,7 +76,7 @@ def test_a_peer_that_resets_at_once_has_an_address(run: Runner) -> None:
     async def main() -> None:
         server = await create_server(Met, HOST, options=QUICK)
         await asyncio.sleep(0)  # it waits for a Request
-        with socket.create_connection((HOST, server.port)) as sock:
+        with socket.create_connection((HOST, server.port), PATIENCE) as sock:
             name = sock.getsockname()
             sock.sendall(request_of(hello_of()))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
