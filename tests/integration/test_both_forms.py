@@ -261,7 +261,7 @@ def test_a_listener_that_is_closed_gives_nobody(form: Form) -> None:
 
 
 def test_iteration_ends_when_a_polled_listener_is_closed_meanwhile() -> None:
-    with nothing_left(), blocking.listen(HOST) as listener, socket.create_connection((HOST, listener.port)):
+    with nothing_left(), blocking.listen(HOST) as listener, socket.create_connection((HOST, listener.port), PATIENCE):
         closed = Later(listener.close)
         assert list(listener) == []
         assert closed.called
@@ -361,7 +361,7 @@ def test_a_queue_pair_that_is_not_idle_fails_the_step(form: Form) -> None:
 def test_nobody_is_given_by_an_identifier_that_is_closed(form: Form) -> None:
     async def body() -> None:
         listener = await listening(form)
-        with socket.create_connection((HOST, listener.local_addr[1])):
+        with socket.create_connection((HOST, listener.local_addr[1]), PATIENCE):
             listener.close()
             with pytest.raises(Closed):
                 await awaited(listener.get_request)

@@ -481,10 +481,10 @@ def test_an_idle_server_stops_cleanly(tmp_path: Path) -> None:
 def test_a_server_tells_what_it_has_refused(tmp_path: Path) -> None:
     with serving(tmp_path, "--json", "--idle", "0.2", "--timeout", "20") as served:
         host, port = served.address.rsplit(":", 1)
-        with socket.create_connection((host, int(port))) as stranger:
+        with socket.create_connection((host, int(port)), PATIENCE) as stranger:
             stranger.sendall(b"GET / HTTP/1.1")
             assert stranger.recv(1) == b""
-        with socket.create_connection((host, int(port))) as idler:
+        with socket.create_connection((host, int(port)), PATIENCE) as idler:
             idler.settimeout(PATIENCE)
             idler.sendall(b"MPA ID Req Frame" + bytes((0x40, 1, 0, len(HELLO))) + HELLO)
             assert idler.recv(20 + len(HELLO), socket.MSG_WAITALL)[20:] == HELLO

@@ -170,7 +170,7 @@ def test_a_decision_is_made_once(run: Runner) -> None:
             await listener.listen()
             assert listener.local_addr is not None
             for decided in ("accepted", "rejected", "closed"):
-                with socket.create_connection((HOST, listener.local_addr[1])) as peer:
+                with socket.create_connection((HOST, listener.local_addr[1]), PATIENCE) as peer:
                     peer.sendall(b"MPA ID Req Frame" + bytes((0x40, 1, 0, 0)))
                     async with await listener.get_request() as other:
                         other.create_qp(cap=CAP)
@@ -192,7 +192,7 @@ def test_every_address_is_listened_at() -> None:
     with (
         nothing_left(),
         blocking.listen(None) as listener,
-        socket.create_connection(("127.0.0.2", listener.port)) as peer,
+        socket.create_connection(("127.0.0.2", listener.port), PATIENCE) as peer,
     ):
         peer.sendall(b"MPA ID Req Frame" + bytes((0x40, 1, 0, 0)))
         assert listener.get_request(timeout=PATIENCE) is not None

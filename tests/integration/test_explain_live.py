@@ -134,7 +134,7 @@ async def test_a_side_that_takes_nothing_makes_the_other_wait() -> None:
         writer.close()
 
     async with peer(speak) as port, watching(port) as watched:
-        sock = socket.create_connection(("127.0.0.1", watched.port))
+        sock = socket.create_connection(("127.0.0.1", watched.port), LIMIT)
         sock.setblocking(False)
         loop, passed, piece = asyncio.get_running_loop(), 0, bytes(1 << 20)
         with suppress(TimeoutError):

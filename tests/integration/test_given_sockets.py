@@ -131,7 +131,7 @@ def test_an_identifier_listens_at_it(form: Form) -> None:
         one.create_qp()
         await awaited(one.resolve_addr, *name)
         assert one.peer_addr == name
-        with socket.create_connection(name):
+        with socket.create_connection(name, PATIENCE):
             one.close()
         listener.close()
         assert sock.fileno() == -1

@@ -33,7 +33,7 @@ def talker(port: int) -> Iterator[threading.Event]:
     done = threading.Event()
 
     def talk() -> None:
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port)) as sock:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), PATIENCE) as sock:
             sock.sendall(REQUEST)
             while not done.wait(LINGER / 10):
                 sock.sendall(b"".join(out))

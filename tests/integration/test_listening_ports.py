@@ -66,7 +66,7 @@ def test_a_server_at_all_addresses(run: Runner, host: str | None) -> None:
 
 
 def take_reply(host: str, port: int) -> socket.socket:
-    sock = socket.create_connection((host, port))
+    sock = socket.create_connection((host, port), PATIENCE)
     sock.sendall(b"MPA ID Req Frame\x40\x01\x00\x00")
     return sock
 

@@ -215,7 +215,7 @@ def test_a_terminate_comes_whole_and_before_the_fin() -> None:  # RDMAP-5040-6.2
     with (
         nothing_left(),
         blocking.listen(HOST, options=Options(linger=PATIENCE)) as listener,
-        socket.create_connection((HOST, listener.port)) as raw,
+        socket.create_connection((HOST, listener.port), PATIENCE) as raw,
     ):
         raw.settimeout(PATIENCE)
         raw.sendall(b"MPA ID Req Frame\x40\x01\x00\x00")
@@ -262,7 +262,7 @@ def test_a_silent_initiator_is_closed() -> None:  # MPA-5044-7.1.2-22
     with (
         nothing_left(),
         blocking.listen(HOST, options=Options(timeout=0.05)) as listener,
-        socket.create_connection((HOST, listener.port)) as mute,
+        socket.create_connection((HOST, listener.port), PATIENCE) as mute,
     ):
         with pytest.raises(TimeoutError):
             listener.get_request(timeout=0)
@@ -275,7 +275,7 @@ def test_the_first_fpdu_has_its_time() -> None:
     with (
         nothing_left(),
         blocking.listen(HOST, options=options) as listener,
-        socket.create_connection((HOST, listener.port)) as mute,
+        socket.create_connection((HOST, listener.port), PATIENCE) as mute,
     ):
         mute.sendall(b"MPA ID Req Frame\x40\x01\x00\x00")
         with listener.get_request(timeout=PATIENCE).accept() as conn, pytest.raises(StartupTimeout):
@@ -359,7 +359,7 @@ def test_garbage_and_strangers_do_no_harm() -> None:
     with nothing_left(), blocking.listen(HOST, options=QUICK) as listener:
         strangers = []
         for seed in range(20):
-            stranger = socket.create_connection((HOST, listener.port))
+            stranger = socket.create_connection((HOST, listener.port), PATIENCE)
             stranger.sendall(octets(seed * 7, seed))
             if seed % 3 == 0:
                 stranger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -373,7 +373,7 @@ def test_garbage_and_strangers_do_no_harm() -> None:
 
 def test_the_backlog_is_bounded() -> None:  # RFC 5042 §6.4
     with nothing_left(), blocking.listen(HOST, backlog=3) as listener:
-        crowd = [socket.create_connection((HOST, listener.port)) for _ in range(5)]
+        crowd = [socket.create_connection((HOST, listener.port), PATIENCE) for _ in range(5)]
         soon(lambda: len(listener._listener._reception._starting) == 3)
         for each in crowd[:2]:  # the oldest that owe their Request
             each.settimeout(PATIENCE)
@@ -386,7 +386,7 @@ def test_the_backlog_is_bounded() -> None:  # RFC 5042 §6.4
 
 def test_an_initiator_that_left_cannot_be_accepted() -> None:
     with nothing_left(), blocking.listen(HOST) as listener:
-        with socket.create_connection((HOST, listener.port)) as peer:
+        with socket.create_connection((HOST, listener.port), PATIENCE) as peer:
             peer.sendall(b"MPA ID Req Frame\x40\x01\x00\x00")
             request = listener.get_request(timeout=PATIENCE)
         soon(lambda: "failed" in repr(request))

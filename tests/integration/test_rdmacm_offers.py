@@ -125,7 +125,7 @@ def test_the_reply_asks_for_crc_of_a_peer_that_does_not(run: Runner) -> None:  #
             listener.bind_addr(HOST)
             await listener.listen()
             assert listener.local_addr is not None
-            with socket.create_connection((HOST, listener.local_addr[1])) as peer:
+            with socket.create_connection((HOST, listener.local_addr[1]), PATIENCE) as peer:
                 peer.sendall(PLAIN_REQUEST)
                 peer.setblocking(False)
                 async with await listener.get_request() as other:
@@ -146,7 +146,7 @@ def test_the_reply_of_a_script_asks_for_crc_of_a_peer_that_does_not() -> None:  
         listener.bind_addr(HOST)
         listener.listen()
         assert listener.local_addr is not None
-        with socket.create_connection((HOST, listener.local_addr[1])) as peer:
+        with socket.create_connection((HOST, listener.local_addr[1]), PATIENCE) as peer:
             peer.sendall(PLAIN_REQUEST)
             with listener.get_request(timeout=PATIENCE) as other:
                 other.create_qp()

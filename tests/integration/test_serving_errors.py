@@ -96,7 +96,7 @@ def test_a_peer_that_sends_no_fpdu_is_no_failure_of_the_handler(run: Runner, cap
 
         options = Options(first_fpdu_timeout=0.1, linger=0.1)
         async with await pyiwarp.serve(handler, HOST, options=options) as server:
-            with socket.create_connection((HOST, server.port)) as stranger:
+            with socket.create_connection((HOST, server.port), PATIENCE) as stranger:
                 stranger.sendall(b"MPA ID Req Frame" + bytes((0x40, 1, 0, 0)))
                 await asyncio.wait_for(ended.wait(), PATIENCE)
 

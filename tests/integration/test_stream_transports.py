@@ -30,6 +30,7 @@ from tests.golden.test_rsockets import KEEP_ALIVE
 from tests.hosts import HOST, keep_little
 from tests.integration.loops import Runner, octets, run, run_on, silent_listener, soon
 from tests.integration.streamrig import QUICK, SMALL, serving, speaking_to
+from tests.patience import PATIENCE
 
 __all__ = ["run"]  # a fixture
 
@@ -612,7 +613,7 @@ def test_a_stream_on_a_socket_that_is_connected(run: Runner) -> None:
 
     async def main() -> None:
         async with serving(echo_once, QUICK) as server:
-            sock = socket.create_connection((HOST, server.port))
+            sock = socket.create_connection((HOST, server.port), PATIENCE)
             name = sock.getsockname()
             transport, protocol = await create_connection(Plain, sock=sock, options=QUICK)
             assert transport.get_extra_info("sockname") == name

@@ -50,7 +50,7 @@ def test_a_flood_leaves_others_their_turns(run: Runner) -> None:
             await conn.recv()
 
         async with await pyiwarp.serve(handler, HOST) as server:
-            with socket.create_connection((HOST, server.port)) as peer:
+            with socket.create_connection((HOST, server.port), PATIENCE) as peer:
                 peer.sendall(REQUEST)
                 assert len(await asyncio.to_thread(peer.recv, 20)) == 20
                 sending = asyncio.ensure_future(asyncio.to_thread(peer.sendall, flood()))

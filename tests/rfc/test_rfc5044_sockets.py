@@ -82,7 +82,11 @@ class Raw:
 async def raw_initiator(options: Options = RAW, maxseg: int | None = None) -> AsyncIterator[tuple[Raw, Any]]:
     """A raw Initiator, joined to a connection of the stack."""
     async with await listen(HOST, options=options) as listener:
-        tcp = socket.create_connection((HOST, listener.port)) if maxseg is None else _small(listener.port, maxseg)
+        tcp = (
+            socket.create_connection((HOST, listener.port), PATIENCE)
+            if maxseg is None
+            else _small(listener.port, maxseg)
+        )
         tcp.setblocking(False)
         raw = Raw(*await asyncio.open_connection(sock=tcp))
         await raw.sends(frame(REQUEST))

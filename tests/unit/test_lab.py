@@ -254,6 +254,6 @@ def test_a_prompt_asks_for_lines_in_a_terminal(tmp_path: Path) -> None:
         assert child.wait(PATIENCE) == 0
     finally:
         child.kill()
-        child.wait()
+        child.wait(PATIENCE)
         os.close(ours)
     assert b"Exercise 3: this endpoint breaks one rule." in said

@@ -90,7 +90,7 @@ def arrived(sock: socket.socket) -> None:
 def driven(pump: FakePump, tap: FakeTap | None = None) -> Iterator[tuple[Poller, PollingDriver, socket.socket]]:
     """A driver of `pump`, and the bare socket at the other end."""
     with socket.create_server((HOST, 0)) as server:
-        near = socket.create_connection(server.getsockname())
+        near = socket.create_connection(server.getsockname(), PATIENCE)
         far, _ = server.accept()
     poller = Poller(spin=0.0)
     driver = PollingDriver(poller, cast("Any", pump), near, cast("Any", tap))
@@ -396,7 +396,7 @@ def test_a_callback_that_kicks_and_polls() -> None:
 
 def test_a_peer_that_is_gone_before_it_begins() -> None:
     with socket.create_server((HOST, 0)) as server:
-        far = socket.create_connection(server.getsockname())
+        far = socket.create_connection(server.getsockname(), PATIENCE)
         near, _ = server.accept()
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     far.close()

@@ -16,7 +16,7 @@ HOST = "127.0.0.1"
 
 @pytest.fixture
 def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
-    with socket.create_server((HOST, 0)) as server, socket.create_connection(server.getsockname()) as near:
+    with socket.create_server((HOST, 0)) as server, socket.create_connection(server.getsockname(), PATIENCE) as near:
         far, _ = server.accept()
         with far:
             yield near, far
