@@ -21,7 +21,7 @@ PYTEST = $(PYTHON) -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(i
 QUICK := tests/unit tests/rfc tests/golden
 
 .DEFAULT_GOAL := help
-.PHONY: help demo quick test tools lint types pytest pythons endurance soak interop cpython pyverbs bench mutants fuzz wheels compiled package compliance reference docs audit format clean distclean
+.PHONY: help demo quick test tools lint types pytest pythons endurance soak interop cpython pyverbs bench mutants fuzz wheels compiled package compliance reference docs picture audit format clean distclean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -111,6 +111,12 @@ docs: $(VENV)/.test  ## the documentation as pages, with search, in .site/: half
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs --quiet build --config-file website/mkdocs.yml
 	@echo "wrote .site/index.html"
+
+picture: $(VENV)/.test  ## the README's picture, docs/explain.png: a page of pyiwarp explain in chromium
+	@mkdir -p build
+	$(VENV)/bin/pyiwarp explain --demo write --html build/write.html --force
+	chromium --headless --disable-gpu --no-sandbox --hide-scrollbars --window-size=1120,1010 \
+		--user-data-dir=build/chromium --screenshot=docs/explain.png "file://$(CURDIR)/build/write.html#4"
 
 audit: $(VENV)/.test  ## break each rule of the RFCs and run the tests that cite it; RULES="MPA-5044-7 ..." audits a part
 	$(PYTHON) -m tests.meta.audit $(RULES)

@@ -9,10 +9,10 @@ from pyiwarp.codes import REPLY_KEY, REQUEST_KEY, Opcode, QueueNumber
 from pyiwarp.decode.units import FpduUnit, StartupUnit
 from pyiwarp.errors import IwarpError
 from pyiwarp.explain.story import Conversation, Message
-from pyiwarp.fastwire import parse_read_request
+from pyiwarp.fastwire import TAGGED, TAGGED_SIZE, parse_read_request
 from pyiwarp.wire import StartupHeader, parse_atomic_request
 
-__all__ = ["Placed", "Region", "placements", "reached", "regions", "states"]
+__all__ = ["Placed", "Region", "placements", "reached", "refused", "regions", "states"]
 
 _ADVERTISEMENT: Final = 16
 _ATOMIC: Final = 8
@@ -133,6 +133,18 @@ def regions(conversation: Conversation) -> list[Region]:
         if key in advertised and advertised[key][0] < advertised[key][1] <= _TO_END:
             found[key] = Region(region.side, region.stag, *advertised[key], known=True)
     return list(found.values())
+
+
+def refused(conversation: Conversation) -> set[tuple[str, int, int]]:
+    """Tagged segments whose headers a Terminate quotes: the side whose memory was to be reached, STag, TO."""
+    found = set()
+    for message in conversation.messages:
+        for unit in message.units:
+            header = unit.terminate.ddp_header if isinstance(unit, FpduUnit) and unit.terminate is not None else b""
+            if len(header) >= TAGGED_SIZE and header[0] & TAGGED:
+                stag, to = int.from_bytes(header[2:6], "big"), int.from_bytes(header[6:TAGGED_SIZE], "big")
+                found.add((_SIDES[message.direction], stag, to))
+    return found
 
 
 def _advertised(message: Message) -> Iterator[tuple[str, int, int, int]]:

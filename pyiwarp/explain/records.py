@@ -9,7 +9,7 @@ from crc32c import crc32c
 
 from pyiwarp.decode.fields import Field
 from pyiwarp.decode.units import FpduUnit, StartupUnit, Unit
-from pyiwarp.explain.effects import Placed, Region, placements, reached, regions, states
+from pyiwarp.explain.effects import Placed, Region, placements, reached, refused, regions, states
 from pyiwarp.explain.story import Conversation, Message
 
 __all__ = ["record"]
@@ -21,7 +21,7 @@ _ALL_ONES: Final = 0xFFFF_FFFF
 
 def record(conversation: Conversation) -> dict[str, Any]:
     """One connection; octets are hexadecimal, and of a field the first 256; places count from the direction's first."""
-    memory = regions(conversation)
+    memory, no = regions(conversation), refused(conversation)
     return {
         "ends": [{"host": host, "port": port} for host, port in conversation.ends],
         "began": conversation.began,
@@ -41,13 +41,13 @@ def record(conversation: Conversation) -> dict[str, Any]:
             for region in memory
         ],
         "messages": [
-            _message(message, memory) | {"states": {"A": list(a), "B": list(b)}}
+            _message(message, memory, no) | {"states": {"A": list(a), "B": list(b)}}
             for message, (a, b) in zip(conversation.messages, states(conversation), strict=True)
         ],
     }
 
 
-def _message(message: Message, memory: list[Region]) -> dict[str, Any]:
+def _message(message: Message, memory: list[Region], no: set[tuple[str, int, int]]) -> dict[str, Any]:
     return {
         "seconds": message.seconds,
         "from": "AB"[message.direction],
@@ -56,7 +56,7 @@ def _message(message: Message, memory: list[Region]) -> dict[str, Any]:
         "above": _above(message),
         "wrong": message.wrong,
         "left_out": message.left_out,
-        "memory": [_placed(each, memory) for each in (*placements(message), *reached(message))],
+        "memory": [_placed(each, memory, no) for each in (*placements(message), *reached(message))],
         "units": [_unit(unit) for unit in message.units],
     }
 
@@ -68,9 +68,11 @@ def _above(message: Message) -> dict[str, Any] | None:
     return {"protocol": read.protocol.title, "sure": read.protocol.sure, "says": read.says}
 
 
-def _placed(placed: Placed, memory: list[Region]) -> dict[str, Any]:
+def _placed(placed: Placed, memory: list[Region], no: set[tuple[str, int, int]]) -> dict[str, Any]:
+    turned_down = placed[:3] in no
     return {
-        "inside": any(each[:2] == placed[:2] and each.has(placed) for each in memory),
+        "refused": turned_down,
+        "inside": not turned_down and any(each[:2] == placed[:2] and each.has(placed) for each in memory),
         "side": placed.side,
         "stag": f"{placed.stag:#010x}",
         "to": f"{placed.to:#x}",

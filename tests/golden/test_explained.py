@@ -104,3 +104,9 @@ def test_the_captures_of_rstream_are_told_as_rsockets() -> None:
 def test_no_protocol_is_named_that_is_not_there(file: Path) -> None:
     above = [message.above for message in the_conversation(file).messages]
     assert [str(each) for each in above if each and each.protocol.sure] == []
+
+
+def test_a_write_that_siw_refused_is_not_placed() -> None:
+    (file,) = (each for each in CAPTURES if each.stem == "error-we-write-bounds-siw-pyiwarp-connects")
+    placed = [each for message in record(the_conversation(file))["messages"] for each in message["memory"]]
+    assert [(each["nbytes"], each["refused"], each["inside"]) for each in placed] == [(256, True, False)]
