@@ -35,6 +35,7 @@ def talker(port: int) -> Iterator[threading.Event]:
     def talk() -> None:
         with contextlib.suppress(OSError), socket.create_connection((HOST, port), PATIENCE) as sock:
             sock.sendall(REQUEST)
+            sock.recv(len(REQUEST))  # the Reply: FPDUs before it would end the startup
             while not done.wait(LINGER / 10):
                 sock.sendall(b"".join(out))
 
