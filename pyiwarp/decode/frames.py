@@ -12,8 +12,9 @@ from typing import Final
 
 from pyiwarp.codes import ENHANCED_SIZE, MAX_PRIVATE_DATA, REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE
 from pyiwarp.decode.fields import Bits, Field, Span, walk
-from pyiwarp.decode.formats import ENHANCED, MESSAGES, READ_REQUEST, STARTUP, TAGGED, UNTAGGED
+from pyiwarp.decode.formats import ENHANCED, MESSAGES, READ_REQUEST, STARTUP, TAGGED, TERMINATE, UNTAGGED
 from pyiwarp.decode.framing import CRC_SIZE, LENGTH_SIZE, MARKER_SIZE, Fpdu, MarkerSeen
+from pyiwarp.decode.terminates import in_rfc_layout
 
 __all__ = ["fields_of_fpdu", "fields_of_octets", "fields_of_startup", "fields_of_ulpdu", "startup_size"]
 
@@ -81,10 +82,20 @@ def fields_of_ulpdu(ulpdu: bytes, at: int = 0) -> list[Field]:
     found = [_judged(field) for field in header]
     figure = None if tagged or used >= len(ulpdu) else MESSAGES.get(ulpdu[1] & _OPCODE)
     if figure is not None:
-        more, size = walk(figure, ulpdu[used:], at + used)
+        message = ulpdu[used:]
+        meant = in_rfc_layout(message) if figure is TERMINATE else message
+        more, size = walk(figure, meant, at + used)
+        if meant is not message:
+            more[0] = _as_bitfields(more[0], message)
         found += [each for field in more for each in _opened(field)]
         used += size
     return found + fields_of_octets(ulpdu[used:], "Payload", at + used, "RFC 5041 §4.4", "ULP")
+
+
+def _as_bitfields(control: Field, message: bytes) -> Field:
+    """The control field of a Terminate by what it means, with the octets that it has."""
+    words = f"{control.words}; as C bitfields, which the RFC has in another order"
+    return replace(control, octets=message[: len(control.octets)], words=words)
 
 
 def _judged(field: Field) -> Field:

@@ -18,9 +18,9 @@ from pyiwarp.decode.formats import MESSAGES, opcode_name
 from pyiwarp.decode.frames import fields_of_fpdu, fields_of_octets, fields_of_startup
 from pyiwarp.decode.framing import Fpdu
 from pyiwarp.decode.segments import Segment, parse_segment
+from pyiwarp.decode.terminates import in_rfc_layout
 from pyiwarp.errors import IwarpError
 from pyiwarp.fastwire import READ_REQUEST_SIZE, VERSION, parse_read_request
-from pyiwarp.profile import PROFILES
 from pyiwarp.wire import (
     EnhancedWord,
     StartupHeader,
@@ -30,22 +30,10 @@ from pyiwarp.wire import (
     parse_terminate,
 )
 
-__all__ = ["FpduUnit", "StartupUnit", "Unit", "in_rfc_layout"]
+__all__ = ["FpduUnit", "StartupUnit", "Unit"]
 
 _SHOWN: Final = 48  # octets that a line of text has
-_FLAGS_OF_BITFIELDS: Final = 0x07  # where M, D and R lie for C bitfields on a little-endian machine
-_FLAGS_OF_RFC: Final = 0xE0
-_CONTROL: Final = 4
 _INVALIDATING: Final = (Opcode.SEND_INVAL, Opcode.SEND_SE_INVAL)
-
-
-def in_rfc_layout(message: bytes) -> bytes:
-    """A Terminate message in the RFC's layout: Linux siw has its control field as C bitfields (docs/peers.md).
-
-    It is known by its M, D and R bits. One that has none of them set is taken as it is.
-    """
-    turned = len(message) >= _CONTROL and message[2] & _FLAGS_OF_BITFIELDS and not message[2] & _FLAGS_OF_RFC
-    return PROFILES["siw"].read_terminate(message) if turned else message
 
 
 @dataclass(frozen=True)

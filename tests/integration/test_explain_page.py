@@ -53,7 +53,7 @@ rows[rows.length - 1].click(); press("ArrowDown"); press("ArrowRight"); note();
 const parts = [...document.querySelectorAll(".message")].map(row => {
   row.click();
   const count = each => document.querySelectorAll("#detail " + each).length;
-  return [".end", ".bar", ".dump", "details"].map(count);
+  return [".end", ".bar", ".figure span", "details"].map(count);
 });
 const wide = document.documentElement.scrollWidth > innerWidth;
 document.title = JSON.stringify({ seen, errors, wide, parts, count: rows.length });
@@ -75,6 +75,7 @@ def test_a_page_is_gone_through_with_keys_and_clicks(tmp_path: Path, width: int)
     assert told["errors"] == []
     assert told["wide"] is False, "nothing is to be scrolled sideways"
     assert all(ends == 2 for ends, *_ in told["parts"])
+    assert sum(boxes > 1 for _, _, boxes, _ in told["parts"]) >= 2
     assert any(bars for _, bars, *_ in told["parts"])
     assert sum(crcs for *_, crcs in told["parts"]) >= 3
     key, flags = "Key", "M, C, R, S"

@@ -21,7 +21,8 @@ from pyiwarp.decode.frames import fields_of_fpdu, fields_of_startup, fields_of_u
 from pyiwarp.decode.framing import MARKER_SIZE, MARKER_SPACING, Deframer, Fpdu, Marker, _Reader, with_markers
 from pyiwarp.decode.joining import place_of_fpdu
 from pyiwarp.decode.segments import parse_segment
-from pyiwarp.decode.units import FpduUnit, StartupUnit, Unit, in_rfc_layout
+from pyiwarp.decode.terminates import in_rfc_layout
+from pyiwarp.decode.units import FpduUnit, StartupUnit, Unit
 from pyiwarp.wire import TaggedHeader, TerminateHeader, UntaggedHeader
 
 _RDMAP = ("rv", "rsvd", "opcode")
@@ -162,6 +163,18 @@ def test_a_terminate_quotes_headers_field_by_field() -> None:
     told = named(fields_of_ulpdu(build_untagged(Opcode.TERMINATE, 2, 1, message)))
     assert told["Terminate Control"].words == "DDP: tagged buffer: invalid STag (RFC 5041 §7.2)"
     assert told["Terminated DDP Header: STag"].value == 0xABC
+
+
+def test_a_terminate_of_siw_is_fields_by_what_it_means() -> None:
+    refused = build_tagged(0, 0xABC, 5)
+    message = bytes.fromhex("11010300") + b"\0\x0e" + refused  # C bitfields of a little-endian machine
+    fields = fields_of_ulpdu(build_untagged(Opcode.TERMINATE, 2, 1, message))
+    told = named(fields)
+    assert told["Terminate Control"].octets == message[:4]
+    assert told["Terminate Control"].words.startswith("DDP: tagged buffer: base or bounds violation (RFC 5041 §7.2)")
+    assert told["Terminate Control"].words.endswith("as C bitfields, which the RFC has in another order")
+    assert told["Terminated DDP Header: STag"].value == 0xABC
+    assert b"".join(field.octets for field in fields)[18:] == message
 
 
 def test_the_length_of_a_startup_frame_is_known_with_its_header() -> None:
