@@ -100,8 +100,8 @@ async def test_a_reset_is_passed_on(by_client: bool) -> None:
     reset = struct.pack("ii", 1, 0)
 
     async def end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, breaks: bool) -> None:
-        await reader.readexactly(1)
         if breaks:
+            await reader.readexactly(1)
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
             writer.transport.abort()
             return
