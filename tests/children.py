@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final
 
 from tests import prepared
@@ -26,6 +27,7 @@ __all__ = [
     "kill",
     "prepared_fd",
     "prepared_pid",
+    "python_path",
     "start",
     "started",
     "status_of",
@@ -37,14 +39,27 @@ COMMAND: Final = (sys.executable, "-m", "pyiwarp")
 SENT: Final = (signal.SIGINT, signal.SIGTERM)
 """The signals with which tests end children."""
 
+ROOT: Final = Path(__file__).parents[1]
+
+
+def python_path(*first: Path) -> str:
+    """PYTHONPATH of a child that finds what is in these directories, and then the package beside these tests.
+
+    Without it a child that runs in another directory, or as the `pyiwarp` command, imports the installed package: it is
+    another one where the tests run in a copy of the tree.
+    """
+    return os.pathsep.join([*map(os.fspath, (*first, ROOT)), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
 ENVIRONMENT: Final[Mapping[str, str]] = {
     **{name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "PYIWARP_DEBUG")},
     "COLUMNS": "200",
     "NO_COLOR": "1",
     "LC_ALL": "C.UTF-8",
     "PYTHONUNBUFFERED": "1",
+    "PYTHONPATH": python_path(),
 }
-"""That of the tests, without what changes how the programs of this repository write."""
+"""That of the tests, without what changes how the programs of this repository write, and with the tree under test."""
 
 _RESTORE: Final = f"""
 import os, signal, sys

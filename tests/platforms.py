@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.children import ENVIRONMENT
+from tests.children import ENVIRONMENT, python_path
 
 __all__ = ["EXPECTED", "FILES", "NETWORK", "SYSTEMS", "without"]
 
@@ -192,5 +190,4 @@ EXPECTED: Final = {
 def without(taken: str, directory: Path) -> dict[str, str]:
     """The environment of a child that has nothing of what `taken` lists; `directory` is the test's own."""
     (directory / "sitecustomize.py").write_text(_START)
-    paths: Sequence[str] = (str(directory), os.getcwd())
-    return {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths), "TAKEN": taken, "PYTHONWARNINGS": "error"}
+    return {**ENVIRONMENT, "PYTHONPATH": python_path(directory), "TAKEN": taken, "PYTHONWARNINGS": "error"}

@@ -22,7 +22,7 @@ from benchmarks.pairs import Absent, Job, Sample
 from benchmarks.plot import draw_rows, draw_sweep
 from benchmarks.rows import ROWS, Candidate, Row
 from benchmarks.targets import TARGETS, Ahead, AtLeast, AtMost
-from tests.children import ENVIRONMENT, finished
+from tests.children import finished
 
 ROOT = Path(__file__).parents[2]
 COMPARISON = 800.0  # seconds: each candidate has processes of its own, and a busy machine starts them slowly
@@ -31,7 +31,7 @@ COMPARISON = 800.0  # seconds: each candidate has processes of its own, and a bu
 def run(program: str, to: Path, *arguments: str) -> dict[str, Any]:
     """The JSON that `program` writes."""
     command = [sys.executable, "-W", "error", "-m", f"benchmarks.{program}", "--json", str(to), *arguments]
-    done = finished(command, cwd=ROOT, env={**ENVIRONMENT, "PYTHONPATH": str(ROOT)}, timeout=COMPARISON)
+    done = finished(command, cwd=ROOT, timeout=COMPARISON)
     assert done.returncode == 0, done.stderr
     facts: dict[str, Any] = json.loads(to.read_text())
     assert facts["machine"]["cpus"] >= 1

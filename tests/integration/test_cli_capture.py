@@ -13,7 +13,7 @@ from pcapng import FileScanner
 from pcapng.blocks import EnhancedPacket
 
 from pyiwarp.wire import REPLY_KEY, REQUEST_KEY
-from tests.children import finished, first_line, started
+from tests.children import ENVIRONMENT, finished, first_line, started
 from tests.patience import PATIENCE
 
 PING = [sys.executable, "-m", "pyiwarp", "ping"]
@@ -72,6 +72,7 @@ def test_a_capture_goes_into_a_pipe(tmp_path: Path) -> None:
             timeout=PATIENCE,
             check=False,
             cwd=tmp_path,
+            env=ENVIRONMENT,
         )
         server.wait(PATIENCE)
     assert done.returncode == 0, done.stderr
@@ -93,6 +94,7 @@ def test_the_reader_of_a_capture_may_leave() -> None:
                 text=True,
                 timeout=PATIENCE,
                 check=False,
+                env=ENVIRONMENT,
             )
         finally:
             os.close(writing)

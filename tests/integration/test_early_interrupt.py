@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.children import ENVIRONMENT, first_line, started
+from tests.children import ENVIRONMENT, first_line, python_path, started
 from tests.patience import PATIENCE
 
 SLOW = '''
@@ -23,7 +23,7 @@ time.sleep(60)
 @pytest.mark.parametrize("start", [["-m", "pyiwarp"], ["-c", "from pyiwarp.__main__ import main; main()"]])
 def test_an_interrupted_import_is_silent(start: list[str], tmp_path: Path) -> None:
     (tmp_path / "typer.py").write_text(SLOW)
-    environment = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path)}
+    environment = {**ENVIRONMENT, "PYTHONPATH": python_path(tmp_path)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment}
     with started([sys.executable, *start, "info"], **pipes) as child:
         assert first_line(child) == "importing\n"

@@ -22,6 +22,7 @@ from pyiwarp import Access, Connection, RemoteRegion
 from pyiwarp.explain import live
 from pyiwarp.explain.live import LiveProxy
 from pyiwarp.explain.story import Conversation, Message
+from tests.children import COMMAND, finished, started
 
 LIMIT = 60.0
 
@@ -196,24 +197,20 @@ async def test_ctrl_c_ends_it_and_writes_what_was_seen(tmp_path: Path, form: str
     page = tmp_path / "page.html"
     async with await pyiwarp.serve(lend, "127.0.0.1") as server:
         words = ["--html", str(page)] if form == "--html" else ["--json"]
-        command = [sys.executable, "-m", "pyiwarp", "explain", "--live", f"127.0.0.1:{server.port}", *words]
-        child = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert child.stdout is not None
-        assert child.stderr is not None
-        try:
+        command = [*COMMAND, "explain", "--live", f"127.0.0.1:{server.port}", *words]
+        with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            assert child.stderr is not None
             async with asyncio.timeout(LIMIT):
-                said = (await child.stderr.readline()).decode()
+                said = await asyncio.to_thread(child.stderr.readline)
                 matched = re.search(r"clients come to 127\.0\.0\.1:(\d+)", said)
                 assert matched is not None, said
                 await session(int(matched[1]))
                 if form == "--html":
-                    while b"TCP FIN" not in await child.stdout.readline():
+                    while "TCP FIN" not in await asyncio.to_thread(child.stdout.readline):
                         pass
                 child.send_signal(signal.SIGINT)
-                out, err = await child.communicate()
-        finally:
-            if child.returncode is None:
-                child.kill()
+                out, err = await asyncio.to_thread(child.communicate, timeout=LIMIT)
     assert child.returncode == 0, err
     if form == "--html":
         assert "RDMA Write" in page.read_text(encoding="utf-8")
@@ -224,6 +221,6 @@ async def test_ctrl_c_ends_it_and_writes_what_was_seen(tmp_path: Path, form: str
 
 @pytest.mark.parametrize("words", [["--listen", "7"], ["--live", "h:1", "--demo", "write"], ["--live", "h:0"]])
 def test_what_cannot_be_watched_is_said(words: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-m", "pyiwarp", "explain", *words], capture_output=True, timeout=LIMIT)
+    done = finished([*COMMAND, "explain", *words], timeout=LIMIT)
     assert done.returncode in (1, 2)
     assert done.stderr

@@ -19,6 +19,7 @@ from tests.patience import PATIENCE
 PYTHON = (sys.executable,)
 RUN = (sys.executable, "-m", "pyiwarp", "run")
 TOLD = Path(__file__).with_name("programs") / "told.py"
+# Where sys.path is compared: the directory of the package that runs the program comes last there.
 ENV = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONPATH"}
 
 
@@ -72,7 +73,7 @@ def test_modules_beside_the_caller_do_not_hide_those_of_the_library(place: Path)
     """The directory that one calls from is not the program's."""
     for name in ("socket.py", "asyncio.py"):
         (place / "elsewhere" / name).write_text("raise AssertionError('the caller has a module of this name')")
-    done = finished([_command(), "run", "../package/within.py"], cwd=os.fspath(place / "elsewhere"), env=ENV)
+    done = finished([_command(), "run", "../package/within.py"], cwd=os.fspath(place / "elsewhere"), env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
 
 
@@ -108,14 +109,14 @@ def test_ends_and_errors_are_those_of_python(tmp_path: Path, words: Sequence[str
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "__init__.py").touch()
     (tmp_path / "broken.py").write_text("import json\njson.loads('{')\n")
-    plain, over = (finished([*runner, *words], cwd=os.fspath(tmp_path), env=ENV) for runner in (PYTHON, RUN))
+    plain, over = (finished([*runner, *words], cwd=os.fspath(tmp_path), env=ENVIRONMENT) for runner in (PYTHON, RUN))
     assert (over.returncode, over.stdout, over.stderr) == (plain.returncode, plain.stdout, plain.stderr)
 
 
 @pytest.mark.parametrize("waiting", ["import time; time.sleep(600)", "socket.create_server(('127.0.0.1', 0)).accept()"])
 def test_ctrl_c_ends_it_as_it_ends_python(waiting: str) -> None:
     code = f"import socket; print('begun', flush=True); {waiting}"
-    with started([*RUN, "-c", code], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    with started([*RUN, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert first_line(child) == "begun\n"
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=PATIENCE)
@@ -138,7 +139,7 @@ def test_ctrl_c_ends_it_as_it_ends_python(waiting: str) -> None:
     ids=str,
 )
 def test_usage_errors(words: Sequence[str], said: str) -> None:
-    done = finished([*RUN, *words], env=ENV)
+    done = finished([*RUN, *words], env=ENVIRONMENT)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr

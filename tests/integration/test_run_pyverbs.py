@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.children import COMMAND, ENVIRONMENT, finished
+from tests.children import COMMAND, ENVIRONMENT, finished, python_path
 
 PROGRAM = """
 import sys
@@ -29,7 +29,7 @@ with device.Context(name="iw0") as context:
 
 
 def _python(code: str, *, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    more = {} if path is None else {"PYTHONPATH": os.fspath(path)}
+    more = {} if path is None else {"PYTHONPATH": python_path(path)}
     return finished([sys.executable, "-c", code], env={**ENVIRONMENT, **more})
 
 
@@ -63,14 +63,14 @@ def test_nothing_is_said_if_pyverbs_is_not_imported() -> None:
 
 def test_another_pyverbs_is_hidden_in_that_process_alone(other: Path) -> None:
     assert _python("import pyiwarp.pyverbs, pyverbs.device", path=other).stdout == "that of the device\n"
-    done = _run("-c", "import pyverbs.device as d; print(d.__name__)", PYTHONPATH=os.fspath(other))
+    done = _run("-c", "import pyverbs.device as d; print(d.__name__)", PYTHONPATH=python_path(other))
     assert done.stdout == "pyiwarp.pyverbs.device\n", done.stderr
     assert f"pyverbs is pyiwarp.pyverbs; the one at {other / 'pyverbs' / '__init__.py'} is not used" in done.stderr
 
 
 def test_a_module_that_only_the_other_one_has_is_not_found(other: Path) -> None:
     (other / "pyverbs" / "own.py").write_text("")
-    done = _run("-c", "import pyverbs.own", PYTHONPATH=os.fspath(other))
+    done = _run("-c", "import pyverbs.own", PYTHONPATH=python_path(other))
     assert done.returncode == 1
     assert "ModuleNotFoundError: pyiwarp's pyverbs has no module 'pyverbs.own'" in done.stderr
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyiwarp import crc
+from tests.children import finished
 
 KNOWN = {
     b"": 0,
@@ -25,6 +25,7 @@ HIDE = """
 import sys
 sys.modules["fastcrc"] = None
 from pyiwarp import crc
+from tests.children import finished
 from pyiwarp.mpa import Framer
 out = []
 Framer(crc=True).frame(b"head", [b"payload"], 7, out)
@@ -53,7 +54,8 @@ def test_the_libraries_agree_on_large_buffers(nbytes: int) -> None:
 
 
 def test_without_fastcrc_the_other_one_does_the_same() -> None:
-    done = subprocess.run([sys.executable, "-c", HIDE], capture_output=True, text=True, check=True, timeout=120)
+    done = finished([sys.executable, "-c", HIDE])
+    assert done.returncode == 0, done.stderr
     library, value, octets = done.stdout.split()
     assert (library, int(value)) == ("crc32c", 0xE3069283)
     body = bytes.fromhex(octets)

@@ -24,6 +24,7 @@ from pyiwarp.lab.exercises import EXERCISES, rules
 from pyiwarp.lab.laboratory import Lab
 from pyiwarp.lab.prompt import Prompt
 from pyiwarp.verbs import Access, Read, RemoteRegion, Send
+from tests.children import python_path
 from tests.patience import PATIENCE
 
 runner = CliRunner(env={"COLUMNS": "80"})
@@ -230,10 +231,7 @@ def test_a_prompt_asks_for_lines_in_a_terminal(tmp_path: Path) -> None:
 
     (tmp_path / "IPython.py").write_text("raise ImportError('not here')\n")
     ours, theirs = pty.openpty()
-    environment = os.environ | {
-        "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-        "TERM": "dumb",
-    }
+    environment = os.environ | {"PYTHONPATH": python_path(tmp_path), "TERM": "dumb"}
     command = [sys.executable, "-m", "pyiwarp", "lab", "--exercise", "3"]
     child = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)

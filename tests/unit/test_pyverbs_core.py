@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ import pytest
 
 from pyiwarp.pyverbs import core as home
 from pyiwarp.pyverbs.core import Core, core
+from tests.children import finished
 from tests.patience import PATIENCE
 
 
@@ -60,5 +60,5 @@ listener.listen()
 
 def test_a_process_that_ends_with_everything_open_says_nothing() -> None:
     for _ in range(3):
-        run = subprocess.run([sys.executable, "-c", ENDS_AT_ONCE], capture_output=True, text=True, timeout=PATIENCE)
+        run = finished([sys.executable, "-c", ENDS_AT_ONCE])
         assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
