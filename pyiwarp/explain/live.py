@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from pyiwarp.cm.asyncio_dialing import dial, resolve
 from pyiwarp.cm.listening import listening_sockets
+from pyiwarp.codes import REQUEST_KEY
 from pyiwarp.drivers.tcp import reset_at_end
 from pyiwarp.explain.packets import TcpSegment
 from pyiwarp.explain.story import Conversation, Message, Reader
@@ -25,6 +26,7 @@ KEPT_CONNECTIONS: Final = 32
 """Connections that are kept for the page and for JSON; later ones are told as they pass, and then forgotten."""
 
 _AT_ONCE: Final = 64  # connections that are joined at the same time
+_LOOKED_AT: Final = 1_024  # octets of a connection that is no MPA
 _PIECE: Final = 65_536  # octets that are read at once
 _WRAP: Final = 1 << 32
 
@@ -161,6 +163,8 @@ class _Watched:
     def __init__(self, opener: Any, other: Any, keep: int | None) -> None:
         self._ends = (tuple(opener), tuple(other))
         self._sent = [1, 1]  # the sequence number of each direction
+        self._head = b""  # what the opener has sent, as long as it may be a Request's Key
+        self._is_mpa = True
         self._reader = Reader(self._segment(0, syn=True), keep)
         self._reader.fresh = []
 
@@ -175,7 +179,16 @@ class _Watched:
         return self._reader.understood
 
     def take(self, direction: int, octets: bytes = b"", *, fin: bool = False, rst: bool = False) -> list[Message]:
-        """Octets of a direction have passed, or its end has; the messages that are whole now."""
+        """Octets of a direction have passed, or its end has; the messages that are whole now.
+
+        Of a connection that does not begin with the Key of a Request only its beginning is looked at.
+        """
+        if octets and not self._is_mpa:
+            return []
+        if octets and direction == 0 and len(self._head) < len(REQUEST_KEY):
+            self._head += octets[: len(REQUEST_KEY) - len(self._head)]
+            self._is_mpa = REQUEST_KEY.startswith(self._head)
+            octets = octets if self._is_mpa else octets[:_LOOKED_AT]
         self._reader.take(self._segment(direction, octets, fin=fin, rst=rst))
         self._sent[direction] = (self._sent[direction] + len(octets)) % _WRAP
         return self._reader.news()

@@ -21,7 +21,8 @@ import pyiwarp
 from pyiwarp import Access, Connection, RemoteRegion
 from pyiwarp.explain import live
 from pyiwarp.explain.live import LiveProxy
-from pyiwarp.explain.story import Conversation, Message
+from pyiwarp.explain.packets import TcpSegment
+from pyiwarp.explain.story import Conversation, Message, Reader
 from tests.children import COMMAND, finished, started
 
 LIMIT = 60.0
@@ -146,6 +147,31 @@ async def test_a_side_that_takes_nothing_makes_the_other_wait() -> None:
         assert passed < 1 << 28
         sock.close()
         silent.set()
+
+
+async def test_of_what_is_no_mpa_the_beginning_alone_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = 0
+    take = Reader.take
+
+    def counted(reader: Reader, segment: TcpSegment) -> None:
+        nonlocal looked
+        looked += len(segment.payload)
+        take(reader, segment)
+
+    monkeypatch.setattr(Reader, "take", counted)
+    came = asyncio.get_running_loop().create_future()
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.set_result(await reader.read(-1))
+        writer.close()
+
+    async with peer(speak) as port, watching(port) as watched, asyncio.timeout(LIMIT):
+        _, writer = await asyncio.open_connection("127.0.0.1", watched.port)
+        writer.write(bytes(3_000_000))
+        writer.write_eof()
+        assert await came == bytes(3_000_000)
+        writer.close()
+    assert looked <= live._LOOKED_AT
 
 
 async def test_a_place_where_nobody_listens_is_said_and_the_client_is_reset() -> None:
