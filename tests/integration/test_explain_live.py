@@ -14,16 +14,20 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import pyiwarp
 from pyiwarp import Access, Connection, RemoteRegion
+from pyiwarp.cm.asyncio_dialing import dial
+from pyiwarp.cm.listening import listening_sockets
 from pyiwarp.explain import live
 from pyiwarp.explain.live import LiveProxy
 from pyiwarp.explain.packets import TcpSegment
 from pyiwarp.explain.story import Conversation, Message, Reader
 from tests.children import COMMAND, finished, started
+from tests.hosts import keep_little
 
 LIMIT = 60.0
 
@@ -127,25 +131,37 @@ async def test_a_reset_is_passed_on(by_client: bool) -> None:
     assert seen == [True]
 
 
-async def test_a_side_that_takes_nothing_makes_the_other_wait() -> None:
+async def test_a_side_that_takes_nothing_makes_the_other_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = asyncio.Event()
 
     async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reader._transport.pause_reading()  # type: ignore[attr-defined]
+        keep_little(writer.get_extra_info("socket"))
         await silent.wait()
         writer.close()
 
+    async def dialed(*place: Any) -> socket.socket:
+        keep_little(sock := await dial(*place))
+        return sock
+
+    def listening(*places: Any) -> list[socket.socket]:
+        keep_little(*(found := listening_sockets(*places)))  # those that it accepts are as it is
+        return found
+
+    monkeypatch.setattr(live, "dial", dialed)
+    monkeypatch.setattr(live, "listening_sockets", listening)
+    most = 16 << 20  # what the kernel keeps of it is a tenth, at most
     async with peer(speak) as port, watching(port) as watched:
-        sock = socket.create_connection(("127.0.0.1", watched.port), LIMIT)
-        sock.setblocking(False)
-        loop, passed, piece = asyncio.get_running_loop(), 0, bytes(1 << 20)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                while passed < 1 << 28:
-                    await loop.sock_sendall(sock, piece)
+        with socket.create_connection(("127.0.0.1", watched.port), LIMIT) as sock:
+            keep_little(sock)
+            sock.setblocking(False)
+            loop, passed, piece = asyncio.get_running_loop(), 0, random.Random(3).randbytes(1 << 16)
+            with suppress(TimeoutError):
+                while passed < most:
+                    async with asyncio.timeout(0.5):
+                        await loop.sock_sendall(sock, piece)
                     passed += len(piece)
-        assert passed < 1 << 28
-        sock.close()
+            assert passed < most
         silent.set()
 
 
