@@ -26,6 +26,7 @@ class Kernel:
         self.qp = node.qp
         self.room = 1 << 20
         self.broken = False  # whether the next write fails
+        self._told = False  # the queue pair, of a write that has failed
         self.heard = bytearray()
         self.passed = 0
         self._pending = b""
@@ -57,7 +58,8 @@ class Kernel:
 
     def _write(self, octets: bytes) -> None:
         if self.broken:
-            if self.qp.alive:
+            if not self._told:  # as a driver does, also when the stream has ended before: it holds memory until then
+                self._told = True
                 self.qp.lost(ConnectionLost("the write has failed"))
             return
         self._pending = octets[self._take(octets) :]
@@ -184,6 +186,13 @@ def heard(node: Node, peer: RawPeer, region: MemoryRegion, what: str) -> None:
 )
 @example(
     script=[("post", ("send", 64, True)), ("break", None), ("post", ("send", 8, False)), ("small", 8)],
+    crc=True,
+    mulpdu=1442,
+    depth=8,
+    sq_sig_all=False,
+)
+@example(
+    script=[("fill", 0), ("post", ("send", 64, True)), ("end", "disconnect"), ("break", None)],
     crc=True,
     mulpdu=1442,
     depth=8,
