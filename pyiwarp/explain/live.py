@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 from pyiwarp.cm.asyncio_dialing import dial, resolve
 from pyiwarp.cm.listening import listening_sockets
@@ -30,6 +30,7 @@ _LOOKED_AT: Final = 1_024  # octets of a connection that is no MPA
 _PIECE: Final = 65_536  # octets that are read at once
 _WRAP: Final = 1 << 32
 
+Place = tuple[str, int]
 Tell = Callable[[Conversation, list[Message]], None]
 
 
@@ -75,7 +76,7 @@ class LiveProxy:
         while True:
             await self._room.acquire()
             try:
-                client, _ = await loop.sock_accept(listener)
+                client, opener = await loop.sock_accept(listener)
             except OSError as error:  # of that client, or of a system that is short of descriptors
                 self._room.release()
                 self._complain(f"a client could not be taken: {error.strerror}")
@@ -84,7 +85,7 @@ class LiveProxy:
             except BaseException:
                 self._room.release()
                 raise
-            task = loop.create_task(self._join(client))
+            task = loop.create_task(self._join(client, opener[:2]))
             self._tasks.add(task)
             task.add_done_callback(self._over)
 
@@ -92,7 +93,7 @@ class LiveProxy:
         self._tasks.discard(task)
         self._room.release()
 
-    async def _join(self, client: socket.socket) -> None:
+    async def _join(self, client: socket.socket, opener: Place) -> None:
         client.setblocking(False)
         try:
             target = await dial(*self._target, await resolve(*self._target), None)
@@ -101,7 +102,7 @@ class LiveProxy:
             _reset(client)
             client.close()
             return
-        watched = _Watched(client.getpeername()[:2], target.getpeername()[:2], self._keep)
+        watched = _Watched(opener, _place(target, self._target), self._keep)
         if len(self._conversations) < KEPT_CONNECTIONS:
             self._conversations.append(watched)
         else:
@@ -151,6 +152,14 @@ class LiveProxy:
             self._tell(watched.conversation, messages)
 
 
+def _place(sock: socket.socket, dialed: Place) -> Place:
+    """Where the other end of a socket is; as it was dialed if that end has gone already."""
+    try:
+        return sock.getpeername()[:2]  # type: ignore[no-any-return]
+    except OSError:
+        return dialed
+
+
 def _reset(sock: socket.socket) -> None:
     """Closing it will send a reset."""
     with suppress(OSError):
@@ -160,8 +169,8 @@ def _reset(sock: socket.socket) -> None:
 class _Watched:
     """One connection through the proxy, as segments of TCP would show it."""
 
-    def __init__(self, opener: Any, other: Any, keep: int | None) -> None:
-        self._ends = (tuple(opener), tuple(other))
+    def __init__(self, opener: Place, other: Place, keep: int | None) -> None:
+        self._ends = (opener, other)
         self._sent = [1, 1]  # the sequence number of each direction
         self._head = b""  # what the opener has sent, as long as it may be a Request's Key
         self._is_mpa = True

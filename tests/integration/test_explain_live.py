@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import re
@@ -129,6 +130,53 @@ async def test_a_reset_is_passed_on(by_client: bool) -> None:
         await until(lambda: len(seen) == 1)
         await until(lambda: "TCP RST: the connection is reset" in watched.texts)
     assert seen == [True]
+
+
+@pytest.mark.parametrize("by_client", [True, False])
+async def test_a_side_that_has_gone_before_the_other_is_there_is_no_error(
+    by_client: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It resets TCP before the proxy looks at it; the other side is let go, and nothing is left."""
+    there, gone = asyncio.Event(), asyncio.Event()
+    unhandled: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context))
+
+    def leave(writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if by_client:
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.close()
+        else:
+            leave(writer)
+        gone.set()
+
+    async def dialed(*place: Any) -> socket.socket:
+        sock = await dial(*place)
+        if by_client:
+            await there.wait()
+            leave(client)
+        else:
+            await gone.wait()
+        await asyncio.sleep(0.1)  # the reset passes on loopback
+        return sock
+
+    monkeypatch.setattr(live, "dial", dialed)
+    async with peer(speak) as port, watching(port) as watched, asyncio.timeout(LIMIT):
+        reader, client = await asyncio.open_connection("127.0.0.1", watched.port)
+        there.set()
+        if not by_client:
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        await gone.wait()
+        await until(lambda: not watched.proxy._tasks)
+        client.close()
+    gc.collect()
+    assert unhandled == []
+    assert watched.complaints == []
 
 
 async def test_a_side_that_takes_nothing_makes_the_other_wait(monkeypatch: pytest.MonkeyPatch) -> None:

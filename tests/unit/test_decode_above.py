@@ -188,3 +188,30 @@ def test_a_unit_of_the_middle_of_a_message_has_a_payload_alone() -> None:
     assert isinstance(unit, FpduUnit)
     assert "Payload" in [field.name for field in unit.fields]
     assert unit.above is None
+
+
+@pytest.mark.parametrize("member", [b'"\\ud800":1', b'"x":"\\ud800"', b'"x":["\\ud800"]'])
+def test_what_a_message_of_the_file_service_says_can_be_written_anywhere(member: bytes) -> None:
+    unit = session(FILES, [(0, build_untagged(Opcode.SEND, 0, 1, b'{"op":"get",%s}' % member))])[-1][1]
+    for text in (str(unit.above), *(each.name for each in unit.fields), *(each.words for each in unit.fields)):
+        assert text.encode().decode() == text
+
+
+def test_objects_that_are_no_messages_of_the_file_service_are_not_divided() -> None:
+    """Neither those with more members than any message, nor those that JSON's reader refuses."""
+
+    def sends(members: str) -> Unit:
+        return session(FILES, [(0, build_untagged(Opcode.SEND, 0, 1, b'{"op":"get"%s}' % members.encode()))])[-1][1]
+
+    assert str(sends("".join(f',"{number}":1' for number in range(31))).above).startswith("files: get 0 1, 1 1")
+    for members in ("".join(f',"{number}":1' for number in range(32)), f',"x":{"9" * 5000}'):
+        unit = sends(members)
+        assert unit.above is None
+        assert "Payload" in [each.name for each in unit.fields]
+
+
+@pytest.mark.parametrize("depth", range(900, 1000))
+def test_deep_objects_end_in_no_error(depth: int) -> None:
+    octets = b'{"op":"get","x":%s%s}' % (b"[" * depth, b"]" * depth)
+    unit = session(FILES, [(0, build_untagged(Opcode.SEND, 0, 1, octets))])[-1][1]
+    assert sum(len(span) for each in unit.fields for span in [range(*span) for span in each.spans]) == len(unit.octets)

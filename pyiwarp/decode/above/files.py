@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from pyiwarp.codes import Opcode
 from pyiwarp.decode.above.protocols import OPENER, Protocol, Reading
@@ -14,7 +14,8 @@ from pyiwarp.decode.segments import Segment
 __all__ = ["FileService"]
 
 _HELLO: Final = re.compile(rb"pyiwarp files (\d+)((?: [a-z0-9]{1,16})*)")
-_SAID: Final = 60  # characters of a member's value
+_SAID: Final = 60  # characters of a member's name or value
+_MOST_MEMBERS: Final = 32
 _NUMBERS: Final = ("stag", "to")
 
 
@@ -23,46 +24,56 @@ def _hello_fields(octets: bytes, at: int) -> list[Field]:
     return [Field("", "Protocol and digests", (Span(at, at + len(octets)),), octets, octets, text)]
 
 
-def _members(octets: bytes) -> list[tuple[int, int, str, object]]:
-    """Where each member of a JSON object is, its name and its value; none if it is none."""
+class _Member(NamedTuple):
+    """A member of a JSON object: where its octets are, with the punctuation behind it, and what it says."""
+
+    begin: int
+    end: int
+    name: str
+    says: str
+
+
+def _members(octets: bytes) -> list[_Member]:
+    """The members of a JSON object; none if it is none, or has more than any message of the file service."""
     try:
         text = octets.decode()
-        decoder, end, found = json.JSONDecoder(), 1, []
         if text[:1] != "{" or not isinstance(json.loads(text), dict):
             return []
-        while True:
-            begin = end
-            name, at = decoder.raw_decode(text, begin)
-            if text[at] != ":":
+        decoder, at = json.JSONDecoder(), 0
+        begins: list[int] = []
+        said: list[tuple[str, str]] = []
+        while text[at:] != "}" and len(said) < _MOST_MEMBERS:
+            begin = at + 1  # behind the brace or the comma; messages have no white space between their parts
+            name, colon = decoder.raw_decode(text, begin)
+            value, at = decoder.raw_decode(text, colon + 1)
+            if text[colon] != ":" or text[at] not in ",}":
                 return []
-            value, end = decoder.raw_decode(text, at + 1)
-            found.append((begin, end, str(name), value))
-            if text[end:] == "}":
-                break
-            if text[end] != ",":
-                return []
-            end += 1
+            begins.append(len(text[:begin].encode()))
+            said.append((_shown(name), _value_shown(name, value, text[colon + 1 : at])))
     except (ValueError, IndexError, RecursionError):
         return []
-    places = [len(text[:begin].encode()) for begin, *_ in found]
-    bounds = [0, *places[1:], len(octets)]
-    return [(bounds[number], bounds[number + 1], name, value) for number, (_, _, name, value) in enumerate(found)]
+    if text[at:] != "}":
+        return []
+    bounds = zip([0, *begins[1:]], [*begins[1:], len(octets)], strict=True)
+    return [_Member(begin, end, *each) for (begin, end), each in zip(bounds, said, strict=True)]
 
 
-def _shown(name: str, value: object) -> str:
-    if name in _NUMBERS and isinstance(value, int):
-        return f"{value:#x}"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _shown(text: str) -> str:
+    """The front of a text of the peer's, as one that can be written anywhere."""
     text = text if len(text) <= _SAID else text[:_SAID] + "…"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _value_shown(name: str, value: object, written: str) -> str:
+    if name in _NUMBERS and isinstance(value, int):
+        return f"{value:#x}"
+    return _shown(value if isinstance(value, str) else written)
+
+
 def _message_fields(octets: bytes, at: int) -> list[Field]:
     return [
-        Field(
-            "", name[:_SAID], (Span(at + begin, at + end),), octets[begin:end], octets[begin:end], _shown(name, value)
-        )
-        for begin, end, name, value in _members(octets)
+        Field("", name, (Span(at + begin, at + end),), octets[begin:end], octets[begin:end], says)
+        for begin, end, name, says in _members(octets)
     ]
 
 
@@ -98,7 +109,7 @@ class FileService(Protocol):
         if segment.opcode != Opcode.SEND or segment.mo or not segment.last:
             return None
         members = _members(segment.payload)
-        if not members or members[0][2] != "op":
+        if not members or members[0].name != "op":
             return None
-        said = ", ".join(f"{name} {_shown(name, value)}" for _, _, name, value in members[1:])
-        return Reading(self, _shown("op", members[0][3]) + (f" {said}" if said else ""), _message_fields)
+        said = ", ".join(f"{each.name} {each.says}" for each in members[1:])
+        return Reading(self, members[0].says + (f" {said}" if said else ""), _message_fields)
