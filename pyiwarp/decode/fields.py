@@ -7,13 +7,13 @@ after the other; what is cut is a field as well, so that each octet belongs to o
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from construct import Construct, ConstructError, Container
 
-__all__ = ["Bits", "Field", "Figure", "Name", "Span", "hex_number", "walk"]
+__all__ = ["Bits", "Field", "Figure", "Name", "Span", "hex_number", "through", "walk"]
 
 _SHOWN_AS_TEXT: Final = 40  # octets of a printable value that stand in the words
 
@@ -151,3 +151,13 @@ def _as_text(octets: bytes) -> str:
     """Octets that a person can read, as a person reads them."""
     printable = octets.isascii() and octets.decode().isprintable()
     return repr(octets[:_SHOWN_AS_TEXT])[1:] if printable and octets else ""
+
+
+def through(spans: Iterable[Span], part: Span) -> Iterator[Span]:
+    """Where a part of what lies at `spans` is; it counts their octets without what stands between them."""
+    passed = 0
+    for span in spans:
+        first, last = max(part.start, passed), min(part.end, passed + span.nbytes)
+        if first < last:
+            yield Span(span.start + first - passed, span.start + last - passed)
+        passed += span.nbytes

@@ -6,12 +6,12 @@ wrong and the clause that it breaks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
 from pyiwarp.codes import ENHANCED_SIZE, MAX_PRIVATE_DATA, REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE
-from pyiwarp.decode.fields import Bits, Field, Span, walk
+from pyiwarp.decode.fields import Bits, Field, Span, through, walk
 from pyiwarp.decode.formats import ENHANCED, MESSAGES, READ_REQUEST, STARTUP, TAGGED, TERMINATE, UNTAGGED
 from pyiwarp.decode.framing import CRC_SIZE, LENGTH_SIZE, MARKER_SIZE, Fpdu, MarkerSeen
 from pyiwarp.decode.terminates import in_rfc_layout
@@ -135,7 +135,7 @@ def fields_of_fpdu(fpdu: Fpdu, *, crc: bool = True) -> list[Field]:
     if not fpdu.markers:
         return found
     runs = list(_runs(fpdu))
-    moved = [field.moved(_through(runs, field.spans[0])) for field in found]
+    moved = [field.moved(through(runs, field.spans[0])) for field in found]
     return sorted(moved + [_marker(seen) for seen in fpdu.markers], key=lambda field: field.spans[0].start)
 
 
@@ -189,13 +189,3 @@ def _runs(fpdu: Fpdu) -> Iterator[Span]:
         start = seen.position + MARKER_SIZE
     if start < len(fpdu.octets):
         yield Span(start, len(fpdu.octets))
-
-
-def _through(runs: Iterable[Span], span: Span) -> Iterator[Span]:
-    """Where octets lie that are counted without markers."""
-    passed = 0
-    for run in runs:
-        first, last = max(span.start, passed), min(span.end, passed + run.nbytes)
-        if first < last:
-            yield Span(run.start + first - passed, run.start + last - passed)
-        passed += run.nbytes

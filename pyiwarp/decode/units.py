@@ -6,14 +6,13 @@ for: a long session has many units, of which few are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
 from pyiwarp.codes import ENHANCED_SIZE, REPLY_KEY, REQUEST_KEY, STARTUP_HEADER_SIZE, Opcode, QueueNumber
 from pyiwarp.decode.above.protocols import Reading
-from pyiwarp.decode.fields import Field, Span
+from pyiwarp.decode.fields import Field, Span, through
 from pyiwarp.decode.formats import MESSAGES, opcode_name
 from pyiwarp.decode.frames import fields_of_fpdu, fields_of_octets, fields_of_startup
 from pyiwarp.decode.framing import Fpdu
@@ -171,18 +170,8 @@ def _read_above(fields: list[Field], name: str, above: Reading | None) -> list[F
     found: list[Field] = []
     for each in fields:
         parts = above.fields(each.octets, 0) if each.name == name else []
-        found += [part.moved(_within(each.spans, part.spans[0])) for part in parts] or [each]
+        found += [part.moved(through(each.spans, part.spans[0])) for part in parts] or [each]
     return sorted(found, key=lambda each: each.spans[0].start)
-
-
-def _within(spans: tuple[Span, ...], part: Span) -> Iterator[Span]:
-    """Where a part of a field lies, whose octets are counted without the markers between them."""
-    passed = 0
-    for span in spans:
-        first, last = max(part.start, passed), min(part.end, passed + span.nbytes)
-        if first < last:
-            yield Span(span.start + first - passed, span.start + last - passed)
-        passed += span.nbytes
 
 
 def _segment_text(segment: Segment, terminate: Terminate | None) -> str:
